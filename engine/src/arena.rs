@@ -1,0 +1,206 @@
+//! A table whose entries keep their place, and which gives memory back.
+//!
+//! A `Vec` would do but for two things: growing one of millions of entries moves them all at once,
+//! a stall for everybody, and it never shrinks while its last entry lives. So entries come in
+//! chunks. The lowest free place is used first, which lets the high chunks run empty and go.
+
+use std::collections::BTreeSet;
+use std::ops::{Index, IndexMut};
+
+/// Entries in a chunk: one word of the free map for each 64.
+const CHUNK: usize = 256;
+const WORDS: usize = CHUNK / 64;
+
+/// Place of an entry: stable until it is removed, then used again.
+pub(crate) type Ix = u32;
+
+#[derive(Debug)]
+pub(crate) struct Arena<T> {
+    chunks: Vec<Chunk<T>>,
+    /// Chunks with memory and at least one free place.
+    open: BTreeSet<u32>,
+    /// Chunks whose memory was given back.
+    hollow: BTreeSet<u32>,
+    /// Chunks with memory and no entry. One is kept, so that a single entry that comes and goes
+    /// does not allocate each time.
+    empty: usize,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Chunk<T> {
+    /// Empty when the memory was given back.
+    slots: Box<[Option<T>]>,
+    /// A set bit is a free place.
+    free: [u64; WORDS],
+}
+
+impl<T> Chunk<T> {
+    fn is_empty(&self) -> bool {
+        self.free == [u64::MAX; WORDS]
+    }
+}
+
+impl<T> Arena<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            open: BTreeSet::new(),
+            hollow: BTreeSet::new(),
+            empty: 0,
+            len: 0,
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Stores `value` and says where.
+    pub(crate) fn insert(&mut self, value: T) -> Ix {
+        let number = match self.open.first() {
+            Some(number) => *number,
+            None => self.new_chunk(),
+        };
+        let chunk = &mut self.chunks[number as usize];
+        if chunk.is_empty() {
+            self.empty -= 1;
+        }
+        let word = chunk.free.iter().position(|word| *word != 0).unwrap_or(0);
+        let bit = chunk.free[word].trailing_zeros() as usize;
+        chunk.free[word] &= !(1 << bit);
+        let slot = word * 64 + bit;
+        chunk.slots[slot] = Some(value);
+        if chunk.free == [0; WORDS] {
+            self.open.remove(&number);
+        }
+        self.len += 1;
+        number * CHUNK as u32 + slot as u32
+    }
+
+    /// Takes the entry at `ix` out.
+    pub(crate) fn remove(&mut self, ix: Ix) -> Option<T> {
+        let (number, slot) = split(ix);
+        let chunk = self.chunks.get_mut(number)?;
+        let value = chunk.slots.get_mut(slot)?.take()?;
+        if chunk.free == [0; WORDS] {
+            self.open.insert(number as u32);
+        }
+        chunk.free[slot / 64] |= 1 << (slot % 64);
+        self.len -= 1;
+        if chunk.is_empty() {
+            self.empty += 1;
+            if self.empty > 1 {
+                self.give_back_one();
+            }
+        }
+        Some(value)
+    }
+
+    pub(crate) fn get(&self, ix: Ix) -> Option<&T> {
+        let (number, slot) = split(ix);
+        self.chunks.get(number)?.slots.get(slot)?.as_ref()
+    }
+
+    fn new_chunk(&mut self) -> u32 {
+        let slots = std::iter::repeat_with(|| None).take(CHUNK).collect();
+        let chunk = Chunk { slots, free: [u64::MAX; WORDS] };
+        let number = match self.hollow.pop_first() {
+            Some(number) => {
+                self.chunks[number as usize] = chunk;
+                number
+            }
+            None => {
+                self.chunks.push(chunk);
+                (self.chunks.len() - 1) as u32
+            }
+        };
+        self.open.insert(number);
+        self.empty += 1;
+        number
+    }
+
+    /// Frees the highest chunk that holds nothing.
+    fn give_back_one(&mut self) {
+        let found = self.open.iter().rev().find(|number| self.chunks[**number as usize].is_empty());
+        if let Some(&number) = found {
+            self.open.remove(&number);
+            self.hollow.insert(number);
+            self.chunks[number as usize].slots = Box::default();
+            self.empty -= 1;
+        }
+        while self.chunks.last().is_some_and(|chunk| chunk.slots.is_empty()) {
+            self.chunks.pop();
+            self.hollow.remove(&(self.chunks.len() as u32));
+        }
+    }
+}
+
+fn split(ix: Ix) -> (usize, usize) {
+    (ix as usize / CHUNK, ix as usize % CHUNK)
+}
+
+impl<T> Index<Ix> for Arena<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, ix: Ix) -> &T {
+        let (number, slot) = split(ix);
+        self.chunks[number].slots[slot].as_ref().expect("an index kept by the engine is live")
+    }
+}
+
+impl<T> IndexMut<Ix> for Arena<T> {
+    #[inline]
+    fn index_mut(&mut self, ix: Ix) -> &mut T {
+        let (number, slot) = split(ix);
+        self.chunks[number].slots[slot].as_mut().expect("an index kept by the engine is live")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_place_is_used_first() {
+        let mut arena = Arena::new();
+        let all: Vec<Ix> = (0..1000).map(|n| arena.insert(n)).collect();
+        assert_eq!(all, (0..1000).collect::<Vec<_>>());
+        for ix in [700, 3, 300] {
+            assert_eq!(arena.remove(ix), Some(ix));
+        }
+        assert_eq!(arena.remove(3), None);
+        assert_eq!([arena.insert(1), arena.insert(2), arena.insert(3)], [3, 300, 700]);
+        assert_eq!(arena.len(), 1000);
+    }
+
+    #[test]
+    fn memory_goes_back_when_entries_go() {
+        let mut arena = Arena::new();
+        for n in 0..100_000 {
+            arena.insert(n);
+        }
+        for ix in 0..100_000 {
+            assert_eq!(arena.remove(ix), Some(ix));
+        }
+        assert!(arena.chunks.iter().filter(|chunk| !chunk.slots.is_empty()).count() <= 1);
+        assert_eq!(arena.insert(7), arena.insert(8) - 1);
+    }
+
+    #[test]
+    fn holes_are_refilled() {
+        let mut arena = Arena::new();
+        for n in 0..2000 {
+            arena.insert(n);
+        }
+        for ix in 0..1800 {
+            arena.remove(ix);
+        }
+        let mut again: Vec<Ix> = (0..1800).map(|n| arena.insert(n)).collect();
+        again.sort_unstable();
+        assert_eq!(again, (0..1800).collect::<Vec<_>>());
+        assert_eq!(arena[1900], 1900);
+    }
+}

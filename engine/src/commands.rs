@@ -1,0 +1,274 @@
+//! The commands, one function each.
+
+use beanstalk_protocol::{JobId, Priority, Reply, Seconds, TubeName};
+
+use crate::arena::Ix;
+use crate::body::Body;
+use crate::engine::{ConnId, Engine, Flow};
+use crate::job::{NONE, Place};
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+
+/// The replies made here without a job's body.
+type Plain = Reply<&'static Body>;
+
+impl Engine {
+    /// Takes the best job of the watched tubes, or waits for one until `until`.
+    pub(crate) fn reserve(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        until: Nanos,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let conn = id.0;
+        self.make_worker(conn);
+        if let Some(tube) = self.best_tube(conn) {
+            self.reserve_from(now, tube, conn, sink);
+            return Flow::Continue;
+        }
+        let reply = if self.conns[conn].deadline_soon(now) {
+            Reply::DeadlineSoon
+        } else if until <= now || self.conns[conn].half_closed {
+            Reply::TimedOut
+        } else {
+            self.begin_wait(conn, until);
+            return Flow::Blocked;
+        };
+        sink.answer(id, Answer::Reply(reply));
+        Flow::Continue
+    }
+
+    pub(crate) fn reserve_job(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        id: JobId,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let found = self.jobs.find(id);
+        let free = found.filter(|ix| !matches!(self.jobs[*ix].place, Place::Reserved { .. }));
+        let Some(ix) = free else {
+            sink.answer(conn, Answer::Reply(Reply::NotFound));
+            return Flow::Continue;
+        };
+        self.make_worker(conn.0);
+        self.detach(ix);
+        self.make_reserved(now, ix, conn.0);
+        let job = &self.jobs[ix];
+        sink.answer(conn, Answer::Reply(Reply::Reserved(job.id, &job.body)));
+        Flow::Continue
+    }
+
+    fn make_worker(&mut self, conn: Ix) {
+        let state = &mut self.conns[conn];
+        if !state.is_worker {
+            state.is_worker = true;
+            self.workers += 1;
+        }
+    }
+
+    pub(crate) fn make_ready_or_delayed(
+        &mut self,
+        now: Nanos,
+        ix: Ix,
+        delay: Seconds,
+        sink: &mut impl Sink,
+    ) {
+        if delay > 0 {
+            self.make_delayed(now, ix, delay);
+        } else {
+            self.make_ready(now, ix, sink);
+        }
+    }
+
+    /// The job, if this connection has it reserved.
+    fn find_reserved(&self, conn: ConnId, id: JobId) -> Option<Ix> {
+        let ix = self.jobs.find(id)?;
+        match self.jobs[ix].place {
+            Place::Reserved { conn: owner, .. } if owner == conn.0 => Some(ix),
+            _ => None,
+        }
+    }
+
+    /// Anybody may delete a job, unless somebody else has it reserved.
+    pub(crate) fn delete(&mut self, conn: ConnId, id: JobId) -> Plain {
+        let Some(ix) = self.jobs.find(id) else { return Reply::NotFound };
+        let job = &self.jobs[ix];
+        match job.place {
+            Place::Reserved { conn: owner, .. } if owner != conn.0 => return Reply::NotFound,
+            _ => {}
+        }
+        self.tubes[job.tube].deletes += 1;
+        self.remove_job(ix);
+        Reply::Deleted
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        id: JobId,
+        priority: Priority,
+        delay: Seconds,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let Some(ix) = self.find_reserved(conn, id) else {
+            sink.answer(conn, Answer::Reply(Reply::NotFound));
+            return Flow::Continue;
+        };
+        self.detach(ix);
+        self.jobs.count(ix, |counters| counters.releases += 1);
+        let job = &mut self.jobs[ix];
+        job.priority = priority;
+        job.delay = delay;
+        sink.answer(conn, Answer::Reply(Reply::Released));
+        self.make_ready_or_delayed(now, ix, delay, sink);
+        Flow::Continue
+    }
+
+    pub(crate) fn bury(&mut self, conn: ConnId, id: JobId, priority: Priority) -> Plain {
+        let Some(ix) = self.find_reserved(conn, id) else { return Reply::NotFound };
+        self.detach(ix);
+        self.jobs.count(ix, |counters| counters.buries += 1);
+        self.jobs[ix].priority = priority;
+        self.make_buried(ix);
+        Reply::Buried
+    }
+
+    pub(crate) fn touch(&mut self, now: Nanos, conn: ConnId, id: JobId) -> Plain {
+        let Some(ix) = self.find_reserved(conn, id) else { return Reply::NotFound };
+        let job = &self.jobs[ix];
+        if let Place::Reserved { position, .. } = job.place {
+            let key = (now.after(job.ttr), id);
+            self.conns[conn.0].reserved.set_key(position, key, &mut self.jobs);
+            self.schedule_conn(conn.0);
+        }
+        Reply::Touched
+    }
+
+    pub(crate) fn use_tube(&mut self, conn: ConnId, name: TubeName) -> Plain {
+        let tube = self.tubes.find_or_create(name.clone());
+        self.tubes[tube].using += 1;
+        let before = std::mem::replace(&mut self.conns[conn.0].used, tube);
+        self.tubes[before].using -= 1;
+        self.drop_if_idle(before);
+        Reply::Using(name)
+    }
+
+    pub(crate) fn watch(&mut self, conn: ConnId, name: TubeName) -> Plain {
+        let tube = self.tubes.find_or_create(name);
+        let state = &mut self.conns[conn.0];
+        if !state.watched.contains_key(&tube) {
+            state.watched.insert(tube, None);
+            state.unqueued.insert(tube);
+            self.tubes[tube].watching += 1;
+            self.widen(conn.0, tube);
+        }
+        Reply::Watching(self.conns[conn.0].watched.len() as u64)
+    }
+
+    pub(crate) fn ignore(&mut self, conn: ConnId, name: &TubeName) -> Plain {
+        let state = &mut self.conns[conn.0];
+        let found = self.tubes.find(name).filter(|tube| state.watched.contains_key(tube));
+        if let Some(tube) = found {
+            if state.watched.len() == 1 {
+                return Reply::NotIgnored;
+            }
+            let ticket = state.watched.swap_remove(&tube).flatten();
+            self.leave_queue(conn.0, tube, ticket);
+            self.narrow(conn.0, tube);
+            self.tubes[tube].watching -= 1;
+            self.drop_if_idle(tube);
+        }
+        Reply::Watching(self.conns[conn.0].watched.len() as u64)
+    }
+
+    /// Kicks buried jobs of the used tube or, only if there are none, delayed ones.
+    pub(crate) fn kick(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        bound: u32,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let tube = self.conns[conn.0].used;
+        let counts = &self.tubes[tube].counts;
+        let buried = counts.buried > 0;
+        let there = if buried { counts.buried } else { counts.delayed };
+        let kicked = there.min(u64::from(bound));
+        sink.answer(conn, Answer::Reply(Reply::Kicked(kicked)));
+        for _ in 0..kicked {
+            let next = if buried { self.first_buried(conn) } else { self.first_delayed(conn) };
+            let Some(ix) = next else { break };
+            self.kick_one(now, ix, sink);
+        }
+        Flow::Continue
+    }
+
+    pub(crate) fn kick_job(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        id: JobId,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let found = self.jobs.find(id);
+        let kickable = found.filter(|ix| {
+            matches!(self.jobs[*ix].place, Place::Buried { .. } | Place::Delayed { .. })
+        });
+        let Some(ix) = kickable else {
+            sink.answer(conn, Answer::Reply(Reply::NotFound));
+            return Flow::Continue;
+        };
+        sink.answer(conn, Answer::Reply(Reply::KickedJob));
+        self.kick_one(now, ix, sink);
+        Flow::Continue
+    }
+
+    fn kick_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
+        self.detach(ix);
+        self.jobs.count(ix, |counters| counters.kicks += 1);
+        self.make_ready(now, ix, sink);
+    }
+
+    pub(crate) fn pause_tube(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        name: &TubeName,
+        seconds: Seconds,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let Some(tube) = self.tubes.find(name) else {
+            sink.answer(conn, Answer::Reply(Reply::NotFound));
+            return Flow::Continue;
+        };
+        self.tubes[tube].pauses += 1;
+        sink.answer(conn, Answer::Reply(Reply::Paused));
+        self.pause(now, tube, seconds, sink);
+        self.drop_if_idle(tube);
+        Flow::Continue
+    }
+
+    pub(crate) fn peek(&self, conn: ConnId, found: Option<Ix>, sink: &mut impl Sink) -> Flow {
+        let reply = match found {
+            Some(ix) => Reply::Found(self.jobs[ix].id, &self.jobs[ix].body),
+            None => Reply::NotFound,
+        };
+        sink.answer(conn, Answer::Reply(reply));
+        Flow::Continue
+    }
+
+    pub(crate) fn first_ready(&self, conn: ConnId) -> Option<Ix> {
+        self.tubes[self.conns[conn.0].used].ready.first().map(|(_, job)| job)
+    }
+
+    pub(crate) fn first_delayed(&self, conn: ConnId) -> Option<Ix> {
+        self.tubes[self.conns[conn.0].used].delayed.first().map(|(_, job)| job)
+    }
+
+    pub(crate) fn first_buried(&self, conn: ConnId) -> Option<Ix> {
+        Some(self.tubes[self.conns[conn.0].used].first_buried).filter(|job| *job != NONE)
+    }
+}

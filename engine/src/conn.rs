@@ -1,0 +1,96 @@
+//! A connection, as far as the queue is concerned.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+use beanstalk_protocol::{JobId, PutHeader};
+use indexmap::IndexMap;
+
+use crate::arena::Ix;
+use crate::heap::JobHeap;
+use crate::job::DeadlineKey;
+use crate::time::Nanos;
+use crate::timers::Listed;
+use crate::waiting::Ticket;
+use crate::wide::Wide;
+
+/// Seconds before the end of a reserved job's time to run in which a reserve command answers
+/// `DEADLINE_SOON` rather than waiting.
+pub(crate) const SAFETY_MARGIN: u32 = 1;
+
+/// The watched tubes in the order of `list-tubes-watched`: of watching, but the last one takes the
+/// place of one that is ignored. With each goes the ticket under which the connection stands in
+/// the tube's queue, if it does.
+pub(crate) type WatchList = IndexMap<Ix, Option<Ticket>, BuildHasherDefault<DefaultHasher>>;
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) used: Ix,
+    pub(crate) watched: WatchList,
+    /// Watched tubes in whose queue the connection does not stand.
+    pub(crate) unqueued: BTreeSet<Ix>,
+    /// Present while the connection watches many tubes.
+    pub(crate) wide: Option<Box<Wide>>,
+    pub(crate) reserved: JobHeap<DeadlineKey>,
+    /// The put whose body is arriving.
+    pub(crate) incoming: Option<Incoming>,
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) is_producer: bool,
+    pub(crate) is_worker: bool,
+    /// The client will send no more, so it shall not wait any more either.
+    pub(crate) half_closed: bool,
+    pub(crate) listed: Listed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) id: JobId,
+    pub(crate) header: PutHeader,
+    pub(crate) tube: Ix,
+}
+
+/// A reserve command that has no answer yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) ticket: Ticket,
+    /// When the client no longer wants to wait.
+    pub(crate) until: Nanos,
+}
+
+impl Conn {
+    /// A connection that uses and watches `tube`.
+    pub(crate) fn new(tube: Ix) -> Self {
+        Self {
+            used: tube,
+            watched: WatchList::from_iter([(tube, None)]),
+            unqueued: BTreeSet::from([tube]),
+            wide: None,
+            reserved: JobHeap::new(),
+            incoming: None,
+            waiting: None,
+            is_producer: false,
+            is_worker: false,
+            half_closed: false,
+            listed: Listed::NOT,
+        }
+    }
+
+    /// Whether a reserved job is within its last second.
+    pub(crate) fn deadline_soon(&self, now: Nanos) -> bool {
+        self.soonest().is_some_and(|at| at.before(SAFETY_MARGIN) <= now)
+    }
+
+    /// The end of the first reserved job's time to run.
+    fn soonest(&self) -> Option<Nanos> {
+        self.reserved.first().map(|((at, _), _)| at)
+    }
+
+    /// When something is due here: a reserved job's time to run ends, or a wait does.
+    pub(crate) fn deadline(&self) -> Nanos {
+        let job = self.soonest().unwrap_or(Nanos::NEVER);
+        match self.waiting {
+            Some(waiting) => job.before(SAFETY_MARGIN).min(waiting.until),
+            None => job,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! One request of one connection: counted, carried out, answered.
+
+use beanstalk_protocol::{Command, PutHeader, Rejection, Reply, Request};
+
+use crate::body::Body;
+use crate::conn::Incoming;
+use crate::engine::{ConnId, Engine, Flow};
+use crate::job::Job;
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+
+impl Engine {
+    /// Carries out a request of a connection that is not blocked.
+    ///
+    /// What is due at `now` should have happened before: see [`Engine::tick`].
+    #[inline]
+    pub fn handle(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        request: Request,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let reply = match request {
+            Request::Command(command) => return self.command(now, conn, command, sink),
+            Request::Put(header) => {
+                self.begin_put(conn, header);
+                return Flow::Continue;
+            }
+            Request::Body(body) => return self.finish_put(now, conn, body, sink),
+            Request::BrokenBody => {
+                self.abandon_put(conn);
+                Reply::ExpectedCrlf
+            }
+            Request::Rejected(rejection) => self.reject(rejection),
+        };
+        sink.answer(conn, Answer::Reply(reply));
+        Flow::Continue
+    }
+
+    fn reject(&mut self, rejection: Rejection) -> Reply<&'static Body> {
+        match rejection {
+            Rejection::UnknownCommand => Reply::UnknownCommand,
+            Rejection::BadFormat => Reply::BadFormat,
+            Rejection::BadPut => {
+                self.commands.put += 1;
+                Reply::BadFormat
+            }
+            Rejection::BadPauseTube => {
+                self.commands.pause_tube += 1;
+                Reply::BadFormat
+            }
+            Rejection::JobTooBig => {
+                self.commands.put += 1;
+                Reply::JobTooBig
+            }
+        }
+    }
+
+    /// The line of a put: the job gets its number, and its tube is the one used now.
+    fn begin_put(&mut self, conn: ConnId, header: PutHeader) {
+        self.commands.put += 1;
+        let id = self.next_id;
+        self.next_id += 1;
+        let state = &mut self.conns[conn.0];
+        if !state.is_producer {
+            state.is_producer = true;
+            self.producers += 1;
+        }
+        self.tubes[state.used].jobs += 1;
+        state.incoming = Some(Incoming { id, header, tube: state.used });
+    }
+
+    /// The body of a put has come to nothing. Its number stays used.
+    fn abandon_put(&mut self, conn: ConnId) {
+        if let Some(incoming) = self.conns[conn.0].incoming.take() {
+            // The connection uses the tube, so it stays.
+            self.tubes[incoming.tube].jobs -= 1;
+        }
+    }
+
+    fn finish_put(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        body: Box<[u8]>,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        if self.draining {
+            self.abandon_put(conn);
+            sink.answer(conn, Answer::Reply(Reply::Draining));
+            return Flow::Continue;
+        }
+        let Some(Incoming { id, header, tube }) = self.conns[conn.0].incoming.take() else {
+            return Flow::Continue;
+        };
+        let mut job = Job::new(id, tube, Body::from(body), now);
+        job.priority = header.priority;
+        job.delay = header.delay;
+        job.ttr = header.ttr;
+        let ix = self.jobs.insert(job);
+        self.total_jobs += 1;
+        self.tubes[tube].total_jobs += 1;
+        // Before the job can reach a waiting worker: the producer is told first.
+        sink.answer(conn, Answer::Reply(Reply::Inserted(id)));
+        self.make_ready_or_delayed(now, ix, header.delay, sink);
+        Flow::Continue
+    }
+
+    fn command(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        command: Command,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let counts = &mut self.commands;
+        let reply = match command {
+            Command::Reserve => {
+                counts.reserve += 1;
+                return self.reserve(now, conn, Nanos::NEVER, sink);
+            }
+            Command::ReserveWithTimeout(timeout) => {
+                counts.reserve_with_timeout += 1;
+                let until = timeout.map_or(Nanos::NEVER, |seconds| now.after(seconds));
+                return self.reserve(now, conn, until, sink);
+            }
+            Command::Delete(id) => {
+                counts.delete += 1;
+                self.delete(conn, id)
+            }
+            Command::Release { id, priority, delay } => {
+                counts.release += 1;
+                return self.release(now, conn, id, priority, delay, sink);
+            }
+            Command::Bury { id, priority } => {
+                counts.bury += 1;
+                self.bury(conn, id, priority)
+            }
+            Command::Touch(id) => {
+                counts.touch += 1;
+                self.touch(now, conn, id)
+            }
+            Command::Use(tube) => {
+                counts.use_ += 1;
+                self.use_tube(conn, tube)
+            }
+            Command::Watch(tube) => {
+                counts.watch += 1;
+                self.watch(conn, tube)
+            }
+            Command::Ignore(tube) => {
+                counts.ignore += 1;
+                self.ignore(conn, &tube)
+            }
+            Command::Kick(bound) => {
+                counts.kick += 1;
+                return self.kick(now, conn, bound, sink);
+            }
+            // Has no counter of its own in any beanstalkd.
+            Command::KickJob(id) => return self.kick_job(now, conn, id, sink),
+            // Nor has this.
+            Command::ReserveJob(id) => return self.reserve_job(now, conn, id, sink),
+            Command::PauseTube(tube, seconds) => {
+                counts.pause_tube += 1;
+                return self.pause_tube(now, conn, &tube, seconds, sink);
+            }
+            Command::Peek(id) => {
+                counts.peek += 1;
+                return self.peek(conn, self.jobs.find(id), sink);
+            }
+            Command::PeekReady => {
+                counts.peek_ready += 1;
+                return self.peek(conn, self.first_ready(conn), sink);
+            }
+            Command::PeekDelayed => {
+                counts.peek_delayed += 1;
+                return self.peek(conn, self.first_delayed(conn), sink);
+            }
+            Command::PeekBuried => {
+                counts.peek_buried += 1;
+                return self.peek(conn, self.first_buried(conn), sink);
+            }
+            Command::Stats => {
+                counts.stats += 1;
+                sink.answer(conn, Answer::ServerStats(Box::new(self.server_stats())));
+                return Flow::Continue;
+            }
+            Command::StatsJob(id) => {
+                counts.stats_job += 1;
+                return self.stats_job(now, conn, id, sink);
+            }
+            Command::StatsTube(tube) => {
+                counts.stats_tube += 1;
+                return self.stats_tube(now, conn, &tube, sink);
+            }
+            Command::ListTubes => {
+                counts.list_tubes += 1;
+                sink.answer(conn, Answer::Tubes(self.tubes.names().collect()));
+                return Flow::Continue;
+            }
+            Command::ListTubesWatched => {
+                counts.list_tubes_watched += 1;
+                let watched = &self.conns[conn.0].watched;
+                let names = watched.keys().map(|tube| self.tubes[*tube].name.as_str());
+                sink.answer(conn, Answer::Tubes(names.collect()));
+                return Flow::Continue;
+            }
+            Command::ListTubeUsed => {
+                counts.list_tube_used += 1;
+                Reply::Using(self.tubes[self.conns[conn.0].used].name.clone())
+            }
+            Command::Quit => return Flow::Close,
+        };
+        sink.answer(conn, Answer::Reply(reply));
+        Flow::Continue
+    }
+}

@@ -1,0 +1,217 @@
+//! The engine's state and its life outside of commands: connections that come and go, and time.
+
+use beanstalk_protocol::{CommandCounts, JobId, Reply};
+
+use crate::arena::{Arena, Ix};
+use crate::conn::Conn;
+use crate::job::Jobs;
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+use crate::timers::{Owner, Timers};
+use crate::tube::{JobCounts, Tubes};
+use crate::waiting::Ticket;
+
+/// A connection. Numbers are small and used again after [`Engine::disconnect`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u32);
+
+/// What the connection may do after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The next request may be handled.
+    Continue,
+    /// The answer has not come yet. No request of this connection may be handled before it.
+    Blocked,
+    /// The client asked to be disconnected.
+    Close,
+}
+
+/// A whole queue: see the crate's documentation.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) jobs: Jobs,
+    pub(crate) tubes: Tubes,
+    pub(crate) conns: Arena<Conn>,
+    pub(crate) timers: Timers,
+    pub(crate) counts: JobCounts,
+    pub(crate) commands: CommandCounts,
+    pub(crate) next_id: JobId,
+    pub(crate) next_ticket: Ticket,
+    pub(crate) timeouts: u64,
+    pub(crate) total_jobs: u64,
+    pub(crate) total_connections: u64,
+    pub(crate) producers: u64,
+    pub(crate) workers: u64,
+    pub(crate) waiting: u64,
+    pub(crate) draining: bool,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An empty queue with the default tube.
+    pub fn new() -> Self {
+        Self {
+            jobs: Jobs::new(),
+            tubes: Tubes::new(),
+            conns: Arena::new(),
+            timers: Timers::default(),
+            counts: JobCounts::default(),
+            commands: CommandCounts::default(),
+            next_id: 1,
+            next_ticket: 1,
+            timeouts: 0,
+            total_jobs: 0,
+            total_connections: 0,
+            producers: 0,
+            workers: 0,
+            waiting: 0,
+            draining: false,
+        }
+    }
+
+    /// A new connection, which uses and watches the default tube.
+    pub fn connect(&mut self) -> ConnId {
+        let conn = self.conns.insert(Conn::new(Tubes::DEFAULT));
+        let tube = &mut self.tubes[Tubes::DEFAULT];
+        tube.using += 1;
+        tube.watching += 1;
+        self.total_connections += 1;
+        ConnId(conn)
+    }
+
+    /// The client will send nothing more, but reads on: a wait of it ends with `TIMED_OUT`, now and
+    /// in future.
+    pub fn half_close(&mut self, conn: ConnId, sink: &mut impl Sink) {
+        self.conns[conn.0].half_closed = true;
+        if self.conns[conn.0].waiting.is_some() {
+            self.end_wait(conn.0);
+            sink.answer(conn, Answer::Reply(Reply::TimedOut));
+        }
+    }
+
+    /// The connection is gone. Its reserved jobs are ready again at once, a job that was still
+    /// arriving is forgotten, and the number may be given to another connection.
+    pub fn disconnect(&mut self, now: Nanos, id: ConnId, sink: &mut impl Sink) {
+        let conn = id.0;
+        self.end_wait(conn);
+        if let Some(incoming) = self.conns[conn].incoming.take() {
+            self.tubes[incoming.tube].jobs -= 1;
+        }
+        // Out of the queues first, so that its own jobs cannot come back to it.
+        let watched = std::mem::take(&mut self.conns[conn].watched);
+        for (tube, ticket) in &watched {
+            self.leave_queue(conn, *tube, *ticket);
+            if self.conns[conn].wide.is_some() {
+                let tube = &mut self.tubes[*tube];
+                tube.wide_watchers -= 1;
+                tube.armed.remove(&conn);
+            }
+        }
+        while let Some((_, job)) = self.conns[conn].reserved.first() {
+            self.detach(job);
+            self.make_ready(now, job, sink);
+        }
+        // The order in which idle tubes vanish shows in `list-tubes`: the first watched, then the
+        // last, and on towards the second.
+        let mut order: Vec<Ix> = watched.into_keys().collect();
+        if let Some(rest) = order.get_mut(1..) {
+            rest.reverse();
+        }
+        for tube in order {
+            self.tubes[tube].watching -= 1;
+            self.drop_if_idle(tube);
+        }
+        let Some(mut state) = self.conns.remove(conn) else { return };
+        self.timers.remove(Owner::Conn(conn), &mut state.listed);
+        self.tubes[state.used].using -= 1;
+        self.drop_if_idle(state.used);
+        self.producers -= u64::from(state.is_producer);
+        self.workers -= u64::from(state.is_worker);
+    }
+
+    /// Lets what is due at `now` happen: delays and pauses end, times to run run out, waits end.
+    ///
+    /// Moves `budget` jobs at most, so that a million of them falling due at once stop nobody for
+    /// long. Returns whether there is more to do at once.
+    pub fn tick(&mut self, now: Nanos, budget: usize, sink: &mut impl Sink) -> bool {
+        let mut left = budget.max(1);
+        while let Some(owner) = self.timers.due(now) {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            match owner {
+                Owner::Tube(tube) => {
+                    self.timers.remove(owner, &mut self.tubes[tube].listed);
+                    self.tick_tube(now, tube, &mut left, sink);
+                }
+                Owner::Conn(conn) => {
+                    self.timers.remove(owner, &mut self.conns[conn].listed);
+                    self.tick_conn(now, conn, &mut left, sink);
+                }
+            }
+        }
+        false
+    }
+
+    /// The latest moment for the next [`Engine::tick`]. It may be early: nothing is due then, and
+    /// this function tells a later one.
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        self.timers.next()
+    }
+
+    /// Whether new jobs are refused.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    fn tick_tube(&mut self, now: Nanos, tube: Ix, left: &mut usize, sink: &mut impl Sink) {
+        while *left > 0 {
+            let Some(((at, _), job)) = self.tubes[tube].delayed.first() else { break };
+            if at > now {
+                break;
+            }
+            *left -= 1;
+            self.detach(job);
+            self.make_ready(now, job, sink);
+        }
+        if self.tubes[tube].pause.is_some_and(|pause| pause.until <= now) {
+            self.resume(now, tube, sink);
+        }
+        self.schedule_tube(tube);
+        self.drop_if_idle(tube);
+    }
+
+    fn tick_conn(&mut self, now: Nanos, conn: Ix, left: &mut usize, sink: &mut impl Sink) {
+        if let Some(waiting) = self.conns[conn].waiting {
+            let reply = if self.conns[conn].deadline_soon(now) {
+                Some(Reply::DeadlineSoon)
+            } else if waiting.until <= now {
+                Some(Reply::TimedOut)
+            } else {
+                None
+            };
+            if let Some(reply) = reply {
+                self.end_wait(conn);
+                sink.answer(ConnId(conn), Answer::Reply(reply));
+            }
+        }
+        while *left > 0 {
+            let Some(((at, _), job)) = self.conns[conn].reserved.first() else { break };
+            if at > now {
+                break;
+            }
+            *left -= 1;
+            self.timeouts += 1;
+            self.jobs.count(job, |counters| counters.timeouts += 1);
+            self.detach(job);
+            self.make_ready(now, job, sink);
+        }
+        self.schedule_conn(conn);
+    }
+}

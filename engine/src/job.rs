@@ -1,0 +1,209 @@
+//! Jobs, and the table that finds them by number.
+
+use beanstalk_protocol::{JobId, JobState, Priority, Seconds};
+use hashbrown::HashTable;
+
+use crate::arena::{Arena, Ix};
+use crate::body::Body;
+use crate::heap::Positions;
+use crate::time::Nanos;
+
+/// Stands for "no entry" in links and counters.
+pub(crate) const NONE: Ix = Ix::MAX;
+
+/// A job. One cache line, and its body's allocation.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) body: Body,
+    pub(crate) created: Nanos,
+    pub(crate) tube: Ix,
+    pub(crate) priority: Priority,
+    /// As last given by put or release; kicks leave it.
+    pub(crate) delay: Seconds,
+    pub(crate) ttr: Seconds,
+    pub(crate) place: Place,
+    /// Entry in [`Jobs::counters`], or [`NONE`] while all are 0.
+    counters: Ix,
+}
+
+const _: () = assert!(size_of::<Option<Job>>() == 64);
+
+/// The one place where a job is, with what it takes to leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Between two places, within one operation.
+    Nowhere,
+    /// In its tube's ready heap.
+    Ready { position: u32 },
+    /// In its tube's delayed heap.
+    Delayed { position: u32 },
+    /// In the connection's heap of reserved jobs.
+    Reserved { conn: Ix, position: u32 },
+    /// In its tube's list of buried jobs.
+    Buried { previous: Ix, next: Ix },
+}
+
+/// The key of ready jobs: priority, then number. The number is in two halves so that a heap entry
+/// takes 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ReadyKey {
+    priority: Priority,
+    id: [u32; 2],
+}
+
+/// The key of delayed and reserved jobs: the deadline, then the number.
+pub(crate) type DeadlineKey = (Nanos, JobId);
+
+/// How often things happened to a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) reserves: u32,
+    pub(crate) timeouts: u32,
+    pub(crate) releases: u32,
+    pub(crate) buries: u32,
+    pub(crate) kicks: u32,
+}
+
+impl Job {
+    pub(crate) fn new(id: JobId, tube: Ix, body: Body, created: Nanos) -> Self {
+        Self {
+            id,
+            body,
+            created,
+            tube,
+            priority: 0,
+            delay: 0,
+            ttr: 1,
+            place: Place::Nowhere,
+            counters: NONE,
+        }
+    }
+
+    pub(crate) fn ready_key(&self) -> ReadyKey {
+        ReadyKey { priority: self.priority, id: [(self.id >> 32) as u32, self.id as u32] }
+    }
+
+    /// The state that the stats show.
+    pub(crate) fn state(&self) -> JobState {
+        match self.place {
+            // Never seen from outside: a job is somewhere whenever an operation ends.
+            Place::Nowhere | Place::Ready { .. } => JobState::Ready,
+            Place::Delayed { .. } => JobState::Delayed,
+            Place::Reserved { .. } => JobState::Reserved,
+            Place::Buried { .. } => JobState::Buried,
+        }
+    }
+}
+
+/// The index by number is cut into this many tables. Numbers count up, so the tables grow one
+/// after the other and no single put waits for all of it to be rebuilt.
+const SHARDS: usize = 64;
+
+/// Below this many places a table is not worth shrinking.
+const SHRINK_FROM: usize = 256;
+
+/// All jobs.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    arena: Arena<Job>,
+    counters: Arena<Counters>,
+    index: Vec<HashTable<Ix>>,
+}
+
+impl Jobs {
+    pub(crate) fn new() -> Self {
+        Self {
+            arena: Arena::new(),
+            counters: Arena::new(),
+            index: std::iter::repeat_with(HashTable::new).take(SHARDS).collect(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    pub(crate) fn insert(&mut self, job: Job) -> Ix {
+        let id = job.id;
+        let ix = self.arena.insert(job);
+        let arena = &self.arena;
+        self.index[shard(id)].insert_unique(hash(id), ix, |ix| hash(arena[*ix].id));
+        ix
+    }
+
+    pub(crate) fn find(&self, id: JobId) -> Option<Ix> {
+        self.index[shard(id)].find(hash(id), |ix| self.arena[*ix].id == id).copied()
+    }
+
+    pub(crate) fn remove(&mut self, ix: Ix) -> Option<Job> {
+        let id = self.arena.get(ix)?.id;
+        let table = &mut self.index[shard(id)];
+        if let Ok(entry) = table.find_entry(hash(id), |found| *found == ix) {
+            entry.remove();
+        }
+        let arena = &self.arena;
+        if table.capacity() > SHRINK_FROM && table.len() < table.capacity() / 8 {
+            table.shrink_to(table.len() * 2, |ix| hash(arena[*ix].id));
+        }
+        let job = self.arena.remove(ix)?;
+        if job.counters != NONE {
+            self.counters.remove(job.counters);
+        }
+        Some(job)
+    }
+
+    pub(crate) fn counters(&self, ix: Ix) -> Counters {
+        self.counters.get(self.arena[ix].counters).copied().unwrap_or_default()
+    }
+
+    /// Changes the counters of a job.
+    pub(crate) fn count(&mut self, ix: Ix, change: impl FnOnce(&mut Counters)) {
+        let job = &mut self.arena[ix];
+        if job.counters == NONE {
+            job.counters = self.counters.insert(Counters::default());
+        }
+        change(&mut self.counters[job.counters]);
+    }
+}
+
+fn shard(id: JobId) -> usize {
+    id as usize % SHARDS
+}
+
+/// Spreads consecutive numbers over all 64 bits (the table uses high and low ones). Numbers are
+/// the server's own, so nobody can choose them to collide.
+fn hash(id: JobId) -> u64 {
+    let product = (id / SHARDS as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    product ^ (product >> 32)
+}
+
+impl Positions for Jobs {
+    #[inline]
+    fn set_position(&mut self, job: Ix, position: u32) {
+        match &mut self.arena[job].place {
+            Place::Ready { position: at }
+            | Place::Delayed { position: at }
+            | Place::Reserved { position: at, .. } => *at = position,
+            Place::Nowhere | Place::Buried { .. } => {
+                unreachable!("only jobs in a heap have a position")
+            }
+        }
+    }
+}
+
+impl std::ops::Index<Ix> for Jobs {
+    type Output = Job;
+
+    #[inline]
+    fn index(&self, ix: Ix) -> &Job {
+        &self.arena[ix]
+    }
+}
+
+impl std::ops::IndexMut<Ix> for Jobs {
+    #[inline]
+    fn index_mut(&mut self, ix: Ix) -> &mut Job {
+        &mut self.arena[ix]
+    }
+}

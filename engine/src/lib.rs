@@ -1,0 +1,40 @@
+//! What a beanstalk queue *is*: jobs, tubes, connections and deadlines as one deterministic state
+//! machine.
+//!
+//! Owns: every rule about which job goes where and when. [`Engine::handle`] takes one request of
+//! one connection, [`Engine::tick`] lets time pass; both tell what came of it through a [`Sink`].
+//!
+//! Must not know: sockets, threads, the operating system's clock, logging. Time is an argument
+//! ([`Nanos`]), so the same calls give the same answers, and a failure replays from its seed.
+//!
+//! Cost follows the work: no command and no timer scans all tubes, jobs, connections or
+//! reservations. The structures that make this so are described where they live: [`heap`] for the
+//! ready and delayed jobs, [`timers`] for the deadlines, [`wide`] for connections that watch many
+//! tubes, and `waiting` for the order in which waiting connections are served.
+//!
+//! [`heap`]: crate::heap
+//! [`timers`]: crate::timers
+//! [`wide`]: crate::wide
+
+mod arena;
+mod body;
+mod commands;
+mod conn;
+mod dispatch;
+mod engine;
+mod heap;
+mod job;
+
+mod scheduling;
+mod sink;
+mod stats;
+mod time;
+mod timers;
+mod tube;
+mod waiting;
+mod wide;
+
+pub use body::Body;
+pub use engine::{ConnId, Engine, Flow};
+pub use sink::{Answer, Sink};
+pub use time::Nanos;

@@ -1,0 +1,159 @@
+//! Jobs on the move: out of one place, into another, and to whoever waits for them.
+//!
+//! A job is in one place at any time, except within an operation, between [`Engine::detach`] and
+//! one of the functions that put it somewhere. Each move keeps the counts of the tube and of the
+//! whole queue, so these agree with the contents whatever happens.
+
+use beanstalk_protocol::{Reply, Seconds};
+
+use crate::arena::Ix;
+use crate::engine::{ConnId, Engine};
+use crate::job::{NONE, Place};
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+use crate::timers::Owner;
+use crate::tube::Pause;
+
+impl Engine {
+    /// Takes a job out of wherever it is.
+    pub(crate) fn detach(&mut self, ix: Ix) {
+        let job = &mut self.jobs[ix];
+        let (place, priority) = (std::mem::replace(&mut job.place, Place::Nowhere), job.priority);
+        let tube = &mut self.tubes[job.tube];
+        match place {
+            Place::Nowhere => {}
+            Place::Ready { position } => {
+                tube.ready.remove(position, &mut self.jobs);
+            }
+            Place::Delayed { position } => {
+                tube.delayed.remove(position, &mut self.jobs);
+            }
+            Place::Reserved { conn, position } => {
+                self.conns[conn].reserved.remove(position, &mut self.jobs);
+            }
+            Place::Buried { previous, next } => {
+                match previous {
+                    NONE => tube.first_buried = next,
+                    _ => link(&mut self.jobs[previous].place).1.clone_from(&next),
+                }
+                match next {
+                    NONE => tube.last_buried = previous,
+                    _ => link(&mut self.jobs[next].place).0.clone_from(&previous),
+                }
+            }
+        }
+        tube.counts.leave(place, priority);
+        self.counts.leave(place, priority);
+    }
+
+    /// The job is ready: for the connection that has waited longest, or for whoever comes.
+    pub(crate) fn make_ready(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
+        self.enter(ix, Place::Ready { position: 0 });
+        let job = &self.jobs[ix];
+        let (tube, key) = (job.tube, job.ready_key());
+        self.tubes[tube].ready.push(key, ix, &mut self.jobs);
+        self.serve(now, tube, sink);
+        if self.tubes[tube].available() == Some(key) {
+            self.alert(tube);
+        }
+    }
+
+    /// The job is set aside for so many seconds.
+    pub(crate) fn make_delayed(&mut self, now: Nanos, ix: Ix, delay: Seconds) {
+        self.enter(ix, Place::Delayed { position: 0 });
+        let job = &self.jobs[ix];
+        let (tube, key) = (job.tube, (now.after(delay), job.id));
+        self.tubes[tube].delayed.push(key, ix, &mut self.jobs);
+        self.schedule_tube(tube);
+    }
+
+    /// The job is behind the last buried one.
+    pub(crate) fn make_buried(&mut self, ix: Ix) {
+        let tube = &mut self.tubes[self.jobs[ix].tube];
+        let previous = std::mem::replace(&mut tube.last_buried, ix);
+        match previous {
+            NONE => tube.first_buried = ix,
+            _ => link(&mut self.jobs[previous].place).1.clone_from(&ix),
+        }
+        self.enter(ix, Place::Buried { previous, next: NONE });
+    }
+
+    /// The job is the connection's, for its time to run.
+    pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix) {
+        self.enter(ix, Place::Reserved { conn, position: 0 });
+        self.jobs.count(ix, |counters| counters.reserves += 1);
+        let job = &self.jobs[ix];
+        let key = (now.after(job.ttr), job.id);
+        self.conns[conn].reserved.push(key, ix, &mut self.jobs);
+        self.schedule_conn(conn);
+    }
+
+    fn enter(&mut self, ix: Ix, place: Place) {
+        let job = &mut self.jobs[ix];
+        debug_assert_eq!(job.place, Place::Nowhere, "a job leaves one place before the next");
+        job.place = place;
+        self.tubes[job.tube].counts.enter(place, job.priority);
+        self.counts.enter(place, job.priority);
+    }
+
+    /// Gives the tube's ready jobs to the connections that wait for them.
+    pub(crate) fn serve(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
+        while self.tubes[tube].available().is_some() {
+            let Some(conn) = self.first_waiting(tube) else { break };
+            self.end_wait(conn);
+            self.reserve_from(now, tube, conn, sink);
+        }
+    }
+
+    /// Gives the tube's first ready job to the connection.
+    pub(crate) fn reserve_from(&mut self, now: Nanos, tube: Ix, conn: Ix, sink: &mut impl Sink) {
+        if let Some((_, job)) = self.tubes[tube].ready.first() {
+            self.detach(job);
+            self.make_reserved(now, job, conn);
+            let job = &self.jobs[job];
+            sink.answer(ConnId(conn), Answer::Reply(Reply::Reserved(job.id, &job.body)));
+        }
+    }
+
+    /// Nothing is reserved from the tube for so many seconds.
+    pub(crate) fn pause(&mut self, now: Nanos, tube: Ix, seconds: Seconds, sink: &mut impl Sink) {
+        if seconds == 0 {
+            return self.resume(now, tube, sink);
+        }
+        self.tubes[tube].pause = Some(Pause { seconds, until: now.after(seconds) });
+        self.schedule_tube(tube);
+    }
+
+    /// The tube's pause is over.
+    pub(crate) fn resume(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
+        if self.tubes[tube].pause.take().is_some() {
+            self.serve(now, tube, sink);
+            self.alert(tube);
+        }
+    }
+
+    /// The job is gone for good.
+    pub(crate) fn remove_job(&mut self, ix: Ix) {
+        self.detach(ix);
+        if let Some(job) = self.jobs.remove(ix) {
+            self.tubes[job.tube].jobs -= 1;
+            self.drop_if_idle(job.tube);
+        }
+    }
+
+    /// The tube goes if nothing needs it any more.
+    #[inline]
+    pub(crate) fn drop_if_idle(&mut self, tube: Ix) {
+        if let Some(mut listed) = self.tubes.remove_if_idle(tube) {
+            self.timers.remove(Owner::Tube(tube), &mut listed);
+        }
+    }
+}
+
+/// The links of a buried job.
+fn link(place: &mut Place) -> (&mut Ix, &mut Ix) {
+    match place {
+        Place::Buried { previous, next } => (previous, next),
+        _ => unreachable!("the neighbours of a buried job are buried"),
+    }
+}

@@ -1,0 +1,106 @@
+//! What the engine tells of itself.
+
+use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStats};
+
+use crate::engine::{ConnId, Engine, Flow};
+use crate::job::Place;
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+
+impl Engine {
+    /// The counts behind `stats`.
+    pub fn server_stats(&self) -> ServerStats {
+        ServerStats {
+            urgent: self.counts.urgent,
+            ready: self.counts.ready,
+            reserved: self.counts.reserved,
+            delayed: self.counts.delayed,
+            buried: self.counts.buried,
+            commands: self.commands.clone(),
+            timeouts: self.timeouts,
+            total_jobs: self.total_jobs,
+            tubes: self.tubes.len() as u64,
+            connections: self.conns.len() as u64,
+            producers: self.producers,
+            workers: self.workers,
+            waiting: self.waiting,
+            total_connections: self.total_connections,
+            draining: self.draining,
+        }
+    }
+
+    /// Number of jobs in the queue, in any state.
+    pub fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(crate) fn stats_job(
+        &self,
+        now: Nanos,
+        conn: ConnId,
+        id: JobId,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let Some(ix) = self.jobs.find(id) else {
+            sink.answer(conn, Answer::Reply(Reply::NotFound));
+            return Flow::Continue;
+        };
+        let job = &self.jobs[ix];
+        let deadline = match job.place {
+            Place::Delayed { position } => self.tubes[job.tube].delayed.key_at(position).0,
+            Place::Reserved { conn, position } => self.conns[conn].reserved.key_at(position).0,
+            Place::Nowhere | Place::Ready { .. } | Place::Buried { .. } => now,
+        };
+        let counters = self.jobs.counters(ix);
+        let stats = JobStats {
+            id,
+            tube: self.tubes[job.tube].name.as_str(),
+            state: job.state(),
+            priority: job.priority,
+            age: now.seconds_since(job.created),
+            delay: job.delay,
+            ttr: job.ttr,
+            time_left: deadline.seconds_since(now),
+            file: 0,
+            reserves: counters.reserves,
+            timeouts: counters.timeouts,
+            releases: counters.releases,
+            buries: counters.buries,
+            kicks: counters.kicks,
+        };
+        sink.answer(conn, Answer::JobStats(stats));
+        Flow::Continue
+    }
+
+    pub(crate) fn stats_tube(
+        &self,
+        now: Nanos,
+        conn: ConnId,
+        name: &TubeName,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let Some(ix) = self.tubes.find(name) else {
+            sink.answer(conn, Answer::Reply(Reply::NotFound));
+            return Flow::Continue;
+        };
+        let tube = &self.tubes[ix];
+        let stats = TubeStats {
+            name: tube.name.as_str(),
+            urgent: tube.counts.urgent,
+            ready: tube.counts.ready,
+            reserved: tube.counts.reserved,
+            delayed: tube.counts.delayed,
+            buried: tube.counts.buried,
+            total_jobs: tube.total_jobs,
+            using: tube.using,
+            watching: tube.watching,
+            waiting: self.waiting_on(ix),
+            deletes: tube.deletes,
+            pauses: tube.pauses,
+            pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
+            pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
+        };
+        sink.answer(conn, Answer::TubeStats(stats));
+        Flow::Continue
+    }
+}

@@ -1,0 +1,39 @@
+//! Time as the engine sees it: a number that its caller passes in.
+
+use beanstalk_protocol::Seconds;
+
+/// Nanoseconds since a beginning that the caller chose, never going backwards.
+///
+/// 64 bits last for 584 years; a sum that would go beyond saturates, which is a deadline that
+/// never comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Nanos(pub u64);
+
+const PER_SECOND: u64 = 1_000_000_000;
+
+impl Nanos {
+    /// A moment that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// So many whole seconds after the beginning.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(PER_SECOND))
+    }
+
+    /// The moment so many seconds later.
+    #[must_use]
+    pub fn after(self, seconds: Seconds) -> Self {
+        Self(self.0.saturating_add(u64::from(seconds) * PER_SECOND))
+    }
+
+    /// The moment so many seconds earlier, or the beginning.
+    #[must_use]
+    pub fn before(self, seconds: Seconds) -> Self {
+        Self(self.0.saturating_sub(u64::from(seconds) * PER_SECOND))
+    }
+
+    /// Whole seconds from `earlier` to here, rounded down; 0 if `earlier` is later.
+    pub fn seconds_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / PER_SECOND
+    }
+}

@@ -1,0 +1,219 @@
+//! Tubes, and the table that finds them by name.
+
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+
+use beanstalk_protocol::{Priority, Seconds, TubeName, URGENT_PRIORITY};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::arena::{Arena, Ix};
+use crate::heap::JobHeap;
+use crate::job::{DeadlineKey, NONE, Place, ReadyKey};
+use crate::time::Nanos;
+use crate::timers::Listed;
+use crate::waiting::Ticket;
+
+/// A tube. It lives while a connection uses or watches it, a job is in it, or it is paused; the
+/// default tube always.
+#[derive(Debug)]
+pub(crate) struct Tube {
+    pub(crate) name: TubeName,
+    /// Where it stands in [`Tubes::order`].
+    order: u32,
+    pub(crate) ready: JobHeap<ReadyKey>,
+    pub(crate) delayed: JobHeap<DeadlineKey>,
+    pub(crate) first_buried: Ix,
+    pub(crate) last_buried: Ix,
+    pub(crate) counts: JobCounts,
+    /// Jobs that are in it in any state, or whose body is arriving.
+    pub(crate) jobs: u64,
+    pub(crate) total_jobs: u64,
+    pub(crate) deletes: u64,
+    pub(crate) using: u64,
+    pub(crate) watching: u64,
+    /// Waiting connections that watch it, those that watch many tubes left out.
+    pub(crate) waiting: u64,
+    /// Connections that watch it among many tubes.
+    pub(crate) wide_watchers: u64,
+    /// Connections to be served when a job is here: see [`crate::waiting`].
+    pub(crate) queue: BTreeSet<(Ticket, Ix)>,
+    /// Connections to be told when a better job is here: see [`crate::wide`].
+    pub(crate) armed: BTreeSet<Ix>,
+    pub(crate) pause: Option<Pause>,
+    pub(crate) pauses: u64,
+    pub(crate) listed: Listed,
+}
+
+/// A pause: nothing is reserved from the tube before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) seconds: Seconds,
+    pub(crate) until: Nanos,
+}
+
+/// How many jobs are in which state. Kept for each tube, and for all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct JobCounts {
+    pub(crate) urgent: u64,
+    pub(crate) ready: u64,
+    pub(crate) delayed: u64,
+    pub(crate) reserved: u64,
+    pub(crate) buried: u64,
+}
+
+impl JobCounts {
+    pub(crate) fn enter(&mut self, place: Place, priority: Priority) {
+        if let Some(count) = self.count_of(place) {
+            *count += 1;
+        }
+        if matches!(place, Place::Ready { .. }) && priority < URGENT_PRIORITY {
+            self.urgent += 1;
+        }
+    }
+
+    pub(crate) fn leave(&mut self, place: Place, priority: Priority) {
+        if let Some(count) = self.count_of(place) {
+            *count -= 1;
+        }
+        if matches!(place, Place::Ready { .. }) && priority < URGENT_PRIORITY {
+            self.urgent -= 1;
+        }
+    }
+
+    fn count_of(&mut self, place: Place) -> Option<&mut u64> {
+        match place {
+            Place::Nowhere => None,
+            Place::Ready { .. } => Some(&mut self.ready),
+            Place::Delayed { .. } => Some(&mut self.delayed),
+            Place::Reserved { .. } => Some(&mut self.reserved),
+            Place::Buried { .. } => Some(&mut self.buried),
+        }
+    }
+}
+
+impl Tube {
+    fn new(name: TubeName, order: u32) -> Self {
+        Self {
+            name,
+            order,
+            ready: JobHeap::new(),
+            delayed: JobHeap::new(),
+            first_buried: NONE,
+            last_buried: NONE,
+            counts: JobCounts::default(),
+            jobs: 0,
+            total_jobs: 0,
+            deletes: 0,
+            using: 0,
+            watching: 0,
+            waiting: 0,
+            wide_watchers: 0,
+            queue: BTreeSet::new(),
+            armed: BTreeSet::new(),
+            pause: None,
+            pauses: 0,
+            listed: Listed::NOT,
+        }
+    }
+
+    /// The next job that a connection may reserve: none while the tube is paused.
+    #[inline]
+    pub(crate) fn available(&self) -> Option<ReadyKey> {
+        if self.pause.is_some() { None } else { self.ready.first().map(|(key, _)| key) }
+    }
+
+    /// When something is due here: the first delayed job, or the end of the pause.
+    pub(crate) fn deadline(&self) -> Nanos {
+        let delayed = self.delayed.first().map_or(Nanos::NEVER, |((at, _), _)| at);
+        let pause = self.pause.map_or(Nanos::NEVER, |pause| pause.until);
+        delayed.min(pause)
+    }
+
+    fn is_needed(&self) -> bool {
+        self.using + self.watching + self.jobs > 0 || self.pause.is_some()
+    }
+}
+
+/// All tubes.
+#[derive(Debug)]
+pub(crate) struct Tubes {
+    arena: Arena<Tube>,
+    index: HashTable<Ix>,
+    hasher: DefaultHashBuilder,
+    /// The order of `list-tubes`: of creation, but the last one takes the place of one that goes.
+    order: Vec<Ix>,
+}
+
+impl Tubes {
+    /// The tube that always exists.
+    pub(crate) const DEFAULT: Ix = 0;
+
+    pub(crate) fn new() -> Self {
+        let mut tubes = Self {
+            arena: Arena::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            order: Vec::new(),
+        };
+        tubes.find_or_create(TubeName::default_tube());
+        tubes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.order.iter().map(|ix| self.arena[*ix].name.as_str())
+    }
+
+    pub(crate) fn find(&self, name: &TubeName) -> Option<Ix> {
+        let hash = self.hasher.hash_one(name);
+        self.index.find(hash, |ix| self.arena[*ix].name == *name).copied()
+    }
+
+    pub(crate) fn find_or_create(&mut self, name: TubeName) -> Ix {
+        if let Some(ix) = self.find(&name) {
+            return ix;
+        }
+        let hash = self.hasher.hash_one(&name);
+        let ix = self.arena.insert(Tube::new(name, self.order.len() as u32));
+        self.order.push(ix);
+        let (arena, hasher) = (&self.arena, &self.hasher);
+        self.index.insert_unique(hash, ix, |ix| hasher.hash_one(&arena[*ix].name));
+        ix
+    }
+
+    /// Removes the tube if nothing needs it any more. Says what timer entry it leaves behind.
+    pub(crate) fn remove_if_idle(&mut self, ix: Ix) -> Option<Listed> {
+        if ix == Self::DEFAULT || self.arena[ix].is_needed() {
+            return None;
+        }
+        let tube = self.arena.remove(ix)?;
+        let hash = self.hasher.hash_one(&tube.name);
+        if let Ok(entry) = self.index.find_entry(hash, |found| *found == ix) {
+            entry.remove();
+        }
+        self.order.swap_remove(tube.order as usize);
+        if let Some(moved) = self.order.get(tube.order as usize) {
+            self.arena[*moved].order = tube.order;
+        }
+        Some(tube.listed)
+    }
+}
+
+impl std::ops::Index<Ix> for Tubes {
+    type Output = Tube;
+
+    #[inline]
+    fn index(&self, ix: Ix) -> &Tube {
+        &self.arena[ix]
+    }
+}
+
+impl std::ops::IndexMut<Ix> for Tubes {
+    #[inline]
+    fn index_mut(&mut self, ix: Ix) -> &mut Tube {
+        &mut self.arena[ix]
+    }
+}

@@ -1,0 +1,118 @@
+//! Who is served next: waiting connections, first come, first served.
+//!
+//! A connection that begins to wait draws a ticket. Each tube has a queue of `(ticket, connection)`
+//! in which the connections that watch it stand, and a job that becomes ready goes to the first of
+//! them. To join and leave the queue of *every* watched tube with every wait would cost a scan of
+//! the watch list, so a connection stays in the queues after it was served, under its old ticket.
+//! That is a lower bound of any ticket that it may draw later. Whoever finds it at the front of a
+//! queue with an old ticket puts it right: behind its new ticket if it is waiting again, out of the
+//! queue if it is not. Each such repair was paid for by the wait that made the ticket old.
+
+use crate::arena::Ix;
+use crate::conn::Waiting;
+use crate::engine::Engine;
+use crate::time::Nanos;
+use crate::timers::Owner;
+
+/// Position in the order of waiting, counting up over the life of the engine.
+pub(crate) type Ticket = u64;
+
+impl Engine {
+    /// `conn` waits for a job of any watched tube.
+    pub(crate) fn begin_wait(&mut self, conn: Ix, until: Nanos) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting += 1;
+        let state = &mut self.conns[conn];
+        state.waiting = Some(Waiting { ticket, until });
+        while let Some(tube) = state.unqueued.pop_first() {
+            state.watched.insert(tube, Some(ticket));
+            self.tubes[tube].queue.insert((ticket, conn));
+        }
+        self.count_waiting(conn, true);
+        self.schedule_conn(conn);
+    }
+
+    /// `conn` waits no more. It keeps its place in the queues.
+    pub(crate) fn end_wait(&mut self, conn: Ix) {
+        if self.conns[conn].waiting.take().is_some() {
+            self.waiting -= 1;
+            self.count_waiting(conn, false);
+        }
+    }
+
+    /// Keeps the number of waiting connections of each watched tube. Those of a connection that
+    /// watches many tubes are counted when somebody asks.
+    fn count_waiting(&mut self, conn: Ix, begins: bool) {
+        let state = &self.conns[conn];
+        if state.wide.is_some() {
+            return;
+        }
+        for tube in state.watched.keys() {
+            let waiting = &mut self.tubes[*tube].waiting;
+            *waiting = if begins { *waiting + 1 } else { *waiting - 1 };
+        }
+    }
+
+    /// Number of waiting connections that watch the tube.
+    pub(crate) fn waiting_on(&self, tube: Ix) -> u64 {
+        let tube = &self.tubes[tube];
+        if tube.wide_watchers == 0 {
+            return tube.waiting;
+        }
+        let waits =
+            |conn: Ix| self.conns[conn].wide.is_some() && self.conns[conn].waiting.is_some();
+        tube.waiting + tube.queue.iter().filter(|(_, conn)| waits(*conn)).count() as u64
+    }
+
+    /// The connection that has waited longest for this tube.
+    pub(crate) fn first_waiting(&mut self, tube: Ix) -> Option<Ix> {
+        loop {
+            let (ticket, conn) = *self.tubes[tube].queue.first()?;
+            let state = &mut self.conns[conn];
+            let current = state.waiting.map(|waiting| waiting.ticket);
+            if current == Some(ticket) {
+                return Some(conn);
+            }
+            let queue = &mut self.tubes[tube].queue;
+            queue.remove(&(ticket, conn));
+            match current {
+                Some(current) => {
+                    queue.insert((current, conn));
+                }
+                None => {
+                    state.unqueued.insert(tube);
+                }
+            }
+            state.watched.insert(tube, current);
+        }
+    }
+
+    /// `conn` leaves the queue of a tube that it no longer watches.
+    pub(crate) fn leave_queue(&mut self, conn: Ix, tube: Ix, ticket: Option<Ticket>) {
+        match ticket {
+            Some(ticket) => {
+                self.tubes[tube].queue.remove(&(ticket, conn));
+            }
+            None => {
+                self.conns[conn].unqueued.remove(&tube);
+            }
+        }
+    }
+
+    /// Sees to it that the connection's next deadline is on the list.
+    #[inline]
+    pub(crate) fn schedule_conn(&mut self, conn: Ix) {
+        let state = &mut self.conns[conn];
+        let at = state.deadline();
+        self.timers.at_latest(Owner::Conn(conn), &mut state.listed, at);
+    }
+
+    /// Sees to it that the tube's next deadline is on the list.
+    #[inline]
+    pub(crate) fn schedule_tube(&mut self, tube: Ix) {
+        let state = &mut self.tubes[tube];
+        let at = state.deadline();
+        self.timers.at_latest(Owner::Tube(tube), &mut state.listed, at);
+    }
+}

@@ -1,0 +1,122 @@
+//! Reserving with a long watch list.
+//!
+//! A reserve takes the best job of all watched tubes. For a few tubes a look at each is fastest.
+//! For many, [`Wide`] keeps the watched tubes that had a job in the order of their first one, so
+//! that the best is found without looking at the others.
+//!
+//! Each watched tube is in one of two states:
+//! - *armed*: the connection is in the tube's `armed` set, and what [`Wide::ranking`] says of the
+//!   tube is a lower bound of its first job (no entry: it had none). A first job that goes makes
+//!   the bound too low, which is found out when it matters.
+//! - *unknown*: a better first job may have come. The tube is in [`Wide::unknown`] and is looked at
+//!   in the next reserve.
+//!
+//! A tube that gets a better first job moves everybody in its `armed` set to *unknown*. That is one
+//! step for each connection that looked at it since the last time, so the looks pay for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::arena::Ix;
+use crate::engine::Engine;
+use crate::job::ReadyKey;
+
+/// A connection that watches more tubes than this gets a [`Wide`]...
+const WIDE_ABOVE: usize = 16;
+/// ...and keeps it until it watches no more than this.
+const NARROW_FROM: usize = 8;
+
+#[derive(Debug, Default)]
+pub(crate) struct Wide {
+    ranking: BTreeSet<(ReadyKey, Ix)>,
+    /// The key under which a tube stands in the ranking.
+    ranked: BTreeMap<Ix, ReadyKey>,
+    unknown: BTreeSet<Ix>,
+}
+
+impl Wide {
+    fn rank(&mut self, tube: Ix, key: Option<ReadyKey>) {
+        let old = match key {
+            Some(key) => self.ranked.insert(tube, key),
+            None => self.ranked.remove(&tube),
+        };
+        if old == key {
+            return;
+        }
+        if let Some(old) = old {
+            self.ranking.remove(&(old, tube));
+        }
+        if let Some(key) = key {
+            self.ranking.insert((key, tube));
+        }
+    }
+}
+
+impl Engine {
+    /// The watched tube with the best job that may be reserved.
+    pub(crate) fn best_tube(&mut self, conn: Ix) -> Option<Ix> {
+        let state = &mut self.conns[conn];
+        let Some(wide) = &mut state.wide else {
+            let available = |tube: &Ix| self.tubes[*tube].available().map(|key| (key, *tube));
+            return state.watched.keys().filter_map(available).min().map(|(_, tube)| tube);
+        };
+        while let Some(tube) = wide.unknown.pop_first() {
+            wide.rank(tube, self.tubes[tube].available());
+            self.tubes[tube].armed.insert(conn);
+        }
+        while let Some(&(key, tube)) = wide.ranking.first() {
+            let actual = self.tubes[tube].available();
+            if actual == Some(key) {
+                return Some(tube);
+            }
+            wide.rank(tube, actual);
+        }
+        None
+    }
+
+    /// The tube has a better first job than before.
+    #[inline]
+    pub(crate) fn alert(&mut self, tube: Ix) {
+        if self.tubes[tube].armed.is_empty() {
+            return;
+        }
+        for conn in std::mem::take(&mut self.tubes[tube].armed) {
+            if let Some(wide) = &mut self.conns[conn].wide {
+                wide.unknown.insert(tube);
+            }
+        }
+    }
+
+    /// `conn`, which is not waiting, has begun to watch the tube.
+    pub(crate) fn widen(&mut self, conn: Ix, tube: Ix) {
+        let state = &mut self.conns[conn];
+        if let Some(wide) = &mut state.wide {
+            wide.unknown.insert(tube);
+            self.tubes[tube].wide_watchers += 1;
+        } else if state.watched.len() > WIDE_ABOVE {
+            let unknown: BTreeSet<Ix> = state.watched.keys().copied().collect();
+            for tube in &unknown {
+                self.tubes[*tube].wide_watchers += 1;
+            }
+            state.wide = Some(Box::new(Wide { unknown, ..Wide::default() }));
+        }
+    }
+
+    /// `conn`, which is not waiting, no longer watches the tube.
+    pub(crate) fn narrow(&mut self, conn: Ix, tube: Ix) {
+        let state = &mut self.conns[conn];
+        let Some(wide) = &mut state.wide else { return };
+        wide.unknown.remove(&tube);
+        wide.rank(tube, None);
+        let left = &mut self.tubes[tube];
+        left.wide_watchers -= 1;
+        left.armed.remove(&conn);
+        if state.watched.len() <= NARROW_FROM {
+            state.wide = None;
+            for tube in state.watched.keys() {
+                let tube = &mut self.tubes[*tube];
+                tube.wide_watchers -= 1;
+                tube.armed.remove(&conn);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Commands: what a client can ask for, and how it is written on the wire.
+
+use bytes::BufMut;
+
+use crate::types::{JobId, Priority, Seconds, TubeName};
+
+/// The line of a `put`. The body of `size` bytes and a CRLF follow it on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutHeader {
+    /// Lower is taken first.
+    pub priority: Priority,
+    /// Seconds until the job becomes ready.
+    pub delay: Seconds,
+    /// Seconds that a worker may hold the job. 0 on the wire means 1, and is 1 here already.
+    pub ttr: Seconds,
+    /// Bytes of the body, without its CRLF.
+    pub size: u32,
+}
+
+/// Every command of the protocol except `put`, which is a [`PutHeader`] and a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Puts of this connection go to the tube from now on.
+    Use(TubeName),
+    /// Take the next ready job of the watched tubes, waiting for one if need be.
+    Reserve,
+    /// As [`Command::Reserve`], waiting for so many seconds at most. `None` waits for ever, which
+    /// only the 1.12 dialect can ask for.
+    ReserveWithTimeout(Option<Seconds>),
+    /// Take this job, if nobody has it.
+    ReserveJob(JobId),
+    /// Remove the job.
+    Delete(JobId),
+    /// Give a reserved job back, with a new priority, ready after so many seconds.
+    Release {
+        /// The job.
+        id: JobId,
+        /// Its priority from now on.
+        priority: Priority,
+        /// Seconds until it becomes ready.
+        delay: Seconds,
+    },
+    /// Set a reserved job aside until it is kicked.
+    Bury {
+        /// The job.
+        id: JobId,
+        /// Its priority from now on.
+        priority: Priority,
+    },
+    /// Start the time to run of a reserved job again.
+    Touch(JobId),
+    /// Reserve from this tube too.
+    Watch(TubeName),
+    /// Reserve from this tube no more.
+    Ignore(TubeName),
+    /// Show the job.
+    Peek(JobId),
+    /// Show the next ready job of the used tube.
+    PeekReady,
+    /// Show the delayed job of the used tube that becomes ready first.
+    PeekDelayed,
+    /// Show the job of the used tube that was buried first.
+    PeekBuried,
+    /// Make so many buried jobs of the used tube ready or, if none is buried, delayed ones.
+    Kick(u32),
+    /// Make this buried or delayed job ready.
+    KickJob(JobId),
+    /// Statistics of the server.
+    Stats,
+    /// Statistics of a job.
+    StatsJob(JobId),
+    /// Statistics of a tube.
+    StatsTube(TubeName),
+    /// Names of all tubes.
+    ListTubes,
+    /// Name of the used tube.
+    ListTubeUsed,
+    /// Names of the watched tubes.
+    ListTubesWatched,
+    /// Let no job of the tube be reserved for so many seconds; 0 ends a pause.
+    PauseTube(TubeName, Seconds),
+    /// Close the connection.
+    Quit,
+}
+
+impl PutHeader {
+    /// Appends the command line. The body and its CRLF are the caller's.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(b"put");
+        for number in [self.priority, self.delay, self.ttr, self.size] {
+            put_argument(out, u64::from(number));
+        }
+        out.put_slice(b"\r\n");
+    }
+}
+
+impl Command {
+    /// Appends the command line as a client sends it.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        match self {
+            Self::Use(tube) => put_name(out, b"use", tube),
+            Self::Reserve => out.put_slice(b"reserve"),
+            Self::ReserveWithTimeout(Some(seconds)) => {
+                put_number(out, b"reserve-with-timeout", u64::from(*seconds));
+            }
+            Self::ReserveWithTimeout(None) => out.put_slice(b"reserve-with-timeout -1"),
+            Self::ReserveJob(id) => put_number(out, b"reserve-job", *id),
+            Self::Delete(id) => put_number(out, b"delete", *id),
+            Self::Release { id, priority, delay } => {
+                put_number(out, b"release", *id);
+                put_argument(out, u64::from(*priority));
+                put_argument(out, u64::from(*delay));
+            }
+            Self::Bury { id, priority } => {
+                put_number(out, b"bury", *id);
+                put_argument(out, u64::from(*priority));
+            }
+            Self::Touch(id) => put_number(out, b"touch", *id),
+            Self::Watch(tube) => put_name(out, b"watch", tube),
+            Self::Ignore(tube) => put_name(out, b"ignore", tube),
+            Self::Peek(id) => put_number(out, b"peek", *id),
+            Self::PeekReady => out.put_slice(b"peek-ready"),
+            Self::PeekDelayed => out.put_slice(b"peek-delayed"),
+            Self::PeekBuried => out.put_slice(b"peek-buried"),
+            Self::Kick(bound) => put_number(out, b"kick", u64::from(*bound)),
+            Self::KickJob(id) => put_number(out, b"kick-job", *id),
+            Self::Stats => out.put_slice(b"stats"),
+            Self::StatsJob(id) => put_number(out, b"stats-job", *id),
+            Self::StatsTube(tube) => put_name(out, b"stats-tube", tube),
+            Self::ListTubes => out.put_slice(b"list-tubes"),
+            Self::ListTubeUsed => out.put_slice(b"list-tube-used"),
+            Self::ListTubesWatched => out.put_slice(b"list-tubes-watched"),
+            Self::PauseTube(tube, seconds) => {
+                put_name(out, b"pause-tube", tube);
+                put_argument(out, u64::from(*seconds));
+            }
+            Self::Quit => out.put_slice(b"quit"),
+        }
+        out.put_slice(b"\r\n");
+    }
+}
+
+fn put_name(out: &mut impl BufMut, word: &[u8], tube: &TubeName) {
+    out.put_slice(word);
+    out.put_u8(b' ');
+    out.put_slice(tube.as_bytes());
+}
+
+fn put_number(out: &mut impl BufMut, word: &[u8], number: u64) {
+    out.put_slice(word);
+    put_argument(out, number);
+}
+
+/// A space and the number in decimal.
+pub(crate) fn put_argument(out: &mut impl BufMut, number: u64) {
+    out.put_u8(b' ');
+    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
+}

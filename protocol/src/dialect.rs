@@ -1,0 +1,59 @@
+//! Which beanstalkd the server speaks like.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The release of beanstalkd whose wire behaviour is followed. They differ in two things only: how
+/// `reserve-with-timeout` reads its number, and which values in the stats are quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// 1.12: `reserve-with-timeout` takes anything C's `strtol` takes, wrapped to 32 bits, and a
+    /// negative number waits for ever; stats quote only the version. Some clients (Pheanstalk 4)
+    /// compare tube names with the quotes on and need this.
+    V1_12,
+    /// 1.13 and later.
+    #[default]
+    V1_13,
+}
+
+impl Dialect {
+    /// The version that the stats claim before our own is appended.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::V1_12 => "1.12",
+            Self::V1_13 => "1.13",
+        }
+    }
+
+    /// What stands around text values other than the version in the stats.
+    pub(crate) fn quote(self) -> &'static str {
+        match self {
+            Self::V1_12 => "",
+            Self::V1_13 => "\"",
+        }
+    }
+}
+
+impl FromStr for Dialect {
+    type Err = UnknownDialect;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDialect> {
+        match text {
+            "1.12" => Ok(Self::V1_12),
+            "1.13" => Ok(Self::V1_13),
+            _ => Err(UnknownDialect),
+        }
+    }
+}
+
+/// The text names no dialect that we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownDialect;
+
+impl fmt::Display for UnknownDialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected 1.12 or 1.13")
+    }
+}
+
+impl std::error::Error for UnknownDialect {}

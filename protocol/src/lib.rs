@@ -1,0 +1,35 @@
+//! The beanstalk wire protocol, in both directions and without I/O.
+//!
+//! Owns: what the bytes mean. Commands and replies as types, validated once here; the parser of a
+//! command line; encoders; and incremental decoders that take bytes in whatever pieces
+//! the network delivers ([`RequestDecoder`] for a server, [`ReplyDecoder`] for a client).
+//!
+//! Must not know: sockets, time, or what a queue does with a command. The engine and the client
+//! both build on the types of this crate, so neither parses a string of its own.
+//!
+//! The rules are those of beanstalkd 1.13's `doc/protocol.txt` and, where that text is silent, of
+//! the running server; [`Dialect`] names the places where 1.12 differed.
+
+mod command;
+mod dialect;
+mod line;
+mod parse;
+mod reply;
+mod reply_decoder;
+mod request_decoder;
+mod stats;
+mod types;
+
+pub use command::{Command, PutHeader};
+pub use dialect::Dialect;
+pub use reply::Reply;
+pub use reply_decoder::{ReplyDecoder, ReplyError};
+pub use request_decoder::{Rejection, Request, RequestDecoder};
+pub use stats::{
+    BinlogStats, CommandCounts, JobState, JobStats, ProcessStats, ServerStats, TubeStats,
+    begin_tube_list, push_tube_list,
+};
+pub use types::{
+    BadTubeName, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE, MAX_LINE,
+    MAX_TUBE_NAME, Priority, Seconds, TubeName, URGENT_PRIORITY,
+};

@@ -1,0 +1,214 @@
+//! Bytes from a client, turned into requests.
+
+use crate::command::{Command, PutHeader};
+use crate::dialect::Dialect;
+use crate::line::{LineEnd, LineReader};
+use crate::parse::{Line, Malformed, parse_line};
+use crate::types::MAX_LINE;
+
+/// One step of a client, in the order in which it arrived.
+///
+/// A `put` is two steps, since the job's number is given out when its line is read, while its body
+/// may take its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A complete command.
+    Command(Command),
+    /// The line of a put; its [`Request::Body`] or [`Request::BrokenBody`] follows.
+    Put(PutHeader),
+    /// The body of the put before it, without its CRLF, in an allocation of just its size.
+    Body(Box<[u8]>),
+    /// The body of the put before it was not followed by CRLF. Its bytes are discarded.
+    BrokenBody,
+    /// Something that is to be answered with an error.
+    Rejected(Rejection),
+}
+
+/// Why a request is answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// The line begins with no known command: `UNKNOWN_COMMAND`.
+    UnknownCommand,
+    /// The line is malformed or too long: `BAD_FORMAT`.
+    BadFormat,
+    /// A put with junk behind its size: `BAD_FORMAT`, but it counts as a put.
+    BadPut,
+    /// A `pause-tube` of an impossible name: `BAD_FORMAT`, but it counts as a `pause-tube`.
+    BadPauseTube,
+    /// A put over the size limit, whose body is now discarded: `JOB_TOO_BIG`, counts as a put.
+    JobTooBig,
+}
+
+/// Incremental decoder of what a client sends.
+///
+/// Holds no more than has arrived: of a line at most [`MAX_LINE`] bytes, of a body a buffer that
+/// grows with it. A body that arrives in one piece is copied once, into its final allocation.
+#[derive(Debug)]
+pub struct RequestDecoder {
+    state: State,
+    lines: LineReader,
+    dialect: Dialect,
+    max_job_size: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Line,
+    /// A body of `size` bytes and its CRLF are arriving. `trailer` is what has come of the latter.
+    Body {
+        body: Vec<u8>,
+        size: usize,
+        trailer: Trailer,
+    },
+    /// So many bytes of a body that is too big are still to come.
+    Discard {
+        left: u64,
+    },
+}
+
+/// What of a body's CRLF has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trailer {
+    Nothing,
+    /// One byte, which was (or was not) CR.
+    One {
+        is_cr: bool,
+    },
+}
+
+impl RequestDecoder {
+    /// A decoder for a new connection. `max_job_size`, in bytes, is the largest body accepted.
+    pub fn new(dialect: Dialect, max_job_size: u32) -> Self {
+        Self { state: State::Line, lines: LineReader::new(MAX_LINE), dialect, max_job_size }
+    }
+
+    /// Whether everything so far was complete: no half line, no half body is held.
+    pub fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Line) && !self.lines.is_midway()
+    }
+
+    /// Forgets what is half received. For a caller that kept the bytes and will decode them again.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.dialect, self.max_job_size);
+    }
+
+    /// Decodes the next request of `input` from `*at` on, and moves `*at` behind it. `None` means
+    /// that all of `input` is used up and more is needed.
+    #[inline]
+    pub fn decode(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
+        loop {
+            match &mut self.state {
+                State::Line => {
+                    if *at == input.len() {
+                        return None;
+                    }
+                    let found = match self.lines.next(input, at) {
+                        LineEnd::Incomplete => return None,
+                        LineEnd::Overlong => {
+                            return Some(Request::Rejected(Rejection::BadFormat));
+                        }
+                        LineEnd::Within(start, end) => {
+                            parse_line(&input[start..end], self.dialect, self.max_job_size)
+                        }
+                        LineEnd::Joined => {
+                            let found =
+                                parse_line(self.lines.partial(), self.dialect, self.max_job_size);
+                            self.lines.clear();
+                            found
+                        }
+                    };
+                    if let Some(request) = self.after_line(found) {
+                        return Some(request);
+                    }
+                }
+                State::Discard { left } => {
+                    let here =
+                        (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *at += here;
+                    *left -= here as u64;
+                    if *left > 0 {
+                        return None;
+                    }
+                    self.state = State::Line;
+                    return Some(Request::Rejected(Rejection::JobTooBig));
+                }
+                State::Body { .. } => return self.body(input, at),
+            }
+        }
+    }
+
+    /// What a parsed line means for the stream. `None` is a discard that has begun.
+    fn after_line(&mut self, found: Result<Line, Malformed>) -> Option<Request> {
+        let rejection = match found {
+            Ok(Line::Command(command)) => return Some(Request::Command(command)),
+            Ok(Line::Put(header)) => {
+                let size = header.size as usize;
+                self.state = State::Body { body: Vec::new(), size, trailer: Trailer::Nothing };
+                return Some(Request::Put(header));
+            }
+            Err(Malformed::TooBig { size }) => {
+                self.state = State::Discard { left: u64::from(size) + 2 };
+                return None;
+            }
+            Err(Malformed::Unknown) => Rejection::UnknownCommand,
+            Err(Malformed::BadFormat) => Rejection::BadFormat,
+            Err(Malformed::BadPut) => Rejection::BadPut,
+            Err(Malformed::BadPauseTube) => Rejection::BadPauseTube,
+        };
+        Some(Request::Rejected(rejection))
+    }
+
+    fn body(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
+        let State::Body { body, size, trailer } = &mut self.state else { return None };
+        let rest = &input[*at..];
+
+        // The common case: all of it is here.
+        if body.is_empty() && *trailer == Trailer::Nothing && rest.len() >= *size + 2 {
+            let (data, end) = (&rest[..*size], &rest[*size..*size + 2]);
+            *at += *size + 2;
+            let request =
+                if end == b"\r\n" { Request::Body(data.into()) } else { Request::BrokenBody };
+            self.state = State::Line;
+            return Some(request);
+        }
+
+        let here = rest.len().min(*size - body.len());
+        grow(body, here, *size);
+        body.extend_from_slice(&rest[..here]);
+        *at += here;
+        if body.len() < *size {
+            return None;
+        }
+        let end = &input[*at..];
+        let whole = match (*trailer, end) {
+            (_, []) => return None,
+            (Trailer::Nothing, [first]) => {
+                *trailer = Trailer::One { is_cr: *first == b'\r' };
+                *at += 1;
+                return None;
+            }
+            (Trailer::Nothing, [first, second, ..]) => {
+                *at += 2;
+                (*first, *second) == (b'\r', b'\n')
+            }
+            (Trailer::One { is_cr }, [second, ..]) => {
+                *at += 1;
+                is_cr && *second == b'\n'
+            }
+        };
+        let body = std::mem::take(body);
+        self.state = State::Line;
+        Some(if whole { Request::Body(body.into_boxed_slice()) } else { Request::BrokenBody })
+    }
+}
+
+/// Makes room for `more` bytes in a body that will have `size` in the end. The room at least
+/// doubles, so that a body is moved a bounded number of times, and never exceeds `size`, so that
+/// nothing needs to be given back; and a client that announces much but sends little gets little.
+fn grow(body: &mut Vec<u8>, more: usize, size: usize) {
+    let needed = body.len() + more;
+    if needed > body.capacity() {
+        let capacity = needed.max(2 * body.capacity()).min(size);
+        body.reserve_exact(capacity - body.len());
+    }
+}

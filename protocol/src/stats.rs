@@ -1,0 +1,307 @@
+//! The texts of the stats and list commands: YAML with every key of beanstalkd, in its order.
+//!
+//! Keys of our own come after all of beanstalkd's, so that a client that reads by position or
+//! compares prefixes is not disturbed.
+
+use std::io::Write;
+
+use crate::dialect::Dialect;
+use crate::types::{JobId, Priority, Seconds};
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// Waits to be reserved.
+    Ready,
+    /// Waits until its delay is over.
+    Delayed,
+    /// A connection has it.
+    Reserved,
+    /// Set aside until it is kicked.
+    Buried,
+}
+
+impl JobState {
+    /// The word in the stats.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Delayed => "delayed",
+            Self::Reserved => "reserved",
+            Self::Buried => "buried",
+        }
+    }
+}
+
+/// Answer to `stats-job`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the keys of the text.
+pub struct JobStats<'a> {
+    pub id: JobId,
+    pub tube: &'a str,
+    pub state: JobState,
+    pub priority: Priority,
+    pub age: u64,
+    pub delay: Seconds,
+    pub ttr: Seconds,
+    pub time_left: u64,
+    pub file: u64,
+    pub reserves: u32,
+    pub timeouts: u32,
+    pub releases: u32,
+    pub buries: u32,
+    pub kicks: u32,
+}
+
+/// Answer to `stats-tube`. Times are in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the keys of the text.
+pub struct TubeStats<'a> {
+    pub name: &'a str,
+    pub urgent: u64,
+    pub ready: u64,
+    pub reserved: u64,
+    pub delayed: u64,
+    pub buried: u64,
+    pub total_jobs: u64,
+    pub using: u64,
+    pub watching: u64,
+    pub waiting: u64,
+    pub deletes: u64,
+    pub pauses: u64,
+    pub pause: u64,
+    pub pause_time_left: u64,
+}
+
+/// How often each command was received, well-formed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the commands.
+pub struct CommandCounts {
+    pub put: u64,
+    pub peek: u64,
+    pub peek_ready: u64,
+    pub peek_delayed: u64,
+    pub peek_buried: u64,
+    pub reserve: u64,
+    pub reserve_with_timeout: u64,
+    pub delete: u64,
+    pub release: u64,
+    pub use_: u64,
+    pub watch: u64,
+    pub ignore: u64,
+    pub bury: u64,
+    pub kick: u64,
+    pub touch: u64,
+    pub stats: u64,
+    pub stats_job: u64,
+    pub stats_tube: u64,
+    pub list_tubes: u64,
+    pub list_tube_used: u64,
+    pub list_tubes_watched: u64,
+    pub pause_tube: u64,
+}
+
+/// What the queue itself contributes to the answer to `stats`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the keys of the text.
+pub struct ServerStats {
+    pub urgent: u64,
+    pub ready: u64,
+    pub reserved: u64,
+    pub delayed: u64,
+    pub buried: u64,
+    pub commands: CommandCounts,
+    pub timeouts: u64,
+    pub total_jobs: u64,
+    pub tubes: u64,
+    pub connections: u64,
+    pub producers: u64,
+    pub workers: u64,
+    pub waiting: u64,
+    pub total_connections: u64,
+    pub draining: bool,
+}
+
+/// What the log contributes to the answer to `stats`; all zero without one, but for the size.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the keys of the text.
+pub struct BinlogStats {
+    pub oldest_index: u64,
+    pub current_index: u64,
+    pub records_migrated: u64,
+    pub records_written: u64,
+    pub max_size: u64,
+}
+
+/// What the process contributes to the answer to `stats`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessStats<'a> {
+    /// Largest body accepted, in bytes.
+    pub max_job_size: u32,
+    /// Process number.
+    pub pid: u32,
+    /// Version of the server, behind the version of the dialect.
+    pub version: &'a str,
+    /// User time in microseconds.
+    pub user_us: u64,
+    /// System time in microseconds.
+    pub system_us: u64,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// Random name of this run.
+    pub id: &'a str,
+    /// As the kernel says.
+    pub hostname: &'a str,
+    /// As the kernel says.
+    pub os: &'a str,
+    /// As the kernel says.
+    pub platform: &'a str,
+}
+
+/// Writes lines into memory, which cannot fail.
+macro_rules! line {
+    ($out:expr, $($argument:tt)*) => {{
+        let _ = writeln!($out, $($argument)*);
+    }};
+}
+
+impl JobStats<'_> {
+    /// The text, without the CRLF that ends a body.
+    pub fn to_yaml(&self, dialect: Dialect) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let q = dialect.quote();
+        line!(out, "---\nid: {}\ntube: {q}{}{q}", self.id, self.tube);
+        line!(out, "state: {}\npri: {}\nage: {}", self.state.as_str(), self.priority, self.age);
+        line!(out, "delay: {}\nttr: {}\ntime-left: {}", self.delay, self.ttr, self.time_left);
+        line!(out, "file: {}\nreserves: {}\ntimeouts: {}", self.file, self.reserves, self.timeouts);
+        line!(out, "releases: {}\nburies: {}\nkicks: {}", self.releases, self.buries, self.kicks);
+        out
+    }
+}
+
+impl TubeStats<'_> {
+    /// The text, without the CRLF that ends a body.
+    pub fn to_yaml(&self, dialect: Dialect) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        let q = dialect.quote();
+        line!(out, "---\nname: {q}{}{q}", self.name);
+        let counts = [
+            ("current-jobs-urgent", self.urgent),
+            ("current-jobs-ready", self.ready),
+            ("current-jobs-reserved", self.reserved),
+            ("current-jobs-delayed", self.delayed),
+            ("current-jobs-buried", self.buried),
+            ("total-jobs", self.total_jobs),
+            ("current-using", self.using),
+            ("current-watching", self.watching),
+            ("current-waiting", self.waiting),
+            ("cmd-delete", self.deletes),
+            ("cmd-pause-tube", self.pauses),
+            ("pause", self.pause),
+            ("pause-time-left", self.pause_time_left),
+        ];
+        put_counts(&mut out, &counts);
+        out
+    }
+}
+
+impl ServerStats {
+    /// The text, without the CRLF that ends a body.
+    pub fn to_yaml(
+        &self,
+        process: &ProcessStats<'_>,
+        binlog: &BinlogStats,
+        dialect: Dialect,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1536);
+        let q = dialect.quote();
+        out.extend_from_slice(b"---\n");
+        let jobs = [
+            ("current-jobs-urgent", self.urgent),
+            ("current-jobs-ready", self.ready),
+            ("current-jobs-reserved", self.reserved),
+            ("current-jobs-delayed", self.delayed),
+            ("current-jobs-buried", self.buried),
+        ];
+        put_counts(&mut out, &jobs);
+        self.commands.put_yaml(&mut out);
+        let rest = [
+            ("job-timeouts", self.timeouts),
+            ("total-jobs", self.total_jobs),
+            ("max-job-size", u64::from(process.max_job_size)),
+            ("current-tubes", self.tubes),
+            ("current-connections", self.connections),
+            ("current-producers", self.producers),
+            ("current-workers", self.workers),
+            ("current-waiting", self.waiting),
+            ("total-connections", self.total_connections),
+            ("pid", u64::from(process.pid)),
+        ];
+        put_counts(&mut out, &rest);
+        line!(out, "version: \"{}+{}\"", dialect.version(), process.version);
+        for (key, us) in [("utime", process.user_us), ("stime", process.system_us)] {
+            line!(out, "rusage-{key}: {}.{:06}", us / 1_000_000, us % 1_000_000);
+        }
+        let binlog = [
+            ("uptime", process.uptime),
+            ("binlog-oldest-index", binlog.oldest_index),
+            ("binlog-current-index", binlog.current_index),
+            ("binlog-records-migrated", binlog.records_migrated),
+            ("binlog-records-written", binlog.records_written),
+            ("binlog-max-size", binlog.max_size),
+        ];
+        put_counts(&mut out, &binlog);
+        line!(out, "draining: {}\nid: {}", self.draining, process.id);
+        line!(out, "hostname: {q}{}{q}", process.hostname);
+        line!(out, "os: {q}{}{q}\nplatform: {q}{}{q}", process.os, process.platform);
+        out
+    }
+}
+
+impl CommandCounts {
+    fn put_yaml(&self, out: &mut Vec<u8>) {
+        let counts = [
+            ("cmd-put", self.put),
+            ("cmd-peek", self.peek),
+            ("cmd-peek-ready", self.peek_ready),
+            ("cmd-peek-delayed", self.peek_delayed),
+            ("cmd-peek-buried", self.peek_buried),
+            ("cmd-reserve", self.reserve),
+            ("cmd-reserve-with-timeout", self.reserve_with_timeout),
+            ("cmd-delete", self.delete),
+            ("cmd-release", self.release),
+            ("cmd-use", self.use_),
+            ("cmd-watch", self.watch),
+            ("cmd-ignore", self.ignore),
+            ("cmd-bury", self.bury),
+            ("cmd-kick", self.kick),
+            ("cmd-touch", self.touch),
+            ("cmd-stats", self.stats),
+            ("cmd-stats-job", self.stats_job),
+            ("cmd-stats-tube", self.stats_tube),
+            ("cmd-list-tubes", self.list_tubes),
+            ("cmd-list-tube-used", self.list_tube_used),
+            ("cmd-list-tubes-watched", self.list_tubes_watched),
+            ("cmd-pause-tube", self.pause_tube),
+        ];
+        put_counts(out, &counts);
+    }
+}
+
+fn put_counts(out: &mut Vec<u8>, counts: &[(&str, u64)]) {
+    for (key, count) in counts {
+        line!(out, "{key}: {count}");
+    }
+}
+
+/// Begins the text of `list-tubes` and `list-tubes-watched`.
+pub fn begin_tube_list(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"---\n");
+}
+
+/// Adds one name to the text of `list-tubes` and `list-tubes-watched`.
+pub fn push_tube_list(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b"- ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'\n');
+}

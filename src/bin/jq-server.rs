@@ -1,0 +1,2 @@
+//! jq-server
+fn main() {}
