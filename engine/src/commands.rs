@@ -140,8 +140,10 @@ impl Engine {
         let Some(ix) = self.find_reserved(conn, id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
         if let Place::Reserved { position, .. } = job.place {
-            let key = (now.after(job.ttr), id);
-            self.conns[conn.0].reserved.set_key(position, key, &mut self.jobs);
+            let at = now.after(job.ttr);
+            let reserved = &mut self.conns[conn.0].reserved;
+            let (_, reservation) = reserved.key_at(position);
+            reserved.set_key(position, (at, reservation), &mut self.jobs);
             self.schedule_conn(conn.0);
         }
         Reply::Touched

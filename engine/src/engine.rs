@@ -37,6 +37,8 @@ pub struct Engine {
     pub(crate) commands: CommandCounts,
     pub(crate) next_id: JobId,
     pub(crate) next_ticket: Ticket,
+    /// Reservations are numbered, so that a connection's can be told in their order.
+    pub(crate) next_reservation: u64,
     pub(crate) timeouts: u64,
     pub(crate) total_jobs: u64,
     pub(crate) total_connections: u64,
@@ -64,6 +66,7 @@ impl Engine {
             commands: CommandCounts::default(),
             next_id: 1,
             next_ticket: 1,
+            next_reservation: 1,
             timeouts: 0,
             total_jobs: 0,
             total_connections: 0,
@@ -112,7 +115,8 @@ impl Engine {
                 tube.armed.remove(&conn);
             }
         }
-        while let Some((_, job)) = self.conns[conn].reserved.first() {
+        // Waiting connections get the jobs in the order in which this one reserved them.
+        for job in self.conns[conn].reserved.in_order_of(|(_, reservation)| reservation) {
             self.detach(job);
             self.make_ready(now, job, sink);
         }

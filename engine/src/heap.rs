@@ -67,6 +67,13 @@ impl<K: Ord + Copy> JobHeap<K> {
         Some(first)
     }
 
+    /// All jobs, in the order of a part of their keys.
+    pub(crate) fn in_order_of<P: Ord>(&self, part: impl Fn(K) -> P) -> Vec<Ix> {
+        let mut items = self.items.clone();
+        items.sort_by_key(|(key, _)| part(*key));
+        items.into_iter().map(|(_, job)| job).collect()
+    }
+
     /// Gives the entry at `position` another key.
     pub(crate) fn set_key(&mut self, position: u32, key: K, positions: &mut impl Positions) {
         self.items[position as usize].0 = key;

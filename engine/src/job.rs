@@ -52,8 +52,9 @@ pub(crate) struct ReadyKey {
     id: [u32; 2],
 }
 
-/// The key of delayed and reserved jobs: the deadline, then the number.
-pub(crate) type DeadlineKey = (Nanos, JobId);
+/// The key of delayed jobs (the deadline, then the job's number) and of reserved ones (the deadline,
+/// then the number of the reservation).
+pub(crate) type DeadlineKey = (Nanos, u64);
 
 /// How often things happened to a job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

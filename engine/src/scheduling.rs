@@ -82,8 +82,8 @@ impl Engine {
     pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix) {
         self.enter(ix, Place::Reserved { conn, position: 0 });
         self.jobs.count(ix, |counters| counters.reserves += 1);
-        let job = &self.jobs[ix];
-        let key = (now.after(job.ttr), job.id);
+        let key = (now.after(self.jobs[ix].ttr), self.next_reservation);
+        self.next_reservation += 1;
         self.conns[conn].reserved.push(key, ix, &mut self.jobs);
         self.schedule_conn(conn);
     }
