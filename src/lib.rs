@@ -1,1 +1,14 @@
-//! jq-server
+//! jq-server: what a server does around the engine.
+//!
+//! The root of the library is short on purpose. [`config`] turns flags into a checked
+//! configuration, [`server`] runs one, [`clock`] is the only reader of the operating system's time,
+//! and [`logging`] says where diagnostics go.
+
+pub mod clock;
+pub mod config;
+pub mod logging;
+pub mod privileges;
+pub mod server;
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -28,6 +28,10 @@ impl Engine {
                 return Flow::Continue;
             }
             Request::Body(body) => return self.finish_put(now, conn, body, sink),
+            Request::OversizedPut => {
+                self.commands.put += 1;
+                return Flow::Continue;
+            }
             Request::BrokenBody => {
                 self.abandon_put(conn);
                 Reply::ExpectedCrlf
@@ -50,10 +54,7 @@ impl Engine {
                 self.commands.pause_tube += 1;
                 Reply::BadFormat
             }
-            Rejection::JobTooBig => {
-                self.commands.put += 1;
-                Reply::JobTooBig
-            }
+            Rejection::JobTooBig => Reply::JobTooBig,
         }
     }
 

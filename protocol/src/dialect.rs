@@ -57,3 +57,19 @@ impl fmt::Display for UnknownDialect {
 }
 
 impl std::error::Error for UnknownDialect {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_two_releases_are_dialects() {
+        for dialect in [Dialect::V1_12, Dialect::V1_13] {
+            assert_eq!(dialect.version().parse(), Ok(dialect));
+        }
+        for text in ["", "1.1", "1.12 ", "v1.12", "1.120", "1.14"] {
+            assert_eq!(text.parse::<Dialect>(), Err(UnknownDialect), "{text:?}");
+        }
+        assert_eq!(Dialect::default(), Dialect::V1_13);
+    }
+}

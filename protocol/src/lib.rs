@@ -21,7 +21,7 @@ mod stats;
 mod types;
 
 pub use command::{Command, PutHeader};
-pub use dialect::Dialect;
+pub use dialect::{Dialect, UnknownDialect};
 pub use reply::Reply;
 pub use reply_decoder::{ReplyDecoder, ReplyError};
 pub use request_decoder::{Rejection, Request, RequestDecoder};

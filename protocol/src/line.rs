@@ -39,6 +39,11 @@ impl LineReader {
         self.overlong || !self.partial.is_empty()
     }
 
+    /// Bytes allocated for the beginning of a line.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The line that [`LineEnd::Joined`] announced, without its CRLF. Valid until the next call.
     pub(crate) fn partial(&self) -> &[u8] {
         &self.partial

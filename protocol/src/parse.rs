@@ -245,3 +245,6 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
         number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
     })
 }
+
+#[cfg(test)]
+mod tests;

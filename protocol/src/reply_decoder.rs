@@ -106,6 +106,10 @@ impl ReplyDecoder {
             self.searched = newline + 1;
             if newline > 0 && input[newline - 1] == b'\r' {
                 self.searched = 0;
+                // As if it had come in pieces, when its end would not have been waited for.
+                if newline >= MAX_REPLY_LINE {
+                    return Err(ReplyError::LineTooLong);
+                }
                 return Ok(Some(newline - 1));
             }
         }
@@ -201,5 +205,70 @@ mod tests {
         assert_eq!(decode_all(b"OK 1001\r\n"), Err(ReplyError::BodyTooBig(1001)));
         assert_eq!(decode_all(b"OK 1\r\nabc"), Err(ReplyError::MissingCrlf));
         assert_eq!(decode_all(&[b'x'; 600]), Err(ReplyError::LineTooLong));
+    }
+
+    #[test]
+    fn a_line_at_the_limit_in_one_piece_and_in_two() {
+        for length in MAX_REPLY_LINE - 2..MAX_REPLY_LINE + 3 {
+            let mut line = vec![b'x'; length - 2];
+            line.extend_from_slice(b"\r\n");
+            let expected = if length <= MAX_REPLY_LINE {
+                ReplyError::UnknownLine("x".repeat(80))
+            } else {
+                ReplyError::LineTooLong
+            };
+            assert_eq!(decode_all(&line), Err(expected.clone()), "{length} bytes");
+            let mut decoder = ReplyDecoder::new(1000);
+            let mut input = BytesMut::from(&line[..length - 1]);
+            let early = decoder.decode(&mut input);
+            input.extend_from_slice(&line[length - 1..]);
+            let all = early.and_then(|_| decoder.decode(&mut input));
+            assert_eq!(all, Err(expected), "{length} bytes in two pieces");
+        }
+    }
+
+    #[test]
+    fn lines_that_only_look_like_replies() {
+        for line in [
+            "",
+            " ",
+            "DELETED ",
+            "DELETED 1",
+            "deleted",
+            "INSERTED",
+            "INSERTED ",
+            "INSERTED x",
+            "INSERTED 1 2",
+            "INSERTED  1",
+            "INSERTED +1",
+            "INSERTED 18446744073709551616",
+            "USING",
+            "USING -a",
+            "USING a b",
+            "RESERVED 1",
+            "RESERVED 1 2 3",
+            "FOUND 1 x",
+            "OK",
+            "OK ",
+            "KICKED x",
+            "WATCHING",
+            "NOT_FOUND\n",
+            "TIMED_OUT\r",
+        ] {
+            let found = decode_all(format!("{line}\r\n").as_bytes());
+            assert_eq!(found, Err(ReplyError::UnknownLine(line.to_owned())), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_may_hold_anything() {
+        assert_eq!(
+            decode_all(b"RESERVED 1 8\r\nOK 2\r\n\r\n\r\nFOUND 2 0\r\n\r\nOK 1\r\n\0\r\n"),
+            Ok(vec![
+                Reply::Reserved(1, Bytes::from_static(b"OK 2\r\n\r\n")),
+                Reply::Found(2, Bytes::new()),
+                Reply::Ok(Bytes::from_static(b"\0")),
+            ])
+        );
     }
 }

@@ -20,6 +20,9 @@ pub enum Request {
     Body(Box<[u8]>),
     /// The body of the put before it was not followed by CRLF. Its bytes are discarded.
     BrokenBody,
+    /// The line of a put over the size limit. Its body is discarded as it arrives, and then
+    /// [`Rejection::JobTooBig`] follows.
+    OversizedPut,
     /// Something that is to be answered with an error.
     Rejected(Rejection),
 }
@@ -35,7 +38,7 @@ pub enum Rejection {
     BadPut,
     /// A `pause-tube` of an impossible name: `BAD_FORMAT`, but it counts as a `pause-tube`.
     BadPauseTube,
-    /// A put over the size limit, whose body is now discarded: `JOB_TOO_BIG`, counts as a put.
+    /// The body of a [`Request::OversizedPut`] is discarded: `JOB_TOO_BIG`.
     JobTooBig,
 }
 
@@ -87,6 +90,16 @@ impl RequestDecoder {
         matches!(self.state, State::Line) && !self.lines.is_midway()
     }
 
+    /// Bytes allocated for what is half received: at most twice what has arrived of it, or 16 if
+    /// that is more, whatever size a put announced.
+    pub fn held_bytes(&self) -> usize {
+        let body = match &self.state {
+            State::Body { body, .. } => body.capacity(),
+            State::Line | State::Discard { .. } => 0,
+        };
+        body + self.lines.held_bytes()
+    }
+
     /// Forgets what is half received. For a caller that kept the bytes and will decode them again.
     pub fn reset(&mut self) {
         *self = Self::new(self.dialect, self.max_job_size);
@@ -96,66 +109,59 @@ impl RequestDecoder {
     /// that all of `input` is used up and more is needed.
     #[inline]
     pub fn decode(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
-        loop {
-            match &mut self.state {
-                State::Line => {
-                    if *at == input.len() {
-                        return None;
-                    }
-                    let found = match self.lines.next(input, at) {
-                        LineEnd::Incomplete => return None,
-                        LineEnd::Overlong => {
-                            return Some(Request::Rejected(Rejection::BadFormat));
-                        }
-                        LineEnd::Within(start, end) => {
-                            parse_line(&input[start..end], self.dialect, self.max_job_size)
-                        }
-                        LineEnd::Joined => {
-                            let found =
-                                parse_line(self.lines.partial(), self.dialect, self.max_job_size);
-                            self.lines.clear();
-                            found
-                        }
-                    };
-                    if let Some(request) = self.after_line(found) {
-                        return Some(request);
-                    }
+        match &mut self.state {
+            State::Line => {
+                if *at == input.len() {
+                    return None;
                 }
-                State::Discard { left } => {
-                    let here =
-                        (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    *at += here;
-                    *left -= here as u64;
-                    if *left > 0 {
-                        return None;
+                let found = match self.lines.next(input, at) {
+                    LineEnd::Incomplete => return None,
+                    LineEnd::Overlong => return Some(Request::Rejected(Rejection::BadFormat)),
+                    LineEnd::Within(start, end) => {
+                        parse_line(&input[start..end], self.dialect, self.max_job_size)
                     }
-                    self.state = State::Line;
-                    return Some(Request::Rejected(Rejection::JobTooBig));
-                }
-                State::Body { .. } => return self.body(input, at),
+                    LineEnd::Joined => {
+                        let found =
+                            parse_line(self.lines.partial(), self.dialect, self.max_job_size);
+                        self.lines.clear();
+                        found
+                    }
+                };
+                Some(self.after_line(found))
             }
+            State::Discard { left } => {
+                let here = (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *at += here;
+                *left -= here as u64;
+                if *left > 0 {
+                    return None;
+                }
+                self.state = State::Line;
+                Some(Request::Rejected(Rejection::JobTooBig))
+            }
+            State::Body { .. } => self.body(input, at),
         }
     }
 
-    /// What a parsed line means for the stream. `None` is a discard that has begun.
-    fn after_line(&mut self, found: Result<Line, Malformed>) -> Option<Request> {
+    /// What a parsed line means for the stream.
+    fn after_line(&mut self, found: Result<Line, Malformed>) -> Request {
         let rejection = match found {
-            Ok(Line::Command(command)) => return Some(Request::Command(command)),
+            Ok(Line::Command(command)) => return Request::Command(command),
             Ok(Line::Put(header)) => {
                 let size = header.size as usize;
                 self.state = State::Body { body: Vec::new(), size, trailer: Trailer::Nothing };
-                return Some(Request::Put(header));
+                return Request::Put(header);
             }
             Err(Malformed::TooBig { size }) => {
                 self.state = State::Discard { left: u64::from(size) + 2 };
-                return None;
+                return Request::OversizedPut;
             }
             Err(Malformed::Unknown) => Rejection::UnknownCommand,
             Err(Malformed::BadFormat) => Rejection::BadFormat,
             Err(Malformed::BadPut) => Rejection::BadPut,
             Err(Malformed::BadPauseTube) => Rejection::BadPauseTube,
         };
-        Some(Request::Rejected(rejection))
+        Request::Rejected(rejection)
     }
 
     fn body(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
@@ -212,3 +218,6 @@ fn grow(body: &mut Vec<u8>, more: usize, size: usize) {
         body.reserve_exact(capacity - body.len());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,52 @@
-//! jq-server
-fn main() {}
+//! Flags, sockets, privileges, and then the server. Nothing else.
+
+use std::process::ExitCode;
+
+use jq_server::config::{self, Config};
+use jq_server::privileges::{self, BecomeError};
+use jq_server::server::Listener;
+use jq_server::{logging, server};
+use tracing::{error, info, warn};
+
+fn main() -> ExitCode {
+    let config = match Config::from_args(std::env::args_os()) {
+        Ok(config) => config,
+        Err(exit) => {
+            if exit.status == 0 {
+                print!("{}", exit.message);
+            } else {
+                eprint!("{}", exit.message);
+            }
+            return ExitCode::from(exit.status);
+        }
+    };
+    logging::init(config.log_format, config.verbosity);
+    info!(version = jq_server::VERSION, pid = std::process::id(), "jq-server");
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let listeners = match Listener::open(&config.listen) {
+        Ok(listeners) => listeners,
+        Err(failure) => {
+            error!("{failure}");
+            return ExitCode::from(config::EXIT_CANNOT_LISTEN);
+        }
+    };
+    if let Some(user) = &config.user
+        && let Err(failure) = privileges::become_user(user)
+    {
+        error!("{failure}");
+        return ExitCode::from(match failure {
+            BecomeError::NoSuchUser(_) => config::EXIT_NO_SUCH_USER,
+            BecomeError::Refused(..) => config::EXIT_CANNOT_BECOME,
+        });
+    }
+    privileges::raise_descriptor_limit();
+    match server::run(listeners, &config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!(%failure, "the server failed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Flags, checked and turned into a configuration.
+//!
+//! The short flags are beanstalkd's, with its meanings, defaults and exit statuses; everything of
+//! our own is a long one.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, MAX_JOB_SIZE};
+use clap::{ArgAction, Parser};
+
+use crate::logging;
+
+/// Exit status for flags that make no sense (beanstalkd's).
+pub const EXIT_USAGE: u8 = 5;
+/// Exit status when the user of `-u` does not exist (beanstalkd's).
+pub const EXIT_NO_SUCH_USER: u8 = 33;
+/// Exit status when the user of `-u` exists but cannot be become (beanstalkd's).
+pub const EXIT_CANNOT_BECOME: u8 = 34;
+/// Exit status when an address cannot be listened on (beanstalkd's).
+pub const EXIT_CANNOT_LISTEN: u8 = 111;
+
+/// The port that beanstalkd's clients expect.
+pub const DEFAULT_PORT: u16 = 11_300;
+
+/// More threads than this never helped: the queue itself is behind one lock.
+const MAX_THREADS: usize = 256;
+
+/// By default no more threads than this are started, however many cores there are.
+const DEFAULT_THREADS_LIMIT: usize = 4;
+
+/// beanstalkd's size of a binlog file, in bytes.
+const DEFAULT_BINLOG_SIZE: u64 = 10_485_760;
+
+/// A job queue server that speaks the protocol of beanstalkd.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "jq-server", version, about, disable_version_flag = true)]
+struct Flags {
+    /// Write-ahead log directory (not supported yet: this version keeps jobs in memory only)
+    #[arg(short = 'b', value_name = "DIR")]
+    binlog: Option<PathBuf>,
+
+    /// fsync at most once every MS milliseconds (has a meaning only with -b)
+    #[arg(short = 'f', value_name = "MS")]
+    fsync_ms: Option<u64>,
+
+    /// Never fsync (has a meaning only with -b)
+    #[arg(short = 'F')]
+    no_fsync: bool,
+
+    /// Listen on this address: an IPv4 or IPv6 address, a host name, or unix:PATH
+    #[arg(short = 'l', value_name = "ADDR", default_value = "0.0.0.0")]
+    listen: Host,
+
+    /// Listen on this TCP port; 0 takes a free one and logs it
+    #[arg(short = 'p', value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    port: u16,
+
+    /// Become this user and its groups, once the port is open
+    #[arg(short = 'u', value_name = "USER")]
+    user: Option<String>,
+
+    /// Largest job body in bytes, at most 1073741824
+    #[arg(short = 'z', value_name = "BYTES", default_value_t = u64::from(DEFAULT_MAX_JOB_SIZE))]
+    max_job_size: u64,
+
+    /// Size of each write-ahead log file in bytes (has a meaning only with -b)
+    #[arg(short = 's', value_name = "BYTES", default_value_t = DEFAULT_BINLOG_SIZE)]
+    binlog_size: u64,
+
+    /// Obsolete: does nothing
+    #[arg(short = 'c', hide = true)]
+    obsolete_c: bool,
+
+    /// Obsolete: does nothing
+    #[arg(short = 'n', hide = true)]
+    obsolete_n: bool,
+
+    /// Show the version
+    #[arg(short = 'v', long = "version", action = ArgAction::Version)]
+    version: Option<bool>,
+
+    /// Log more: -V each connection, -VV each batch of commands
+    #[arg(short = 'V', action = ArgAction::Count)]
+    verbosity: u8,
+
+    /// Behave on the wire like this release of beanstalkd: 1.12 or 1.13
+    #[arg(long, value_name = "VERSION", default_value = "1.13")]
+    compat: Dialect,
+
+    /// Threads that serve connections [default: one for each core, at most 4]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// How log lines are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: logging::Format,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A host and a port.
+    Tcp(String, u16),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The value of `-l`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Name(String),
+    Unix(PathBuf),
+}
+
+impl FromStr for Host {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err("expected a path behind \"unix:\"")
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if bare.is_empty() { Err("expected an address") } else { Ok(Self::Name(bare.to_owned())) }
+    }
+}
+
+/// Everything that a server needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen, unless the service manager passes sockets.
+    pub listen: Listen,
+    /// Who to become.
+    pub user: Option<String>,
+    /// Largest job body in bytes.
+    pub max_job_size: u32,
+    /// What `binlog-max-size` says in the stats, in bytes.
+    pub binlog_size: u64,
+    /// Whose wire behaviour to follow.
+    pub dialect: Dialect,
+    /// Threads that serve connections, at least 1.
+    pub threads: usize,
+    /// How many `-V` there were.
+    pub verbosity: u8,
+    /// How log lines are written.
+    pub log_format: logging::Format,
+    /// What to tell the operator once logging has begun.
+    pub warnings: Vec<String>,
+}
+
+/// The flags ask for no server: print `message` and exit with `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// For standard output if the status is 0, else for standard error.
+    pub message: String,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Config {
+    /// Reads a command line, the program's name first.
+    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        let flags = Flags::try_parse_from(args).map_err(|error| Exit {
+            status: if error.use_stderr() { EXIT_USAGE } else { 0 },
+            message: error.to_string(),
+        })?;
+        Self::from_flags(flags)
+    }
+
+    fn from_flags(flags: Flags) -> Result<Self, Exit> {
+        let usage =
+            |message: String| Exit { message: format!("error: {message}\n"), status: EXIT_USAGE };
+        if let Some(dir) = &flags.binlog {
+            return Err(usage(format!(
+                "-b {}: this version keeps jobs in memory only and has no write-ahead log",
+                dir.display()
+            )));
+        }
+        let mut warnings = Vec::new();
+        let obsolete = [("-c", flags.obsolete_c), ("-n", flags.obsolete_n)];
+        for (flag, _) in obsolete.iter().filter(|(_, given)| *given) {
+            warnings.push(format!("{flag} is obsolete and does nothing"));
+        }
+        if flags.max_job_size > u64::from(MAX_JOB_SIZE) {
+            warnings
+                .push(format!("-z {}: using the maximum of {MAX_JOB_SIZE}", flags.max_job_size));
+        }
+        let max_job_size =
+            u32::try_from(flags.max_job_size).unwrap_or(MAX_JOB_SIZE).min(MAX_JOB_SIZE);
+        let threads = match flags.threads {
+            Some(threads) if (1..=MAX_THREADS).contains(&threads) => threads,
+            Some(threads) => {
+                return Err(usage(format!(
+                    "--threads {threads}: expected a number from 1 to {MAX_THREADS}"
+                )));
+            }
+            None => std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get().min(DEFAULT_THREADS_LIMIT)),
+        };
+        Ok(Self {
+            listen: match flags.listen {
+                Host::Name(host) => Listen::Tcp(host, flags.port),
+                Host::Unix(path) => Listen::Unix(path),
+            },
+            user: flags.user,
+            max_job_size,
+            binlog_size: flags.binlog_size,
+            dialect: flags.compat,
+            threads,
+            verbosity: flags.verbosity,
+            log_format: flags.log_format,
+            warnings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Config, Exit> {
+        let args = ["jq-server"].iter().chain(args).map(OsString::from);
+        Config::from_args(args)
+    }
+
+    #[test]
+    fn defaults_are_beanstalkds() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.listen, Listen::Tcp("0.0.0.0".into(), 11_300));
+        assert_eq!(config.max_job_size, 65_535);
+        assert_eq!(config.binlog_size, 10_485_760);
+        assert_eq!(config.dialect, Dialect::V1_13);
+        assert!(config.threads >= 1);
+    }
+
+    #[test]
+    fn flags_may_be_bundled_and_values_attached() {
+        let config = parse(&["-VVFp4000", "-l::1", "-z100", "-unobody"]).unwrap();
+        assert_eq!(config.listen, Listen::Tcp("::1".into(), 4000));
+        assert_eq!(config.max_job_size, 100);
+        assert_eq!(config.verbosity, 2);
+        assert_eq!(config.user.as_deref(), Some("nobody"));
+        assert_eq!(config.listen.to_string(), "[::1]:4000");
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(parse(&["-l", "[::1]"]).unwrap().listen, Listen::Tcp("::1".into(), 11_300));
+        let unix = parse(&["-l", "unix:/run/q.sock"]).unwrap().listen;
+        assert_eq!(unix, Listen::Unix("/run/q.sock".into()));
+        assert_eq!(parse(&["-l", "unix:"]).unwrap_err().status, EXIT_USAGE);
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        let help = parse(&["-h"]).unwrap_err();
+        assert_eq!(help.status, 0);
+        for flag in ["-b", "-f", "-F", "-l", "-p", "-u", "-z", "-s", "-v", "-V", "-h"] {
+            assert!(help.message.contains(flag), "{flag} in {}", help.message);
+        }
+        let version = parse(&["-v"]).unwrap_err();
+        assert_eq!(version, Exit { message: "jq-server 0.1.0\n".into(), status: 0 });
+    }
+
+    #[test]
+    fn mistakes_exit_with_5_and_name_the_flag() {
+        for args in [
+            &["-p", "70000"][..],
+            &["-p", "x"],
+            &["-z", "x"],
+            &["-z"],
+            &["-q"],
+            &["stray"],
+            &["--compat", "1.11"],
+            &["--threads", "0"],
+            &["-f", "x"],
+            &["-b", "somewhere"],
+        ] {
+            let exit = parse(args).unwrap_err();
+            assert_eq!(exit.status, EXIT_USAGE, "{args:?}");
+            assert!(exit.message.contains(args[0]), "{args:?}: {}", exit.message);
+        }
+    }
+
+    #[test]
+    fn obsolete_flags_and_large_sizes_warn() {
+        let config = parse(&["-c", "-n", "-z", "5000000000"]).unwrap();
+        assert_eq!(config.max_job_size, 1_073_741_824);
+        assert_eq!(config.warnings.len(), 3);
+        assert!(config.warnings[0].contains("-c"));
+    }
+}

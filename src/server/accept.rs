@@ -1,0 +1,85 @@
+//! Accepting connections, and going on when the system has run out of something.
+
+use std::io;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tracing::{info, warn};
+
+use crate::server::hub::Hub;
+use crate::server::listener::Listener;
+use crate::server::workers::Workers;
+
+/// Wait before another attempt when the system is out of descriptors or memory. A connection of
+/// ours that closes ends the wait early; this is for descriptors that somebody else gives back.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A client's socket.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A listening socket in the hands of tokio. Its [`Listener`] closes it when dropped.
+enum Source {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Source {
+    fn new(listener: &Listener) -> io::Result<Self> {
+        match listener {
+            Listener::Tcp(listener) => Ok(Self::Tcp(TcpListener::from_std(listener.try_clone()?)?)),
+            Listener::Unix(listener, _) => {
+                let clone: StdUnixListener = listener.try_clone()?;
+                Ok(Self::Unix(UnixListener::from_std(clone)?))
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Self::Unix(listener) => {
+                listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
+            }
+        }
+    }
+}
+
+/// Accepts connections until dropped. Fails only if tokio cannot take the socket.
+pub(crate) async fn accept_all(
+    listener: &Listener,
+    hub: &Hub,
+    workers: &Workers,
+) -> io::Result<()> {
+    let source = Source::new(listener)?;
+    let mut exhausted = false;
+    loop {
+        // Registered before the attempt, so that no close in between is missed.
+        let closed = hub.connection_closed.notified();
+        match source.accept().await {
+            Ok(accepted) => {
+                if std::mem::take(&mut exhausted) {
+                    info!("accepting connections again");
+                }
+                workers.serve(accepted);
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut exhausted, true) {
+                    warn!(%error, connections = hub.connections(), "cannot accept connections; retrying");
+                }
+                let _ = tokio::time::timeout(RETRY, closed).await;
+            }
+        }
+    }
+}
+
+/// The client gave up before its connection was accepted: accept(2) reports that here.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

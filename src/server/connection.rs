@@ -1,0 +1,240 @@
+//! One connection: bytes in, a batch through the hub, bytes out.
+//!
+//! The future is written out by hand. It holds next to nothing between batches, since thousands of
+//! connections wait at any time: input is read into a buffer of the thread, and memory of the
+//! connection's own is needed only for what it could not finish: half a request, requests behind a
+//! blocked one, replies that the client does not read.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use beanstalk_protocol::RequestDecoder;
+use jq_engine::{ConnId, Flow};
+use tokio::io::ReadBuf;
+use tracing::{debug, trace};
+
+use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
+use crate::server::outbuf::OutBuf;
+use crate::server::socket::{Socket, read_now};
+
+/// Bytes taken from a socket at a time.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Memory of the output buffer that a thread keeps between batches, in bytes.
+const KEEP_OUT: usize = 512 * 1024;
+
+/// Requests carried out under one lock. Bounds how long others wait for it, and what is decoded
+/// in vain behind a request that blocks.
+const MAX_BATCH: usize = 512;
+
+/// Batches of one connection before others on the same thread have their turn.
+const TURNS: usize = 8;
+
+/// What a thread needs to serve a connection, shared by all of its connections.
+struct Scratch {
+    input: Box<[u8]>,
+    batch: Batch,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; READ_SIZE].into_boxed_slice(),
+        batch: Batch::default(),
+    });
+}
+
+/// Serves one socket until it closes. Disconnects from the hub when dropped.
+pub(crate) struct Connection<S: Socket> {
+    socket: S,
+    hub: Arc<Hub>,
+    id: Option<ConnId>,
+    decoder: RequestDecoder,
+    state: State,
+    /// Replies that the socket did not take.
+    unsent: OutBuf,
+    /// Input behind a request that blocked, or that made more replies than the client reads.
+    unhandled: Vec<u8>,
+    /// The socket may hold bytes that tokio does not know of.
+    maybe_unread: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// A reserve has no answer yet.
+    Blocked,
+    /// To be closed when everything is sent.
+    Closing,
+}
+
+impl<S: Socket> Connection<S> {
+    pub(crate) fn new(socket: S, hub: Arc<Hub>) -> Self {
+        let decoder = RequestDecoder::new(hub.dialect(), hub.max_job_size());
+        Self {
+            socket,
+            hub,
+            id: None,
+            decoder,
+            state: State::Running,
+            unsent: OutBuf::default(),
+            unhandled: Vec::new(),
+            maybe_unread: false,
+        }
+    }
+
+    /// Waits for the answer to a reserve, or for the client to go.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        if let Some(answer) = self.hub.collect(id) {
+            self.unsent.append(*answer);
+            self.state = State::Running;
+            return Poll::Ready(());
+        }
+        if self.hub.is_stopping() {
+            self.state = State::Closing;
+            return Poll::Ready(());
+        }
+        match ready!(self.socket.poll_read_event(cx)) {
+            Ok(()) => {
+                // What the client sends meanwhile stays in the socket, so a flood of it is the
+                // client's own memory; tokio has now forgotten that it is there.
+                self.maybe_unread = true;
+                if self.socket.hung_up() {
+                    self.hub.half_close(id);
+                }
+            }
+            Err(error) => self.close(&error),
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads and handles one batch.
+    fn poll_running(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { input, batch } = scratch;
+            if !self.unhandled.is_empty() {
+                let input = std::mem::take(&mut self.unhandled);
+                self.handle(id, &input, batch);
+            } else {
+                match ready!(self.poll_read(cx, input)) {
+                    // The client sends no more. All that it sent before is answered.
+                    Ok(0) => self.state = State::Closing,
+                    Ok(count) => self.handle(id, &input[..count], batch),
+                    Err(error) => self.close(&error),
+                }
+            }
+            // Straight to the socket; only what it does not take becomes the connection's own.
+            match batch.out.poll_write(cx, &mut self.socket) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.close(&error),
+                Poll::Pending => self.unsent = std::mem::take(&mut batch.out),
+            }
+            batch.out.clear(KEEP_OUT);
+            Poll::Ready(())
+        })
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.maybe_unread || self.hub.is_stopping() {
+            match read_now(&self.socket, input) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.maybe_unread = false;
+                    if self.hub.is_stopping() {
+                        // All that had arrived is handled: as good as the end of the input.
+                        return Poll::Ready(Ok(0));
+                    }
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+        let mut buffer = ReadBuf::new(input);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Decodes `input` and carries it out. What cannot be carried out yet is kept.
+    fn handle(&mut self, id: ConnId, input: &[u8], batch: &mut Batch) {
+        let mut at = 0;
+        loop {
+            while batch.requests.len() < MAX_BATCH
+                && let Some(request) = self.decoder.decode(input, &mut at)
+            {
+                batch.requests.push((request, at));
+            }
+            let Some(end) = batch.requests.last().map(|(_, end)| *end) else { return };
+            let complete = batch.requests.len() < MAX_BATCH;
+            trace!(connection = id.0, requests = batch.requests.len(), "batch");
+            let applied = self.hub.apply(id, batch);
+            match applied.flow {
+                Flow::Continue => {}
+                Flow::Blocked => self.state = State::Blocked,
+                Flow::Close => {
+                    self.state = State::Closing;
+                    return;
+                }
+            }
+            if applied.flow == Flow::Blocked || applied.end < end {
+                // The rest is decoded again when its turn comes.
+                self.decoder.reset();
+                self.unhandled = input[applied.end..].to_vec();
+                return;
+            }
+            if complete {
+                return;
+            }
+            if batch.out.len() >= REPLY_LIMIT {
+                self.unhandled = input[at..].to_vec();
+                return;
+            }
+        }
+    }
+
+    fn close(&mut self, error: &io::Error) {
+        debug!(connection = self.id.map(|id| id.0), %error, "connection lost");
+        self.state = State::Closing;
+        self.unsent.clear(0);
+    }
+}
+
+impl<S: Socket> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let id = match this.id {
+            Some(id) => id,
+            None => {
+                let id = this.hub.connect(cx.waker().clone());
+                debug!(connection = id.0, "connected");
+                *this.id.insert(id)
+            }
+        };
+        for _ in 0..TURNS {
+            if !this.unsent.is_empty() {
+                match ready!(this.unsent.poll_write(cx, &mut this.socket)) {
+                    Ok(()) => this.unsent.clear(0),
+                    Err(error) => this.close(&error),
+                }
+            }
+            match this.state {
+                State::Closing => return Poll::Ready(()),
+                State::Blocked => ready!(this.poll_blocked(cx, id)),
+                State::Running => ready!(this.poll_running(cx, id)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: Socket> Drop for Connection<S> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.hub.disconnect(id);
+            debug!(connection = id.0, "disconnected");
+        }
+    }
+}

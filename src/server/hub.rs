@@ -1,0 +1,294 @@
+//! The engine behind a lock, and the way from it to the connections.
+//!
+//! Everything that happens to the queue happens in here, one batch at a time. Under the lock there
+//! is no system call, no wait and no text of any size to format; whoever is to be told something
+//! gets it put into a mailbox, and is woken when the lock is released.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+
+use beanstalk_protocol::{Dialect, Request};
+use jq_engine::{Answer, ConnId, Engine, Flow, Nanos, Sink};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::server::identity::Identity;
+use crate::server::outbuf::OutBuf;
+
+/// A batch stops when this many bytes of replies have gathered: what follows is carried out when
+/// the client has read them.
+pub(crate) const REPLY_LIMIT: usize = 256 * 1024;
+
+/// Jobs that may change their state by the clock while everybody waits for the lock.
+const TICK_BUDGET: usize = 256;
+
+/// The queue, shared by all threads.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    clock: Clock,
+    dialect: Dialect,
+    max_job_size: u32,
+    identity: Identity,
+    stopping: AtomicBool,
+    /// Notified when a deadline comes before the one that the timekeeper sleeps until.
+    pub(crate) earlier_deadline: Notify,
+    /// Notified when a connection is gone.
+    pub(crate) connection_closed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    engine: Engine,
+    /// By the number of the connection.
+    mailboxes: Vec<Mailbox>,
+    /// The time of the last request: no two have the same, so that what one batch does is in order
+    /// for the engine too.
+    last: Nanos,
+    /// When the timekeeper comes next.
+    timekeeper_at: Nanos,
+}
+
+/// Where an answer goes that somebody else brought about.
+#[derive(Debug)]
+struct Mailbox {
+    waker: Waker,
+    out: Option<Box<OutBuf>>,
+}
+
+impl Mailbox {
+    /// Nobody's.
+    fn vacant() -> Self {
+        Self { waker: Waker::noop().clone(), out: None }
+    }
+}
+
+/// A batch of requests and what comes of it. Kept and used again, so that the hot path allocates
+/// nothing of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Each with the offset in the input at which it ends.
+    pub(crate) requests: Vec<(Request, usize)>,
+    pub(crate) out: OutBuf,
+    /// Whom to wake when the lock is released.
+    wakes: Vec<Waker>,
+}
+
+/// How far a batch got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// What the connection may do next.
+    pub(crate) flow: Flow,
+    /// The end of the last request that was carried out.
+    pub(crate) end: usize,
+}
+
+/// Sends the answers where they belong.
+struct Replies<'a> {
+    /// The connection whose batch it is.
+    own: Option<ConnId>,
+    out: &'a mut OutBuf,
+    mailboxes: &'a mut [Mailbox],
+    wakes: &'a mut Vec<Waker>,
+    dialect: Dialect,
+}
+
+impl Sink for Replies<'_> {
+    #[inline]
+    fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
+        if self.own == Some(conn) {
+            self.out.push(answer, self.dialect);
+        } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
+            mailbox.out.get_or_insert_default().push(answer, self.dialect);
+            self.wakes.push(mailbox.waker.clone());
+        }
+    }
+}
+
+impl State {
+    /// The engine, and a sink for a batch of `own`.
+    fn parts<'a>(
+        &'a mut self,
+        own: Option<ConnId>,
+        out: &'a mut OutBuf,
+        wakes: &'a mut Vec<Waker>,
+        dialect: Dialect,
+    ) -> (&'a mut Engine, Replies<'a>) {
+        let mailboxes = &mut self.mailboxes;
+        (&mut self.engine, Replies { own, out, mailboxes, wakes, dialect })
+    }
+
+    /// The next moment: what the clock says, but later than any before.
+    fn advance(&mut self, clock: Nanos) -> Nanos {
+        self.last = clock.max(Nanos(self.last.0 + 1));
+        self.last
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(config: &Config, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                engine: Engine::new(),
+                mailboxes: Vec::new(),
+                last: Nanos::default(),
+                timekeeper_at: Nanos::NEVER,
+            }),
+            clock,
+            dialect: config.dialect,
+            max_job_size: config.max_job_size,
+            identity: Identity::new(config),
+            stopping: AtomicBool::new(false),
+            earlier_deadline: Notify::new(),
+            connection_closed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(crate) fn max_job_size(&self) -> u32 {
+        self.max_job_size
+    }
+
+    /// A new connection, whose task `waker` wakes.
+    pub(crate) fn connect(&self, waker: Waker) -> ConnId {
+        let mut state = self.lock();
+        let conn = state.engine.connect();
+        let index = conn.0 as usize;
+        if index >= state.mailboxes.len() {
+            state.mailboxes.resize_with(index + 1, Mailbox::vacant);
+        }
+        state.mailboxes[index].waker = waker;
+        conn
+    }
+
+    /// The connection is gone; what it had reserved goes to others.
+    pub(crate) fn disconnect(&self, conn: ConnId) {
+        let mut batch = Batch::default();
+        let mut state = self.lock();
+        let now = state.advance(self.clock.now());
+        let (engine, mut replies) =
+            state.parts(Some(conn), &mut batch.out, &mut batch.wakes, self.dialect);
+        engine.disconnect(now, conn, &mut replies);
+        state.mailboxes[conn.0 as usize] = Mailbox::vacant();
+        self.release(state, &mut batch.wakes);
+        self.connection_closed.notify_one();
+    }
+
+    /// Carries out the requests of a batch until all are done, one blocks or closes, or enough
+    /// replies have gathered.
+    #[inline]
+    pub(crate) fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
+        let mut requests = batch.requests.drain(..);
+        let mut applied = Applied { flow: Flow::Continue, end: 0 };
+        let clock = self.clock.now();
+        let mut state = self.lock();
+        let mut now = state.advance(clock);
+        let (engine, mut replies) =
+            state.parts(Some(conn), &mut batch.out, &mut batch.wakes, self.dialect);
+        if engine.next_deadline().is_some_and(|at| at <= now) {
+            engine.tick(now, TICK_BUDGET, &mut replies);
+        }
+        for (request, end) in requests.by_ref() {
+            // Behind the line of a put comes its body: the two are not torn apart.
+            let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
+            applied.flow = engine.handle(now, conn, request, &mut replies);
+            applied.end = end;
+            now.0 += 1;
+            if applied.flow != Flow::Continue || (may_stop && replies.out.len() >= REPLY_LIMIT) {
+                break;
+            }
+        }
+        state.last = now;
+        self.release(state, &mut batch.wakes);
+        // Bodies that were not taken are freed here, where nobody waits.
+        drop(requests);
+        batch.out.render(|stats| self.identity.to_yaml(stats, clock));
+        applied
+    }
+
+    /// The answer that a blocked connection has got meanwhile, if it has.
+    pub(crate) fn collect(&self, conn: ConnId) -> Option<Box<OutBuf>> {
+        self.lock().mailboxes[conn.0 as usize].out.take()
+    }
+
+    /// The client of a blocked connection will send nothing more.
+    pub(crate) fn half_close(&self, conn: ConnId) {
+        let mut batch = Batch::default();
+        let mut state = self.lock();
+        // The answer goes through the mailbox, since one may be there already.
+        let (engine, mut replies) =
+            state.parts(None, &mut batch.out, &mut batch.wakes, self.dialect);
+        engine.half_close(conn, &mut replies);
+    }
+
+    /// Lets what is due happen. Tells when to come again: at once, at a moment, or when
+    /// [`Hub::earlier_deadline`] says so.
+    pub(crate) fn tick(&self) -> Option<Nanos> {
+        let mut batch = Batch::default();
+        let clock = self.clock.now();
+        let mut state = self.lock();
+        let now = state.advance(clock);
+        let (engine, mut replies) =
+            state.parts(None, &mut batch.out, &mut batch.wakes, self.dialect);
+        let more = engine.tick(now, TICK_BUDGET, &mut replies);
+        let next = if more { Some(now) } else { engine.next_deadline() };
+        state.timekeeper_at = next.unwrap_or(Nanos::NEVER);
+        self.release(state, &mut batch.wakes);
+        next
+    }
+
+    /// Refuses new jobs from now on, or takes them again.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.lock().engine.set_draining(draining);
+    }
+
+    /// Has every connection finish what it received, and close.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let wakers: Vec<Waker> =
+            self.lock().mailboxes.iter().map(|mailbox| mailbox.waker.clone()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Number of open connections.
+    pub(crate) fn connections(&self) -> u64 {
+        self.lock().engine.server_stats().connections
+    }
+
+    /// Number of jobs, in any state.
+    pub(crate) fn jobs(&self) -> usize {
+        self.lock().engine.job_count()
+    }
+
+    /// Unlocks, and wakes whom the batch concerns.
+    #[inline]
+    fn release(&self, mut state: MutexGuard<'_, State>, wakes: &mut Vec<Waker>) {
+        let next = state.engine.next_deadline().unwrap_or(Nanos::NEVER);
+        let earlier = next < state.timekeeper_at;
+        if earlier {
+            state.timekeeper_at = next;
+        }
+        drop(state);
+        if earlier {
+            self.earlier_deadline.notify_one();
+        }
+        wakes.drain(..).for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while the queue is locked")
+    }
+}

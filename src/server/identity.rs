@@ -1,0 +1,96 @@
+//! What the stats tell of the process and the machine.
+
+use std::hash::{BuildHasher, RandomState};
+
+use beanstalk_protocol::{BinlogStats, Dialect, ProcessStats, ServerStats};
+use jq_engine::Nanos;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use nix::sys::utsname::uname;
+
+use crate::config::Config;
+
+/// The parts of the stats that do not change while the server runs.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    id: String,
+    version: String,
+    hostname: String,
+    os: String,
+    platform: String,
+    max_job_size: u32,
+    binlog_size: u64,
+    dialect: Dialect,
+}
+
+impl Identity {
+    pub(crate) fn new(config: &Config) -> Self {
+        // Seeded by the system's random numbers, differently in each process.
+        let random = RandomState::new().hash_one(std::process::id());
+        let (hostname, os, platform) = match uname() {
+            Ok(name) => {
+                let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
+                (text(name.nodename()), text(name.version()), text(name.machine()))
+            }
+            Err(_) => Default::default(),
+        };
+        Self {
+            id: instance_id(random),
+            version: format!("jq{}", crate::VERSION),
+            hostname,
+            os,
+            platform,
+            max_job_size: config.max_job_size,
+            binlog_size: config.binlog_size,
+            dialect: config.dialect,
+        }
+    }
+
+    /// The text of `stats`.
+    pub(crate) fn to_yaml(&self, stats: &ServerStats, now: Nanos) -> Vec<u8> {
+        let (user_us, system_us) = match getrusage(UsageWho::RUSAGE_SELF) {
+            Ok(usage) => (micros(usage.user_time()), micros(usage.system_time())),
+            Err(_) => (0, 0),
+        };
+        let process = ProcessStats {
+            max_job_size: self.max_job_size,
+            pid: std::process::id(),
+            version: &self.version,
+            user_us,
+            system_us,
+            uptime: now.seconds_since(Nanos::default()),
+            id: &self.id,
+            hostname: &self.hostname,
+            os: &self.os,
+            platform: &self.platform,
+        };
+        let binlog = BinlogStats { max_size: self.binlog_size, ..BinlogStats::default() };
+        stats.to_yaml(&process, &binlog, self.dialect)
+    }
+}
+
+/// Sixteen hexadecimal digits that begin with a letter. Some YAML readers take a text of digits
+/// with one `e` among them for a number.
+fn instance_id(random: u64) -> String {
+    let first = char::from(b'a' + (random >> 60) as u8 % 6);
+    format!("{first}{:015x}", random & (u64::MAX >> 4))
+}
+
+fn micros(time: TimeVal) -> u64 {
+    let micros = time.tv_sec() * 1_000_000 + time.tv_usec();
+    u64::try_from(micros).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instance_id_is_never_a_number() {
+        for random in [0, 1, 0x1e00_0000_0000_0000, u64::MAX, 0x9000_0000_0000_0e11] {
+            let id = instance_id(random);
+            assert_eq!(id.len(), 16);
+            assert!(('a'..='f').contains(&id.chars().next().unwrap()), "{id}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Replies on their way to a client.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use beanstalk_protocol::{Dialect, Reply, ServerStats, begin_tube_list, push_tube_list};
+use jq_engine::{Answer, Body};
+use tokio::io::AsyncWrite;
+
+/// Pieces that go out with one system call.
+const MAX_SLICES: usize = 32;
+
+/// What a `stats` reply counts for before it is written out, in bytes.
+const STATS_SIZE: usize = 2048;
+
+/// Replies in order. Small bodies are copied in among the words; large ones are kept aside,
+/// shared with the job, and only their place is noted. So is the answer to `stats`, which is
+/// turned into text when the queue is no longer locked.
+#[derive(Debug, Default)]
+pub(crate) struct OutBuf {
+    bytes: Vec<u8>,
+    /// How much of `bytes` is written.
+    written: usize,
+    inserts: VecDeque<Insert>,
+    /// How much of the first insert is written.
+    insert_written: usize,
+    /// Bytes in the inserts, less what is written.
+    inserted: usize,
+}
+
+#[derive(Debug)]
+struct Insert {
+    /// It goes before this position of `bytes`.
+    at: usize,
+    what: Piece,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Body(Arc<Box<[u8]>>),
+    Text(Vec<u8>),
+    Stats(Box<ServerStats>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Body(body) => body,
+            Self::Text(text) => text,
+            Self::Stats(_) => &[],
+        }
+    }
+}
+
+impl OutBuf {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that are still to be written.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.written + self.inserted
+    }
+
+    /// Forgets everything, but keeps memory for the next batch unless it is more than `most` bytes.
+    pub(crate) fn clear(&mut self, most: usize) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        *self = Self::default();
+        if bytes.capacity() <= most {
+            self.bytes = bytes;
+        }
+    }
+
+    /// Adds an answer.
+    #[inline]
+    pub(crate) fn push(&mut self, answer: Answer<'_>, dialect: Dialect) {
+        match answer {
+            Answer::Reply(reply) => {
+                if let Some(body) = reply.encode_head(&mut self.bytes) {
+                    match body {
+                        Body::Small(body) => self.bytes.extend_from_slice(body),
+                        Body::Shared(body) => {
+                            self.insert(Piece::Body(Arc::clone(body)), body.len());
+                        }
+                    }
+                    self.bytes.extend_from_slice(b"\r\n");
+                }
+            }
+            Answer::ServerStats(stats) => self.insert(Piece::Stats(stats), STATS_SIZE),
+            Answer::JobStats(stats) => self.push_text(&stats.to_yaml(dialect)),
+            Answer::TubeStats(stats) => self.push_text(&stats.to_yaml(dialect)),
+            Answer::Tubes(names) => {
+                let mut text = Vec::new();
+                begin_tube_list(&mut text);
+                for name in names {
+                    push_tube_list(&mut text, name);
+                }
+                self.push_text(&text);
+            }
+        }
+    }
+
+    /// Turns the answers to `stats` into text with `to_yaml`.
+    pub(crate) fn render(&mut self, to_yaml: impl Fn(&ServerStats) -> Vec<u8>) {
+        for insert in &mut self.inserts {
+            if let Piece::Stats(stats) = &insert.what {
+                let mut text = Vec::new();
+                Reply::Ok(to_yaml(stats)).encode(&mut text);
+                self.inserted = self.inserted - STATS_SIZE + text.len();
+                insert.what = Piece::Text(text);
+            }
+        }
+    }
+
+    /// Adds another buffer, of which nothing is written yet.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        let offset = self.bytes.len();
+        self.bytes.append(&mut other.bytes);
+        self.inserted += other.inserted;
+        let moved =
+            other.inserts.into_iter().map(|insert| Insert { at: insert.at + offset, ..insert });
+        self.inserts.extend(moved);
+    }
+
+    /// Writes as much as the socket takes. Ready when all is written.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let written = if self.inserts.is_empty() {
+                ready!(Pin::new(&mut *socket).poll_write(cx, &self.bytes[self.written..]))?
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let count = self.slices(&mut slices);
+                ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn push_text(&mut self, text: &[u8]) {
+        Reply::Ok(text).encode(&mut self.bytes);
+    }
+
+    fn insert(&mut self, what: Piece, len: usize) {
+        self.inserts.push_back(Insert { at: self.bytes.len(), what });
+        self.inserted += len;
+    }
+
+    /// The next pieces to write, in order, as many as fit.
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+        let mut count = 0;
+        let mut add = |slice: &'a [u8]| {
+            if !slice.is_empty() && count < MAX_SLICES {
+                slices[count] = IoSlice::new(slice);
+                count += 1;
+            }
+        };
+        let mut from = self.written;
+        let mut skip = self.insert_written;
+        // Each insert gives two slices at most.
+        for insert in self.inserts.iter().take(MAX_SLICES / 2) {
+            add(&self.bytes[from..insert.at]);
+            add(&insert.what.bytes()[skip..]);
+            from = insert.at;
+            skip = 0;
+        }
+        if self.inserts.len() <= MAX_SLICES / 2 {
+            add(&self.bytes[from..]);
+        }
+        count
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(insert) = self.inserts.front() {
+            let before = (insert.at - self.written).min(written);
+            self.written += before;
+            written -= before;
+            if self.written < insert.at {
+                return;
+            }
+            let left = insert.what.bytes().len() - self.insert_written;
+            let here = left.min(written);
+            self.insert_written += here;
+            self.inserted -= here;
+            written -= here;
+            if here < left {
+                return;
+            }
+            self.insert_written = 0;
+            self.inserts.pop_front();
+        }
+        self.written += written;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a few bytes at a time.
+    struct Trickle {
+        taken: Vec<u8>,
+        step: usize,
+    }
+
+    impl AsyncWrite for Trickle {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let count = bytes.len().min(self.step);
+            self.taken.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all = slices.iter().flat_map(|slice| slice.iter().copied());
+            let before = self.taken.len();
+            let step = self.step;
+            self.taken.extend(all.take(step));
+            Poll::Ready(Ok(self.taken.len() - before))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn reserved(id: u64, body: &Body) -> Answer<'_> {
+        Answer::Reply(Reply::Reserved(id, body))
+    }
+
+    #[test]
+    fn pieces_leave_in_order_whatever_the_socket_takes() {
+        let small = Body::from(Box::from(&b"abc"[..]));
+        let large = Body::from(vec![b'L'; 5000].into_boxed_slice());
+        for step in [7, 100, 4999, 100_000] {
+            let mut out = OutBuf::default();
+            let mut expected = Vec::new();
+            // More large bodies than go into one system call.
+            for id in 0..40 {
+                let body = if id % 3 == 0 { &small } else { &large };
+                out.push(reserved(id, body), Dialect::V1_13);
+                out.push(Answer::Reply(Reply::Deleted), Dialect::V1_13);
+                Reply::Reserved(id, body).encode(&mut expected);
+                expected.extend_from_slice(b"DELETED\r\n");
+            }
+            assert_eq!(out.len(), expected.len());
+            let mut socket = Trickle { taken: Vec::new(), step };
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(matches!(out.poll_write(&mut cx, &mut socket), Poll::Ready(Ok(()))));
+            assert!(socket.taken == expected, "step {step}");
+            assert_eq!(out.len(), 0);
+        }
+    }
+
+    #[test]
+    fn appended_buffers_keep_their_inserts() {
+        let large = Body::from(vec![b'L'; 5000].into_boxed_slice());
+        let mut first = OutBuf::default();
+        first.push(reserved(1, &large), Dialect::V1_13);
+        let mut second = OutBuf::default();
+        second.push(reserved(2, &large), Dialect::V1_13);
+        first.append(second);
+        let mut expected = Vec::new();
+        Reply::Reserved(1, &large).encode(&mut expected);
+        Reply::Reserved(2, &large).encode(&mut expected);
+        let mut socket = Trickle { taken: Vec::new(), step: 999 };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(first.poll_write(&mut cx, &mut socket), Poll::Ready(Ok(()))));
+        assert_eq!(socket.taken, expected);
+    }
+}

@@ -1,0 +1,138 @@
+//! The threads that serve connections.
+//!
+//! Each thread has a runtime of its own, and a connection stays on the thread that it is given to:
+//! its reads, its batches and its writes touch nothing of another thread but the queue's lock. The
+//! main thread is the first of them. With one thread there is no hand-over at all.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::server::accept::Accepted;
+use crate::server::connection::Connection;
+use crate::server::hub::Hub;
+
+/// A socket on its way to another thread, out of the hands of the first one's runtime.
+enum Handover {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The threads, as the one that accepts sees them.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    hub: Arc<Hub>,
+    /// Connections on the main thread.
+    here: Load,
+    others: Vec<Other>,
+}
+
+#[derive(Debug)]
+struct Other {
+    load: Load,
+    // Holds no more than the connections that the descriptor limit allows.
+    sender: mpsc::UnboundedSender<(Handover, Ticket)>,
+}
+
+/// Number of connections that a thread serves.
+#[derive(Debug, Clone, Default)]
+struct Load(Arc<AtomicUsize>);
+
+/// Counts for one connection as long as it lives.
+#[derive(Debug)]
+struct Ticket(Load);
+
+impl Load {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn ticket(&self) -> Ticket {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ticket(self.clone())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A runtime for one thread.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+impl Workers {
+    /// Starts all but one of `threads`; the caller's is the first.
+    pub(crate) fn start(hub: &Arc<Hub>, threads: usize) -> io::Result<Self> {
+        let others =
+            (1..threads).map(|number| Other::start(hub, number)).collect::<Result<_, _>>()?;
+        Ok(Self { hub: Arc::clone(hub), here: Load::default(), others })
+    }
+
+    /// Serves a connection on the thread that has the fewest.
+    pub(crate) fn serve(&self, accepted: Accepted) {
+        let least = self.others.iter().min_by_key(|other| other.load.get());
+        match least.filter(|other| other.load.get() < self.here.get()) {
+            None => spawn(accepted, &self.hub, self.here.ticket()),
+            Some(other) => {
+                let handover = match accepted {
+                    Accepted::Tcp(stream) => stream.into_std().map(Handover::Tcp),
+                    Accepted::Unix(stream) => stream.into_std().map(Handover::Unix),
+                };
+                match handover {
+                    // A thread ends only with the process.
+                    Ok(handover) => drop(other.sender.send((handover, other.load.ticket()))),
+                    Err(error) => warn!(%error, "lost a connection between threads"),
+                }
+            }
+        }
+    }
+}
+
+impl Other {
+    fn start(hub: &Arc<Hub>, number: usize) -> io::Result<Self> {
+        let (sender, mut receiver) = mpsc::unbounded_channel::<(Handover, Ticket)>();
+        let runtime = runtime()?;
+        let hub = Arc::clone(hub);
+        let serve = async move {
+            while let Some((handover, ticket)) = receiver.recv().await {
+                let accepted = match handover {
+                    Handover::Tcp(stream) => TcpStream::from_std(stream).map(Accepted::Tcp),
+                    Handover::Unix(stream) => UnixStream::from_std(stream).map(Accepted::Unix),
+                };
+                match accepted {
+                    Ok(accepted) => spawn(accepted, &hub, ticket),
+                    Err(error) => warn!(%error, "lost a connection between threads"),
+                }
+            }
+            // The connections are served until the process ends.
+            std::future::pending::<()>().await;
+        };
+        thread::Builder::new()
+            .name(format!("jq-worker-{number}"))
+            .spawn(move || runtime.block_on(serve))?;
+        Ok(Self { load: Load::default(), sender })
+    }
+}
+
+fn spawn(accepted: Accepted, hub: &Arc<Hub>, ticket: Ticket) {
+    let hub = Arc::clone(hub);
+    match accepted {
+        Accepted::Tcp(stream) => drop(tokio::spawn(counted(Connection::new(stream, hub), ticket))),
+        Accepted::Unix(stream) => drop(tokio::spawn(counted(Connection::new(stream, hub), ticket))),
+    }
+}
+
+async fn counted(connection: impl Future<Output = ()>, ticket: Ticket) {
+    connection.await;
+    drop(ticket);
+}
