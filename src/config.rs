@@ -37,6 +37,8 @@ const DEFAULT_BINLOG_SIZE: u64 = 10_485_760;
 /// A job queue server that speaks the protocol of beanstalkd.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "jq-server", version, about, disable_version_flag = true)]
+// The last of several equal flags counts, as with getopt: images and units append to defaults.
+#[command(args_override_self = true)]
 struct Flags {
     /// Write-ahead log directory (not supported yet: this version keeps jobs in memory only)
     #[arg(short = 'b', value_name = "DIR")]
@@ -64,6 +66,7 @@ struct Flags {
 
     /// Largest job body in bytes, at most 1073741824
     #[arg(short = 'z', value_name = "BYTES", default_value_t = u64::from(DEFAULT_MAX_JOB_SIZE))]
+    #[arg(value_parser = size)]
     max_job_size: u64,
 
     /// Size of each write-ahead log file in bytes (has a meaning only with -b)
@@ -97,6 +100,14 @@ struct Flags {
     /// How log lines are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
+}
+
+/// A number of bytes. What does not fit is as large as possible, since a limit follows anyway.
+fn size(text: &str) -> Result<u64, &'static str> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("expected a number of bytes");
+    }
+    Ok(text.parse().unwrap_or(u64::MAX))
 }
 
 /// Where a server listens.
@@ -304,5 +315,13 @@ mod tests {
         assert_eq!(config.max_job_size, 1_073_741_824);
         assert_eq!(config.warnings.len(), 3);
         assert!(config.warnings[0].contains("-c"));
+        assert_eq!(parse(&["-z", "99999999999999999999"]).unwrap().max_job_size, 1_073_741_824);
+    }
+
+    #[test]
+    fn the_last_of_equal_flags_counts() {
+        let config = parse(&["-p", "1", "-z10", "-F", "-F", "-p", "2", "-z", "20"]).unwrap();
+        assert_eq!(config.listen, Listen::Tcp("0.0.0.0".into(), 2));
+        assert_eq!(config.max_job_size, 20);
     }
 }
