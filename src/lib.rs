@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod config;
 pub mod logging;
+pub mod memory;
 pub mod privileges;
 pub mod server;
 

@@ -21,6 +21,9 @@ use crate::server::outbuf::OutBuf;
 /// the client has read them.
 pub(crate) const REPLY_LIMIT: usize = 256 * 1024;
 
+/// A backlog of fewer jobs than this is not worth giving its memory back.
+const BACKLOG: usize = 10_000;
+
 /// Jobs that may change their state by the clock while everybody waits for the lock.
 const TICK_BUDGET: usize = 256;
 
@@ -37,6 +40,8 @@ pub(crate) struct Hub {
     pub(crate) earlier_deadline: Notify,
     /// Notified when a connection is gone.
     pub(crate) connection_closed: Notify,
+    /// Notified when half of many jobs are gone.
+    pub(crate) backlog_drained: Notify,
 }
 
 #[derive(Debug)]
@@ -49,6 +54,8 @@ struct State {
     last: Nanos,
     /// When the timekeeper comes next.
     timekeeper_at: Nanos,
+    /// The most jobs there were since [`Hub::backlog_drained`] was notified.
+    most_jobs: usize,
 }
 
 /// Where an answer goes that somebody else brought about.
@@ -120,6 +127,18 @@ impl State {
         (&mut self.engine, Replies { own, out, mailboxes, wakes, dialect })
     }
 
+    /// Whether, since this last said so, more than half of the most jobs that there were have gone.
+    #[inline]
+    fn backlog_has_drained(&mut self) -> bool {
+        let jobs = self.engine.job_count();
+        self.most_jobs = self.most_jobs.max(jobs);
+        let drained = self.most_jobs >= BACKLOG && jobs < self.most_jobs / 2;
+        if drained {
+            self.most_jobs = jobs;
+        }
+        drained
+    }
+
     /// The next moment: what the clock says, but later than any before.
     fn advance(&mut self, clock: Nanos) -> Nanos {
         self.last = clock.max(Nanos(self.last.0 + 1));
@@ -135,6 +154,7 @@ impl Hub {
                 mailboxes: Vec::new(),
                 last: Nanos::default(),
                 timekeeper_at: Nanos::NEVER,
+                most_jobs: 0,
             }),
             clock,
             dialect: config.dialect,
@@ -143,6 +163,7 @@ impl Hub {
             stopping: AtomicBool::new(false),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
+            backlog_drained: Notify::new(),
         })
     }
 
@@ -281,9 +302,13 @@ impl Hub {
         if earlier {
             state.timekeeper_at = next;
         }
+        let drained = state.backlog_has_drained();
         drop(state);
         if earlier {
             self.earlier_deadline.notify_one();
+        }
+        if drained {
+            self.backlog_drained.notify_one();
         }
         wakes.drain(..).for_each(Waker::wake);
     }

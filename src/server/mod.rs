@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod housekeeping;
 mod hub;
 mod identity;
 mod listener;
@@ -48,6 +49,7 @@ pub fn run(listeners: Vec<Listener>, config: &Config) -> io::Result<()> {
 async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -> io::Result<()> {
     let mut signals = Signals::register()?;
     let timekeeper = tokio::spawn(timekeeper::run(Arc::clone(&hub)));
+    let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         info!(address = listener.address(), "listening");
@@ -88,6 +90,7 @@ async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -
         warn!(connections = hub.connections(), "clients did not read their replies in time");
     }
     timekeeper.abort();
+    housekeeping.abort();
     info!("stopped");
     Ok(())
 }
