@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::server::hub::Hub;
@@ -14,6 +15,10 @@ use crate::server::workers::Workers;
 /// Wait before another attempt when the system is out of descriptors or memory. A connection of
 /// ours that closes ends the wait early; this is for descriptors that somebody else gives back.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// The system is no longer out of anything when it was not for this long. A crowd that comes and
+/// goes at the limit is one story in the log, not one for each connection.
+const CALM: Duration = Duration::from_secs(3);
 
 /// A client's socket.
 #[derive(Debug)]
@@ -56,23 +61,29 @@ pub(crate) async fn accept_all(
     workers: &Workers,
 ) -> io::Result<()> {
     let source = Source::new(listener)?;
-    let mut exhausted = false;
+    let mut exhausted_at: Option<Instant> = None;
     loop {
         // Registered before the attempt, so that no close in between is missed.
         let closed = hub.connection_closed.notified();
-        match source.accept().await {
-            Ok(accepted) => {
-                if std::mem::take(&mut exhausted) {
+        let accepted = match exhausted_at {
+            None => source.accept().await,
+            Some(at) => match timeout_at(at + CALM, source.accept()).await {
+                Ok(accepted) => accepted,
+                Err(_) => {
                     info!("accepting connections again");
+                    exhausted_at = None;
+                    continue;
                 }
-                workers.serve(accepted);
-            }
+            },
+        };
+        match accepted {
+            Ok(accepted) => workers.serve(accepted),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut exhausted, true) {
+                if exhausted_at.replace(Instant::now()).is_none() {
                     warn!(%error, connections = hub.connections(), "cannot accept connections; retrying");
                 }
-                let _ = tokio::time::timeout(RETRY, closed).await;
+                let _ = timeout(RETRY, closed).await;
             }
         }
     }

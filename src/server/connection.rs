@@ -60,6 +60,8 @@ pub(crate) struct Connection<S: Socket> {
     unhandled: Vec<u8>,
     /// The socket may hold bytes that tokio does not know of.
     maybe_unread: bool,
+    /// The client takes no more replies.
+    deaf: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,7 @@ impl<S: Socket> Connection<S> {
             unsent: OutBuf::default(),
             unhandled: Vec::new(),
             maybe_unread: false,
+            deaf: false,
         }
     }
 
@@ -127,10 +130,12 @@ impl<S: Socket> Connection<S> {
                 }
             }
             // Straight to the socket; only what it does not take becomes the connection's own.
-            match batch.out.poll_write(cx, &mut self.socket) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.close(&error),
-                Poll::Pending => self.unsent = std::mem::take(&mut batch.out),
+            if !self.deaf {
+                match batch.out.poll_write(cx, &mut self.socket) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => self.go_deaf(&error),
+                    Poll::Pending => self.unsent = std::mem::take(&mut batch.out),
+                }
             }
             batch.out.clear(KEEP_OUT);
             Poll::Ready(())
@@ -192,10 +197,17 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// The client left without its replies. What it had sent before is still carried out: it may
+    /// have sent jobs and not cared to wait.
+    fn go_deaf(&mut self, error: &io::Error) {
+        debug!(connection = self.id.map(|id| id.0), %error, "replies cannot be delivered");
+        self.deaf = true;
+    }
+
     fn close(&mut self, error: &io::Error) {
         debug!(connection = self.id.map(|id| id.0), %error, "connection lost");
         self.state = State::Closing;
-        self.unsent.clear(0);
+        self.deaf = true;
     }
 }
 
@@ -214,10 +226,12 @@ impl<S: Socket> Future for Connection<S> {
         };
         for _ in 0..TURNS {
             if !this.unsent.is_empty() {
-                match ready!(this.unsent.poll_write(cx, &mut this.socket)) {
-                    Ok(()) => this.unsent.clear(0),
-                    Err(error) => this.close(&error),
+                if !this.deaf
+                    && let Err(error) = ready!(this.unsent.poll_write(cx, &mut this.socket))
+                {
+                    this.go_deaf(&error);
                 }
+                this.unsent.clear(0);
             }
             match this.state {
                 State::Closing => return Poll::Ready(()),

@@ -38,7 +38,7 @@ pub(crate) struct Hub {
     stopping: AtomicBool,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
-    /// Notified when a connection is gone.
+    /// Notified when the socket of a connection is closed.
     pub(crate) connection_closed: Notify,
     /// Notified when half of many jobs are gone.
     pub(crate) backlog_drained: Notify,
@@ -201,7 +201,6 @@ impl Hub {
         engine.disconnect(now, conn, &mut replies);
         state.mailboxes[conn.0 as usize] = Mailbox::vacant();
         self.release(state, &mut batch.wakes);
-        self.connection_closed.notify_one();
     }
 
     /// Carries out the requests of a batch until all are done, one blocks or closes, or enough

@@ -86,8 +86,8 @@ async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -
     // Closes the sockets too, so that the next server can have the address.
     accepting.shutdown().await;
     hub.stop();
-    if timeout(STOP_GRACE, all_closed(&hub)).await.is_err() {
-        warn!(connections = hub.connections(), "clients did not read their replies in time");
+    if timeout(STOP_GRACE, all_closed(&hub, &workers)).await.is_err() {
+        warn!(connections = workers.connections(), "clients did not read their replies in time");
     }
     timekeeper.abort();
     housekeeping.abort();
@@ -95,11 +95,11 @@ async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -
     Ok(())
 }
 
-/// Waits until no connection is left.
-async fn all_closed(hub: &Hub) {
+/// Waits until no connection is left, also of those that are on their way to a thread.
+async fn all_closed(hub: &Hub, workers: &Workers) {
     loop {
         let closed = hub.connection_closed.notified();
-        if hub.connections() == 0 {
+        if workers.connections() == 0 {
             return;
         }
         closed.await;

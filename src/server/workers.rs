@@ -44,24 +44,28 @@ struct Other {
 #[derive(Debug, Clone, Default)]
 struct Load(Arc<AtomicUsize>);
 
-/// Counts for one connection as long as it lives.
+/// Counts for one connection as long as its socket is open, and reports when that is closed.
 #[derive(Debug)]
-struct Ticket(Load);
+struct Ticket {
+    load: Load,
+    hub: Arc<Hub>,
+}
 
 impl Load {
     fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn ticket(&self) -> Ticket {
+    fn ticket(&self, hub: &Arc<Hub>) -> Ticket {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Ticket(self.clone())
+        Ticket { load: self.clone(), hub: Arc::clone(hub) }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.load.0.fetch_sub(1, Ordering::Relaxed);
+        self.hub.connection_closed.notify_one();
     }
 }
 
@@ -73,16 +77,21 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 impl Workers {
     /// Starts all but one of `threads`; the caller's is the first.
     pub(crate) fn start(hub: &Arc<Hub>, threads: usize) -> io::Result<Self> {
-        let others =
-            (1..threads).map(|number| Other::start(hub, number)).collect::<Result<_, _>>()?;
+        let others = (1..threads).map(Other::start).collect::<Result<_, _>>()?;
         Ok(Self { hub: Arc::clone(hub), here: Load::default(), others })
+    }
+
+    /// Number of open sockets.
+    pub(crate) fn connections(&self) -> usize {
+        let others = self.others.iter().map(|other| other.load.get());
+        self.here.get() + others.sum::<usize>()
     }
 
     /// Serves a connection on the thread that has the fewest.
     pub(crate) fn serve(&self, accepted: Accepted) {
         let least = self.others.iter().min_by_key(|other| other.load.get());
         match least.filter(|other| other.load.get() < self.here.get()) {
-            None => spawn(accepted, &self.hub, self.here.ticket()),
+            None => spawn(accepted, self.here.ticket(&self.hub)),
             Some(other) => {
                 let handover = match accepted {
                     Accepted::Tcp(stream) => stream.into_std().map(Handover::Tcp),
@@ -90,7 +99,10 @@ impl Workers {
                 };
                 match handover {
                     // A thread ends only with the process.
-                    Ok(handover) => drop(other.sender.send((handover, other.load.ticket()))),
+                    Ok(handover) => {
+                        let ticket = other.load.ticket(&self.hub);
+                        drop(other.sender.send((handover, ticket)));
+                    }
                     Err(error) => warn!(%error, "lost a connection between threads"),
                 }
             }
@@ -99,10 +111,9 @@ impl Workers {
 }
 
 impl Other {
-    fn start(hub: &Arc<Hub>, number: usize) -> io::Result<Self> {
+    fn start(number: usize) -> io::Result<Self> {
         let (sender, mut receiver) = mpsc::unbounded_channel::<(Handover, Ticket)>();
         let runtime = runtime()?;
-        let hub = Arc::clone(hub);
         let serve = async move {
             while let Some((handover, ticket)) = receiver.recv().await {
                 let accepted = match handover {
@@ -110,7 +121,7 @@ impl Other {
                     Handover::Unix(stream) => UnixStream::from_std(stream).map(Accepted::Unix),
                 };
                 match accepted {
-                    Ok(accepted) => spawn(accepted, &hub, ticket),
+                    Ok(accepted) => spawn(accepted, ticket),
                     Err(error) => warn!(%error, "lost a connection between threads"),
                 }
             }
@@ -124,8 +135,8 @@ impl Other {
     }
 }
 
-fn spawn(accepted: Accepted, hub: &Arc<Hub>, ticket: Ticket) {
-    let hub = Arc::clone(hub);
+fn spawn(accepted: Accepted, ticket: Ticket) {
+    let hub = Arc::clone(&ticket.hub);
     match accepted {
         Accepted::Tcp(stream) => drop(tokio::spawn(counted(Connection::new(stream, hub), ticket))),
         Accepted::Unix(stream) => drop(tokio::spawn(counted(Connection::new(stream, hub), ticket))),
@@ -134,5 +145,6 @@ fn spawn(accepted: Accepted, hub: &Arc<Hub>, ticket: Ticket) {
 
 async fn counted(connection: impl Future<Output = ()>, ticket: Ticket) {
     connection.await;
+    // Behind the connection and with it the socket: who hears of it finds a descriptor free.
     drop(ticket);
 }

@@ -1,0 +1,131 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    affinity::Cpus,
+    scenario::{self, Scenarios},
+    server::Spec,
+};
+
+/// Measures servers of the beanstalkd protocol side by side.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) compare: Compare,
+    #[command(subcommand)]
+    pub(crate) helper: Option<Helper>,
+}
+
+/// What to measure, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Compare {
+    /// A server; ratios are to the first one. NAME=COMMAND is started afresh for each round,
+    /// with {port} replaced by a free port, {dir} by an empty directory; its words are split at
+    /// spaces. NAME=addr:HOST:PORT[@PID] is running already. NAME=builtin:echo answers constants
+    #[arg(long, value_name = "NAME=SERVER", required_unless_present = "list")]
+    pub(crate) server: Vec<Spec>,
+
+    /// Scenarios, in this order; the numbers in their names can be changed, and NAME@BYTES
+    /// changes the size of bodies
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = scenario::DEFAULT)]
+    pub(crate) scenario: Vec<Scenarios>,
+
+    /// How often each server is measured (sizes: at most 3 times)
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+
+    /// How often a round that was not quiet is repeated; the quietest one counts
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) retries: u32,
+
+    /// How long each round is measured
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+
+    /// How long each round runs before it is measured
+    #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
+    pub(crate) warm_up: Duration,
+
+    /// Cores for the servers, like 0 or 0,2-3, or none: not pinned [default: the first allowed]
+    #[arg(long, value_name = "CPUS", value_parser = placement)]
+    pub(crate) server_cpus: Option<Placement>,
+
+    /// Cores for the client [default: the second allowed]
+    #[arg(long, value_name = "CPUS", value_parser = placement)]
+    pub(crate) client_cpus: Option<Placement>,
+
+    /// Also write everything, each round included, to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Show what the scenarios do and exit
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// Where a process runs: on some cores, or anywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement(pub(crate) Option<Cpus>);
+
+/// What this program does as a process of its own.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Helper {
+    /// Serve constants on a loopback port: what builtin:echo starts
+    Echo {
+        /// The port to listen on
+        #[arg(long)]
+        port: u16,
+    },
+    /// Become a server that ends when its parent does
+    #[command(hide = true)]
+    Launch {
+        #[arg(long)]
+        cpus: Cpus,
+        #[arg(long)]
+        parent: u32,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+fn placement(text: &str) -> Result<Placement, String> {
+    if text == "none" { Ok(Placement(None)) } else { text.parse().map(|c| Placement(Some(c))) }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("must be 0 to 3600 seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn helpers_need_no_server() {
+        let args = Args::try_parse_from(["jq-compare", "echo", "--port", "1"]).unwrap();
+        assert!(matches!(args.helper, Some(Helper::Echo { port: 1 })));
+        assert!(Args::try_parse_from(["jq-compare"]).is_err());
+    }
+
+    #[test]
+    fn scenarios_are_listed_with_commas() {
+        let line = ["jq-compare", "--server", "a=b {port}", "--scenario", "cycle-1,tubes-5"];
+        let args = Args::try_parse_from(line).unwrap();
+        assert_eq!(args.compare.scenario.len(), 2);
+        assert_eq!(args.compare.seconds, Duration::from_secs(2));
+    }
+}

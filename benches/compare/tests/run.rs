@@ -1,0 +1,223 @@
+//! The program as a whole: short runs against the echo and a real queue, failures, and how it
+//! ends.
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command with a directory of its own for temporary files.
+fn compare(name: &str) -> (Command, PathBuf) {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&temporary);
+    fs::create_dir_all(&temporary).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jq-compare"));
+    command.env("TMPDIR", &temporary).stdin(Stdio::null());
+    (command, temporary)
+}
+
+/// Runs with short rounds.
+fn short(command: &mut Command, servers: &[&str], scenarios: &str, rounds: u32) -> Output {
+    for server in servers {
+        command.args(["--server", server]);
+    }
+    command.args(["--scenario", scenarios, "--seconds", "0.2", "--warm-up", "0.01"]);
+    command.args(["--rounds", &rounds.to_string()]).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    format!("{out}{err}")
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).unwrap().next().is_none()
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The path of beanstalkd; without it the test is skipped, unless the environment forbids that.
+fn beanstalkd() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path)
+        .chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")])
+        .map(|directory| directory.join("beanstalkd"))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        assert!(env::var_os("JQ_REQUIRE_PEERS").is_none_or(|v| v != "1"), "beanstalkd is missing");
+        eprintln!("SKIPPED: beanstalkd is not installed, so no real queue was measured");
+    }
+    found
+}
+
+#[test]
+fn two_echoes_in_tables_and_json() {
+    let (mut command, temporary) = compare("echoes");
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("echoes.json");
+    command.arg("--json").arg(&json);
+    let scenarios = "cycle-1,cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,\
+        body-60k,wakeup";
+    let output = short(&mut command, &["a=builtin:echo", "b=builtin:echo"], scenarios, 2);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("### pipeline-2x8-shared"), "{}", text(&output));
+    assert!(is_empty(&temporary));
+
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let scenarios = report["scenarios"].as_array().unwrap();
+    assert_eq!(scenarios.len(), 8);
+    for scenario in &scenarios[..7] {
+        let servers = scenario["servers"].as_array().unwrap();
+        assert_eq!(servers[0]["metrics"]["commands_per_second"]["ratio"], 1.0, "{scenario}");
+        for server in servers {
+            assert_eq!(server["rounds"].as_array().unwrap().len(), 2);
+            for metric in ["commands_per_second", "p50_us", "p99_us", "resident_mib"] {
+                let median = &server["metrics"][metric]["median"];
+                assert!(median.as_f64().unwrap() > 0.0, "{metric} in {scenario}");
+            }
+        }
+    }
+    let wakeup = &scenarios[7]["servers"][1];
+    assert_eq!(wakeup["rounds"].as_array().unwrap().len(), 0, "an echo cannot wait");
+}
+
+/// Every kind of scenario.
+const ALL: &str = "cycle-1,cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,\
+    body-60k,tubes-1,tubes-250,wakeup,waiting-300,memory-2k,deep-500";
+
+#[test]
+fn a_real_queue_passes_all_checks() {
+    let Some(beanstalkd) = beanstalkd() else { return };
+    let server = format!("{} -l 127.0.0.1 -p {{port}}", beanstalkd.display());
+    let logged = format!("logged={server} -b {{dir}}");
+    let (mut command, temporary) = compare("queue");
+    let output = short(&mut command, &[&format!("plain={server}"), &logged], ALL, 1);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("### tubes-250 in terms of tubes-1"), "{}", text(&output));
+    assert!(is_empty(&temporary));
+}
+
+/// Ends its process when the test does.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_queue_is_left_as_it_was() {
+    let Some(beanstalkd) = beanstalkd() else { return };
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = free.local_addr().unwrap();
+    drop(free);
+    let port = addr.port().to_string();
+    let server = Command::new(beanstalkd).args(["-l", "127.0.0.1", "-p", &port]).spawn().unwrap();
+    let server = Running(server);
+    wait_until("beanstalkd listens", || TcpStream::connect(addr).is_ok());
+
+    let (mut command, _) = compare("running");
+    let spec = format!("running=addr:{addr}@{}", server.0.id());
+    let output = short(&mut command, &[&spec], ALL, 1);
+    assert!(output.status.success(), "{}", text(&output));
+
+    let stats = || {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(b"stats\r\nquit\r\n").unwrap();
+        let mut stats = String::new();
+        stream.read_to_string(&mut stats).unwrap();
+        stats
+    };
+    wait_until("connections are closed", || stats().contains("\ncurrent-connections: 1\n"));
+    let stats = stats();
+    for line in ["jobs-ready: 0", "jobs-delayed: 0", "jobs-reserved: 0", "tubes: 1"] {
+        assert!(stats.contains(&format!("\ncurrent-{line}\n")), "{line} in {stats}");
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_an_error() {
+    let (mut command, temporary) = compare("failing");
+    let missing = "bad=/no/such/program -p {port}";
+    let output = short(&mut command, &["echo=builtin:echo", missing], "cycle-1", 1);
+    assert_eq!(output.status.code(), Some(1));
+    let text = text(&output);
+    assert!(text.contains("COULD NOT BE MEASURED: bad, round 1: "), "{text}");
+    assert!(text.contains("cannot run /no/such/program: No such file"), "{text}");
+    assert!(is_empty(&temporary));
+
+    for scenario in ["nothing", "cycle-0"] {
+        let (mut command, _) = compare("usage");
+        assert_eq!(short(&mut command, &["a=builtin:echo"], scenario, 1).status.code(), Some(2));
+    }
+}
+
+/// The processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<u32> {
+    let parent_of = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|&child| parent_of(child) == Some(pid))
+        .collect()
+}
+
+/// Whether a process has ended, even if nobody has asked for its status yet.
+fn has_ended(pid: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")),
+        Err(_) => true,
+    }
+}
+
+/// Sends a signal in the middle of a long round: the exit code, and whether files were left.
+fn end_with(signal: Signal, name: &str) -> (Option<i32>, bool) {
+    let (mut command, temporary) = compare(name);
+    command.args(["--server", "a=builtin:echo", "--scenario", "cycle-2", "--seconds", "600"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut compare = Running(command.spawn().unwrap());
+    let pid = compare.0.id();
+    // The echo is a process of its own once it has two connections to serve.
+    let sockets = |pid: u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    };
+    wait_until("the load is on", || children(pid).iter().any(|&echo| sockets(echo) >= 3));
+    let echo = children(pid)[0];
+    kill_process(Pid::from_child(&compare.0), signal).unwrap();
+    let status = compare.0.wait().unwrap();
+    wait_until("the server has ended", || has_ended(echo));
+    (status.code(), !is_empty(&temporary))
+}
+
+#[test]
+fn an_interrupted_run_cleans_up() {
+    assert_eq!(end_with(Signal::INT, "interrupted"), (Some(130), false));
+}
+
+#[test]
+fn a_killed_run_leaves_no_server_behind() {
+    assert_eq!(end_with(Signal::KILL, "killed"), (None, true));
+}
