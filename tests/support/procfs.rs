@@ -1,0 +1,35 @@
+//! What the kernel tells of a process from outside.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// A line of `/proc/PID/status`, without its name.
+pub(crate) fn status(pid: u32, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is running");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("the status has {name}")).trim().to_owned()
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let text = status(pid, "VmRSS");
+    let kib = text.strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
+    kib.expect("VmRSS is in kB") * 1024
+}
+
+/// Number of open descriptors of a process.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is running").count()
+}
+
+/// Processor time that a process has used, in user and system mode together.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is running");
+    // The second field is the name in parentheses, in which anything may be.
+    let (_, fields) = text.rsplit_once(") ").expect("the name is in parentheses");
+    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().expect("the kernel has a tick");
+    Duration::from_secs_f64(ticks as f64 / per_second as f64)
+}
