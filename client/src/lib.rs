@@ -1,1 +1,55 @@
-//! jq-client
+//! Async (tokio) client for beanstalkd-compatible job queues.
+//!
+//! - [`Connection`]: one connection, a typed method for each command of the protocol. Simple and
+//!   strict: when the connection is lost, so are its jobs, and every method says so.
+//! - [`Pipeline`]: many commands in flight on one connection.
+//! - [`Client`]: a connection that comes back. It reconnects when needed, restores the tubes that it
+//!   uses and watches, and repeats only what cannot have had an effect.
+//!
+//! None of them starts a task or polls: when nobody awaits, nothing happens. What becomes of a
+//! command whose future is dropped is defined: see [`Connection`](Connection#dropped-futures).
+//!
+//! ```no_run
+//! use jq_client::{Client, ClientOptions, PutOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut client = Client::new("localhost:11300".parse()?, ClientOptions::default());
+//! client.use_tube(&"thumbnails".parse()?);
+//! let id = client.put(br#"{"image":42}"#, PutOptions::default()).await?;
+//! println!("queued as job {id}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Owns: sockets, time limits, which reply answers what. Must not know: what a byte of the protocol
+//! means, which is [`beanstalk_protocol`]'s, or what is in a job.
+
+mod address;
+mod call;
+mod client;
+mod commands;
+mod connection;
+mod dial;
+mod error;
+mod job;
+mod pipeline;
+mod stats;
+mod transport;
+
+pub use address::{Address, BadAddress, DEFAULT_PORT};
+pub use client::{Client, ClientOptions, Lease};
+pub use connection::Connection;
+pub use error::{ConnectError, Error, PutError, Refusal};
+pub use job::{
+    ConnectOptions, DEFAULT_TTR, Ignored, Job, Outcome, PutOptions, ReleaseOptions, Released,
+    Reservation,
+};
+pub use pipeline::Pipeline;
+pub use stats::Stats;
+
+pub use beanstalk_protocol::{
+    BadTubeName, Command, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE,
+    MAX_TUBE_NAME, Priority, Reply, ReplyError, Seconds, TubeName,
+};
+/// What holds bodies.
+pub use bytes::Bytes;

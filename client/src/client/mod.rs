@@ -1,0 +1,387 @@
+//! A connection that comes back.
+
+mod commands;
+mod pace;
+mod tubes;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use beanstalk_protocol::{JobId, Seconds, TubeName};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+
+use crate::address::Address;
+use crate::call::{self, Call};
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::job::{ConnectOptions, Job, Reservation};
+use pace::Pace;
+use tubes::{Applied, Step, Wanted};
+
+/// A connection that comes back: it is made when first needed, and made again when it was lost, with
+/// growing, jittered delays; then the used and watched tubes are restored.
+///
+/// Nothing happens behind the caller's back. There is no task and no polling: what was lost in an
+/// idle time is noticed and repaired by the next operation. [`closed`](Self::closed) is for those
+/// who want to know at once.
+///
+/// ```no_run
+/// use jq_client::{Client, ClientOptions, Reservation};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = ClientOptions { give_up_after: None, ..ClientOptions::default() };
+/// let mut client = Client::new("queue.example:11300".parse()?, options);
+/// client.watch(&"thumbnails".parse()?);
+/// client.ignore(&"default".parse()?);
+/// loop {
+///     let Reservation::Reserved(lease) = client.reserve().await? else { continue };
+///     println!("job {} has {} bytes", lease.id(), lease.body().len());
+///     if !client.delete(&lease).await?.is_done() {
+///         println!("it was not ours any more");
+///     }
+/// }
+/// # }
+/// ```
+///
+/// # What is repeated after a loss
+///
+/// An operation is always repeated if it cannot have had an effect, since its last byte was never
+/// handed to the operating system. If it was, it depends:
+///
+/// - What only looks is repeated: `peek*`, `stats*`, `list_tubes`.
+/// - Reserves are repeated. A job that was on its way when the connection was lost is given to
+///   others by the server.
+/// - A put, which would put the job twice, fails with an [`Error::Disconnected`] that says `sent`,
+///   unless [`ClientOptions::resend_puts`] allows it.
+/// - `kick*`, `pause_tube` and `delete_job` fail in the same way.
+/// - What is done with a [`Lease`] is never repeated, since the lease is gone.
+///
+/// # Leases
+///
+/// The server takes back the jobs of a connection that is lost. So a [`Lease`] is good only for the
+/// connection that it came over; with one that is not, [`touch`](Self::touch),
+/// [`delete`](Self::delete), [`release`](Self::release) and [`bury`](Self::bury) answer `NotFound`
+/// and send nothing: by its number alone they could hit a job that is somebody else's by now, or
+/// even another job, if a server without a log was restarted and began to count again.
+///
+/// # Dropped futures
+///
+/// As of a [`Connection`](Connection#dropped-futures). While a reserve is pending, changes of the
+/// watched tubes wait for the next operation after it.
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    options: ClientOptions,
+    live: Option<Live>,
+    pace: Pace,
+    wanted: Wanted,
+}
+
+/// How a [`Client`] connects and when it gives up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// For each connection.
+    pub connect: ConnectOptions,
+    /// Delay between the first attempt to connect and the second. It doubles with each that follows,
+    /// and half of it is random. The first attempt is made at once. Default: 100 milliseconds.
+    pub first_delay: Duration,
+    /// Longest such delay. Default: 30 seconds.
+    pub max_delay: Duration,
+    /// How long an operation tries to reach the server before it fails. `None` never gives up, as
+    /// suits a worker. Default: one minute.
+    pub give_up_after: Option<Duration>,
+    /// Whether a put is sent again if the connection is lost before its reply. The job may then be
+    /// in the queue twice; without, it may be there once though the put fails. Default: no.
+    pub resend_puts: bool,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect: ConnectOptions::default(),
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            give_up_after: Some(Duration::from_secs(60)),
+            resend_puts: false,
+        }
+    }
+}
+
+/// A job that a [`Client`] reserved, and the connection that it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    job: Job,
+    serial: u64,
+}
+
+impl Lease {
+    /// Number of the job.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &Bytes {
+        &self.job.body
+    }
+}
+
+/// The serial number that no connection has.
+const NO_CONNECTION: u64 = 0;
+
+#[derive(Debug)]
+struct Live {
+    connection: Connection,
+    /// Differs from that of every other connection of the process.
+    serial: u64,
+    since: Instant,
+    applied: Applied,
+}
+
+/// Whether an operation may be repeated although it may have had an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Always,
+    IfWithoutEffect,
+}
+
+impl Client {
+    /// A client of this server. Does not connect yet.
+    pub fn new(address: Address, options: ClientOptions) -> Self {
+        let pace = Pace::new(&options);
+        Self { address, options, live: None, pace, wanted: Wanted::new() }
+    }
+
+    /// The server.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Puts go to this tube, and peeks and kicks concern it, from the next operation on.
+    pub fn use_tube(&mut self, tube: &TubeName) {
+        self.wanted.use_tube(tube);
+    }
+
+    /// Reserves from this tube too, from the next operation on.
+    pub fn watch(&mut self, tube: &TubeName) {
+        self.wanted.watch(tube);
+    }
+
+    /// Reserves from this tube no more, from the next operation on. Returns false for the only
+    /// watched tube, which stays watched.
+    #[must_use = "the last watched tube cannot be ignored"]
+    pub fn ignore(&mut self, tube: &TubeName) -> bool {
+        self.wanted.ignore(tube)
+    }
+
+    /// The used tube.
+    pub fn used(&self) -> &TubeName {
+        &self.wanted.used
+    }
+
+    /// The watched tubes, in the order in which they were.
+    pub fn watched(&self) -> &[TubeName] {
+        &self.wanted.watched
+    }
+
+    /// Whether there is a connection that was not found lost yet.
+    pub fn is_connected(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.connection.is_open())
+    }
+
+    /// Connects if need be, and returns the connection, its tubes set up; for a
+    /// [`Pipeline`](crate::Pipeline), say. Its jobs are no [`Lease`]s. Do not change its tubes, of
+    /// which this client would not know.
+    pub async fn connection(&mut self) -> Result<&mut Connection, Error> {
+        self.pace.begin();
+        Ok(&mut self.ready().await?.connection)
+    }
+
+    /// Waits until the connection is lost, and says why; returns at once if there is none. All
+    /// leases are gone then. Fails with [`Error::ReservePending`] if that is the case.
+    pub async fn closed(&mut self) -> Error {
+        let Some(live) = &mut self.live else {
+            return Error::Disconnected { sent: false, source: None };
+        };
+        let error = live.connection.closed().await;
+        if error.ends_connection() {
+            self.lose();
+        }
+        error
+    }
+
+    /// Ends the connection in good order, if there is one.
+    pub async fn quit(self) -> Result<(), Error> {
+        match self.live {
+            Some(live) => live.connection.quit().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a call, over as many connections as it takes.
+    async fn run<T>(&mut self, call: &Call<'_, T>, repeat: Repeat) -> Result<T, Error> {
+        self.pace.begin();
+        loop {
+            let live = self.ready().await?;
+            let result = live.connection.call(call).await;
+            if let Err(error) = &result
+                && error.is_loss()
+                && (repeat == Repeat::Always || !error.may_have_had_effect())
+                && self.may_go_on()
+            {
+                continue;
+            }
+            return self.note(result);
+        }
+    }
+
+    /// Reserves, within so many seconds, with what is left of them after each loss.
+    async fn reserve_within(
+        &mut self,
+        seconds: Option<Seconds>,
+    ) -> Result<Reservation<Lease>, Error> {
+        let until = seconds.map(|it| Instant::now() + Duration::from_secs(it.into()));
+        self.pace.begin();
+        loop {
+            let live = self.ready().await?;
+            let result = live.connection.reserve_within(until.map(seconds_until)).await;
+            if matches!(&result, Err(error) if error.is_loss()) && self.may_go_on() {
+                continue;
+            }
+            return self.note(result).map(|it| it.map(|job| self.lease(job)));
+        }
+    }
+
+    /// A job that has just come is bound to the connection that there is.
+    fn lease(&self, job: Job) -> Lease {
+        Lease { job, serial: self.live.as_ref().map_or(NO_CONNECTION, |live| live.serial) }
+    }
+
+    /// Runs a call about a reserved job. `gone` answers it if the lease is.
+    async fn run_leased<T>(
+        &mut self,
+        lease: &Lease,
+        call: Call<'_, T>,
+        gone: T,
+    ) -> Result<T, Error> {
+        let Some(live) = self.live.as_mut().filter(|live| live.serial == lease.serial) else {
+            return Ok(gone);
+        };
+        let result = live.connection.call(&call).await;
+        match self.note(result) {
+            Err(error) if error.is_loss() && !error.may_have_had_effect() => Ok(gone),
+            result => result,
+        }
+    }
+
+    /// The connection, made if need be, with the tubes that are wanted.
+    async fn ready(&mut self) -> Result<&mut Live, Error> {
+        loop {
+            self.connect().await?;
+            match self.set_up().await {
+                // Not noted as a success: a server that closes at the first real command must not
+                // be dialled in a tight loop.
+                Ok(()) => break,
+                Err(error) if error.is_loss() && self.may_go_on() => {}
+                Err(error) => return self.note(Err(error)),
+            }
+        }
+        // `connect` left it there, and `set_up` did not fail.
+        self.live.as_mut().ok_or(Error::Disconnected { sent: false, source: None })
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        if self.live.is_some() && !self.is_connected() {
+            self.lose();
+        }
+        while self.live.is_none() {
+            if let Some(at) = self.pace.not_before() {
+                sleep_until(at).await;
+            }
+            self.pace.attempt(Instant::now(), fastrand::f64());
+            match Connection::connect_with(&self.address, &self.options.connect).await {
+                Ok(connection) => self.live = Some(Live::new(connection)),
+                Err(error) if self.pace.is_exhausted(Instant::now()) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the server use and watch what is wanted.
+    async fn set_up(&mut self) -> Result<(), Error> {
+        let Some(Live { connection, applied, .. }) = &mut self.live else { return Ok(()) };
+        if connection.is_reserve_pending() {
+            return Ok(());
+        }
+        for step in applied.steps_to(&self.wanted) {
+            applied.begin(&step);
+            match &step {
+                Step::Use(tube) => connection.call(&call::use_tube(tube)).await?,
+                Step::Watch(tube) => drop(connection.call(&call::watch(tube)).await?),
+                Step::Ignore(tube) => drop(connection.call(&call::ignore(tube)).await?),
+            }
+            applied.confirm(&step);
+        }
+        applied.complete(&self.wanted);
+        Ok(())
+    }
+
+    /// After a loss: whether there is patience left for another attempt.
+    fn may_go_on(&mut self) -> bool {
+        self.lose();
+        !self.pace.is_exhausted(Instant::now())
+    }
+
+    /// Draws the conclusions from a result that is handed to the caller.
+    fn note<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        match &result {
+            Err(error) if error.ends_connection() => self.lose(),
+            Err(Error::ReservePending) => {}
+            Ok(_) | Err(_) => self.pace.succeed(),
+        }
+        result
+    }
+
+    fn lose(&mut self) {
+        if let Some(live) = self.live.take() {
+            self.pace.lose(live.since.elapsed());
+        }
+    }
+}
+
+impl Live {
+    fn new(connection: Connection) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(NO_CONNECTION + 1);
+        Self {
+            connection,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            since: Instant::now(),
+            applied: Applied::new(),
+        }
+    }
+}
+
+/// Whole seconds until then, rounded up, and 0 if it is past.
+fn seconds_until(then: Instant) -> Seconds {
+    let left = then.saturating_duration_since(Instant::now());
+    let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    Seconds::try_from(whole).unwrap_or(Seconds::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_seconds_that_are_left_are_rounded_up() {
+        let then = Instant::now() + Duration::from_secs(10);
+        let mut left = Vec::new();
+        for pause_ms in [0, 1, 8_999, 999, 1, 1] {
+            tokio::time::advance(Duration::from_millis(pause_ms)).await;
+            left.push(seconds_until(then));
+        }
+        assert_eq!(left, [10, 10, 1, 1, 0, 0]);
+    }
+}

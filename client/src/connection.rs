@@ -1,0 +1,389 @@
+//! One connection: who waits for which reply, and what becomes of replies that nobody waits for.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use beanstalk_protocol::{Command, Reply, Seconds};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::address::Address;
+use crate::call::{self, Call, Request};
+use crate::dial::dial;
+use crate::error::{ConnectError, Error};
+use crate::job::{ConnectOptions, Job, Reservation};
+use crate::pipeline::Pipeline;
+use crate::transport::{Failure, Transport};
+
+/// One connection to a server: a method for each command of the protocol.
+///
+/// ```no_run
+/// use jq_client::{Address, Connection, PutOptions, Reservation};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut connection = Connection::connect(&"127.0.0.1:11300".parse::<Address>()?).await?;
+/// let id = connection.put(b"resize 42.png", PutOptions::default()).await?;
+///
+/// if let Reservation::Reserved(job) = connection.reserve().await? {
+///     assert_eq!(job.id, id);
+///     if !connection.delete(job.id).await?.is_done() {
+///         eprintln!("job {} took longer than its time to run", job.id);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Jobs belong to the connection
+///
+/// A reserved job is the connection's that reserved it: only there can it be touched, released or
+/// buried, and when the connection ends, in whatever way, the server makes the job ready for others
+/// at once. While a connection waits in a reserve, it can do nothing else. So a worker that does
+/// several jobs at a time wants a connection for each.
+///
+/// # Dropped futures
+///
+/// Every future may be dropped before it is done, as `select!` and `timeout` do. Whether its command
+/// is carried out is not known then: if it was queued already, what has not been sent of it is sent
+/// with the next command. Its reply is skipped by the next command, with two exceptions, so that no
+/// job is reserved without anybody knowing:
+///
+/// - A *reserve* waits on. The next [`reserve`](Self::reserve) or
+///   [`reserve_with_timeout`](Self::reserve_with_timeout) sends nothing, but takes up that wait, and
+///   its time limit. Any other command fails with [`Error::ReservePending`], because the server reads
+///   no command until the wait is over. Dropping the connection ends it.
+/// - A *job* that comes with a skipped reply is kept, and handed out by the next reserve. Its time to
+///   run has been running.
+///
+/// # After an error
+///
+/// [`Error::ends_connection`] tells whether a connection can be used further. If not, it was closed,
+/// and every later command fails with [`Error::Disconnected`].
+pub struct Connection {
+    transport: Transport,
+    /// The requests whose replies have not been read, oldest first. Empty between two commands,
+    /// unless a future was dropped.
+    owed: VecDeque<Owed>,
+    /// Jobs that came with replies that nobody waited for.
+    unclaimed: VecDeque<Job>,
+    reply_timeout: Option<Duration>,
+}
+
+/// A request that was queued.
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    kind: Kind,
+    /// Where its last byte is, counted from the beginning of the connection. It has no effect
+    /// before the server has that byte.
+    end: u64,
+}
+
+/// What matters of a request until its reply comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A reserve that may take its time; `None` is for ever.
+    Wait(Option<Seconds>),
+    Put,
+    /// Answered at once.
+    Prompt,
+}
+
+impl Kind {
+    fn of(request: &Request<'_>) -> Self {
+        match request {
+            Request::Put(..) => Self::Put,
+            Request::Command(Command::Reserve) => Self::Wait(None),
+            Request::Command(Command::ReserveWithTimeout(Some(0))) => Self::Prompt,
+            Request::Command(Command::ReserveWithTimeout(limit)) => Self::Wait(*limit),
+            Request::Command(_) => Self::Prompt,
+        }
+    }
+}
+
+impl Connection {
+    /// Connects, with the default options.
+    pub async fn connect(address: &Address) -> Result<Self, ConnectError> {
+        Self::connect_with(address, &ConnectOptions::default()).await
+    }
+
+    /// Connects. Over TCP, small packets are not held back, and a silent connection is probed from
+    /// time to time.
+    pub async fn connect_with(
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<Self, ConnectError> {
+        let stream = dial(address, options.timeout).await?;
+        Ok(Self::new(Transport::new(stream, options.max_body), options))
+    }
+
+    /// A connection over a stream that exists already: a TLS session, a tunnel, one end of a
+    /// [`tokio::io::duplex`] in a test.
+    pub fn from_stream(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        options: &ConnectOptions,
+    ) -> Self {
+        Self::new(Transport::new(Box::new(stream), options.max_body), options)
+    }
+
+    fn new(transport: Transport, options: &ConnectOptions) -> Self {
+        Self {
+            transport,
+            owed: VecDeque::new(),
+            unclaimed: VecDeque::new(),
+            reply_timeout: options.reply_timeout,
+        }
+    }
+
+    /// Whether the connection was not found lost or closed yet.
+    pub fn is_open(&self) -> bool {
+        self.transport.is_open()
+    }
+
+    /// Whether a reserve whose future was dropped still waits at the server.
+    pub fn is_reserve_pending(&self) -> bool {
+        self.owed.iter().any(|owed| matches!(owed.kind, Kind::Wait(_)))
+    }
+
+    /// Waits until the connection ends, and says why. For one that holds a job and has nothing to
+    /// say: when this returns, the job is lost.
+    pub async fn closed(&mut self) -> Error {
+        if let Err(error) = self.settle().await {
+            return error;
+        }
+        let failure = self.transport.closed().await;
+        self.forget();
+        unsent(failure)
+    }
+
+    /// A batch of commands that are sent without waiting for the replies of those before them.
+    /// Waits only for replies that earlier dropped futures left behind.
+    pub async fn pipeline(&mut self) -> Result<Pipeline<'_>, Error> {
+        self.settle().await?;
+        Ok(Pipeline::new(self))
+    }
+
+    /// Sends `quit` and waits for the server to close. Dropping a connection does as well; this
+    /// makes sure that everything before it was carried out.
+    pub async fn quit(mut self) -> Result<(), Error> {
+        self.settle().await?;
+        let request = Request::Command(Command::Quit);
+        request.encode(self.transport.output());
+        let end = self.transport.end_of_output();
+        let goodbye = async {
+            match self.transport.flush().await {
+                Ok(()) => self.transport.closed().await,
+                Err(failure) => failure,
+            }
+        };
+        match within(self.reply_timeout, goodbye).await {
+            Some(Failure::Closed) => Ok(()),
+            Some(failure) => Err(failed(failure, self.transport.written() >= end)),
+            None => Err(Error::NoReply {
+                command: request.line(),
+                after: self.reply_timeout.unwrap_or_default(),
+                sent: self.transport.written() >= end,
+            }),
+        }
+    }
+
+    /// Runs a command.
+    pub(crate) async fn call<T>(&mut self, call: &Call<'_, T>) -> Result<T, Error> {
+        self.settle().await?;
+        let reply = match self.claim(&call.request) {
+            Some(reply) => reply,
+            None => {
+                self.queue(&call.request);
+                self.next_in_time(Some(&call.request)).await?.1
+            }
+        };
+        self.finish(call, reply)
+    }
+
+    /// Reserves, within so many seconds.
+    pub(crate) async fn reserve_within(
+        &mut self,
+        timeout: Option<Seconds>,
+    ) -> Result<Reservation, Error> {
+        let call = call::reserve(timeout);
+        while self.is_reserve_pending() && self.unclaimed.is_empty() {
+            match self.next_in_time(None).await? {
+                (Kind::Wait(_), reply) => return self.finish(&call, reply),
+                (_, reply) => self.skip(reply),
+            }
+        }
+        if self.unclaimed.is_empty() {
+            self.settle().await?;
+        }
+        match self.unclaimed.pop_front() {
+            Some(job) => Ok(Reservation::Reserved(job)),
+            None => self.call(&call).await,
+        }
+    }
+
+    /// The reply to a `reserve-job`, if it came already, to an earlier one that was dropped.
+    fn claim(&mut self, request: &Request<'_>) -> Option<Reply<Bytes>> {
+        let Request::Command(Command::ReserveJob(id)) = request else { return None };
+        let position = self.unclaimed.iter().position(|job| job.id == *id)?;
+        let Job { id, body } = self.unclaimed.remove(position)?;
+        Some(Reply::Reserved(id, body))
+    }
+
+    /// Reads the replies that dropped futures left behind, so that the next reply is the next
+    /// command's. Also notices a connection that ended meanwhile, before anything is sent over it.
+    async fn settle(&mut self) -> Result<(), Error> {
+        if self.is_reserve_pending() {
+            return Err(Error::ReservePending);
+        }
+        while !self.owed.is_empty() {
+            // Whatever goes wrong here, the command that is to come has not been sent.
+            let (_, reply) = self.next_in_time(None).await.map_err(mark_unsent)?;
+            self.skip(reply);
+        }
+        self.transport.probe().await.map_err(|failure| {
+            self.forget();
+            unsent(failure)
+        })
+    }
+
+    fn skip(&mut self, reply: Reply<Bytes>) {
+        if let Reply::Reserved(id, body) = reply {
+            self.unclaimed.push_back(Job { id, body });
+        }
+    }
+
+    /// Queues a request, to be written when a reply is awaited.
+    pub(crate) fn queue(&mut self, request: &Request<'_>) {
+        request.encode(self.transport.output());
+        // The only command without a reply.
+        if !matches!(request, Request::Command(Command::Quit)) {
+            let end = self.transport.end_of_output();
+            self.owed.push_back(Owed { kind: Kind::of(request), end });
+        }
+    }
+
+    /// Writes what is queued.
+    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        self.transport.flush().await.map_err(|failure| {
+            let sent = self.owed.front().is_none_or(|owed| owed.end <= self.transport.written());
+            self.forget();
+            failed(failure, sent)
+        })
+    }
+
+    /// The oldest reply that is owed. Waits for ever if none is.
+    async fn next(&mut self) -> Result<(Kind, Reply<Bytes>), Error> {
+        let received = self.transport.receive().await;
+        let Owed { kind, end } = match self.owed.pop_front() {
+            Some(owed) => owed,
+            None => Owed { kind: Kind::Prompt, end: 0 },
+        };
+        match received {
+            Ok(reply) => {
+                // A put whose line is refused has its body read as commands: nothing that comes
+                // from now on is to be trusted.
+                if kind == Kind::Put && matches!(reply, Reply::BadFormat | Reply::UnknownCommand) {
+                    self.end();
+                }
+                Ok((kind, reply))
+            }
+            Err(failure) => {
+                self.forget();
+                Err(failed(failure, end <= self.transport.written()))
+            }
+        }
+    }
+
+    /// The reply to the next command of a pipeline, without a time limit.
+    pub(crate) async fn next_reply(&mut self) -> Result<Option<Reply<Bytes>>, Error> {
+        if self.owed.is_empty() { Ok(None) } else { Ok(Some(self.next().await?.1)) }
+    }
+
+    /// How many replies are owed.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// As [`Self::next`], with the time limit that its request has. `request` is for the message.
+    async fn next_in_time(
+        &mut self,
+        request: Option<&Request<'_>>,
+    ) -> Result<(Kind, Reply<Bytes>), Error> {
+        let Some(owed) = self.owed.front().copied() else { return self.next().await };
+        let limit = match owed.kind {
+            Kind::Wait(None) => None,
+            Kind::Wait(Some(seconds)) => {
+                self.reply_timeout.map(|limit| limit + Duration::from_secs(seconds.into()))
+            }
+            Kind::Put | Kind::Prompt => self.reply_timeout,
+        };
+        match within(limit, self.next()).await {
+            Some(result) => result,
+            None => {
+                let command = request.map_or_else(|| "an earlier command".into(), Request::line);
+                let sent = owed.end <= self.transport.written();
+                self.end();
+                Err(Error::NoReply { command, after: limit.unwrap_or_default(), sent })
+            }
+        }
+    }
+
+    fn finish<T>(&mut self, call: &Call<'_, T>, reply: Reply<Bytes>) -> Result<T, Error> {
+        call.finish(reply).inspect_err(|error| {
+            if error.ends_connection() {
+                self.end();
+            }
+        })
+    }
+
+    fn end(&mut self) {
+        self.transport.close();
+        self.forget();
+    }
+
+    /// No reply comes any more, and the server has taken back what it handed out.
+    fn forget(&mut self) {
+        self.owed.clear();
+        self.unclaimed.clear();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("open", &self.is_open())
+            .field("replies_owed", &self.owed.len())
+            .field("jobs_unclaimed", &self.unclaimed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `None` is over time.
+async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+fn failed(failure: Failure, sent: bool) -> Error {
+    match failure {
+        Failure::Closed => Error::Disconnected { sent, source: None },
+        Failure::Io(source) => Error::Disconnected { sent, source: Some(source) },
+        Failure::Reply(source) => Error::BadReply(source),
+        Failure::Unsolicited => Error::Unsolicited,
+    }
+}
+
+fn unsent(failure: Failure) -> Error {
+    failed(failure, false)
+}
+
+fn mark_unsent(error: Error) -> Error {
+    match error {
+        Error::Disconnected { source, .. } => Error::Disconnected { sent: false, source },
+        Error::NoReply { command, after, .. } => Error::NoReply { command, after, sent: false },
+        error => error,
+    }
+}

@@ -1,0 +1,68 @@
+//! Making a stream out of an address.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::address::Address;
+use crate::error::ConnectError;
+use crate::transport::Stream;
+
+/// A connection that is silent for so long is probed, so that a client that waits in a reserve for
+/// hours learns of a server that vanished, and keeps its entry in the tables of routers between.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
+/// Time between unanswered probes. Linux takes the connection for lost after nine of them: a server
+/// that vanished is noticed within three and a half minutes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Connects, within `limit`.
+pub(crate) async fn dial(
+    address: &Address,
+    limit: Duration,
+) -> Result<Box<dyn Stream>, ConnectError> {
+    match timeout(limit, open(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(source)) => Err(ConnectError::Io { address: address.clone(), source }),
+        Err(_) => Err(ConnectError::TimedOut { address: address.clone(), after: limit }),
+    }
+}
+
+async fn open(address: &Address) -> io::Result<Box<dyn Stream>> {
+    match address {
+        Address::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            tune(&stream)?;
+            Ok(Box::new(stream))
+        }
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    // A command waits for its reply, so there is never a second one to send it with.
+    stream.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sockets_are_tuned() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream).unwrap();
+        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    }
+}

@@ -1,0 +1,273 @@
+//! What can go wrong, one type for each boundary: dialling, a command, a put.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use beanstalk_protocol::{JobId, ReplyError};
+
+use crate::address::Address;
+
+/// No connection could be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The operating system says why.
+    Io {
+        /// The server.
+        address: Address,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connect timeout ran out.
+    TimedOut {
+        /// The server.
+        address: Address,
+        /// The timeout.
+        after: Duration,
+    },
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { address, source } => write!(f, "cannot connect to {address}: {source}"),
+            Self::TimedOut { address, after } => {
+                write!(f, "cannot connect to {address}: no answer within {after:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::TimedOut { .. } => None,
+        }
+    }
+}
+
+/// A command failed. That a job or tube does not exist is no failure, but a value of the methods
+/// that can meet it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The connection is lost. The server gives the jobs that it reserved to other workers.
+    Disconnected {
+        /// Whether the whole command had been handed to the operating system. If not, then it had
+        /// no effect; if it had, then nobody knows.
+        sent: bool,
+        /// What the operating system says; `None` if the server closed the connection in good
+        /// order, or if it had been lost before.
+        source: Option<io::Error>,
+    },
+    /// The reply timeout ran out. The connection was closed.
+    NoReply {
+        /// The command line.
+        command: String,
+        /// How long was waited.
+        after: Duration,
+        /// As in [`Error::Disconnected`].
+        sent: bool,
+    },
+    /// The server sent something that is no reply. The connection was closed.
+    BadReply(ReplyError),
+    /// The server answered with a reply to something else. The connection was closed, since it is
+    /// not known any more what answers what.
+    Unexpected {
+        /// The command line.
+        command: String,
+        /// The replies that were expected.
+        expected: &'static str,
+        /// The line of the reply that came.
+        reply: String,
+    },
+    /// The server sent something although nothing had been asked. The connection was closed.
+    Unsolicited,
+    /// The server could not or would not do this. The connection is fine.
+    Refused {
+        /// The command line.
+        command: String,
+        /// What the server said.
+        refusal: Refusal,
+    },
+    /// The text of a stats or list command is not of the form that it should be. The connection is
+    /// fine.
+    BadText {
+        /// The command line.
+        command: String,
+        /// The line of the text that cannot be read.
+        line: String,
+    },
+    /// A reserve whose future was dropped still waits at the server, which reads nothing else from
+    /// this connection until a job comes or the time is over. Reserve again, which takes up that
+    /// wait, or drop the connection.
+    ReservePending,
+    /// From a [`Client`](crate::Client) only: no connection could be made for as long as its
+    /// options allow.
+    Connect(ConnectError),
+}
+
+/// A failure that any command can be answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// `BAD_FORMAT`: the server finds the command line malformed.
+    BadFormat,
+    /// `UNKNOWN_COMMAND`: the server is too old for the command.
+    UnknownCommand,
+    /// `OUT_OF_MEMORY`: the server has no room.
+    OutOfMemory,
+    /// `INTERNAL_ERROR`: the server has a bug.
+    InternalError,
+    /// `DRAINING`: the server takes no new jobs.
+    Draining,
+}
+
+impl Error {
+    /// Whether the connection is of no more use: lost, or closed because of this error.
+    pub fn ends_connection(&self) -> bool {
+        match self {
+            Self::Disconnected { .. }
+            | Self::NoReply { .. }
+            | Self::BadReply(_)
+            | Self::Unexpected { .. }
+            | Self::Unsolicited
+            | Self::Connect(_) => true,
+            Self::Refused { .. } | Self::BadText { .. } | Self::ReservePending => false,
+        }
+    }
+
+    /// Whether the command can have had an effect although it failed. `false` is certain.
+    pub fn may_have_had_effect(&self) -> bool {
+        match self {
+            Self::Disconnected { sent, .. } | Self::NoReply { sent, .. } => *sent,
+            Self::BadReply(_) | Self::Unexpected { .. } | Self::BadText { .. } => true,
+            Self::Refused { refusal, .. } => *refusal == Refusal::InternalError,
+            Self::Unsolicited | Self::ReservePending | Self::Connect(_) => false,
+        }
+    }
+
+    /// Whether the server cannot be reached, as opposed to having said something.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::Disconnected { .. } | Self::NoReply { .. })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected { source: Some(source), .. } => {
+                write!(f, "the connection to the server was lost: {source}")
+            }
+            Self::Disconnected { source: None, .. } => {
+                write!(f, "the connection to the server is closed")
+            }
+            Self::NoReply { command, after, .. } => {
+                write!(f, "the server did not answer {command:?} within {after:?}")
+            }
+            Self::BadReply(source) => source.fmt(f),
+            Self::Unexpected { command, expected, reply } => {
+                write!(f, "to {command:?} the server answered {reply:?} instead of {expected}")
+            }
+            Self::Unsolicited => write!(f, "the server sent a reply to nothing"),
+            Self::Refused { command, refusal } => {
+                write!(f, "to {command:?} the server answered {refusal}")
+            }
+            Self::BadText { command, line } => {
+                write!(f, "the server's answer to {command:?} has an unreadable line: {line:?}")
+            }
+            Self::ReservePending => {
+                write!(f, "an earlier reserve still waits on this connection")
+            }
+            Self::Connect(source) => source.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Disconnected { source: Some(source), .. } => Some(source),
+            Self::BadReply(source) => Some(source),
+            Self::Connect(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadFormat => "BAD_FORMAT",
+            Self::UnknownCommand => "UNKNOWN_COMMAND",
+            Self::OutOfMemory => "OUT_OF_MEMORY",
+            Self::InternalError => "INTERNAL_ERROR",
+            Self::Draining => "DRAINING",
+        })
+    }
+}
+
+/// A put failed. In all cases but [`PutError::Buried`], and perhaps [`PutError::Failed`], the job is
+/// not in the queue.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PutError {
+    /// The job is in the queue, but buried, because the server had no memory to make it ready. A
+    /// kick makes it ready.
+    Buried(JobId),
+    /// The server is about to be shut down and takes no new jobs.
+    Draining,
+    /// The body is over the server's limit; or over [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE), which no
+    /// server takes, and was not sent.
+    JobTooBig {
+        /// Bytes of the body.
+        size: usize,
+    },
+    /// The server has no room for the job.
+    OutOfMemory,
+    /// The server did not find the end of the body where it was announced. Only something between
+    /// client and server that changes bytes can cause this.
+    ExpectedCrlf,
+    /// The command failed for another reason. [`Error::may_have_had_effect`] tells whether the job
+    /// can be in the queue nevertheless.
+    Failed(Error),
+}
+
+impl fmt::Display for PutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Buried(id) => {
+                write!(f, "the server is out of memory, and has buried the new job {id}")
+            }
+            Self::Draining => write!(f, "the server is draining and takes no new jobs"),
+            Self::JobTooBig { size } => {
+                write!(f, "a job of {size} bytes is over the server's limit")
+            }
+            Self::OutOfMemory => write!(f, "the server is out of memory"),
+            Self::ExpectedCrlf => write!(f, "the server did not find the end of the job's body"),
+            Self::Failed(source) => source.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PutError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for PutError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}

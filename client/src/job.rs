@@ -1,0 +1,165 @@
+//! What goes into commands and comes out of them.
+
+use std::time::Duration;
+
+use beanstalk_protocol::{DEFAULT_PRIORITY, JobId, Priority, Seconds};
+use bytes::Bytes;
+
+/// The time to run that [`PutOptions`] give a job unless told otherwise, in seconds.
+pub const DEFAULT_TTR: Seconds = 60;
+
+/// A job as it came from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// Its body. A slice of the connection's buffer, not a copy: a small body that is kept for long
+    /// keeps some 16 KiB alive, unless it is copied.
+    pub body: Bytes,
+}
+
+/// How a job is put.
+///
+/// ```
+/// use jq_client::PutOptions;
+///
+/// let urgent_in_a_minute = PutOptions { priority: 0, delay: 60, ..PutOptions::default() };
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutOptions {
+    /// Lower is taken first. Default: [`DEFAULT_PRIORITY`].
+    pub priority: Priority,
+    /// Seconds until the job becomes ready. Default: 0.
+    pub delay: Seconds,
+    /// Time to run: seconds that a worker may hold the job without touching it. The server takes 0
+    /// for 1. Default: [`DEFAULT_TTR`].
+    pub ttr: Seconds,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self { priority: DEFAULT_PRIORITY, delay: 0, ttr: DEFAULT_TTR }
+    }
+}
+
+/// How a job is given back.
+///
+/// ```
+/// use jq_client::ReleaseOptions;
+///
+/// let retry_in_ten_seconds = ReleaseOptions { delay: 10, ..ReleaseOptions::default() };
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseOptions {
+    /// Priority from now on. Default: [`DEFAULT_PRIORITY`], whatever it was before; `stats-job` knows
+    /// that.
+    pub priority: Priority,
+    /// Seconds until the job becomes ready. Default: 0.
+    pub delay: Seconds,
+}
+
+impl Default for ReleaseOptions {
+    fn default() -> Self {
+        Self { priority: DEFAULT_PRIORITY, delay: 0 }
+    }
+}
+
+/// Answer to a reserve. `J` is a [`Job`] of a [`Connection`](crate::Connection) or a
+/// [`Lease`](crate::Lease) of a [`Client`](crate::Client).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Reservation<J = Job> {
+    /// The job is this connection's, until it is deleted, released or buried, its time to run is
+    /// over, or the connection ends.
+    Reserved(J),
+    /// No job came in time.
+    TimedOut,
+    /// A job that this connection has already is in the last second of its time to run. Touch it or
+    /// be done with it, then reserve again.
+    DeadlineSoon,
+}
+
+impl<J> Reservation<J> {
+    /// The job, if there is one.
+    pub fn into_job(self) -> Option<J> {
+        match self {
+            Self::Reserved(job) => Some(job),
+            Self::TimedOut | Self::DeadlineSoon => None,
+        }
+    }
+
+    pub(crate) fn map<K>(self, convert: impl FnOnce(J) -> K) -> Reservation<K> {
+        match self {
+            Self::Reserved(job) => Reservation::Reserved(convert(job)),
+            Self::TimedOut => Reservation::TimedOut,
+            Self::DeadlineSoon => Reservation::DeadlineSoon,
+        }
+    }
+}
+
+/// Answer to a command about one job or tube.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a job may be somebody else's by now"]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// There is no such job or tube, or not in a state that allows the command. For a job that was
+    /// reserved before: its time to run is over, and another worker may have it.
+    NotFound,
+}
+
+impl Outcome {
+    /// Whether the command was carried out.
+    pub fn is_done(self) -> bool {
+        self == Self::Done
+    }
+}
+
+/// Answer to a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a job may be somebody else's by now"]
+pub enum Released {
+    /// The job is ready, or will be after its delay.
+    Released,
+    /// The server had no memory for that and buried the job.
+    Buried,
+    /// This connection does not have the job (any more).
+    NotFound,
+}
+
+/// Answer to an ignore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the last watched tube cannot be ignored"]
+pub enum Ignored {
+    /// The tube is not watched now; so many others are.
+    Watching(u64),
+    /// It is the only watched tube, and stays watched.
+    LastOne,
+}
+
+/// How a connection is made and what it bears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// Longest time that connecting may take, name resolution included. Default: 5 seconds.
+    pub timeout: Duration,
+    /// Longest time without the reply to a command; a reserve's own waiting comes on top of it, and
+    /// a reserve without a time limit has none here either. `None` waits for ever. Not for
+    /// pipelines. Default: 30 seconds.
+    pub reply_timeout: Option<Duration>,
+    /// Largest body that is accepted, in bytes: of a job, and of the texts of the stats and list
+    /// commands. A larger one ends the connection, with
+    /// [`ReplyError::BodyTooBig`](crate::ReplyError::BodyTooBig). The default is
+    /// [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE), the most that any server is set to: with less, a job
+    /// that is too large would come back at every reserve.
+    pub max_body: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            reply_timeout: Some(Duration::from_secs(30)),
+            max_body: beanstalk_protocol::MAX_JOB_SIZE as usize,
+        }
+    }
+}
