@@ -200,8 +200,8 @@ fn a_nul_anywhere_is_bad_format() {
 #[test]
 fn names_behind_exactly_one_space() {
     let longest = "n".repeat(200);
-    let commands: [(&str, fn(TubeName) -> Command); 4] = [
-        ("use", Command::Use),
+    let commands = [
+        ("use", Command::Use as fn(TubeName) -> Command),
         ("watch", Command::Watch),
         ("ignore", Command::Ignore),
         ("stats-tube", Command::StatsTube),

@@ -81,7 +81,7 @@ fn what_has_no_end_yet_waits() {
     assert_eq!(decode_all(b""), (vec![], true));
     assert_eq!(decode_all(b"stats\r\nput 0 0 1 3\r\nab"), (vec![STATS, put(3)], false));
     assert_eq!(decode_all(b"put 0 0 1 0\r\n\r"), (vec![put(0)], false));
-    assert_eq!(decode_all(b"put 0 0 1 21\r\nabc"), (vec![], false));
+    assert_eq!(decode_all(b"put 0 0 1 21\r\nabc"), (vec![Request::OversizedPut], false));
     assert_eq!(decode_all([b'x'; MAX_LINE + 50]), (vec![], false));
 }
 
@@ -205,20 +205,21 @@ fn a_body_over_the_limit_is_discarded_before_the_answer() {
     let mut bytes = b"put 0 0 1 21\r\n".to_vec();
     bytes.extend_from_slice(b"123456789\r\n23456789\r");
     bytes.extend_from_slice(b"\r\n");
-    assert_eq!(decode_all(&bytes), (vec![], false));
+    assert_eq!(decode_all(&bytes), (vec![Request::OversizedPut], false));
     bytes.push(b'\n');
-    assert_eq!(decode(&bytes), [TOO_BIG]);
+    assert_eq!(decode(&bytes), [Request::OversizedPut, TOO_BIG]);
     bytes.extend_from_slice(b"stats\r\n");
-    assert_eq!(decode(&bytes), [TOO_BIG, STATS]);
+    assert_eq!(decode(&bytes), [Request::OversizedPut, TOO_BIG, STATS]);
     // Its trailer is not looked at, nor is what stands behind the size.
     let junk = b"put 0 0 1 21 junk\r\n12345678901234567890123stats\r\n";
-    assert_eq!(decode(junk), [TOO_BIG, STATS]);
+    assert_eq!(decode(junk), [Request::OversizedPut, TOO_BIG, STATS]);
 }
 
 #[test]
 fn the_largest_announcement_is_discarded_without_being_held() {
     let mut decoder = RequestDecoder::new(Dialect::default(), MAX);
-    assert_eq!(decoder.decode(b"put 0 0 1 4294967295\r\n", &mut 0), None);
+    let line = b"put 0 0 1 4294967295\r\n";
+    assert_eq!(decoder.decode(line, &mut 0), Some(Request::OversizedPut));
     let piece = vec![b'x'; 1 << 20];
     let mut left = (1u64 << 32) + 1;
     while left > piece.len() as u64 {

@@ -34,8 +34,8 @@ const IDS: &[(&str, Option<u64>)] = &[
 
 #[test]
 fn ids_are_u64() {
-    let commands: [(&str, fn(u64) -> Command); 6] = [
-        ("reserve-job", Command::ReserveJob),
+    let commands = [
+        ("reserve-job", Command::ReserveJob as fn(u64) -> Command),
         ("delete", Command::Delete),
         ("touch", Command::Touch),
         ("peek", Command::Peek),
