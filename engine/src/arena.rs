@@ -2,7 +2,8 @@
 //!
 //! A `Vec` would do but for two things: growing one of millions of entries moves them all at once,
 //! a stall for everybody, and it never shrinks while its last entry lives. So entries come in
-//! chunks. The lowest free place is used first, which lets the high chunks run empty and go.
+//! chunks. The lowest free place that has memory is used first, which lets the high chunks run empty
+//! and go.
 
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
@@ -161,6 +162,10 @@ impl<T> IndexMut<Ix> for Arena<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -198,9 +203,70 @@ mod tests {
         for ix in 0..1800 {
             arena.remove(ix);
         }
-        let mut again: Vec<Ix> = (0..1800).map(|n| arena.insert(n)).collect();
-        again.sort_unstable();
-        assert_eq!(again, (0..1800).collect::<Vec<_>>());
+        let again: BTreeSet<Ix> = (0..1800).map(|n| arena.insert(n)).collect();
+        assert_eq!(again.len(), 1800);
+        assert!(again.iter().all(|ix| *ix < 2048), "no chunk was added");
         assert_eq!(arena[1900], 1900);
+    }
+
+    /// What happens to an arena, by the dozen so that it has several chunks.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(usize),
+        /// So many entries, from a place that is this far into those that are used.
+        Remove(prop::sample::Index, usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1..400usize).prop_map(Step::Insert),
+            (any::<prop::sample::Index>(), 1..500usize).prop_map(|(at, n)| Step::Remove(at, n)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Against an ordered map: entries stay where they are and what they are, a place is used
+        /// once at a time, the lowest first, and at most one chunk is kept for nothing.
+        #[test]
+        fn behaves_like_a_map(steps in prop::collection::vec(step(), 0..40)) {
+            let mut arena = Arena::new();
+            let mut model = BTreeMap::new();
+            let mut next = 0;
+            for step in steps {
+                match step {
+                    Step::Insert(count) => {
+                        let lowest = lowest_with_memory(&arena);
+                        for n in 0..count {
+                            let ix = arena.insert(next);
+                            prop_assert!(n > 0 || lowest.is_none_or(|lowest| ix == lowest));
+                            prop_assert_eq!(model.insert(ix, next), None);
+                            next += 1;
+                        }
+                    }
+                    Step::Remove(at, count) => {
+                        let first = if model.is_empty() { 0 } else { at.index(model.len()) };
+                        let gone: Vec<Ix> = model.keys().skip(first).take(count).copied().collect();
+                        for ix in gone {
+                            prop_assert_eq!(arena.remove(ix), model.remove(&ix));
+                            prop_assert_eq!(arena.remove(ix), None);
+                        }
+                    }
+                }
+                prop_assert_eq!(arena.len(), model.len());
+                for (ix, value) in &model {
+                    prop_assert_eq!(arena.get(*ix), Some(value));
+                }
+                let with_memory = arena.chunks.iter().filter(|chunk| !chunk.slots.is_empty());
+                prop_assert!(with_memory.filter(|chunk| chunk.is_empty()).count() <= 1);
+            }
+        }
+    }
+
+    fn lowest_with_memory(arena: &Arena<i32>) -> Option<Ix> {
+        let with_memory = |chunk: &Chunk<i32>| !chunk.slots.is_empty();
+        let mut places = 0..(arena.chunks.len() * CHUNK) as Ix;
+        places.find(|ix| with_memory(&arena.chunks[split(*ix).0]) && arena.get(*ix).is_none())
     }
 }

@@ -142,8 +142,8 @@ impl Engine {
         if let Place::Reserved { position, .. } = job.place {
             let at = now.after(job.ttr);
             let reserved = &mut self.conns[conn.0].reserved;
-            let (_, reservation) = reserved.key_at(position);
-            reserved.set_key(position, (at, reservation), &mut self.jobs);
+            let (_, turn) = reserved.key_at(position);
+            reserved.set_key(position, (at, turn), &mut self.jobs);
             self.schedule_conn(conn.0);
         }
         Reply::Touched

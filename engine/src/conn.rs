@@ -47,6 +47,8 @@ pub(crate) struct Incoming {
     pub(crate) id: JobId,
     pub(crate) header: PutHeader,
     pub(crate) tube: Ix,
+    /// The age of the job counts from its line, its delay from when all of it is here.
+    pub(crate) created: Nanos,
 }
 
 /// A reserve command that has no answer yet.

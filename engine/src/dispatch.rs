@@ -24,7 +24,7 @@ impl Engine {
         let reply = match request {
             Request::Command(command) => return self.command(now, conn, command, sink),
             Request::Put(header) => {
-                self.begin_put(conn, header);
+                self.begin_put(now, conn, header);
                 return Flow::Continue;
             }
             Request::Body(body) => return self.finish_put(now, conn, body, sink),
@@ -59,7 +59,7 @@ impl Engine {
     }
 
     /// The line of a put: the job gets its number, and its tube is the one used now.
-    fn begin_put(&mut self, conn: ConnId, header: PutHeader) {
+    fn begin_put(&mut self, now: Nanos, conn: ConnId, header: PutHeader) {
         self.commands.put += 1;
         let id = self.next_id;
         self.next_id += 1;
@@ -69,7 +69,7 @@ impl Engine {
             self.producers += 1;
         }
         self.tubes[state.used].jobs += 1;
-        state.incoming = Some(Incoming { id, header, tube: state.used });
+        state.incoming = Some(Incoming { id, header, tube: state.used, created: now });
     }
 
     /// The body of a put has come to nothing. Its number stays used.
@@ -92,10 +92,11 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::Draining));
             return Flow::Continue;
         }
-        let Some(Incoming { id, header, tube }) = self.conns[conn.0].incoming.take() else {
+        let Some(Incoming { id, header, tube, created }) = self.conns[conn.0].incoming.take()
+        else {
             return Flow::Continue;
         };
-        let mut job = Job::new(id, tube, Body::from(body), now);
+        let mut job = Job::new(id, tube, Body::from(body), created);
         job.priority = header.priority;
         job.delay = header.delay;
         job.ttr = header.ttr;

@@ -4,7 +4,7 @@ use beanstalk_protocol::{CommandCounts, JobId, Reply};
 
 use crate::arena::{Arena, Ix};
 use crate::conn::Conn;
-use crate::job::Jobs;
+use crate::job::{Jobs, Turn};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 use crate::timers::{Owner, Timers};
@@ -37,8 +37,7 @@ pub struct Engine {
     pub(crate) commands: CommandCounts,
     pub(crate) next_id: JobId,
     pub(crate) next_ticket: Ticket,
-    /// Reservations are numbered, so that a connection's can be told in their order.
-    pub(crate) next_reservation: u64,
+    pub(crate) next_turn: Turn,
     pub(crate) timeouts: u64,
     pub(crate) total_jobs: u64,
     pub(crate) total_connections: u64,
@@ -66,7 +65,7 @@ impl Engine {
             commands: CommandCounts::default(),
             next_id: 1,
             next_ticket: 1,
-            next_reservation: 1,
+            next_turn: 1,
             timeouts: 0,
             total_jobs: 0,
             total_connections: 0,
@@ -116,7 +115,7 @@ impl Engine {
             }
         }
         // Waiting connections get the jobs in the order in which this one reserved them.
-        for job in self.conns[conn].reserved.in_order_of(|(_, reservation)| reservation) {
+        for job in self.conns[conn].reserved.in_order_of(|(_, turn)| turn) {
             self.detach(job);
             self.make_ready(now, job, sink);
         }
@@ -138,35 +137,34 @@ impl Engine {
         self.workers -= u64::from(state.is_worker);
     }
 
-    /// Lets what is due at `now` happen: delays and pauses end, times to run run out, waits end.
+    /// Lets what is due at `now` happen: delays and pauses end, times to run run out, waits end. All
+    /// in the order in which it was due, however late this is called.
     ///
-    /// Moves `budget` jobs at most, so that a million of them falling due at once stop nobody for
-    /// long. Returns whether there is more to do at once.
+    /// Takes `budget` steps at most (0 is taken as 1), so that a million jobs that fall due at once
+    /// stop nobody for long. Returns whether there is more to do at once.
     pub fn tick(&mut self, now: Nanos, budget: usize, sink: &mut impl Sink) -> bool {
-        let mut left = budget.max(1);
-        while let Some(owner) = self.timers.due(now) {
-            if left == 0 {
-                return true;
-            }
-            left -= 1;
+        for _ in 0..budget.max(1) {
+            let Some((at, owner)) = self.timers.first().filter(|(at, _)| *at <= now) else {
+                return false;
+            };
             match owner {
                 Owner::Tube(tube) => {
                     self.timers.remove(owner, &mut self.tubes[tube].listed);
-                    self.tick_tube(now, tube, &mut left, sink);
+                    self.tick_tube(now, at, tube, sink);
                 }
                 Owner::Conn(conn) => {
                     self.timers.remove(owner, &mut self.conns[conn].listed);
-                    self.tick_conn(now, conn, &mut left, sink);
+                    self.tick_conn(now, at, conn, sink);
                 }
             }
         }
-        false
+        self.next_deadline().is_some_and(|at| at <= now)
     }
 
     /// The latest moment for the next [`Engine::tick`]. It may be early: nothing is due then, and
     /// this function tells a later one.
     pub fn next_deadline(&self) -> Option<Nanos> {
-        self.timers.next()
+        self.timers.first().map(|(at, _)| at)
     }
 
     /// Whether new jobs are refused.
@@ -174,47 +172,34 @@ impl Engine {
         self.draining = draining;
     }
 
-    fn tick_tube(&mut self, now: Nanos, tube: Ix, left: &mut usize, sink: &mut impl Sink) {
-        while *left > 0 {
-            let Some(((at, _), job)) = self.tubes[tube].delayed.first() else { break };
-            if at > now {
-                break;
-            }
-            *left -= 1;
+    /// Takes one step of the tube if one was due at `due`; its entry may have been early.
+    fn tick_tube(&mut self, now: Nanos, due: Nanos, tube: Ix, sink: &mut impl Sink) {
+        let delayed = self.tubes[tube].delayed.first();
+        if let Some((_, job)) = delayed.filter(|((at, _), _)| *at <= due) {
             self.detach(job);
             self.make_ready(now, job, sink);
-        }
-        if self.tubes[tube].pause.is_some_and(|pause| pause.until <= now) {
+        } else if self.tubes[tube].pause.is_some_and(|pause| pause.until <= due) {
             self.resume(now, tube, sink);
         }
         self.schedule_tube(tube);
         self.drop_if_idle(tube);
     }
 
-    fn tick_conn(&mut self, now: Nanos, conn: Ix, left: &mut usize, sink: &mut impl Sink) {
-        if let Some(waiting) = self.conns[conn].waiting {
-            let reply = if self.conns[conn].deadline_soon(now) {
-                Some(Reply::DeadlineSoon)
-            } else if waiting.until <= now {
-                Some(Reply::TimedOut)
-            } else {
-                None
-            };
-            if let Some(reply) = reply {
+    /// Takes one step of the connection, likewise.
+    fn tick_conn(&mut self, now: Nanos, due: Nanos, conn: Ix, sink: &mut impl Sink) {
+        let state = &self.conns[conn];
+        if state.deadline() <= due {
+            if state.waiting.is_some() {
+                let soon = state.deadline_soon(due);
+                let reply = if soon { Reply::DeadlineSoon } else { Reply::TimedOut };
                 self.end_wait(conn);
                 sink.answer(ConnId(conn), Answer::Reply(reply));
+            } else if let Some((_, job)) = state.reserved.first() {
+                self.timeouts += 1;
+                self.jobs.count(job, |counters| counters.timeouts += 1);
+                self.detach(job);
+                self.make_ready(now, job, sink);
             }
-        }
-        while *left > 0 {
-            let Some(((at, _), job)) = self.conns[conn].reserved.first() else { break };
-            if at > now {
-                break;
-            }
-            *left -= 1;
-            self.timeouts += 1;
-            self.jobs.count(job, |counters| counters.timeouts += 1);
-            self.detach(job);
-            self.make_ready(now, job, sink);
         }
         self.schedule_conn(conn);
     }

@@ -52,9 +52,12 @@ pub(crate) struct ReadyKey {
     id: [u32; 2],
 }
 
-/// The key of delayed jobs (the deadline, then the job's number) and of reserved ones (the deadline,
-/// then the number of the reservation).
-pub(crate) type DeadlineKey = (Nanos, u64);
+/// The key of delayed and reserved jobs. Of several with one deadline, the one that was delayed or
+/// reserved first comes first.
+pub(crate) type DeadlineKey = (Nanos, Turn);
+
+/// Number of a delaying or reserving, counting up over the life of the engine.
+pub(crate) type Turn = u64;
 
 /// How often things happened to a job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -206,5 +209,39 @@ impl std::ops::IndexMut<Ix> for Jobs {
     #[inline]
     fn index_mut(&mut self, ix: Ix) -> &mut Job {
         &mut self.arena[ix]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enough for each table of the index to grow, and to shrink again.
+    const MANY: JobId = 50_000;
+
+    #[test]
+    fn jobs_are_found_by_number_whatever_comes_and_goes() {
+        let mut jobs = Jobs::new();
+        let body = || Body::from(Box::<[u8]>::default());
+        let places: Vec<Ix> =
+            (1..=MANY).map(|id| jobs.insert(Job::new(id, 0, body(), Nanos(id)))).collect();
+        let stays = |id: JobId| id % 1000 == 7;
+        for (id, ix) in (1..=MANY).zip(&places) {
+            assert_eq!(jobs.find(id), Some(*ix));
+            jobs.count(*ix, |counters| counters.kicks = id as u32);
+            if !stays(id) {
+                assert_eq!(jobs.remove(*ix).map(|job| job.id), Some(id));
+            }
+        }
+        for (id, ix) in (1..=MANY).zip(&places) {
+            assert_eq!(jobs.find(id), stays(id).then_some(*ix));
+        }
+        assert_eq!(jobs.len(), 50);
+        let first = places[6];
+        assert_eq!(jobs.counters(first), Counters { kicks: 7, ..Counters::default() });
+        // Counters go with their job: the next one begins at 0.
+        let next = jobs.insert(Job::new(MANY + 1, 0, body(), Nanos(0)));
+        assert_eq!(jobs.counters(next), Counters::default());
+        assert!(jobs.index.iter().all(|table| table.capacity() <= 2 * SHRINK_FROM));
     }
 }

@@ -8,7 +8,7 @@ use beanstalk_protocol::{Reply, Seconds};
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine};
-use crate::job::{NONE, Place};
+use crate::job::{DeadlineKey, NONE, Place};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 use crate::timers::Owner;
@@ -61,8 +61,8 @@ impl Engine {
     /// The job is set aside for so many seconds.
     pub(crate) fn make_delayed(&mut self, now: Nanos, ix: Ix, delay: Seconds) {
         self.enter(ix, Place::Delayed { position: 0 });
-        let job = &self.jobs[ix];
-        let (tube, key) = (job.tube, (now.after(delay), job.id));
+        let tube = self.jobs[ix].tube;
+        let key = self.deadline_key(now.after(delay));
         self.tubes[tube].delayed.push(key, ix, &mut self.jobs);
         self.schedule_tube(tube);
     }
@@ -82,10 +82,15 @@ impl Engine {
     pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix) {
         self.enter(ix, Place::Reserved { conn, position: 0 });
         self.jobs.count(ix, |counters| counters.reserves += 1);
-        let key = (now.after(self.jobs[ix].ttr), self.next_reservation);
-        self.next_reservation += 1;
+        let key = self.deadline_key(now.after(self.jobs[ix].ttr));
         self.conns[conn].reserved.push(key, ix, &mut self.jobs);
         self.schedule_conn(conn);
+    }
+
+    fn deadline_key(&mut self, at: Nanos) -> DeadlineKey {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        (at, turn)
     }
 
     fn enter(&mut self, ix: Ix, place: Place) {

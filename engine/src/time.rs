@@ -37,3 +37,26 @@ impl Nanos {
         self.0.saturating_sub(earlier.0) / PER_SECOND
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_stay_within_their_range() {
+        let start = Nanos::from_secs(5);
+        assert_eq!(start.after(3), Nanos::from_secs(8));
+        assert_eq!(start.before(3), Nanos::from_secs(2));
+        assert_eq!(start.before(6), Nanos(0));
+        assert_eq!(Nanos(u64::MAX - 1).after(1), Nanos::NEVER);
+        assert_eq!(Nanos::from_secs(u64::MAX), Nanos::NEVER);
+    }
+
+    #[test]
+    fn seconds_are_rounded_down() {
+        let start = Nanos::from_secs(5);
+        assert_eq!(Nanos(start.0 + 1_999_999_999).seconds_since(start), 1);
+        assert_eq!(start.after(2).seconds_since(start), 2);
+        assert_eq!(start.seconds_since(start.after(2)), 0);
+    }
+}

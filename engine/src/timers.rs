@@ -50,13 +50,60 @@ impl Timers {
         }
     }
 
-    /// The first entry, if it is due at `now`. The owner must be taken off by its caller.
-    pub(crate) fn due(&self, now: Nanos) -> Option<Owner> {
-        self.entries.first().filter(|(at, _)| *at <= now).map(|(_, owner)| *owner)
+    /// The first entry. Whoever acts on it takes its owner off the list.
+    pub(crate) fn first(&self) -> Option<(Nanos, Owner)> {
+        self.entries.first().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Each owner is listed once at most, at the earliest moment that was asked for since it
+        /// was last taken off; the first entry is the earliest, tubes before connections.
+        #[test]
+        fn holds_the_earliest_of_each(
+            steps in prop::collection::vec((0..8usize, prop::option::of(0u64..20)), 0..100),
+        ) {
+            let mut timers = Timers::default();
+            let mut owners = [(Listed::NOT, None); 8];
+            for (number, at) in steps {
+                let (listed, expected) = &mut owners[number];
+                match at {
+                    Some(at) => {
+                        timers.at_latest(owner(number), listed, Nanos(at));
+                        *expected = Some(expected.map_or(at, |before: u64| before.min(at)));
+                    }
+                    None => {
+                        timers.remove(owner(number), listed);
+                        *expected = None;
+                    }
+                }
+                let all = owners.iter().enumerate();
+                let listed = all.filter_map(|(n, (_, at))| Some((Nanos((*at)?), owner(n))));
+                let mut listed: Vec<_> = listed.collect();
+                listed.sort_unstable();
+                prop_assert_eq!(timers.first(), listed.first().copied());
+                prop_assert_eq!(timers.entries.len(), listed.len());
+            }
+        }
     }
 
-    /// When the first entry is due.
-    pub(crate) fn next(&self) -> Option<Nanos> {
-        self.entries.first().map(|(at, _)| *at)
+    /// Tubes and connections by turns, with the same numbers.
+    fn owner(number: usize) -> Owner {
+        let ix = number as Ix / 2;
+        if number.is_multiple_of(2) { Owner::Conn(ix) } else { Owner::Tube(ix) }
+    }
+
+    #[test]
+    fn never_is_not_listed() {
+        let mut timers = Timers::default();
+        let mut listed = Listed::NOT;
+        timers.at_latest(Owner::Tube(0), &mut listed, Nanos::NEVER);
+        assert_eq!((timers.first(), listed), (None, Listed::NOT));
     }
 }

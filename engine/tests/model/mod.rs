@@ -1,0 +1,271 @@
+//! A queue in the plainest terms: lists that are searched from end to end for everything.
+//!
+//! It is what the engine is measured against, so it is written from the protocol and from what
+//! beanstalkd does, without the engine's ideas. Nothing is counted along the way that can be
+//! counted when asked: a job has one place, a tube is there while something needs it, and every
+//! number in the stats is the length of a filtered list.
+
+mod commands;
+mod stats;
+mod time;
+
+use beanstalk_protocol::{CommandCounts, JobId, Priority, Reply, Seconds, TubeName};
+use jq_engine::{Answer, Body, ConnId, Nanos, Sink};
+
+/// The whole queue. Its functions are those of the engine.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    /// In the order of `list-tubes`.
+    pub(crate) tubes: Vec<Tube>,
+    pub(crate) conns: Vec<Conn>,
+    /// All jobs, those included whose body has not arrived.
+    pub(crate) jobs: Vec<Job>,
+    counts: CommandCounts,
+    next_id: JobId,
+    /// Counts everything whose order matters.
+    next_order: u64,
+    total_jobs: u64,
+    timeouts: u64,
+    total_connections: u64,
+    draining: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tube {
+    pub(crate) name: TubeName,
+    /// The smallest number that was free. At one moment, lower numbers come first.
+    number: u32,
+    pause: Option<Pause>,
+    total_jobs: u64,
+    deletes: u64,
+    pauses: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    seconds: Seconds,
+    until: Nanos,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Conn {
+    /// The smallest number that was free. At one moment, lower numbers come first.
+    pub(crate) id: ConnId,
+    used: TubeName,
+    /// In the order of `list-tubes-watched`.
+    pub(crate) watched: Vec<TubeName>,
+    pub(crate) waiting: Option<Waiting>,
+    is_producer: bool,
+    is_worker: bool,
+    half_closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    order: u64,
+    until: Nanos,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    tube: TubeName,
+    body: Body,
+    priority: Priority,
+    delay: Seconds,
+    ttr: Seconds,
+    created: Nanos,
+    pub(crate) place: Place,
+    reserves: u32,
+    timeouts: u32,
+    releases: u32,
+    buries: u32,
+    kicks: u32,
+}
+
+/// Where a job is. `order` tells the sooner from the later of two that came there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Its body is on its way.
+    Arriving {
+        from: ConnId,
+    },
+    Ready,
+    Delayed {
+        until: Nanos,
+        order: u64,
+    },
+    Reserved {
+        by: ConnId,
+        until: Nanos,
+        order: u64,
+    },
+    Buried {
+        order: u64,
+    },
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        let mut model = Self {
+            tubes: Vec::new(),
+            conns: Vec::new(),
+            jobs: Vec::new(),
+            counts: CommandCounts::default(),
+            next_id: 1,
+            next_order: 0,
+            total_jobs: 0,
+            timeouts: 0,
+            total_connections: 0,
+            draining: false,
+        };
+        model.create_tube(&TubeName::default_tube());
+        model
+    }
+
+    pub(crate) fn connect(&mut self) -> ConnId {
+        let id = ConnId(smallest_free(self.conns.iter().map(|conn| conn.id.0)));
+        self.conns.push(Conn {
+            id,
+            used: TubeName::default_tube(),
+            watched: vec![TubeName::default_tube()],
+            waiting: None,
+            is_producer: false,
+            is_worker: false,
+            half_closed: false,
+        });
+        self.total_connections += 1;
+        id
+    }
+
+    pub(crate) fn half_close(&mut self, id: ConnId, sink: &mut impl Sink) {
+        let conn = self.conn(id);
+        conn.half_closed = true;
+        if conn.waiting.take().is_some() {
+            sink.answer(id, Answer::Reply(Reply::TimedOut));
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self, now: Nanos, id: ConnId, sink: &mut impl Sink) {
+        self.conn(id).waiting = None;
+        self.jobs.retain(|job| job.place != Place::Arriving { from: id });
+        // The jobs go back one after the other, in the order of their reservation.
+        while let Some(job) = self.first_reserved_by(id) {
+            self.make_ready(now, job, sink);
+        }
+        // What `ignore` does to the list, on its first name until there is none.
+        while !self.conn(id).watched.is_empty() {
+            self.conn(id).watched.swap_remove(0);
+            self.drop_idle_tubes();
+        }
+        self.conns.retain(|conn| conn.id != id);
+        self.drop_idle_tubes();
+    }
+
+    pub(crate) fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Number of jobs, those that are still arriving left out.
+    pub(crate) fn job_count(&self) -> usize {
+        self.arrived().count()
+    }
+
+    /// The jobs that there are for everybody to see.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(|job| !matches!(job.place, Place::Arriving { .. }))
+    }
+
+    fn first_reserved_by(&self, conn: ConnId) -> Option<JobId> {
+        let reservation = |job: &Job| match job.place {
+            Place::Reserved { by, order, .. } if by == conn => Some((order, job.id)),
+            _ => None,
+        };
+        self.jobs.iter().filter_map(reservation).min().map(|(_, id)| id)
+    }
+
+    /// The job is ready, and goes to who has waited longest for its tube.
+    fn make_ready(&mut self, now: Nanos, id: JobId, sink: &mut impl Sink) {
+        self.job(id).place = Place::Ready;
+        let tube = self.job(id).tube.clone();
+        self.serve(now, &tube, sink);
+    }
+
+    fn serve(&mut self, now: Nanos, tube: &TubeName, sink: &mut impl Sink) {
+        while let Some(job) = self.best_of(|name| name == tube)
+            && let Some(conn) = self.longest_waiting(tube)
+        {
+            self.conn(conn).waiting = None;
+            self.give(now, job, conn, sink);
+        }
+    }
+
+    fn longest_waiting(&self, tube: &TubeName) -> Option<ConnId> {
+        let wait = |conn: &Conn| conn.waiting.map(|waiting| (waiting.order, conn.id));
+        let watching = self.conns.iter().filter(|conn| conn.watched.contains(tube));
+        watching.filter_map(wait).min().map(|(_, id)| id)
+    }
+
+    /// The best ready job of the tubes that `wanted` names and that are not paused.
+    fn best_of(&self, wanted: impl Fn(&TubeName) -> bool) -> Option<JobId> {
+        let paused = |name: &TubeName| {
+            self.tubes.iter().any(|tube| tube.name == *name && tube.pause.is_some())
+        };
+        let ready = self.jobs.iter().filter(|job| job.place == Place::Ready);
+        let wanted = ready.filter(|job| wanted(&job.tube) && !paused(&job.tube));
+        wanted.map(|job| (job.priority, job.id)).min().map(|(_, id)| id)
+    }
+
+    fn give(&mut self, now: Nanos, id: JobId, to: ConnId, sink: &mut impl Sink) {
+        let order = self.order();
+        let job = self.job(id);
+        job.reserves += 1;
+        job.place = Place::Reserved { by: to, until: now.after(job.ttr), order };
+        sink.answer(to, Answer::Reply(Reply::Reserved(id, &job.body)));
+    }
+
+    fn create_tube(&mut self, name: &TubeName) {
+        if self.tubes.iter().any(|tube| tube.name == *name) {
+            return;
+        }
+        let number = smallest_free(self.tubes.iter().map(|tube| tube.number));
+        let name = name.clone();
+        self.tubes.push(Tube { name, number, pause: None, total_jobs: 0, deletes: 0, pauses: 0 });
+    }
+
+    /// The last tube takes the place of one that nothing needs.
+    fn drop_idle_tubes(&mut self) {
+        let needed = |tube: &Tube| {
+            tube.name == TubeName::default_tube()
+                || tube.pause.is_some()
+                || self.jobs.iter().any(|job| job.tube == tube.name)
+                || self.conns.iter().any(|conn| conn.used == tube.name)
+                || self.conns.iter().any(|conn| conn.watched.contains(&tube.name))
+        };
+        if let Some(idle) = self.tubes.iter().position(|tube| !needed(tube)) {
+            self.tubes.swap_remove(idle);
+        }
+    }
+
+    fn order(&mut self) -> u64 {
+        self.next_order += 1;
+        self.next_order
+    }
+
+    fn conn(&mut self, id: ConnId) -> &mut Conn {
+        self.conns.iter_mut().find(|conn| conn.id == id).expect("it is connected")
+    }
+
+    fn job(&mut self, id: JobId) -> &mut Job {
+        self.jobs.iter_mut().find(|job| job.id == id).expect("it was found before")
+    }
+
+    fn tube(&mut self, name: &TubeName) -> Option<&mut Tube> {
+        self.tubes.iter_mut().find(|tube| tube.name == *name)
+    }
+}
+
+fn smallest_free(taken: impl Iterator<Item = u32>) -> u32 {
+    let taken: Vec<u32> = taken.collect();
+    (0..).find(|number| !taken.contains(number)).expect("there are enough numbers")
+}

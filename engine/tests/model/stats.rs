@@ -1,0 +1,132 @@
+//! What the model tells of itself.
+
+use beanstalk_protocol::{Command, JobState, JobStats, Reply, ServerStats, TubeStats};
+use jq_engine::{Answer, ConnId, Nanos, Sink};
+
+use super::{Conn, Job, Model, Place};
+
+impl Model {
+    pub(super) fn count(&mut self, command: &Command) {
+        let counts = &mut self.counts;
+        let count = match command {
+            Command::Use(_) => &mut counts.use_,
+            Command::Reserve => &mut counts.reserve,
+            Command::ReserveWithTimeout(_) => &mut counts.reserve_with_timeout,
+            Command::Delete(_) => &mut counts.delete,
+            Command::Release { .. } => &mut counts.release,
+            Command::Bury { .. } => &mut counts.bury,
+            Command::Touch(_) => &mut counts.touch,
+            Command::Watch(_) => &mut counts.watch,
+            Command::Ignore(_) => &mut counts.ignore,
+            Command::Peek(_) => &mut counts.peek,
+            Command::PeekReady => &mut counts.peek_ready,
+            Command::PeekDelayed => &mut counts.peek_delayed,
+            Command::PeekBuried => &mut counts.peek_buried,
+            Command::Kick(_) => &mut counts.kick,
+            Command::Stats => &mut counts.stats,
+            Command::StatsJob(_) => &mut counts.stats_job,
+            Command::StatsTube(_) => &mut counts.stats_tube,
+            Command::ListTubes => &mut counts.list_tubes,
+            Command::ListTubeUsed => &mut counts.list_tube_used,
+            Command::ListTubesWatched => &mut counts.list_tubes_watched,
+            Command::PauseTube(..) => &mut counts.pause_tube,
+            Command::ReserveJob(_) | Command::KickJob(_) | Command::Quit => return,
+        };
+        *count += 1;
+    }
+
+    /// Answers the commands that only tell.
+    pub(super) fn tell(&self, now: Nanos, id: ConnId, command: &Command, sink: &mut impl Sink) {
+        let answer = match command {
+            Command::Stats => Some(Answer::ServerStats(Box::new(self.server_stats()))),
+            Command::StatsJob(job) => {
+                self.find(*job).map(|job| Answer::JobStats(job_stats(job, now)))
+            }
+            Command::StatsTube(name) => self.tube_stats(name.as_str(), now).map(Answer::TubeStats),
+            Command::ListTubes => {
+                Some(Answer::Tubes(self.tubes.iter().map(|tube| tube.name.as_str()).collect()))
+            }
+            _ => {
+                let conn = self.conns.iter().find(|conn| conn.id == id);
+                let watched = conn.into_iter().flat_map(|conn| &conn.watched);
+                Some(Answer::Tubes(watched.map(|name| name.as_str()).collect()))
+            }
+        };
+        sink.answer(id, answer.unwrap_or(Answer::Reply(Reply::NotFound)));
+    }
+
+    fn server_stats(&self) -> ServerStats {
+        let jobs = |wanted: fn(&&Job) -> bool| self.jobs.iter().filter(wanted).count() as u64;
+        let conns = |wanted: fn(&&Conn) -> bool| self.conns.iter().filter(wanted).count() as u64;
+        ServerStats {
+            urgent: jobs(|job| is_urgent(job)),
+            ready: jobs(|job| job.place == Place::Ready),
+            reserved: jobs(|job| matches!(job.place, Place::Reserved { .. })),
+            delayed: jobs(|job| matches!(job.place, Place::Delayed { .. })),
+            buried: jobs(|job| matches!(job.place, Place::Buried { .. })),
+            commands: self.counts.clone(),
+            timeouts: self.timeouts,
+            total_jobs: self.total_jobs,
+            tubes: self.tubes.len() as u64,
+            connections: self.conns.len() as u64,
+            producers: conns(|conn| conn.is_producer),
+            workers: conns(|conn| conn.is_worker),
+            waiting: conns(|conn| conn.waiting.is_some()),
+            total_connections: self.total_connections,
+            draining: self.draining,
+        }
+    }
+
+    fn tube_stats(&self, name: &str, now: Nanos) -> Option<TubeStats<'_>> {
+        let tube = self.tubes.iter().find(|tube| tube.name.as_str() == name)?;
+        let jobs = |wanted: fn(&&Job) -> bool| {
+            self.jobs.iter().filter(|job| job.tube == tube.name).filter(wanted).count() as u64
+        };
+        let watching = || self.conns.iter().filter(|conn| conn.watched.contains(&tube.name));
+        Some(TubeStats {
+            name: tube.name.as_str(),
+            urgent: jobs(|job| is_urgent(job)),
+            ready: jobs(|job| job.place == Place::Ready),
+            reserved: jobs(|job| matches!(job.place, Place::Reserved { .. })),
+            delayed: jobs(|job| matches!(job.place, Place::Delayed { .. })),
+            buried: jobs(|job| matches!(job.place, Place::Buried { .. })),
+            total_jobs: tube.total_jobs,
+            using: self.conns.iter().filter(|conn| conn.used == tube.name).count() as u64,
+            watching: watching().count() as u64,
+            waiting: watching().filter(|conn| conn.waiting.is_some()).count() as u64,
+            deletes: tube.deletes,
+            pauses: tube.pauses,
+            pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
+            pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
+        })
+    }
+}
+
+fn is_urgent(job: &Job) -> bool {
+    job.place == Place::Ready && job.priority < 1024
+}
+
+fn job_stats(job: &Job, now: Nanos) -> JobStats<'_> {
+    let (state, until) = match job.place {
+        Place::Arriving { .. } | Place::Ready => (JobState::Ready, now),
+        Place::Delayed { until, .. } => (JobState::Delayed, until),
+        Place::Reserved { until, .. } => (JobState::Reserved, until),
+        Place::Buried { .. } => (JobState::Buried, now),
+    };
+    JobStats {
+        id: job.id,
+        tube: job.tube.as_str(),
+        state,
+        priority: job.priority,
+        age: now.seconds_since(job.created),
+        delay: job.delay,
+        ttr: job.ttr,
+        time_left: until.seconds_since(now),
+        file: 0,
+        reserves: job.reserves,
+        timeouts: job.timeouts,
+        releases: job.releases,
+        buries: job.buries,
+        kicks: job.kicks,
+    }
+}

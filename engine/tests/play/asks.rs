@@ -1,0 +1,110 @@
+//! What a connection is made to ask for: the drawn [`Ask`], in terms of what there is.
+
+use beanstalk_protocol::{Command, JobId, PutHeader, Rejection, Request, TubeName};
+use jq_engine::ConnId;
+use proptest::sample::Index;
+
+use super::ops::{Ask, JobPick, Kind, NewJob};
+use super::{Duel, Outcome};
+use crate::model::Place;
+
+/// The body that comes after an [`Ask::PutLine`].
+const LATE_BODY: &[u8] = b"late";
+
+impl Duel {
+    /// Makes a connection that is not waiting ask. One in the middle of a put sends the body first
+    /// of all, and nothing else this time.
+    pub(super) fn ask(&mut self, pick: &Index, ask: &Ask) -> Outcome {
+        let Some(conn) = self.client(pick, |conn| !self.is_waiting(conn)) else { return Ok(()) };
+        if self.is_mid_put(conn) {
+            let is_broken = matches!(ask, Ask::BrokenBody);
+            let body = Request::Body(LATE_BODY.into());
+            return self.request(conn, if is_broken { Request::BrokenBody } else { body });
+        }
+        for request in self.requests(conn, ask) {
+            self.request(conn, request)?;
+        }
+        Ok(())
+    }
+
+    fn requests(&self, conn: ConnId, ask: &Ask) -> Vec<Request> {
+        let job = |pick: &JobPick| self.job(conn, pick);
+        let command = match ask {
+            Ask::WatchMany(from, count) => {
+                return many(*from, *count).map(Command::Watch).map(Request::Command).collect();
+            }
+            Ask::IgnoreMany(from, count) => {
+                return many(*from, *count).map(Command::Ignore).map(Request::Command).collect();
+            }
+            Ask::Put(into, new, size) => {
+                let body = vec![b'.'; *size as usize].into_boxed_slice();
+                let put = [Request::Put(header(*new, *size)), Request::Body(body)];
+                let tube = into.map(|into| Request::Command(Command::Use(tube(into))));
+                return tube.into_iter().chain(put).collect();
+            }
+            Ask::PutLine(new) => {
+                return vec![Request::Put(header(*new, LATE_BODY.len() as u32))];
+            }
+            Ask::BrokenBody => return Vec::new(),
+            Ask::OversizedPut => {
+                let rejection = Request::Rejected(Rejection::JobTooBig);
+                return vec![Request::OversizedPut, rejection];
+            }
+            Ask::Rejected(rejection) => return vec![Request::Rejected(*rejection)],
+            Ask::Use(name) => Command::Use(tube(*name)),
+            Ask::Watch(name) => Command::Watch(tube(*name)),
+            Ask::Ignore(name) => Command::Ignore(tube(*name)),
+            Ask::Pause(name, seconds) => Command::PauseTube(tube(*name), *seconds),
+            Ask::Reserve => Command::Reserve,
+            Ask::ReserveWithTimeout(seconds) => Command::ReserveWithTimeout(*seconds),
+            Ask::ReserveJob(pick) => Command::ReserveJob(job(pick)),
+            Ask::Delete(pick) => Command::Delete(job(pick)),
+            Ask::Release(pick, priority, delay) => {
+                Command::Release { id: job(pick), priority: *priority, delay: *delay }
+            }
+            Ask::Bury(pick, priority) => Command::Bury { id: job(pick), priority: *priority },
+            Ask::Touch(pick) => Command::Touch(job(pick)),
+            Ask::Peek(pick) => Command::Peek(job(pick)),
+            Ask::PeekReady => Command::PeekReady,
+            Ask::PeekDelayed => Command::PeekDelayed,
+            Ask::PeekBuried => Command::PeekBuried,
+            Ask::Kick(bound) => Command::Kick(*bound),
+            Ask::KickJob(pick) => Command::KickJob(job(pick)),
+            Ask::Quit => Command::Quit,
+        };
+        vec![Request::Command(command)]
+    }
+
+    fn job(&self, conn: ConnId, pick: &JobPick) -> JobId {
+        let is_mine = |place| matches!(place, Place::Reserved { by, .. } if by == conn);
+        let (pick, only_mine) = match pick {
+            JobPick::Unknown(id) => return *id,
+            JobPick::Mine(pick) => (pick, true),
+            JobPick::Any(pick) => (pick, false),
+        };
+        let jobs = &self.model.jobs;
+        let all: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        let mine = jobs.iter().filter(|job| is_mine(job.place)).map(|job| job.id);
+        let mine: Vec<JobId> = mine.collect();
+        match (only_mine, mine.is_empty(), all.is_empty()) {
+            (true, false, _) => *pick.get(&mine),
+            (_, _, false) => *pick.get(&all),
+            (_, _, true) => 1,
+        }
+    }
+}
+
+fn many(from: u8, count: u8) -> impl Iterator<Item = TubeName> {
+    (from..from + count).map(|number| tube(number % Kind::Wide.tubes()))
+}
+
+fn tube(number: u8) -> TubeName {
+    match number {
+        0 => TubeName::default_tube(),
+        _ => TubeName::new(format!("t{number}").as_bytes()).expect("a letter and digits"),
+    }
+}
+
+fn header(new: NewJob, size: u32) -> PutHeader {
+    PutHeader { priority: new.priority, delay: new.delay, ttr: new.ttr, size }
+}

@@ -1,0 +1,87 @@
+//! Looking at everything.
+
+use beanstalk_protocol::{Command, Request, TubeName};
+use jq_engine::{ConnId, Nanos};
+use proptest::prelude::*;
+
+use super::{Duel, Outcome};
+use crate::model::Place;
+
+impl Duel {
+    /// Compares all that can be asked about: the stats of the server, of every tube and of every
+    /// job, and the tubes of every connection.
+    ///
+    /// The model counts things where they are. So if the answers agree, the engine's counters agree
+    /// with its contents, and each of its jobs is in one place.
+    pub(crate) fn audit(&mut self) -> Outcome {
+        for question in self.questions() {
+            self.request(self.auditor, Request::Command(question))?;
+        }
+        let conns: Vec<ConnId> = self.model.conns.iter().map(|conn| conn.id).collect();
+        for conn in conns {
+            if !self.is_waiting(conn) && !self.is_mid_put(conn) {
+                self.request(conn, Request::Command(Command::ListTubesWatched))?;
+                self.request(conn, Request::Command(Command::ListTubeUsed))?;
+            }
+        }
+        prop_assert_eq!(self.engine.job_count(), self.model.job_count());
+        Ok(())
+    }
+
+    /// What the auditor asks. Jobs that are still arriving are among it: nobody may see them.
+    pub(super) fn questions(&self) -> Vec<Command> {
+        let tubes = self.model.tubes.iter().map(|tube| Command::StatsTube(tube.name.clone()));
+        let jobs = self.model.jobs.iter().map(|job| Command::StatsJob(job.id));
+        [Command::Stats, Command::ListTubes].into_iter().chain(tubes).chain(jobs).collect()
+    }
+
+    /// Everybody leaves, and every job is shown, taken and deleted. Nothing must be left.
+    pub(crate) fn end(&mut self) -> Outcome {
+        self.finish_tick(1000)?;
+        let mut conns: Vec<ConnId> = self.model.conns.iter().map(|conn| conn.id).collect();
+        conns.retain(|conn| *conn != self.auditor);
+        for conn in conns {
+            self.disconnect(conn)?;
+        }
+        let tubes: Vec<TubeName> = self.model.tubes.iter().map(|tube| tube.name.clone()).collect();
+        for tube in &tubes {
+            self.commands([
+                Command::Use(tube.clone()),
+                Command::PeekReady,
+                Command::PeekDelayed,
+                Command::PeekBuried,
+                Command::Kick(u32::MAX),
+                Command::Kick(u32::MAX),
+                Command::PauseTube(tube.clone(), 0),
+                Command::Watch(tube.clone()),
+            ])?;
+        }
+        while self.model.job_count() > 0 {
+            self.commands([Command::ReserveWithTimeout(Some(0))])?;
+            let is_reserved = |place| matches!(place, Place::Reserved { .. });
+            let taken = self.model.jobs.iter().find(|job| is_reserved(job.place));
+            let id = taken.expect("no job is delayed, buried or paused any more").id;
+            self.commands([Command::Delete(id)])?;
+        }
+        let default = TubeName::default_tube();
+        self.commands([Command::Use(default.clone()), Command::Watch(default.clone())])?;
+        for tube in tubes.into_iter().filter(|tube| *tube != default) {
+            self.commands([Command::Ignore(tube)])?;
+        }
+        self.audit()?;
+        prop_assert_eq!(self.model.tubes.len(), 1);
+        prop_assert_eq!(self.model.next_due(), None);
+        // What the engine still has on its list is out of date, and goes when it is looked at.
+        self.wake_until(Nanos::NEVER, 1)?;
+        prop_assert_eq!(self.engine.next_deadline(), None);
+        Ok(())
+    }
+
+    /// The auditor does something for once.
+    fn commands<const N: usize>(&mut self, commands: [Command; N]) -> Outcome {
+        for command in commands {
+            self.request(self.auditor, Request::Command(command))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The engine and the model, side by side: everything happens to both, and all that they say is
+//! compared.
+
+mod asks;
+mod audit;
+mod ops;
+mod passing;
+
+use beanstalk_protocol::Request;
+use jq_engine::{ConnId, Engine, Flow, Nanos};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::common::Wire;
+use crate::model::{Model, Place};
+pub(crate) use ops::{Kind, Op, sessions};
+
+/// Connections at a time, the auditor included.
+const MAX_CONNS: usize = 7;
+
+type Outcome = Result<(), TestCaseError>;
+
+pub(crate) struct Duel {
+    engine: Engine,
+    model: Model,
+    now: Nanos,
+    /// A connection that only asks how things are.
+    auditor: ConnId,
+    /// The last tick was not complete.
+    overdue: bool,
+}
+
+impl Duel {
+    pub(crate) fn new() -> Self {
+        let (mut engine, mut model) = (Engine::new(), Model::new());
+        let auditor = engine.connect();
+        assert_eq!(auditor, model.connect());
+        Self { engine, model, now: Nanos::from_secs(1000), auditor, overdue: false }
+    }
+
+    /// Plays one step, and compares what everybody is told and what is due next.
+    pub(crate) fn play(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::Connect if self.model.conns.len() < MAX_CONNS => {
+                prop_assert_eq!(self.engine.connect(), self.model.connect());
+            }
+            Op::Connect => {}
+            Op::Disconnect(pick) => {
+                if let Some(conn) = self.client(pick, |_| true) {
+                    self.disconnect(conn)?;
+                }
+            }
+            Op::HalfClose(pick) => {
+                if let Some(conn) = self.client(pick, |_| true) {
+                    self.both(
+                        |engine, _, said| engine.half_close(conn, said),
+                        |model, _, said| model.half_close(conn, said),
+                    )?;
+                }
+            }
+            Op::Ask(pick, ask) => self.ask(pick, ask)?,
+            Op::Pass(span, ticks) => self.pass(*span, *ticks)?,
+            Op::Drain(on) => {
+                self.engine.set_draining(*on);
+                self.model.set_draining(*on);
+            }
+        }
+        self.compare_deadlines()
+    }
+
+    /// One of the connections, the auditor left out.
+    fn client(&self, pick: &Index, wanted: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+        let ids = self.model.conns.iter().map(|conn| conn.id);
+        let found: Vec<_> = ids.filter(|conn| *conn != self.auditor && wanted(*conn)).collect();
+        (!found.is_empty()).then(|| *pick.get(&found))
+    }
+
+    fn is_waiting(&self, id: ConnId) -> bool {
+        self.model.conns.iter().any(|conn| conn.id == id && conn.waiting.is_some())
+    }
+
+    fn is_mid_put(&self, conn: ConnId) -> bool {
+        self.model.jobs.iter().any(|job| job.place == Place::Arriving { from: conn })
+    }
+
+    fn disconnect(&mut self, conn: ConnId) -> Outcome {
+        self.both(
+            |engine, now, said| engine.disconnect(now, conn, said),
+            |model, now, said| model.disconnect(now, conn, said),
+        )
+    }
+
+    fn request(&mut self, conn: ConnId, request: Request) -> Outcome {
+        let same = request.clone();
+        let flow = self.both(
+            |engine, now, said| engine.handle(now, conn, request, said),
+            |model, now, said| model.handle(now, conn, same, said),
+        )?;
+        if flow == Flow::Close { self.disconnect(conn) } else { Ok(()) }
+    }
+
+    /// Does the same to the engine and to the model. What they say and what they return must agree.
+    fn both<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        engine: impl FnOnce(&mut Engine, Nanos, &mut Wire) -> T,
+        model: impl FnOnce(&mut Model, Nanos, &mut Wire) -> T,
+    ) -> Result<T, TestCaseError> {
+        let (mut said, mut expected) = (Wire::default(), Wire::default());
+        let result = engine(&mut self.engine, self.now, &mut said);
+        prop_assert_eq!(&result, &model(&mut self.model, self.now, &mut expected));
+        prop_assert_eq!(by_connection(&said), by_connection(&expected));
+        Ok(result)
+    }
+}
+
+/// What each connection was told, in its order. No client sees the order across connections.
+fn by_connection(wire: &Wire) -> Vec<(ConnId, String)> {
+    let text = |(conn, bytes): &(_, Vec<u8>)| (*conn, bytes.escape_ascii().to_string());
+    let mut said: Vec<_> = wire.said.iter().map(text).collect();
+    said.sort_by_key(|(conn, _)| *conn);
+    said
+}

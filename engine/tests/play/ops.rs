@@ -1,0 +1,268 @@
+//! What may happen to a queue, to be drawn at random.
+
+use beanstalk_protocol::Rejection;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+/// One step of a random session. What it refers to (a connection, a job) is picked from what there
+/// is when it is played.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Connect,
+    Disconnect(Index),
+    HalfClose(Index),
+    Ask(Index, Ask),
+    /// Time passes, and the engine is told so.
+    Pass(Span, Ticks),
+    Drain(bool),
+}
+
+/// What a connection asks for. Tubes are numbers; the first is the default one.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Use(u8),
+    Watch(u8),
+    Ignore(u8),
+    /// Watch so many tubes, from this one on.
+    WatchMany(u8, u8),
+    IgnoreMany(u8, u8),
+    /// A job of so many bytes, into this tube or the one that is used.
+    Put(Option<u8>, NewJob, u32),
+    /// Only the line; the body comes with the next request of this connection.
+    PutLine(NewJob),
+    BrokenBody,
+    Reserve,
+    ReserveWithTimeout(Option<u32>),
+    ReserveJob(JobPick),
+    Delete(JobPick),
+    Release(JobPick, u32, u32),
+    Bury(JobPick, u32),
+    Touch(JobPick),
+    Peek(JobPick),
+    PeekReady,
+    PeekDelayed,
+    PeekBuried,
+    Kick(u32),
+    KickJob(JobPick),
+    Pause(u8, u32),
+    Rejected(Rejection),
+    OversizedPut,
+    Quit,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewJob {
+    pub(crate) priority: u32,
+    pub(crate) delay: u32,
+    pub(crate) ttr: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum JobPick {
+    /// One that the connection has reserved, if it has one.
+    Mine(Index),
+    Any(Index),
+    Unknown(u64),
+}
+
+/// How far time goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Span {
+    Nanos(u64),
+    /// To when something is due, and so many nanoseconds further or less far.
+    Due(i64),
+}
+
+/// How the engine is told of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ticks {
+    /// At every moment for which it asks on the way, in steps of so many.
+    Watchful(usize),
+    /// At the end, in steps of so many.
+    Late(usize),
+    /// At the end, and only so many steps: the rest stays overdue.
+    Hurried(usize),
+}
+
+/// The kinds of session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Few tubes, so that everything meets everything.
+    Small,
+    /// Many tubes, which are watched and ignored by the dozen.
+    Wide,
+}
+
+impl Kind {
+    pub(crate) fn tubes(self) -> u8 {
+        match self {
+            Self::Small => 4,
+            Self::Wide => 40,
+        }
+    }
+
+    /// One of the tubes; of many, mostly one of a few, where things come together.
+    fn tube(self) -> impl Strategy<Value = u8> {
+        prop_oneof![3 => 0..4u8, 1 => 0..self.tubes()]
+    }
+}
+
+/// Sessions of a kind. Wide ones begin with connections that watch many tubes.
+pub(crate) fn sessions(kind: Kind) -> impl Strategy<Value = Vec<Op>> {
+    let widely = match kind {
+        Kind::Small => 0,
+        Kind::Wide => 3,
+    };
+    let watch = (any::<Index>(), many(kind)).prop_map(|(conn, ask)| Op::Ask(conn, ask));
+    let beginning = prop::collection::vec(watch, 2 * widely);
+    let rest = prop::collection::vec(op(kind), 1..100);
+    (beginning, rest).prop_map(move |(beginning, rest)| {
+        let connects = std::iter::repeat_n(Op::Connect, widely);
+        connects.chain(beginning).chain(rest).collect()
+    })
+}
+
+fn op(kind: Kind) -> impl Strategy<Value = Op> {
+    let conn = any::<Index>;
+    // The fewer connections, the more each of them goes through.
+    let come_and_go = match kind {
+        Kind::Small => 5,
+        Kind::Wide => 2,
+    };
+    prop_oneof![
+        come_and_go => Just(Op::Connect),
+        come_and_go => conn().prop_map(Op::Disconnect),
+        1 => conn().prop_map(Op::HalfClose),
+        60 => (conn(), ask(kind)).prop_map(|(conn, ask)| Op::Ask(conn, ask)),
+        15 => (span(), ticks()).prop_map(|(span, ticks)| Op::Pass(span, ticks)),
+        1 => any::<bool>().prop_map(Op::Drain),
+    ]
+}
+
+fn ask(kind: Kind) -> BoxedStrategy<Ask> {
+    match kind {
+        Kind::Small => prop_oneof![
+            2 => about_tubes(kind),
+            3 => puts(kind),
+            3 => reserves(3),
+            3 => about_jobs(),
+        ]
+        .boxed(),
+        Kind::Wide => prop_oneof![
+            3 => about_tubes(kind),
+            1 => many(kind),
+            3 => puts(kind),
+            4 => reserves(1),
+            2 => about_jobs(),
+        ]
+        .boxed(),
+    }
+}
+
+fn about_tubes(kind: Kind) -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        1 => kind.tube().prop_map(Ask::Use),
+        2 => kind.tube().prop_map(Ask::Watch),
+        2 => kind.tube().prop_map(Ask::Ignore),
+        2 => (kind.tube(), 0u32..4).prop_map(|(tube, seconds)| Ask::Pause(tube, seconds)),
+    ]
+}
+
+/// Up and down across the number of tubes from which the engine reserves in another way.
+fn many(kind: Kind) -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        4 => (kind.tube(), 18u8..40).prop_map(|(from, count)| Ask::WatchMany(from, count)),
+        1 => (kind.tube(), 18u8..40).prop_map(|(from, count)| Ask::IgnoreMany(from, count)),
+    ]
+}
+
+fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
+    let new_job = || {
+        (priority(), 0u32..3, 1u32..5).prop_map(|(priority, delay, ttr)| NewJob {
+            priority,
+            delay,
+            ttr,
+        })
+    };
+    // The larger ones are kept in another way.
+    let size = prop_oneof![9 => 0u32..4, 1 => Just(5000)];
+    let tube = prop::option::of(kind.tube());
+    prop_oneof![
+        6 => (tube, new_job(), size).prop_map(|(tube, job, size)| Ask::Put(tube, job, size)),
+        1 => new_job().prop_map(Ask::PutLine),
+        1 => Just(Ask::BrokenBody),
+        1 => rejection().prop_map(Ask::Rejected),
+        1 => Just(Ask::OversizedPut),
+    ]
+}
+
+/// So many of them for as long as it takes, against four that do not wait.
+fn reserves(blocking: u32) -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        blocking => Just(Ask::Reserve),
+        blocking => prop::option::of(1u32..4).prop_map(Ask::ReserveWithTimeout),
+        4 => Just(Ask::ReserveWithTimeout(Some(0))),
+    ]
+}
+
+fn about_jobs() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        2 => job().prop_map(Ask::ReserveJob),
+        2 => job().prop_map(Ask::Delete),
+        3 => (job(), priority(), 0u32..3)
+            .prop_map(|(job, priority, delay)| Ask::Release(job, priority, delay)),
+        3 => (job(), priority()).prop_map(|(job, priority)| Ask::Bury(job, priority)),
+        2 => job().prop_map(Ask::Touch),
+        1 => job().prop_map(Ask::Peek),
+        1 => Just(Ask::PeekReady),
+        1 => Just(Ask::PeekDelayed),
+        1 => Just(Ask::PeekBuried),
+        2 => prop_oneof![0u32..4, Just(u32::MAX)].prop_map(Ask::Kick),
+        2 => job().prop_map(Ask::KickJob),
+        1 => Just(Ask::Quit),
+    ]
+}
+
+/// On both sides of what counts as urgent, and few, so that there are many of each.
+fn priority() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![0, 1, 1023, 1024, u32::MAX])
+}
+
+fn job() -> impl Strategy<Value = JobPick> {
+    prop_oneof![
+        6 => any::<Index>().prop_map(JobPick::Mine),
+        6 => any::<Index>().prop_map(JobPick::Any),
+        1 => prop::sample::select(vec![0, u64::MAX]).prop_map(JobPick::Unknown),
+    ]
+}
+
+fn rejection() -> impl Strategy<Value = Rejection> {
+    prop::sample::select(vec![
+        Rejection::UnknownCommand,
+        Rejection::BadFormat,
+        Rejection::BadPut,
+        Rejection::BadPauseTube,
+    ])
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    const SECOND: u64 = 1_000_000_000;
+    prop_oneof![
+        // Any time at all...
+        2 => (0..3 * SECOND).prop_map(Span::Nanos),
+        // ...times at which several things fall due together...
+        3 => (0u64..8).prop_map(|halves| Span::Nanos(halves * SECOND / 2)),
+        // ...and just before, at and after something is due.
+        4 => (-1i64..=1).prop_map(Span::Due),
+        1 => Just(Span::Nanos(1)),
+    ]
+}
+
+fn ticks() -> impl Strategy<Value = Ticks> {
+    let budget = || prop_oneof![1usize..4, Just(1000)];
+    prop_oneof![
+        4 => budget().prop_map(Ticks::Watchful),
+        2 => budget().prop_map(Ticks::Late),
+        1 => (1usize..4).prop_map(Ticks::Hurried),
+    ]
+}

@@ -1,0 +1,142 @@
+//! One line of a transcript.
+
+use std::time::Duration;
+
+use beanstalk_protocol::Dialect;
+
+/// What a line asks for.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An empty line or a comment.
+    Nothing,
+    /// A new session with this title.
+    Session(String),
+    /// The connection sends these bytes.
+    Send(char, Vec<u8>),
+    /// The connection has received these bytes.
+    Receive(char, Vec<u8>),
+    /// The connection has received an `OK` with these lines in its body.
+    ReceiveStats(char, Vec<String>),
+    Open(char),
+    Fin(char),
+    Gone(char),
+    /// The server has closed the connection.
+    Closed(char),
+    /// Time passes, and everything due on the way happens when it is due.
+    Pass(Duration),
+    /// Time passes, and everything due on the way happens at the end.
+    PassLate(Duration),
+    Drain(bool),
+    MaxJobSize(u32),
+    Dialect(Dialect),
+}
+
+impl Step {
+    /// Whether something happens, rather than being expected to have happened.
+    pub(crate) fn is_action(&self) -> bool {
+        !matches!(
+            self,
+            Self::Nothing | Self::Receive(..) | Self::ReceiveStats(..) | Self::Closed(_)
+        )
+    }
+}
+
+pub(crate) fn line(line: &str) -> Result<Step, String> {
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(Step::Nothing);
+    }
+    if let Some(title) = line.strip_prefix("== ") {
+        return Ok(Step::Session(title.into()));
+    }
+    if let Some(control) = line.strip_prefix("-- ") {
+        return self::control(control);
+    }
+    let mut chars = line.chars();
+    let (Some(conn @ 'a'..='z'), Some(mark)) = (chars.next(), chars.next()) else {
+        return Err(format!("not a line of a transcript: {line}"));
+    };
+    let rest = chars.as_str();
+    let text = rest.strip_prefix(' ').unwrap_or(rest);
+    Ok(match (mark, text) {
+        ('>', _) => Step::Send(conn, with(bytes(text)?, b"\r\n")),
+        ('+', _) => Step::Send(conn, bytes(text)?),
+        ('<', _) => Step::Receive(conn, with(bytes(text)?, b"\r\n")),
+        (':', _) => Step::Receive(conn, with(bytes(text)?, b"\n")),
+        ('~', _) => Step::ReceiveStats(conn, text.split(", ").map(String::from).collect()),
+        ('!', "open") => Step::Open(conn),
+        ('!', "fin") => Step::Fin(conn),
+        ('!', "gone") => Step::Gone(conn),
+        ('?', "closed") => Step::Closed(conn),
+        _ => return Err(format!("unknown mark or word: {line}")),
+    })
+}
+
+fn control(text: &str) -> Result<Step, String> {
+    let words: Vec<&str> = text.split(' ').collect();
+    Ok(match words[..] {
+        ["drain", "on"] => Step::Drain(true),
+        ["drain", "off"] => Step::Drain(false),
+        ["late", time] => Step::PassLate(duration(time)?),
+        ["max-job-size", size] => {
+            Step::MaxJobSize(size.parse().map_err(|_| format!("no size: {size}"))?)
+        }
+        ["dialect", version] => Step::Dialect(version.parse().map_err(|e| format!("{e}"))?),
+        [time] => Step::Pass(duration(time)?),
+        _ => return Err(format!("unknown command: {text}")),
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("no time: {text}");
+    let number = text.strip_prefix('+').ok_or_else(bad)?;
+    let (number, unit) = if let Some(number) = number.strip_suffix("ms") {
+        (number, 1e6)
+    } else if let Some(number) = number.strip_suffix("ns") {
+        (number, 1.0)
+    } else {
+        (number.strip_suffix('s').ok_or_else(bad)?, 1e9)
+    };
+    let number: f64 = number.parse().map_err(|_| bad())?;
+    Ok(Duration::from_nanos((number * unit) as u64))
+}
+
+/// The text with its escapes resolved.
+fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first == '{' {
+            let (inner, after) = rest[1..].split_once('}').ok_or("no } for a {")?;
+            let (unit, times) = inner.rsplit_once('*').ok_or("no * between { and }")?;
+            let times = times.parse().map_err(|_| format!("no number of times: {times}"))?;
+            out.extend(bytes(unit)?.repeat(times));
+            rest = after;
+            continue;
+        }
+        let (byte, used) = match (first, rest.get(1..2)) {
+            ('|', _) => {
+                out.push(b'\r');
+                (b'\n', 1)
+            }
+            ('\\', Some("r")) => (b'\r', 2),
+            ('\\', Some("n")) => (b'\n', 2),
+            ('\\', Some("t")) => (b'\t', 2),
+            ('\\', Some("0")) => (0, 2),
+            ('\\', Some("\\")) => (b'\\', 2),
+            ('\\', Some("x")) => {
+                let digits = rest.get(2..4).unwrap_or_default();
+                (u8::from_str_radix(digits, 16).map_err(|_| format!("no byte: {rest}"))?, 4)
+            }
+            (' '..='~', _) if first != '\\' => (first as u8, 1),
+            _ => return Err(format!("unknown escape: {rest}")),
+        };
+        out.push(byte);
+        rest = &rest[used..];
+    }
+    Ok(out)
+}
+
+fn with(mut text: Vec<u8>, end: &[u8]) -> Vec<u8> {
+    text.extend_from_slice(end);
+    text
+}
