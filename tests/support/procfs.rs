@@ -14,9 +14,18 @@ pub(crate) fn status(pid: u32, name: &str) -> String {
 
 /// Resident memory of a process, in bytes.
 pub(crate) fn resident(pid: u32) -> u64 {
-    let text = status(pid, "VmRSS");
+    memory(pid, "VmRSS")
+}
+
+/// Memory that a process has set aside, whether it uses it or not, in bytes.
+pub(crate) fn address_space(pid: u32) -> u64 {
+    memory(pid, "VmSize")
+}
+
+fn memory(pid: u32, name: &str) -> u64 {
+    let text = status(pid, name);
     let kib = text.strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
-    kib.expect("VmRSS is in kB") * 1024
+    kib.unwrap_or_else(|| panic!("{name} is in kB, not {text}")) * 1024
 }
 
 /// Number of open descriptors of a process.
