@@ -1,7 +1,7 @@
 //! Clients that send a byte now and then.
 
 use crate::subject::{Subject, id_in};
-use crate::support::Conn;
+use crate::support::{Conn, eventually};
 
 /// The largest `-z`: 1 GiB.
 const LARGEST: usize = 1 << 30;
@@ -74,7 +74,7 @@ fn the_largest_size_announced(threads: usize) {
         client.send([b'x'; 100]);
     }
     subject.serve(10);
-    assert_eq!(subject.stat("current-producers"), 1 + CLIENTS as u64);
+    eventually("all puts have begun", || subject.stat("current-producers") == 1 + CLIENTS as u64);
     for _ in 0..10 {
         clients.iter_mut().for_each(|client| client.send("drip"));
         subject.serve(1);

@@ -25,7 +25,8 @@ pub(crate) struct Args {
 pub(crate) struct Compare {
     /// A server; ratios are to the first one. NAME=COMMAND is started afresh for each round,
     /// with {port} replaced by a free port, {dir} by an empty directory; its words are split at
-    /// spaces. NAME=addr:HOST:PORT[@PID] is running already. NAME=builtin:echo answers constants
+    /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is running already. NAME=builtin:echo
+    /// answers constants
     #[arg(long, value_name = "NAME=SERVER", required_unless_present = "list")]
     pub(crate) server: Vec<Spec>,
 
