@@ -1,5 +1,6 @@
 //! Flags, sockets, privileges, and then the server. Nothing else.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use jq_server::config::{self, Config};
@@ -12,11 +13,11 @@ fn main() -> ExitCode {
     let config = match Config::from_args(std::env::args_os()) {
         Ok(config) => config,
         Err(exit) => {
-            if exit.status == 0 {
-                print!("{}", exit.message);
-            } else {
-                eprint!("{}", exit.message);
-            }
+            // Nobody may be there to read it; the status counts all the same.
+            let _ = match exit.status {
+                0 => io::stdout().write_all(exit.message.as_bytes()),
+                _ => io::stderr().write_all(exit.message.as_bytes()),
+            };
             return ExitCode::from(exit.status);
         }
     };

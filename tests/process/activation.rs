@@ -1,5 +1,6 @@
 //! Sockets that the service manager passes in (sd_listen_fds(3)).
 
+use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -64,6 +65,13 @@ fn a_unix_socket() {
     let _next = start(PASS, listener);
     between.expect("USING default\r\n");
     std::fs::remove_file(&path).expect("it is ours");
+}
+
+#[test]
+fn something_else_than_a_socket() {
+    let file = File::open("/dev/null").expect("it is always there");
+    let mut server = start(PASS, file);
+    assert_eq!(server.exit_code(), 111, "{}", server.output());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::run::{connect, endpoint, run, start};
-use crate::support::{Process, Server, jq_server, scratch_path};
+use crate::support::{Process, Server, by_shell, jq_server, scratch_path};
 
 const EXIT_USAGE: i32 = 5;
 const EXIT_NO_SUCH_USER: i32 = 33;
@@ -29,6 +29,15 @@ fn help_and_version_exit_with_0() {
     let (status, version) = run(&["-v"]);
     assert_eq!(status, 0);
     assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+}
+
+#[test]
+fn the_status_is_right_even_if_nobody_listens() {
+    for (flag, status) in [("-h", 0), ("-q", EXIT_USAGE)] {
+        let mut command = by_shell(r#"exec "$@" >/dev/full 2>&1"#);
+        command.arg(flag);
+        assert_eq!(Process::spawn(command).exit_code(), status, "{flag}");
+    }
 }
 
 #[test]

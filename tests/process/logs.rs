@@ -59,3 +59,14 @@ fn json_lines() {
     assert_eq!(find("connected")["level"], "DEBUG");
     assert_eq!(find("stopping")["jobs"], 1);
 }
+
+/// A server outlives the disk that its log is on.
+#[test]
+fn a_log_that_cannot_be_written() {
+    let mut server = Server::jq_by_shell(r#"exec "$@" 2>/dev/full"#, &["-VV"]);
+    let mut client = connect(server.endpoint());
+    client.ask("stats");
+    server.signal(Signal::SIGTERM);
+    client.expect_closed();
+    assert_eq!(server.process().exit_code(), 0);
+}
