@@ -28,9 +28,6 @@ pub const DEFAULT_PORT: u16 = 11_300;
 /// More threads than this never helped: the queue itself is behind one lock.
 const MAX_THREADS: usize = 256;
 
-/// By default no more threads than this are started, however many cores there are.
-const DEFAULT_THREADS_LIMIT: usize = 4;
-
 /// beanstalkd's size of a binlog file, in bytes.
 const DEFAULT_BINLOG_SIZE: u64 = 10_485_760;
 
@@ -93,9 +90,9 @@ struct Flags {
     #[arg(long, value_name = "VERSION", default_value = "1.13")]
     compat: Dialect,
 
-    /// Threads that serve connections [default: one for each core, at most 4]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    /// Threads that serve connections, 1 to 256; more than one pays when one core is not enough
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
 
     /// How log lines are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -214,16 +211,12 @@ impl Config {
         }
         let max_job_size =
             u32::try_from(flags.max_job_size).unwrap_or(MAX_JOB_SIZE).min(MAX_JOB_SIZE);
-        let threads = match flags.threads {
-            Some(threads) if (1..=MAX_THREADS).contains(&threads) => threads,
-            Some(threads) => {
-                return Err(usage(format!(
-                    "--threads {threads}: expected a number from 1 to {MAX_THREADS}"
-                )));
-            }
-            None => std::thread::available_parallelism()
-                .map_or(1, |cores| cores.get().min(DEFAULT_THREADS_LIMIT)),
-        };
+        let threads = flags.threads;
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(usage(format!(
+                "--threads {threads}: expected a number from 1 to {MAX_THREADS}"
+            )));
+        }
         Ok(Self {
             listen: match flags.listen {
                 Host::Name(host) => Listen::Tcp(host, flags.port),
@@ -257,7 +250,7 @@ mod tests {
         assert_eq!(config.max_job_size, 65_535);
         assert_eq!(config.binlog_size, 10_485_760);
         assert_eq!(config.dialect, Dialect::V1_13);
-        assert!(config.threads >= 1);
+        assert_eq!(config.threads, 1);
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn play_session(ops: &[Op], audit_every: usize) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(200))]
 
     /// Few tubes, so that everything meets everything.
     #[test]
@@ -42,7 +42,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(300))]
 
     /// Connections that watch dozens of tubes, and soon only a few again.
     #[test]

@@ -55,15 +55,15 @@ impl Duel {
 
     /// Ticks until everything due now has happened.
     pub(super) fn finish_tick(&mut self, budget: usize) -> Outcome {
-        let is_complete = self.both(
+        // Whether the ticks came to an end, which those of the model always do.
+        self.both(
             |engine, now, said| (0..PATIENCE).any(|_| !engine.tick(now, budget, said)),
             |model, now, said| {
                 while model.step(now, said) {}
                 true
             },
-        );
+        )?;
         self.overdue = false;
-        is_complete.map(|_| ())?;
         self.compare_deadlines()
     }
 
