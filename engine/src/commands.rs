@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// Anybody may delete a job, unless somebody else has it reserved.
-    pub(crate) fn delete(&mut self, conn: ConnId, id: JobId) -> Plain {
+    pub(crate) fn delete(&mut self, conn: ConnId, id: JobId, sink: &mut impl Sink) -> Plain {
         let Some(ix) = self.jobs.find(id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
         match job.place {
@@ -100,7 +100,7 @@ impl Engine {
             _ => {}
         }
         self.tubes[job.tube].deletes += 1;
-        self.remove_job(ix);
+        self.remove_job(ix, sink);
         Reply::Deleted
     }
 

@@ -129,7 +129,7 @@ impl Engine {
             }
             Command::Delete(id) => {
                 counts.delete += 1;
-                self.delete(conn, id)
+                self.delete(conn, id, sink)
             }
             Command::Release { id, priority, delay } => {
                 counts.release += 1;

@@ -138,11 +138,12 @@ impl Engine {
     }
 
     /// The job is gone for good.
-    pub(crate) fn remove_job(&mut self, ix: Ix) {
+    pub(crate) fn remove_job(&mut self, ix: Ix, sink: &mut impl Sink) {
         self.detach(ix);
         if let Some(job) = self.jobs.remove(ix) {
             self.tubes[job.tube].jobs -= 1;
             self.drop_if_idle(job.tube);
+            sink.discard(job.body);
         }
     }
 

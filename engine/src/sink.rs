@@ -25,4 +25,10 @@ pub enum Answer<'a> {
 pub trait Sink {
     /// `conn` gets this answer.
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>);
+
+    /// The body of a job that is gone. To free a large one takes time, which a caller that holds a
+    /// lock may want to spend later.
+    fn discard(&mut self, body: Body) {
+        drop(body);
+    }
 }

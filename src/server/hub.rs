@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
 use beanstalk_protocol::{Dialect, Request};
-use jq_engine::{Answer, ConnId, Engine, Flow, Nanos, Sink};
+use jq_engine::{Answer, Body, ConnId, Engine, Flow, Nanos, Sink};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -81,6 +81,8 @@ pub(crate) struct Batch {
     pub(crate) out: OutBuf,
     /// Whom to wake when the lock is released.
     wakes: Vec<Waker>,
+    /// Large bodies to free when the lock is released.
+    discarded: Vec<Body>,
 }
 
 /// How far a batch got.
@@ -99,6 +101,7 @@ struct Replies<'a> {
     out: &'a mut OutBuf,
     mailboxes: &'a mut [Mailbox],
     wakes: &'a mut Vec<Waker>,
+    discarded: &'a mut Vec<Body>,
     dialect: Dialect,
 }
 
@@ -112,6 +115,13 @@ impl Sink for Replies<'_> {
             self.wakes.push(mailbox.waker.clone());
         }
     }
+
+    #[inline]
+    fn discard(&mut self, body: Body) {
+        if matches!(body, Body::Shared(_)) {
+            self.discarded.push(body);
+        }
+    }
 }
 
 impl State {
@@ -121,10 +131,11 @@ impl State {
         own: Option<ConnId>,
         out: &'a mut OutBuf,
         wakes: &'a mut Vec<Waker>,
+        discarded: &'a mut Vec<Body>,
         dialect: Dialect,
     ) -> (&'a mut Engine, Replies<'a>) {
         let mailboxes = &mut self.mailboxes;
-        (&mut self.engine, Replies { own, out, mailboxes, wakes, dialect })
+        (&mut self.engine, Replies { own, out, mailboxes, wakes, discarded, dialect })
     }
 
     /// Whether, since this last said so, more than half of the most jobs that there were have gone.
@@ -196,8 +207,13 @@ impl Hub {
         let mut batch = Batch::default();
         let mut state = self.lock();
         let now = state.advance(self.clock.now());
-        let (engine, mut replies) =
-            state.parts(Some(conn), &mut batch.out, &mut batch.wakes, self.dialect);
+        let (engine, mut replies) = state.parts(
+            Some(conn),
+            &mut batch.out,
+            &mut batch.wakes,
+            &mut batch.discarded,
+            self.dialect,
+        );
         engine.disconnect(now, conn, &mut replies);
         state.mailboxes[conn.0 as usize] = Mailbox::vacant();
         self.release(state, &mut batch.wakes);
@@ -212,8 +228,13 @@ impl Hub {
         let clock = self.clock.now();
         let mut state = self.lock();
         let mut now = state.advance(clock);
-        let (engine, mut replies) =
-            state.parts(Some(conn), &mut batch.out, &mut batch.wakes, self.dialect);
+        let (engine, mut replies) = state.parts(
+            Some(conn),
+            &mut batch.out,
+            &mut batch.wakes,
+            &mut batch.discarded,
+            self.dialect,
+        );
         if engine.next_deadline().is_some_and(|at| at <= now) {
             engine.tick(now, TICK_BUDGET, &mut replies);
         }
@@ -229,8 +250,9 @@ impl Hub {
         }
         state.last = now;
         self.release(state, &mut batch.wakes);
-        // Bodies that were not taken are freed here, where nobody waits.
+        // Bodies that were not taken, or are needed no more, are freed here, where nobody waits.
         drop(requests);
+        batch.discarded.clear();
         batch.out.render(|stats| self.identity.to_yaml(stats, clock));
         applied
     }
@@ -246,7 +268,7 @@ impl Hub {
         let mut state = self.lock();
         // The answer goes through the mailbox, since one may be there already.
         let (engine, mut replies) =
-            state.parts(None, &mut batch.out, &mut batch.wakes, self.dialect);
+            state.parts(None, &mut batch.out, &mut batch.wakes, &mut batch.discarded, self.dialect);
         engine.half_close(conn, &mut replies);
     }
 
@@ -258,7 +280,7 @@ impl Hub {
         let mut state = self.lock();
         let now = state.advance(clock);
         let (engine, mut replies) =
-            state.parts(None, &mut batch.out, &mut batch.wakes, self.dialect);
+            state.parts(None, &mut batch.out, &mut batch.wakes, &mut batch.discarded, self.dialect);
         let more = engine.tick(now, TICK_BUDGET, &mut replies);
         let next = if more { Some(now) } else { engine.next_deadline() };
         state.timekeeper_at = next.unwrap_or(Nanos::NEVER);
