@@ -131,13 +131,13 @@ impl<S: Socket> Connection<S> {
             }
             // Straight to the socket; only what it does not take becomes the connection's own.
             if !self.deaf {
-                match batch.out.poll_write(cx, &mut self.socket) {
+                match batch.outcome.out.poll_write(cx, &mut self.socket) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => self.go_deaf(&error),
-                    Poll::Pending => self.unsent = std::mem::take(&mut batch.out),
+                    Poll::Pending => self.unsent = std::mem::take(&mut batch.outcome.out),
                 }
             }
-            batch.out.clear(KEEP_OUT);
+            batch.outcome.out.clear(KEEP_OUT);
             Poll::Ready(())
         })
     }
@@ -190,7 +190,7 @@ impl<S: Socket> Connection<S> {
             if complete {
                 return;
             }
-            if batch.out.len() >= REPLY_LIMIT {
+            if batch.outcome.out.len() >= REPLY_LIMIT {
                 self.unhandled = input[at..].to_vec();
                 return;
             }

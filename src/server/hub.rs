@@ -78,10 +78,17 @@ impl Mailbox {
 pub(crate) struct Batch {
     /// Each with the offset in the input at which it ends.
     pub(crate) requests: Vec<(Request, usize)>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What comes of an operation, for when the lock is released.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Replies to the connection whose operation it is.
     pub(crate) out: OutBuf,
-    /// Whom to wake when the lock is released.
+    /// Whom to wake.
     wakes: Vec<Waker>,
-    /// Large bodies to free when the lock is released.
+    /// Large bodies to free.
     discarded: Vec<Body>,
 }
 
@@ -96,12 +103,10 @@ pub(crate) struct Applied {
 
 /// Sends the answers where they belong.
 struct Replies<'a> {
-    /// The connection whose batch it is.
+    /// The connection whose operation it is.
     own: Option<ConnId>,
-    out: &'a mut OutBuf,
+    outcome: &'a mut Outcome,
     mailboxes: &'a mut [Mailbox],
-    wakes: &'a mut Vec<Waker>,
-    discarded: &'a mut Vec<Body>,
     dialect: Dialect,
 }
 
@@ -109,33 +114,31 @@ impl Sink for Replies<'_> {
     #[inline]
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
         if self.own == Some(conn) {
-            self.out.push(answer, self.dialect);
+            self.outcome.out.push(answer, self.dialect);
         } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
             mailbox.out.get_or_insert_default().push(answer, self.dialect);
-            self.wakes.push(mailbox.waker.clone());
+            self.outcome.wakes.push(mailbox.waker.clone());
         }
     }
 
     #[inline]
     fn discard(&mut self, body: Body) {
         if matches!(body, Body::Shared(_)) {
-            self.discarded.push(body);
+            self.outcome.discarded.push(body);
         }
     }
 }
 
 impl State {
-    /// The engine, and a sink for a batch of `own`.
+    /// The engine, and a sink for an operation of `own`.
     fn parts<'a>(
         &'a mut self,
         own: Option<ConnId>,
-        out: &'a mut OutBuf,
-        wakes: &'a mut Vec<Waker>,
-        discarded: &'a mut Vec<Body>,
+        outcome: &'a mut Outcome,
         dialect: Dialect,
     ) -> (&'a mut Engine, Replies<'a>) {
         let mailboxes = &mut self.mailboxes;
-        (&mut self.engine, Replies { own, out, mailboxes, wakes, discarded, dialect })
+        (&mut self.engine, Replies { own, outcome, mailboxes, dialect })
     }
 
     /// Whether, since this last said so, more than half of the most jobs that there were have gone.
@@ -204,37 +207,26 @@ impl Hub {
 
     /// The connection is gone; what it had reserved goes to others.
     pub(crate) fn disconnect(&self, conn: ConnId) {
-        let mut batch = Batch::default();
+        let mut outcome = Outcome::default();
         let mut state = self.lock();
         let now = state.advance(self.clock.now());
-        let (engine, mut replies) = state.parts(
-            Some(conn),
-            &mut batch.out,
-            &mut batch.wakes,
-            &mut batch.discarded,
-            self.dialect,
-        );
+        let (engine, mut replies) = state.parts(Some(conn), &mut outcome, self.dialect);
         engine.disconnect(now, conn, &mut replies);
         state.mailboxes[conn.0 as usize] = Mailbox::vacant();
-        self.release(state, &mut batch.wakes);
+        self.release(state, &mut outcome);
     }
 
     /// Carries out the requests of a batch until all are done, one blocks or closes, or enough
     /// replies have gathered.
     #[inline]
     pub(crate) fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
-        let mut requests = batch.requests.drain(..);
+        let Batch { requests, outcome } = batch;
+        let mut requests = requests.drain(..);
         let mut applied = Applied { flow: Flow::Continue, end: 0 };
         let clock = self.clock.now();
         let mut state = self.lock();
         let mut now = state.advance(clock);
-        let (engine, mut replies) = state.parts(
-            Some(conn),
-            &mut batch.out,
-            &mut batch.wakes,
-            &mut batch.discarded,
-            self.dialect,
-        );
+        let (engine, mut replies) = state.parts(Some(conn), outcome, self.dialect);
         if engine.next_deadline().is_some_and(|at| at <= now) {
             engine.tick(now, TICK_BUDGET, &mut replies);
         }
@@ -244,16 +236,17 @@ impl Hub {
             applied.flow = engine.handle(now, conn, request, &mut replies);
             applied.end = end;
             now.0 += 1;
-            if applied.flow != Flow::Continue || (may_stop && replies.out.len() >= REPLY_LIMIT) {
+            if applied.flow != Flow::Continue
+                || (may_stop && replies.outcome.out.len() >= REPLY_LIMIT)
+            {
                 break;
             }
         }
         state.last = now;
-        self.release(state, &mut batch.wakes);
-        // Bodies that were not taken, or are needed no more, are freed here, where nobody waits.
+        self.release(state, outcome);
+        // Bodies that were not taken are freed here, where nobody waits.
         drop(requests);
-        batch.discarded.clear();
-        batch.out.render(|stats| self.identity.to_yaml(stats, clock));
+        outcome.out.render(|stats| self.identity.to_yaml(stats, clock));
         applied
     }
 
@@ -264,27 +257,25 @@ impl Hub {
 
     /// The client of a blocked connection will send nothing more.
     pub(crate) fn half_close(&self, conn: ConnId) {
-        let mut batch = Batch::default();
+        let mut outcome = Outcome::default();
         let mut state = self.lock();
         // The answer goes through the mailbox, since one may be there already.
-        let (engine, mut replies) =
-            state.parts(None, &mut batch.out, &mut batch.wakes, &mut batch.discarded, self.dialect);
+        let (engine, mut replies) = state.parts(None, &mut outcome, self.dialect);
         engine.half_close(conn, &mut replies);
     }
 
     /// Lets what is due happen. Tells when to come again: at once, at a moment, or when
     /// [`Hub::earlier_deadline`] says so.
     pub(crate) fn tick(&self) -> Option<Nanos> {
-        let mut batch = Batch::default();
+        let mut outcome = Outcome::default();
         let clock = self.clock.now();
         let mut state = self.lock();
         let now = state.advance(clock);
-        let (engine, mut replies) =
-            state.parts(None, &mut batch.out, &mut batch.wakes, &mut batch.discarded, self.dialect);
+        let (engine, mut replies) = state.parts(None, &mut outcome, self.dialect);
         let more = engine.tick(now, TICK_BUDGET, &mut replies);
         let next = if more { Some(now) } else { engine.next_deadline() };
         state.timekeeper_at = next.unwrap_or(Nanos::NEVER);
-        self.release(state, &mut batch.wakes);
+        self.release(state, &mut outcome);
         next
     }
 
@@ -315,9 +306,9 @@ impl Hub {
         self.lock().engine.job_count()
     }
 
-    /// Unlocks, and wakes whom the batch concerns.
+    /// Unlocks, wakes whom the operation concerns, and frees what is needed no more.
     #[inline]
-    fn release(&self, mut state: MutexGuard<'_, State>, wakes: &mut Vec<Waker>) {
+    fn release(&self, mut state: MutexGuard<'_, State>, outcome: &mut Outcome) {
         let next = state.engine.next_deadline().unwrap_or(Nanos::NEVER);
         let earlier = next < state.timekeeper_at;
         if earlier {
@@ -331,7 +322,8 @@ impl Hub {
         if drained {
             self.backlog_drained.notify_one();
         }
-        wakes.drain(..).for_each(Waker::wake);
+        outcome.wakes.drain(..).for_each(Waker::wake);
+        outcome.discarded.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
