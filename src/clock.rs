@@ -1,30 +1,65 @@
 //! The only reader of the operating system's time.
 //!
-//! The clock is monotonic: setting the wall clock, or NTP stepping it, moves no deadline.
+//! The clock is monotonic: setting the wall clock, or NTP stepping it, moves no deadline while the
+//! server runs. It begins at the wall clock's time, which is read once, so that the deadlines that
+//! a log keeps mean the same to the next server.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jq_engine::Nanos;
 
-/// Time since the server started.
-#[derive(Debug, Clone, Copy)]
+/// Time since 1970, as far as the wall clock was right when the server started.
+#[derive(Debug, Clone)]
 pub struct Clock {
-    start: Instant,
+    started: Nanos,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// What has passed since the start.
+    System(Instant),
+    /// What somebody says.
+    Told(Arc<AtomicU64>),
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        // A wall clock before 1970 is not set at all.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: nanos(since), source: Source::System(Instant::now()) }
+    }
+
+    /// A clock that shows the nanoseconds that somebody puts there: for simulations.
+    pub fn told(now: Arc<AtomicU64>) -> Self {
+        Self { started: Nanos(now.load(Ordering::Relaxed)), source: Source::Told(now) }
     }
 
     /// Now.
     pub fn now(&self) -> Nanos {
-        Nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        match &self.source {
+            Source::System(start) => Nanos(self.started.0.saturating_add(nanos(start.elapsed()).0)),
+            Source::Told(now) => Nanos(now.load(Ordering::Relaxed)),
+        }
     }
 
-    /// The moment `at` in the terms of the timers of tokio; `None` if it is beyond what they hold.
-    pub fn instant(&self, at: Nanos) -> Option<tokio::time::Instant> {
-        self.start.checked_add(Duration::from_nanos(at.0)).map(tokio::time::Instant::from_std)
+    /// When it started.
+    pub fn started(&self) -> Nanos {
+        self.started
     }
+
+    /// The moment `at` in the terms of the timers of tokio; `None` if it is beyond what they hold,
+    /// or if time is only told.
+    pub fn instant(&self, at: Nanos) -> Option<tokio::time::Instant> {
+        let Source::System(start) = &self.source else { return None };
+        let after = Duration::from_nanos(at.0.saturating_sub(self.started.0));
+        start.checked_add(after).map(tokio::time::Instant::from_std)
+    }
+}
+
+fn nanos(time: Duration) -> Nanos {
+    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -7,14 +7,20 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, MAX_JOB_SIZE};
 use clap::{ArgAction, Parser};
 
+use crate::log::binlog::SyncPolicy;
 use crate::logging;
 
 /// Exit status for flags that make no sense (beanstalkd's).
 pub const EXIT_USAGE: u8 = 5;
+/// Exit status when the directory of `-b` is missing or another server's (beanstalkd's).
+pub const EXIT_CANNOT_LOCK: u8 = 10;
+/// Exit status when what is in the directory of `-b` is damaged or cannot be read.
+pub const EXIT_CANNOT_REPLAY: u8 = 11;
 /// Exit status when the user of `-u` does not exist (beanstalkd's).
 pub const EXIT_NO_SUCH_USER: u8 = 33;
 /// Exit status when the user of `-u` exists but cannot be become (beanstalkd's).
@@ -31,22 +37,26 @@ const MAX_THREADS: usize = 256;
 /// beanstalkd's size of a binlog file, in bytes.
 const DEFAULT_BINLOG_SIZE: u64 = 10_485_760;
 
+/// beanstalkd's interval between syncs, in milliseconds.
+const DEFAULT_FSYNC_MS: u64 = 50;
+
 /// A job queue server that speaks the protocol of beanstalkd.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "jq-server", version, about, disable_version_flag = true)]
 // The last of several equal flags counts, as with getopt: images and units append to defaults.
 #[command(args_override_self = true)]
 struct Flags {
-    /// Write-ahead log directory (not supported yet: this version keeps jobs in memory only)
+    /// Keep jobs in write-ahead log files in this directory, and begin with what is in them
     #[arg(short = 'b', value_name = "DIR")]
     binlog: Option<PathBuf>,
 
-    /// fsync at most once every MS milliseconds (has a meaning only with -b)
-    #[arg(short = 'f', value_name = "MS")]
-    fsync_ms: Option<u64>,
+    /// With -b: fsync within MS milliseconds; with 0, before each answer
+    #[arg(short = 'f', value_name = "MS", default_value_t = DEFAULT_FSYNC_MS)]
+    #[arg(overrides_with = "no_fsync")]
+    fsync_ms: u64,
 
-    /// Never fsync (has a meaning only with -b)
-    #[arg(short = 'F')]
+    /// With -b: never fsync
+    #[arg(short = 'F', overrides_with = "fsync_ms")]
     no_fsync: bool,
 
     /// Listen on this address: an IPv4 or IPv6 address, a host name, or unix:PATH
@@ -66,7 +76,7 @@ struct Flags {
     #[arg(value_parser = size)]
     max_job_size: u64,
 
-    /// Size of each write-ahead log file in bytes (has a meaning only with -b)
+    /// With -b: size of each write-ahead log file in bytes
     #[arg(short = 's', value_name = "BYTES", default_value_t = DEFAULT_BINLOG_SIZE)]
     binlog_size: u64,
 
@@ -93,6 +103,10 @@ struct Flags {
     /// Threads that serve connections, 1 to 256; more than one pays when one core is not enough
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+
+    /// With -b: if files there are damaged, serve what is sound and copy the rest aside
+    #[arg(long)]
+    binlog_repair: bool,
 
     /// How log lines are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -158,8 +172,14 @@ pub struct Config {
     pub user: Option<String>,
     /// Largest job body in bytes.
     pub max_job_size: u32,
-    /// What `binlog-max-size` says in the stats, in bytes.
+    /// Where jobs are kept, if not in memory only.
+    pub binlog: Option<PathBuf>,
+    /// When what is written there is synced.
+    pub sync_policy: SyncPolicy,
+    /// Size of each file there, in bytes.
     pub binlog_size: u64,
+    /// Whether to serve what is sound of damaged files.
+    pub binlog_repair: bool,
     /// Whose wire behaviour to follow.
     pub dialect: Dialect,
     /// Threads that serve connections, at least 1.
@@ -194,12 +214,6 @@ impl Config {
     fn from_flags(flags: Flags) -> Result<Self, Exit> {
         let usage =
             |message: String| Exit { message: format!("error: {message}\n"), status: EXIT_USAGE };
-        if let Some(dir) = &flags.binlog {
-            return Err(usage(format!(
-                "-b {}: this version keeps jobs in memory only and has no write-ahead log",
-                dir.display()
-            )));
-        }
         let mut warnings = Vec::new();
         let obsolete = [("-c", flags.obsolete_c), ("-n", flags.obsolete_n)];
         for (flag, _) in obsolete.iter().filter(|(_, given)| *given) {
@@ -224,7 +238,14 @@ impl Config {
             },
             user: flags.user,
             max_job_size,
+            binlog: flags.binlog,
+            sync_policy: match flags.fsync_ms {
+                _ if flags.no_fsync => SyncPolicy::Never,
+                0 => SyncPolicy::Always,
+                millis => SyncPolicy::Every(Duration::from_millis(millis)),
+            },
             binlog_size: flags.binlog_size,
+            binlog_repair: flags.binlog_repair,
             dialect: flags.compat,
             threads,
             verbosity: flags.verbosity,
@@ -294,7 +315,6 @@ mod tests {
             &["--compat", "1.11"],
             &["--threads", "0"],
             &["-f", "x"],
-            &["-b", "somewhere"],
         ] {
             let exit = parse(args).unwrap_err();
             assert_eq!(exit.status, EXIT_USAGE, "{args:?}");

@@ -2,10 +2,12 @@
 //!
 //! The root of the library is short on purpose. [`config`] turns flags into a checked
 //! configuration, [`server`] runs one, [`clock`] is the only reader of the operating system's time,
-//! and [`logging`] says where diagnostics go.
+//! [`log`] keeps durable facts, and [`logging`] says where
+//! diagnostics go.
 
 pub mod clock;
 pub mod config;
+pub mod log;
 pub mod logging;
 pub mod memory;
 pub mod privileges;

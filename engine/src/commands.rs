@@ -6,6 +6,7 @@ use crate::arena::Ix;
 use crate::body::Body;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::{NONE, Place};
+use crate::record::{Change, DurableState, Record};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -47,14 +48,14 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Flow {
         let found = self.jobs.find(id);
-        let free = found.filter(|ix| !matches!(self.jobs[*ix].place, Place::Reserved { .. }));
+        let free = found.filter(|ix| !matches!(self.jobs[*ix].place(), Place::Reserved { .. }));
         let Some(ix) = free else {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
         self.make_worker(conn.0);
         self.detach(ix);
-        self.make_reserved(now, ix, conn.0);
+        self.make_reserved(now, ix, conn.0, sink);
         let job = &self.jobs[ix];
         sink.answer(conn, Answer::Reply(Reply::Reserved(job.id, &job.body)));
         Flow::Continue
@@ -68,24 +69,10 @@ impl Engine {
         }
     }
 
-    pub(crate) fn make_ready_or_delayed(
-        &mut self,
-        now: Nanos,
-        ix: Ix,
-        delay: Seconds,
-        sink: &mut impl Sink,
-    ) {
-        if delay > 0 {
-            self.make_delayed(now, ix, delay);
-        } else {
-            self.make_ready(now, ix, sink);
-        }
-    }
-
     /// The job, if this connection has it reserved.
     fn find_reserved(&self, conn: ConnId, id: JobId) -> Option<Ix> {
         let ix = self.jobs.find(id)?;
-        match self.jobs[ix].place {
+        match self.jobs[ix].place() {
             Place::Reserved { conn: owner, .. } if owner == conn.0 => Some(ix),
             _ => None,
         }
@@ -95,11 +82,15 @@ impl Engine {
     pub(crate) fn delete(&mut self, conn: ConnId, id: JobId, sink: &mut impl Sink) -> Plain {
         let Some(ix) = self.jobs.find(id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
-        match job.place {
+        match job.place() {
             Place::Reserved { conn: owner, .. } if owner != conn.0 => return Reply::NotFound,
             _ => {}
         }
+        if !sink.admits(Change::Existing(1)) {
+            return Reply::InternalError;
+        }
         self.tubes[job.tube].deletes += 1;
+        sink.record(Record::Delete(id));
         self.remove_job(ix, sink);
         Reply::Deleted
     }
@@ -117,21 +108,40 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
+        if !sink.admits(Change::Existing(1)) {
+            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            return Flow::Continue;
+        }
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.releases += 1);
         let job = &mut self.jobs[ix];
         job.priority = priority;
         job.delay = delay;
+        let state = DurableState::after(now, delay);
+        sink.record(Record::Update(self.job_update(ix, state)));
         sink.answer(conn, Answer::Reply(Reply::Released));
-        self.make_ready_or_delayed(now, ix, delay, sink);
+        self.make(now, ix, state, sink);
         Flow::Continue
     }
 
-    pub(crate) fn bury(&mut self, conn: ConnId, id: JobId, priority: Priority) -> Plain {
+    pub(crate) fn bury(
+        &mut self,
+        conn: ConnId,
+        id: JobId,
+        priority: Priority,
+        sink: &mut impl Sink,
+    ) -> Plain {
         let Some(ix) = self.find_reserved(conn, id) else { return Reply::NotFound };
+        if !sink.admits(Change::Existing(1)) {
+            return Reply::InternalError;
+        }
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.buries += 1);
         self.jobs[ix].priority = priority;
+        let turn = self.next_bury;
+        self.next_bury += 1;
+        self.jobs.set_bury_turn(ix, turn);
+        sink.record(Record::Update(self.job_update(ix, DurableState::Buried(turn))));
         self.make_buried(ix);
         Reply::Buried
     }
@@ -139,7 +149,7 @@ impl Engine {
     pub(crate) fn touch(&mut self, now: Nanos, conn: ConnId, id: JobId) -> Plain {
         let Some(ix) = self.find_reserved(conn, id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
-        if let Place::Reserved { position, .. } = job.place {
+        if let Place::Reserved { position, .. } = job.place() {
             let at = now.after(job.ttr);
             let reserved = &mut self.conns[conn.0].reserved;
             let (_, turn) = reserved.key_at(position);
@@ -172,7 +182,7 @@ impl Engine {
 
     pub(crate) fn ignore(&mut self, conn: ConnId, name: &TubeName) -> Plain {
         let state = &mut self.conns[conn.0];
-        let found = self.tubes.find(name).filter(|tube| state.watched.contains_key(tube));
+        let found = self.tubes.find(name.as_str()).filter(|tube| state.watched.contains_key(tube));
         if let Some(tube) = found {
             if state.watched.len() == 1 {
                 return Reply::NotIgnored;
@@ -199,6 +209,10 @@ impl Engine {
         let buried = counts.buried > 0;
         let there = if buried { counts.buried } else { counts.delayed };
         let kicked = there.min(u64::from(bound));
+        if kicked > 0 && !sink.admits(Change::Existing(kicked)) {
+            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            return Flow::Continue;
+        }
         sink.answer(conn, Answer::Reply(Reply::Kicked(kicked)));
         for _ in 0..kicked {
             let next = if buried { self.first_buried(conn) } else { self.first_delayed(conn) };
@@ -217,18 +231,23 @@ impl Engine {
     ) -> Flow {
         let found = self.jobs.find(id);
         let kickable = found.filter(|ix| {
-            matches!(self.jobs[*ix].place, Place::Buried { .. } | Place::Delayed { .. })
+            matches!(self.jobs[*ix].place(), Place::Buried { .. } | Place::Delayed { .. })
         });
         let Some(ix) = kickable else {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
+        if !sink.admits(Change::Existing(1)) {
+            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            return Flow::Continue;
+        }
         sink.answer(conn, Answer::Reply(Reply::KickedJob));
         self.kick_one(now, ix, sink);
         Flow::Continue
     }
 
     fn kick_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
+        sink.record(Record::Kicked(self.jobs[ix].id));
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.kicks += 1);
         self.make_ready(now, ix, sink);
@@ -242,10 +261,14 @@ impl Engine {
         seconds: Seconds,
         sink: &mut impl Sink,
     ) -> Flow {
-        let Some(tube) = self.tubes.find(name) else {
+        let Some(tube) = self.tubes.find(name.as_str()) else {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
+        if !sink.admits(Change::Existing(1)) {
+            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            return Flow::Continue;
+        }
         self.tubes[tube].pauses += 1;
         sink.answer(conn, Answer::Reply(Reply::Paused));
         self.pause(now, tube, seconds, sink);
@@ -255,7 +278,11 @@ impl Engine {
 
     pub(crate) fn peek(&self, conn: ConnId, found: Option<Ix>, sink: &mut impl Sink) -> Flow {
         let reply = match found {
-            Some(ix) => Reply::Found(self.jobs[ix].id, &self.jobs[ix].body),
+            Some(ix) => {
+                let job = &self.jobs[ix];
+                sink.concerns(conn, job.id);
+                Reply::Found(job.id, &job.body)
+            }
             None => Reply::NotFound,
         };
         sink.answer(conn, Answer::Reply(reply));

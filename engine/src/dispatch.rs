@@ -6,6 +6,7 @@ use crate::body::Body;
 use crate::conn::Incoming;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::Job;
+use crate::record::{Change, DurableState};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -92,6 +93,11 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::Draining));
             return Flow::Continue;
         }
+        if !sink.admits(Change::Put(body.len())) {
+            self.abandon_put(conn);
+            sink.answer(conn, Answer::Reply(Reply::OutOfMemory));
+            return Flow::Continue;
+        }
         let Some(Incoming { id, header, tube, created }) = self.conns[conn.0].incoming.take()
         else {
             return Flow::Continue;
@@ -103,9 +109,11 @@ impl Engine {
         let ix = self.jobs.insert(job);
         self.total_jobs += 1;
         self.tubes[tube].total_jobs += 1;
+        let state = DurableState::after(now, header.delay);
+        self.record_put(ix, state, sink);
         // Before the job can reach a waiting worker: the producer is told first.
         sink.answer(conn, Answer::Reply(Reply::Inserted(id)));
-        self.make_ready_or_delayed(now, ix, header.delay, sink);
+        self.make(now, ix, state, sink);
         Flow::Continue
     }
 
@@ -129,18 +137,22 @@ impl Engine {
             }
             Command::Delete(id) => {
                 counts.delete += 1;
+                sink.concerns(conn, id);
                 self.delete(conn, id, sink)
             }
             Command::Release { id, priority, delay } => {
                 counts.release += 1;
+                sink.concerns(conn, id);
                 return self.release(now, conn, id, priority, delay, sink);
             }
             Command::Bury { id, priority } => {
                 counts.bury += 1;
-                self.bury(conn, id, priority)
+                sink.concerns(conn, id);
+                self.bury(conn, id, priority, sink)
             }
             Command::Touch(id) => {
                 counts.touch += 1;
+                sink.concerns(conn, id);
                 self.touch(now, conn, id)
             }
             Command::Use(tube) => {
@@ -160,15 +172,22 @@ impl Engine {
                 return self.kick(now, conn, bound, sink);
             }
             // Has no counter of its own in any beanstalkd.
-            Command::KickJob(id) => return self.kick_job(now, conn, id, sink),
+            Command::KickJob(id) => {
+                sink.concerns(conn, id);
+                return self.kick_job(now, conn, id, sink);
+            }
             // Nor has this.
-            Command::ReserveJob(id) => return self.reserve_job(now, conn, id, sink),
+            Command::ReserveJob(id) => {
+                sink.concerns(conn, id);
+                return self.reserve_job(now, conn, id, sink);
+            }
             Command::PauseTube(tube, seconds) => {
                 counts.pause_tube += 1;
                 return self.pause_tube(now, conn, &tube, seconds, sink);
             }
             Command::Peek(id) => {
                 counts.peek += 1;
+                sink.concerns(conn, id);
                 return self.peek(conn, self.jobs.find(id), sink);
             }
             Command::PeekReady => {
@@ -190,6 +209,7 @@ impl Engine {
             }
             Command::StatsJob(id) => {
                 counts.stats_job += 1;
+                sink.concerns(conn, id);
                 return self.stats_job(now, conn, id, sink);
             }
             Command::StatsTube(tube) => {

@@ -5,6 +5,7 @@ use beanstalk_protocol::{CommandCounts, JobId, Reply};
 use crate::arena::{Arena, Ix};
 use crate::conn::Conn;
 use crate::job::{Jobs, Turn};
+use crate::record::Record;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 use crate::timers::{Owner, Timers};
@@ -38,6 +39,7 @@ pub struct Engine {
     pub(crate) next_id: JobId,
     pub(crate) next_ticket: Ticket,
     pub(crate) next_turn: Turn,
+    pub(crate) next_bury: u64,
     pub(crate) timeouts: u64,
     pub(crate) total_jobs: u64,
     pub(crate) total_connections: u64,
@@ -66,6 +68,7 @@ impl Engine {
             next_id: 1,
             next_ticket: 1,
             next_turn: 1,
+            next_bury: 1,
             timeouts: 0,
             total_jobs: 0,
             total_connections: 0,
@@ -168,8 +171,11 @@ impl Engine {
     }
 
     /// Whether new jobs are refused.
-    pub fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
+    pub fn set_draining(&mut self, draining: bool, sink: &mut impl Sink) {
+        if draining != self.draining {
+            self.draining = draining;
+            sink.record(Record::Drain(draining));
+        }
     }
 
     /// Takes one step of the tube if one was due at `due`; its entry may have been early.
@@ -197,6 +203,7 @@ impl Engine {
             } else if let Some((_, job)) = state.reserved.first() {
                 self.timeouts += 1;
                 self.jobs.count(job, |counters| counters.timeouts += 1);
+                sink.record(Record::TimedOut(self.jobs[job].id));
                 self.detach(job);
                 self.make_ready(now, job, sink);
             }

@@ -6,12 +6,16 @@ use hashbrown::HashTable;
 use crate::arena::{Arena, Ix};
 use crate::body::Body;
 use crate::heap::Positions;
+use crate::record::{Home, JobCounters};
 use crate::time::Nanos;
 
 /// Stands for "no entry" in links and counters.
 pub(crate) const NONE: Ix = Ix::MAX;
 
 /// A job. One cache line, and its body's allocation.
+///
+/// Its place is in three fields, packed so that the number of its file fits beside it: see
+/// [`Job::place`].
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
@@ -22,12 +26,29 @@ pub(crate) struct Job {
     /// As last given by put or release; kicks leave it.
     pub(crate) delay: Seconds,
     pub(crate) ttr: Seconds,
-    pub(crate) place: Place,
     /// Entry in [`Jobs::counters`], or [`NONE`] while all are 0.
     counters: Ix,
+    state: State,
+    /// Which file its record is in, as [`Sink::record`](crate::Sink::record) said; 24 bits.
+    home: [u8; 3],
+    /// The position in a heap; of a buried job, the one before.
+    link: u32,
+    /// The connection of a reserved job; of a buried job, the one behind.
+    other: Ix,
 }
 
 const _: () = assert!(size_of::<Option<Job>>() == 64);
+
+/// The kind of [`Place`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    Nowhere,
+    Ready,
+    Delayed,
+    Reserved,
+    Buried,
+}
 
 /// The one place where a job is, with what it takes to leave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,16 +80,6 @@ pub(crate) type DeadlineKey = (Nanos, Turn);
 /// Number of a delaying or reserving, counting up over the life of the engine.
 pub(crate) type Turn = u64;
 
-/// How often things happened to a job.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) reserves: u32,
-    pub(crate) timeouts: u32,
-    pub(crate) releases: u32,
-    pub(crate) buries: u32,
-    pub(crate) kicks: u32,
-}
-
 impl Job {
     pub(crate) fn new(id: JobId, tube: Ix, body: Body, created: Nanos) -> Self {
         Self {
@@ -79,9 +90,55 @@ impl Job {
             priority: 0,
             delay: 0,
             ttr: 1,
-            place: Place::Nowhere,
             counters: NONE,
+            state: State::Nowhere,
+            home: [0; 3],
+            link: 0,
+            other: 0,
         }
+    }
+
+    /// Where the job is.
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        let (link, other) = (self.link, self.other);
+        match self.state {
+            State::Nowhere => Place::Nowhere,
+            State::Ready => Place::Ready { position: link },
+            State::Delayed => Place::Delayed { position: link },
+            State::Reserved => Place::Reserved { conn: other, position: link },
+            State::Buried => Place::Buried { previous: link, next: other },
+        }
+    }
+
+    /// Says where the job is now.
+    #[inline]
+    pub(crate) fn set_place(&mut self, place: Place) {
+        (self.state, self.link, self.other) = match place {
+            Place::Nowhere => (State::Nowhere, 0, 0),
+            Place::Ready { position } => (State::Ready, position, 0),
+            Place::Delayed { position } => (State::Delayed, position, 0),
+            Place::Reserved { conn, position } => (State::Reserved, position, conn),
+            Place::Buried { previous, next } => (State::Buried, previous, next),
+        };
+    }
+
+    /// Which file the job's record is in.
+    pub(crate) fn home(&self) -> Home {
+        let [low, middle, high] = self.home;
+        Home::from_le_bytes([low, middle, high, 0])
+    }
+
+    /// Says which file the job's record is in; only the lower 24 bits are kept.
+    pub(crate) fn set_home(&mut self, home: Home) {
+        let [low, middle, high, _] = home.to_le_bytes();
+        self.home = [low, middle, high];
+    }
+
+    /// The neighbours of a buried job.
+    pub(crate) fn links(&mut self) -> (&mut Ix, &mut Ix) {
+        debug_assert_eq!(self.state, State::Buried, "the neighbours of a buried job are buried");
+        (&mut self.link, &mut self.other)
     }
 
     pub(crate) fn ready_key(&self) -> ReadyKey {
@@ -90,12 +147,12 @@ impl Job {
 
     /// The state that the stats show.
     pub(crate) fn state(&self) -> JobState {
-        match self.place {
+        match self.state {
             // Never seen from outside: a job is somewhere whenever an operation ends.
-            Place::Nowhere | Place::Ready { .. } => JobState::Ready,
-            Place::Delayed { .. } => JobState::Delayed,
-            Place::Reserved { .. } => JobState::Reserved,
-            Place::Buried { .. } => JobState::Buried,
+            State::Nowhere | State::Ready => JobState::Ready,
+            State::Delayed => JobState::Delayed,
+            State::Reserved => JobState::Reserved,
+            State::Buried => JobState::Buried,
         }
     }
 }
@@ -107,11 +164,19 @@ const SHARDS: usize = 64;
 /// Below this many places a table is not worth shrinking.
 const SHRINK_FROM: usize = 256;
 
+/// What is kept aside of a job to which anything happened.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    counters: JobCounters,
+    /// Stands higher in each job that is buried later.
+    bury_turn: u64,
+}
+
 /// All jobs.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     arena: Arena<Job>,
-    counters: Arena<Counters>,
+    counters: Arena<Kept>,
     index: Vec<HashTable<Ix>>,
 }
 
@@ -157,17 +222,46 @@ impl Jobs {
         Some(job)
     }
 
-    pub(crate) fn counters(&self, ix: Ix) -> Counters {
-        self.counters.get(self.arena[ix].counters).copied().unwrap_or_default()
+    pub(crate) fn counters(&self, ix: Ix) -> JobCounters {
+        self.kept(ix).counters
     }
 
     /// Changes the counters of a job.
-    pub(crate) fn count(&mut self, ix: Ix, change: impl FnOnce(&mut Counters)) {
+    pub(crate) fn count(&mut self, ix: Ix, change: impl FnOnce(&mut JobCounters)) {
+        change(&mut self.kept_mut(ix).counters);
+    }
+
+    /// Says what the counters of a job are.
+    pub(crate) fn set_counters(&mut self, ix: Ix, counters: JobCounters) {
+        if counters != self.counters(ix) {
+            self.kept_mut(ix).counters = counters;
+        }
+    }
+
+    /// Where a buried job stands among all that were buried.
+    pub(crate) fn bury_turn(&self, ix: Ix) -> u64 {
+        self.kept(ix).bury_turn
+    }
+
+    pub(crate) fn set_bury_turn(&mut self, ix: Ix, turn: u64) {
+        self.kept_mut(ix).bury_turn = turn;
+    }
+
+    /// All jobs, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Ix> {
+        self.index.iter().flat_map(|table| table.iter().copied())
+    }
+
+    fn kept(&self, ix: Ix) -> Kept {
+        self.counters.get(self.arena[ix].counters).copied().unwrap_or_default()
+    }
+
+    fn kept_mut(&mut self, ix: Ix) -> &mut Kept {
         let job = &mut self.arena[ix];
         if job.counters == NONE {
-            job.counters = self.counters.insert(Counters::default());
+            job.counters = self.counters.insert(Kept::default());
         }
-        change(&mut self.counters[job.counters]);
+        &mut self.counters[job.counters]
     }
 }
 
@@ -185,14 +279,12 @@ fn hash(id: JobId) -> u64 {
 impl Positions for Jobs {
     #[inline]
     fn set_position(&mut self, job: Ix, position: u32) {
-        match &mut self.arena[job].place {
-            Place::Ready { position: at }
-            | Place::Delayed { position: at }
-            | Place::Reserved { position: at, .. } => *at = position,
-            Place::Nowhere | Place::Buried { .. } => {
-                unreachable!("only jobs in a heap have a position")
-            }
-        }
+        let job = &mut self.arena[job];
+        debug_assert!(
+            matches!(job.state, State::Ready | State::Delayed | State::Reserved),
+            "only jobs in a heap have a position"
+        );
+        job.link = position;
     }
 }
 
@@ -238,10 +330,10 @@ mod tests {
         }
         assert_eq!(jobs.len(), 50);
         let first = places[6];
-        assert_eq!(jobs.counters(first), Counters { kicks: 7, ..Counters::default() });
+        assert_eq!(jobs.counters(first), JobCounters { kicks: 7, ..JobCounters::default() });
         // Counters go with their job: the next one begins at 0.
         let next = jobs.insert(Job::new(MANY + 1, 0, body(), Nanos(0)));
-        assert_eq!(jobs.counters(next), Counters::default());
+        assert_eq!(jobs.counters(next), JobCounters::default());
         assert!(jobs.index.iter().all(|table| table.capacity() <= 2 * SHRINK_FROM));
     }
 }

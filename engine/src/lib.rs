@@ -24,7 +24,8 @@ mod dispatch;
 mod engine;
 mod heap;
 mod job;
-
+mod record;
+mod restore;
 mod scheduling;
 mod sink;
 mod stats;
@@ -36,5 +37,6 @@ mod wide;
 
 pub use body::Body;
 pub use engine::{ConnId, Engine, Flow};
+pub use record::{Change, DurableState, Home, JobCounters, JobRecord, JobUpdate, Record};
 pub use sink::{Answer, Sink};
 pub use time::Nanos;

@@ -9,6 +9,7 @@ use beanstalk_protocol::{Reply, Seconds};
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine};
 use crate::job::{DeadlineKey, NONE, Place};
+use crate::record::Record;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 use crate::timers::Owner;
@@ -18,7 +19,8 @@ impl Engine {
     /// Takes a job out of wherever it is.
     pub(crate) fn detach(&mut self, ix: Ix) {
         let job = &mut self.jobs[ix];
-        let (place, priority) = (std::mem::replace(&mut job.place, Place::Nowhere), job.priority);
+        let (place, priority) = (job.place(), job.priority);
+        job.set_place(Place::Nowhere);
         let tube = &mut self.tubes[job.tube];
         match place {
             Place::Nowhere => {}
@@ -34,11 +36,11 @@ impl Engine {
             Place::Buried { previous, next } => {
                 match previous {
                     NONE => tube.first_buried = next,
-                    _ => link(&mut self.jobs[previous].place).1.clone_from(&next),
+                    _ => *self.jobs[previous].links().1 = next,
                 }
                 match next {
                     NONE => tube.last_buried = previous,
-                    _ => link(&mut self.jobs[next].place).0.clone_from(&previous),
+                    _ => *self.jobs[next].links().0 = previous,
                 }
             }
         }
@@ -58,11 +60,11 @@ impl Engine {
         }
     }
 
-    /// The job is set aside for so many seconds.
-    pub(crate) fn make_delayed(&mut self, now: Nanos, ix: Ix, delay: Seconds) {
+    /// The job is set aside until then.
+    pub(crate) fn make_delayed(&mut self, until: Nanos, ix: Ix) {
         self.enter(ix, Place::Delayed { position: 0 });
         let tube = self.jobs[ix].tube;
-        let key = self.deadline_key(now.after(delay));
+        let key = self.deadline_key(until);
         self.tubes[tube].delayed.push(key, ix, &mut self.jobs);
         self.schedule_tube(tube);
     }
@@ -73,13 +75,14 @@ impl Engine {
         let previous = std::mem::replace(&mut tube.last_buried, ix);
         match previous {
             NONE => tube.first_buried = ix,
-            _ => link(&mut self.jobs[previous].place).1.clone_from(&ix),
+            _ => *self.jobs[previous].links().1 = ix,
         }
         self.enter(ix, Place::Buried { previous, next: NONE });
     }
 
     /// The job is the connection's, for its time to run.
-    pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix) {
+    pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix, sink: &mut impl Sink) {
+        sink.record(Record::Reserved(self.jobs[ix].id));
         self.enter(ix, Place::Reserved { conn, position: 0 });
         self.jobs.count(ix, |counters| counters.reserves += 1);
         let key = self.deadline_key(now.after(self.jobs[ix].ttr));
@@ -95,8 +98,8 @@ impl Engine {
 
     fn enter(&mut self, ix: Ix, place: Place) {
         let job = &mut self.jobs[ix];
-        debug_assert_eq!(job.place, Place::Nowhere, "a job leaves one place before the next");
-        job.place = place;
+        debug_assert_eq!(job.place(), Place::Nowhere, "a job leaves one place before the next");
+        job.set_place(place);
         self.tubes[job.tube].counts.enter(place, job.priority);
         self.counts.enter(place, job.priority);
     }
@@ -114,8 +117,9 @@ impl Engine {
     pub(crate) fn reserve_from(&mut self, now: Nanos, tube: Ix, conn: Ix, sink: &mut impl Sink) {
         if let Some((_, job)) = self.tubes[tube].ready.first() {
             self.detach(job);
-            self.make_reserved(now, job, conn);
+            self.make_reserved(now, job, conn, sink);
             let job = &self.jobs[job];
+            sink.concerns(ConnId(conn), job.id);
             sink.answer(ConnId(conn), Answer::Reply(Reply::Reserved(job.id, &job.body)));
         }
     }
@@ -123,9 +127,19 @@ impl Engine {
     /// Nothing is reserved from the tube for so many seconds.
     pub(crate) fn pause(&mut self, now: Nanos, tube: Ix, seconds: Seconds, sink: &mut impl Sink) {
         if seconds == 0 {
+            let name = self.tubes[tube].name.as_str();
+            sink.record(Record::Pause { tube: name, seconds, until: now });
             return self.resume(now, tube, sink);
         }
-        self.tubes[tube].pause = Some(Pause { seconds, until: now.after(seconds) });
+        let until = now.after(seconds);
+        self.set_pause(tube, seconds, until);
+        let tube = self.tubes[tube].name.as_str();
+        sink.record(Record::Pause { tube, seconds, until });
+    }
+
+    /// Nothing is reserved from the tube before then.
+    pub(crate) fn set_pause(&mut self, tube: Ix, seconds: Seconds, until: Nanos) {
+        self.tubes[tube].pause = Some(Pause { seconds, until });
         self.schedule_tube(tube);
     }
 
@@ -141,7 +155,9 @@ impl Engine {
     pub(crate) fn remove_job(&mut self, ix: Ix, sink: &mut impl Sink) {
         self.detach(ix);
         if let Some(job) = self.jobs.remove(ix) {
-            self.tubes[job.tube].jobs -= 1;
+            let tube = &mut self.tubes[job.tube];
+            tube.jobs -= 1;
+            sink.forget(job.home(), tube.name.as_bytes().len() + job.body.as_ref().len());
             self.drop_if_idle(job.tube);
             sink.discard(job.body);
         }
@@ -153,13 +169,5 @@ impl Engine {
         if let Some(mut listed) = self.tubes.remove_if_idle(tube) {
             self.timers.remove(Owner::Tube(tube), &mut listed);
         }
-    }
-}
-
-/// The links of a buried job.
-fn link(place: &mut Place) -> (&mut Ix, &mut Ix) {
-    match place {
-        Place::Buried { previous, next } => (previous, next),
-        _ => unreachable!("the neighbours of a buried job are buried"),
     }
 }

@@ -1,9 +1,10 @@
 //! How the engine says what came of a request.
 
-use beanstalk_protocol::{JobStats, Reply, ServerStats, TubeStats};
+use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeStats};
 
 use crate::body::Body;
 use crate::engine::ConnId;
+use crate::record::{Change, Home, Record};
 
 /// An answer to one request.
 pub enum Answer<'a> {
@@ -25,6 +26,27 @@ pub enum Answer<'a> {
 pub trait Sink {
     /// `conn` gets this answer.
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>);
+
+    /// What `conn` is told next depends on what is recorded of this job.
+    #[inline]
+    fn concerns(&mut self, _conn: ConnId, _job: JobId) {}
+
+    /// Whether a change can be recorded. If not, it does not happen, and who asked for it is told.
+    #[inline]
+    fn admits(&self, _change: Change) -> bool {
+        true
+    }
+
+    /// This is true now. For a [`Record::Put`] or [`Record::Again`], returns which file has the record.
+    #[inline]
+    fn record(&mut self, _record: Record<'_>) -> Home {
+        0
+    }
+
+    /// The record of a job in the file `home` is needed no more. The names of its tube and its body
+    /// are so many bytes together.
+    #[inline]
+    fn forget(&mut self, _home: Home, _bytes: usize) {}
 
     /// The body of a job that is gone. To free a large one takes time, which a caller that holds a
     /// lock may want to spend later.

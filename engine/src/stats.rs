@@ -46,7 +46,7 @@ impl Engine {
             return Flow::Continue;
         };
         let job = &self.jobs[ix];
-        let deadline = match job.place {
+        let deadline = match job.place() {
             Place::Delayed { position } => self.tubes[job.tube].delayed.key_at(position).0,
             Place::Reserved { conn, position } => self.conns[conn].reserved.key_at(position).0,
             Place::Nowhere | Place::Ready { .. } | Place::Buried { .. } => now,
@@ -61,7 +61,7 @@ impl Engine {
             delay: job.delay,
             ttr: job.ttr,
             time_left: deadline.seconds_since(now),
-            file: 0,
+            file: u64::from(job.home()),
             reserves: counters.reserves,
             timeouts: counters.timeouts,
             releases: counters.releases,
@@ -79,7 +79,7 @@ impl Engine {
         name: &TubeName,
         sink: &mut impl Sink,
     ) -> Flow {
-        let Some(ix) = self.tubes.find(name) else {
+        let Some(ix) = self.tubes.find(name.as_str()) else {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };

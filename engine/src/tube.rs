@@ -167,20 +167,29 @@ impl Tubes {
         self.order.iter().map(|ix| self.arena[*ix].name.as_str())
     }
 
-    pub(crate) fn find(&self, name: &TubeName) -> Option<Ix> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Tube> {
+        self.order.iter().map(|ix| &self.arena[*ix])
+    }
+
+    /// Where the tubes are, as of now.
+    pub(crate) fn places(&self) -> Vec<Ix> {
+        self.order.clone()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Ix> {
         let hash = self.hasher.hash_one(name);
-        self.index.find(hash, |ix| self.arena[*ix].name == *name).copied()
+        self.index.find(hash, |ix| self.arena[*ix].name.as_str() == name).copied()
     }
 
     pub(crate) fn find_or_create(&mut self, name: TubeName) -> Ix {
-        if let Some(ix) = self.find(&name) {
+        if let Some(ix) = self.find(name.as_str()) {
             return ix;
         }
-        let hash = self.hasher.hash_one(&name);
+        let hash = self.hasher.hash_one(name.as_str());
         let ix = self.arena.insert(Tube::new(name, self.order.len() as u32));
         self.order.push(ix);
         let (arena, hasher) = (&self.arena, &self.hasher);
-        self.index.insert_unique(hash, ix, |ix| hasher.hash_one(&arena[*ix].name));
+        self.index.insert_unique(hash, ix, |ix| hasher.hash_one(arena[*ix].name.as_str()));
         ix
     }
 
@@ -190,7 +199,7 @@ impl Tubes {
             return None;
         }
         let tube = self.arena.remove(ix)?;
-        let hash = self.hasher.hash_one(&tube.name);
+        let hash = self.hasher.hash_one(tube.name.as_str());
         if let Ok(entry) = self.index.find_entry(hash, |found| *found == ix) {
             entry.remove();
         }

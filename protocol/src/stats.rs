@@ -131,6 +131,49 @@ pub struct BinlogStats {
     pub records_migrated: u64,
     pub records_written: u64,
     pub max_size: u64,
+    /// Keys of our own, which come last of all; `None` without a log.
+    pub own: Option<Box<BinlogUse>>,
+}
+
+/// What a log tells of itself besides what beanstalkd tells. Sizes are in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinlogUse {
+    /// Whether it can be written.
+    pub health: BinlogHealth,
+    /// How often writing or syncing has failed.
+    pub failures: u64,
+    /// What was appended and is not committed.
+    pub pending_bytes: u64,
+    /// What was appended and would not survive the loss of power.
+    pub unsynced_bytes: u64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Size of all segments.
+    pub bytes: u64,
+    /// How much of that is jobs that there are.
+    pub live_bytes: u64,
+    /// The oldest segments, one by one.
+    pub oldest: Vec<BinlogSegment>,
+}
+
+/// Whether a log can be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BinlogHealth {
+    /// It can.
+    Good,
+    /// There is no room for new jobs.
+    Full(String),
+    /// It cannot.
+    Failed(String),
+}
+
+/// How much of a segment is needed. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the keys of the text.
+pub struct BinlogSegment {
+    pub number: u64,
+    pub live: u64,
+    pub dead: u64,
 }
 
 /// What the process contributes to the answer to `stats`.
@@ -242,6 +285,7 @@ impl ServerStats {
         for (key, us) in [("utime", process.user_us), ("stime", process.system_us)] {
             line!(out, "rusage-{key}: {}.{:06}", us / 1_000_000, us % 1_000_000);
         }
+        let own = binlog.own.as_ref();
         let binlog = [
             ("uptime", process.uptime),
             ("binlog-oldest-index", binlog.oldest_index),
@@ -254,7 +298,37 @@ impl ServerStats {
         line!(out, "draining: {}\nid: {}", self.draining, process.id);
         line!(out, "hostname: {q}{}{q}", process.hostname);
         line!(out, "os: {q}{}{q}\nplatform: {q}{}{q}", process.os, process.platform);
+        if let Some(own) = own {
+            own.put_yaml(&mut out);
+        }
         out
+    }
+}
+
+impl BinlogUse {
+    fn put_yaml(&self, out: &mut Vec<u8>) {
+        let (state, error) = match &self.health {
+            BinlogHealth::Good => ("good", ""),
+            BinlogHealth::Full(error) => ("full", error.as_str()),
+            BinlogHealth::Failed(error) => ("failed", error.as_str()),
+        };
+        line!(out, "binlog-state: {state}");
+        // As a YAML text in quotes, whatever the system says.
+        line!(out, "binlog-error: \"{}\"", error.replace(['"', '\\', '\n'], " "));
+        let counts = [
+            ("binlog-failures", self.failures),
+            ("binlog-pending-bytes", self.pending_bytes),
+            ("binlog-unsynced-bytes", self.unsynced_bytes),
+            ("binlog-segments", self.segments),
+            ("binlog-bytes", self.bytes),
+            ("binlog-live-bytes", self.live_bytes),
+            ("binlog-dead-bytes", self.bytes.saturating_sub(self.live_bytes)),
+        ];
+        put_counts(out, &counts);
+        for BinlogSegment { number, live, dead } in &self.oldest {
+            line!(out, "binlog-segment-{number}-live-bytes: {live}");
+            line!(out, "binlog-segment-{number}-dead-bytes: {dead}");
+        }
     }
 }
 

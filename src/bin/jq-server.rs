@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use jq_server::clock::Clock;
 use jq_server::config::{self, Config};
+use jq_server::log::{OpenError, Opened};
 use jq_server::privileges::{self, BecomeError};
-use jq_server::server::Listener;
+use jq_server::server::{Bound, ServeError};
 use jq_server::{logging, server};
 use tracing::{error, info, warn};
 
@@ -26,8 +28,8 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let listeners = match Listener::open(&config.listen) {
-        Ok(listeners) => listeners,
+    let bound = match Bound::open(&config.listen) {
+        Ok(bound) => bound,
         Err(failure) => {
             error!("{failure}");
             return ExitCode::from(config::EXIT_CANNOT_LISTEN);
@@ -43,10 +45,25 @@ fn main() -> ExitCode {
         });
     }
     privileges::raise_descriptor_limit();
-    match server::run(listeners, &config) {
-        Ok(()) => ExitCode::SUCCESS,
+    let clock = Clock::start();
+    let opened = match Opened::open(&config, &clock) {
+        Ok(opened) => opened,
         Err(failure) => {
-            error!(%failure, "the server failed");
+            error!("{failure}");
+            return ExitCode::from(match failure {
+                OpenError::Directory(_) => config::EXIT_CANNOT_LOCK,
+                OpenError::Replay(..) => config::EXIT_CANNOT_REPLAY,
+            });
+        }
+    };
+    match server::run(bound, &config, clock, opened) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure @ ServeError::Listen(_)) => {
+            error!("{failure}");
+            ExitCode::from(config::EXIT_CANNOT_LISTEN)
+        }
+        Err(failure @ ServeError::Io(_)) => {
+            error!("{failure}");
             ExitCode::FAILURE
         }
     }

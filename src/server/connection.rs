@@ -17,7 +17,8 @@ use jq_engine::{ConnId, Flow};
 use tokio::io::ReadBuf;
 use tracing::{debug, trace};
 
-use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
+use crate::log::Gate;
+use crate::server::hub::{Batch, Gated, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
 use crate::server::socket::{Socket, read_now};
 
@@ -54,8 +55,10 @@ pub(crate) struct Connection<S: Socket> {
     id: Option<ConnId>,
     decoder: RequestDecoder,
     state: State,
-    /// Replies that the socket did not take.
+    /// Replies that the socket did not take, or that wait for the log.
     unsent: OutBuf,
+    /// What they wait for.
+    gated: Gated,
     /// Input behind a request that blocked, or that made more replies than the client reads.
     unhandled: Vec<u8>,
     /// The socket may hold bytes that tokio does not know of.
@@ -83,6 +86,7 @@ impl<S: Socket> Connection<S> {
             decoder,
             state: State::Running,
             unsent: OutBuf::default(),
+            gated: Gated::default(),
             unhandled: Vec::new(),
             maybe_unread: false,
             deaf: false,
@@ -91,8 +95,9 @@ impl<S: Socket> Connection<S> {
 
     /// Waits for the answer to a reserve, or for the client to go.
     fn poll_blocked(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
-        if let Some(answer) = self.hub.collect(id) {
+        if let Some((answer, gated)) = self.hub.collect(id) {
             self.unsent.append(*answer);
+            self.gated = gated;
             self.state = State::Running;
             return Poll::Ready(());
         }
@@ -129,8 +134,13 @@ impl<S: Socket> Connection<S> {
                     Err(error) => self.close(&error),
                 }
             }
-            // Straight to the socket; only what it does not take becomes the connection's own.
-            if !self.deaf {
+            let gated = std::mem::take(&mut batch.outcome.gated);
+            // Straight to the socket; only what it does not take becomes the connection's own, and
+            // what must not leave yet.
+            if gated.is_needed() {
+                self.gated = gated;
+                self.unsent = std::mem::take(&mut batch.outcome.out);
+            } else if !self.deaf {
                 match batch.outcome.out.poll_write(cx, &mut self.socket) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => self.go_deaf(&error),
@@ -225,6 +235,14 @@ impl<S: Socket> Future for Connection<S> {
             }
         };
         for _ in 0..TURNS {
+            if this.gated.is_needed() {
+                match this.hub.poll_gate(this.gated, cx.waker()) {
+                    Gate::Open => {}
+                    Gate::Held => return Poll::Pending,
+                    Gate::Failed => this.unsent.fail(),
+                }
+                this.gated = Gated::default();
+            }
             if !this.unsent.is_empty() {
                 if !this.deaf
                     && let Err(error) = ready!(this.unsent.poll_write(cx, &mut this.socket))

@@ -3,23 +3,27 @@
 //! Everything that happens to the queue happens in here, one batch at a time. Under the lock there
 //! is no system call, no wait and no text of any size to format; whoever is to be told something
 //! gets it put into a mailbox, and is woken when the lock is released.
+//!
+//! It is public for simulations, which drive it without sockets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
-use beanstalk_protocol::{Dialect, Request};
-use jq_engine::{Answer, Body, ConnId, Engine, Flow, Nanos, Sink};
+use beanstalk_protocol::{Dialect, JobId, Request};
+use jq_engine::{Answer, Body, Change, ConnId, Engine, Flow, Home, Nanos, Record, Sink};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::log::binlog::Fact;
+use crate::log::{Gate, Log, Position, Progress};
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 
 /// A batch stops when this many bytes of replies have gathered: what follows is carried out when
 /// the client has read them.
-pub(crate) const REPLY_LIMIT: usize = 256 * 1024;
+pub const REPLY_LIMIT: usize = 256 * 1024;
 
 /// A backlog of fewer jobs than this is not worth giving its memory back.
 const BACKLOG: usize = 10_000;
@@ -27,14 +31,27 @@ const BACKLOG: usize = 10_000;
 /// Jobs that may change their state by the clock while everybody waits for the lock.
 const TICK_BUDGET: usize = 256;
 
-/// The queue, shared by all threads.
+/// A queue, and the log that keeps it.
 #[derive(Debug)]
-pub(crate) struct Hub {
+pub struct Queue {
+    /// The queue.
+    pub engine: Engine,
+    /// Its log.
+    pub log: Box<dyn Log>,
+    /// How far that is committed.
+    pub progress: Arc<Progress>,
+}
+
+/// The queue, shared by all threads.
+pub struct Hub {
     state: Mutex<State>,
     clock: Clock,
     dialect: Dialect,
     max_job_size: u32,
     identity: Identity,
+    keeps_log: bool,
+    progress: Arc<Progress>,
+    commit_soon: Box<dyn Fn() + Send + Sync>,
     stopping: AtomicBool,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
@@ -47,6 +64,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct State {
     engine: Engine,
+    log: Box<dyn Log>,
     /// By the number of the connection.
     mailboxes: Vec<Mailbox>,
     /// The time of the last request: no two have the same, so that what one batch does is in order
@@ -63,29 +81,59 @@ struct State {
 struct Mailbox {
     waker: Waker,
     out: Option<Box<OutBuf>>,
+    gated: Gated,
+}
+
+/// What must be committed before replies may leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gated {
+    /// Everything before this; 0 if nothing.
+    position: Position,
+    /// [`Progress::failures`] when the first of the replies was made.
+    failures: u64,
+}
+
+impl Gated {
+    /// Everything before `position`, too.
+    fn raise(&mut self, position: Position, failures: u64) {
+        if self.position == 0 {
+            self.failures = failures;
+        }
+        self.position = self.position.max(position);
+    }
+
+    /// Whether anything must be committed.
+    pub fn is_needed(self) -> bool {
+        self.position > 0
+    }
 }
 
 impl Mailbox {
     /// Nobody's.
     fn vacant() -> Self {
-        Self { waker: Waker::noop().clone(), out: None }
+        Self { waker: Waker::noop().clone(), out: None, gated: Gated::default() }
     }
 }
 
 /// A batch of requests and what comes of it. Kept and used again, so that the hot path allocates
 /// nothing of its own.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// Each with the offset in the input at which it ends.
-    pub(crate) requests: Vec<(Request, usize)>,
-    pub(crate) outcome: Outcome,
+    pub requests: Vec<(Request, usize)>,
+    /// What comes of them.
+    pub outcome: Outcome,
 }
 
 /// What comes of an operation, for when the lock is released.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Replies to the connection whose operation it is.
-    pub(crate) out: OutBuf,
+    pub out: OutBuf,
+    /// What these replies wait for.
+    pub gated: Gated,
+    /// Somebody waits for what was recorded.
+    commit_soon: bool,
     /// Whom to wake.
     wakes: Vec<Waker>,
     /// Large bodies to free.
@@ -94,11 +142,11 @@ pub(crate) struct Outcome {
 
 /// How far a batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Applied {
+pub struct Applied {
     /// What the connection may do next.
-    pub(crate) flow: Flow,
+    pub flow: Flow,
     /// The end of the last request that was carried out.
-    pub(crate) end: usize,
+    pub end: usize,
 }
 
 /// Sends the answers where they belong.
@@ -108,16 +156,65 @@ struct Replies<'a> {
     outcome: &'a mut Outcome,
     mailboxes: &'a mut [Mailbox],
     dialect: Dialect,
+    log: &'a mut dyn Log,
+    /// Whether the log keeps anything.
+    durable: bool,
+    /// [`Progress::failures`] when the operation began.
+    failures: u64,
 }
 
 impl Sink for Replies<'_> {
     #[inline]
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
         if self.own == Some(conn) {
-            self.outcome.out.push(answer, self.dialect);
+            self.outcome.out.push(answer, self.dialect, self.log);
         } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
-            mailbox.out.get_or_insert_default().push(answer, self.dialect);
+            mailbox.out.get_or_insert_default().push(answer, self.dialect, self.log);
             self.outcome.wakes.push(mailbox.waker.clone());
+        }
+    }
+
+    #[inline]
+    fn concerns(&mut self, conn: ConnId, job: JobId) {
+        if !self.durable {
+            return;
+        }
+        let position = self.log.concern(job);
+        if position == 0 {
+            return;
+        }
+        if self.own == Some(conn) {
+            self.outcome.gated.raise(position, self.failures);
+        } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
+            mailbox.gated.raise(position, self.failures);
+        }
+    }
+
+    #[inline]
+    fn admits(&self, change: Change) -> bool {
+        !self.durable || self.log.admits(change)
+    }
+
+    #[inline]
+    fn record(&mut self, record: Record<'_>) -> Home {
+        if !self.durable {
+            return 0;
+        }
+        // That a job was reserved or timed out changes how often that happened to it, and promises
+        // nothing to anybody.
+        let urgent = !matches!(record, Record::Reserved(_) | Record::TimedOut(_));
+        let home = self.log.append(&record, urgent);
+        if urgent && self.own.is_some() {
+            self.outcome.gated.raise(self.log.position(), self.failures);
+            self.outcome.commit_soon = true;
+        }
+        home
+    }
+
+    #[inline]
+    fn forget(&mut self, home: Home, bytes: usize) {
+        if self.durable {
+            self.log.forget(home, bytes);
         }
     }
 
@@ -129,16 +226,31 @@ impl Sink for Replies<'_> {
     }
 }
 
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl State {
     /// The engine, and a sink for an operation of `own`.
     fn parts<'a>(
         &'a mut self,
         own: Option<ConnId>,
         outcome: &'a mut Outcome,
-        dialect: Dialect,
+        hub: &Hub,
     ) -> (&'a mut Engine, Replies<'a>) {
-        let mailboxes = &mut self.mailboxes;
-        (&mut self.engine, Replies { own, outcome, mailboxes, dialect })
+        let Self { engine, log, mailboxes, .. } = self;
+        let replies = Replies {
+            own,
+            outcome,
+            mailboxes,
+            dialect: hub.dialect,
+            log: &mut **log,
+            durable: hub.keeps_log,
+            failures: hub.progress.failures(),
+        };
+        (engine, replies)
     }
 
     /// Whether, since this last said so, more than half of the most jobs that there were have gone.
@@ -161,10 +273,23 @@ impl State {
 }
 
 impl Hub {
-    pub(crate) fn new(config: &Config, clock: Clock) -> Arc<Self> {
+    /// A hub of a queue and the log that keeps it. `commit_soon` is called, unlocked, whenever
+    /// somebody waits for what was appended to the log.
+    pub fn new(
+        config: &Config,
+        clock: Clock,
+        queue: Queue,
+        commit_soon: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Self> {
+        let Queue { engine, log, progress } = queue;
         Arc::new(Self {
+            keeps_log: log.is_durable(),
+            progress,
+            commit_soon,
+            identity: Identity::new(config, clock.started()),
             state: Mutex::new(State {
-                engine: Engine::new(),
+                engine,
+                log,
                 mailboxes: Vec::new(),
                 last: Nanos::default(),
                 timekeeper_at: Nanos::NEVER,
@@ -173,7 +298,6 @@ impl Hub {
             clock,
             dialect: config.dialect,
             max_job_size: config.max_job_size,
-            identity: Identity::new(config),
             stopping: AtomicBool::new(false),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
@@ -181,8 +305,14 @@ impl Hub {
         })
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether replies may leave; if they are held, `waker` is woken when that may have changed.
+    #[inline]
+    pub fn poll_gate(&self, gated: Gated, waker: &Waker) -> Gate {
+        self.progress.poll(gated.position, gated.failures, waker)
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -194,7 +324,7 @@ impl Hub {
     }
 
     /// A new connection, whose task `waker` wakes.
-    pub(crate) fn connect(&self, waker: Waker) -> ConnId {
+    pub fn connect(&self, waker: Waker) -> ConnId {
         let mut state = self.lock();
         let conn = state.engine.connect();
         let index = conn.0 as usize;
@@ -206,11 +336,11 @@ impl Hub {
     }
 
     /// The connection is gone; what it had reserved goes to others.
-    pub(crate) fn disconnect(&self, conn: ConnId) {
+    pub fn disconnect(&self, conn: ConnId) {
         let mut outcome = Outcome::default();
         let mut state = self.lock();
         let now = state.advance(self.clock.now());
-        let (engine, mut replies) = state.parts(Some(conn), &mut outcome, self.dialect);
+        let (engine, mut replies) = state.parts(Some(conn), &mut outcome, self);
         engine.disconnect(now, conn, &mut replies);
         state.mailboxes[conn.0 as usize] = Mailbox::vacant();
         self.release(state, &mut outcome);
@@ -219,14 +349,14 @@ impl Hub {
     /// Carries out the requests of a batch until all are done, one blocks or closes, or enough
     /// replies have gathered.
     #[inline]
-    pub(crate) fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
+    pub fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
         let Batch { requests, outcome } = batch;
         let mut requests = requests.drain(..);
         let mut applied = Applied { flow: Flow::Continue, end: 0 };
         let clock = self.clock.now();
         let mut state = self.lock();
         let mut now = state.advance(clock);
-        let (engine, mut replies) = state.parts(Some(conn), outcome, self.dialect);
+        let (engine, mut replies) = state.parts(Some(conn), outcome, self);
         if engine.next_deadline().is_some_and(|at| at <= now) {
             engine.tick(now, TICK_BUDGET, &mut replies);
         }
@@ -246,32 +376,35 @@ impl Hub {
         self.release(state, outcome);
         // Bodies that were not taken are freed here, where nobody waits.
         drop(requests);
-        outcome.out.render(|stats| self.identity.to_yaml(stats, clock));
+        outcome.out.render(|stats, binlog| self.identity.to_yaml(stats, binlog, clock));
         applied
     }
 
     /// The answer that a blocked connection has got meanwhile, if it has.
-    pub(crate) fn collect(&self, conn: ConnId) -> Option<Box<OutBuf>> {
-        self.lock().mailboxes[conn.0 as usize].out.take()
+    pub fn collect(&self, conn: ConnId) -> Option<(Box<OutBuf>, Gated)> {
+        let mut state = self.lock();
+        let mailbox = &mut state.mailboxes[conn.0 as usize];
+        let out = mailbox.out.take()?;
+        Some((out, std::mem::take(&mut mailbox.gated)))
     }
 
     /// The client of a blocked connection will send nothing more.
-    pub(crate) fn half_close(&self, conn: ConnId) {
+    pub fn half_close(&self, conn: ConnId) {
         let mut outcome = Outcome::default();
         let mut state = self.lock();
         // The answer goes through the mailbox, since one may be there already.
-        let (engine, mut replies) = state.parts(None, &mut outcome, self.dialect);
+        let (engine, mut replies) = state.parts(None, &mut outcome, self);
         engine.half_close(conn, &mut replies);
     }
 
     /// Lets what is due happen. Tells when to come again: at once, at a moment, or when
     /// [`Hub::earlier_deadline`] says so.
-    pub(crate) fn tick(&self) -> Option<Nanos> {
+    pub fn tick(&self) -> Option<Nanos> {
         let mut outcome = Outcome::default();
         let clock = self.clock.now();
         let mut state = self.lock();
         let now = state.advance(clock);
-        let (engine, mut replies) = state.parts(None, &mut outcome, self.dialect);
+        let (engine, mut replies) = state.parts(None, &mut outcome, self);
         let more = engine.tick(now, TICK_BUDGET, &mut replies);
         let next = if more { Some(now) } else { engine.next_deadline() };
         state.timekeeper_at = next.unwrap_or(Nanos::NEVER);
@@ -280,8 +413,47 @@ impl Hub {
     }
 
     /// Refuses new jobs from now on, or takes them again.
-    pub(crate) fn set_draining(&self, draining: bool) {
-        self.lock().engine.set_draining(draining);
+    pub fn set_draining(&self, draining: bool) {
+        let mut outcome = Outcome::default();
+        let mut state = self.lock();
+        let (engine, mut replies) = state.parts(None, &mut outcome, self);
+        engine.set_draining(draining, &mut replies);
+    }
+
+    /// Records these facts once more, as far as they are true. Not many at a time: everybody waits.
+    pub fn record_again(&self, facts: &[Fact], home_of: impl Fn(u64) -> Home) {
+        let mut outcome = Outcome::default();
+        let mut state = self.lock();
+        let (engine, mut replies) = state.parts(None, &mut outcome, self);
+        for fact in facts {
+            match fact {
+                Fact::Job(id) => {
+                    engine.record_again(*id, &mut replies);
+                }
+                Fact::Pause(tube) => engine.record_pause_again(tube, &mut replies),
+                Fact::Drain => engine.record_draining_again(&mut replies),
+                Fact::All(number) => {
+                    for id in engine.jobs_at(home_of(*number)) {
+                        engine.record_again(id, &mut replies);
+                    }
+                    for tube in engine.paused_tubes() {
+                        engine.record_pause_again(&tube, &mut replies);
+                    }
+                    engine.record_draining_again(&mut replies);
+                }
+            }
+        }
+    }
+
+    /// Takes back new jobs whose records failed, of which nobody has been told.
+    pub fn take_back(&self, jobs: &[JobId]) {
+        let mut outcome = Outcome::default();
+        let mut state = self.lock();
+        let (engine, mut replies) = state.parts(None, &mut outcome, self);
+        for job in jobs {
+            engine.take_back(*job, &mut replies);
+        }
+        self.release(state, &mut outcome);
     }
 
     /// Has every connection finish what it received, and close.
@@ -321,6 +493,9 @@ impl Hub {
         }
         if drained {
             self.backlog_drained.notify_one();
+        }
+        if std::mem::take(&mut outcome.commit_soon) {
+            (self.commit_soon)();
         }
         outcome.wakes.drain(..).for_each(Waker::wake);
         outcome.discarded.clear();

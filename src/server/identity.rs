@@ -19,12 +19,12 @@ pub(crate) struct Identity {
     os: String,
     platform: String,
     max_job_size: u32,
-    binlog_size: u64,
+    started: Nanos,
     dialect: Dialect,
 }
 
 impl Identity {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, started: Nanos) -> Self {
         // Seeded by the system's random numbers, differently in each process.
         let random = RandomState::new().hash_one(std::process::id());
         let (hostname, os, platform) = match uname() {
@@ -41,13 +41,13 @@ impl Identity {
             os,
             platform,
             max_job_size: config.max_job_size,
-            binlog_size: config.binlog_size,
+            started,
             dialect: config.dialect,
         }
     }
 
     /// The text of `stats`.
-    pub(crate) fn to_yaml(&self, stats: &ServerStats, now: Nanos) -> Vec<u8> {
+    pub(crate) fn to_yaml(&self, stats: &ServerStats, binlog: &BinlogStats, now: Nanos) -> Vec<u8> {
         let (user_us, system_us) = match getrusage(UsageWho::RUSAGE_SELF) {
             Ok(usage) => (micros(usage.user_time()), micros(usage.system_time())),
             Err(_) => (0, 0),
@@ -58,14 +58,13 @@ impl Identity {
             version: &self.version,
             user_us,
             system_us,
-            uptime: now.seconds_since(Nanos::default()),
+            uptime: now.seconds_since(self.started),
             id: &self.id,
             hostname: &self.hostname,
             os: &self.os,
             platform: &self.platform,
         };
-        let binlog = BinlogStats { max_size: self.binlog_size, ..BinlogStats::default() };
-        stats.to_yaml(&process, &binlog, self.dialect)
+        stats.to_yaml(&process, binlog, self.dialect)
     }
 }
 

@@ -24,6 +24,22 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
+/// A socket that has an address, and does not accept connections yet; unless the service manager
+/// has had it do so.
+#[derive(Debug)]
+pub struct Bound {
+    /// For people.
+    what: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(Socket),
+    Unix(Socket, PathBuf),
+    Inherited(Listener),
+}
+
 /// A socket that accepts connections.
 #[derive(Debug)]
 pub enum Listener {
@@ -48,21 +64,79 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-impl Listener {
-    /// Opens the sockets of a server: those that systemd passed or else the one that is configured.
+impl Bound {
+    /// Binds the sockets of a server: those that systemd passed or else the one that is configured.
     pub fn open(listen: &Listen) -> Result<Vec<Self>, ListenError> {
         let failed = |what: &str, error| ListenError { what: what.to_owned(), error };
-        let inherited = Self::inherited().map_err(|error| failed("an inherited socket", error))?;
+        let inherited =
+            Listener::inherited().map_err(|error| failed("an inherited socket", error))?;
         if !inherited.is_empty() {
-            return Ok(inherited);
+            let bound = |listener: Listener| Self {
+                what: listener.address(),
+                kind: Kind::Inherited(listener),
+            };
+            return Ok(inherited.into_iter().map(bound).collect());
         }
-        let bound = match listen {
-            Listen::Tcp(host, port) => Self::bind_tcp(host, *port),
-            Listen::Unix(path) => Self::bind_unix(path),
+        let what = listen.to_string();
+        let kind = match listen {
+            Listen::Tcp(host, port) => Self::bind_tcp(host, *port).map(Kind::Tcp),
+            Listen::Unix(path) => {
+                Self::bind_unix(path).map(|socket| Kind::Unix(socket, path.clone()))
+            }
         };
-        Ok(vec![bound.map_err(|error| failed(&listen.to_string(), error))?])
+        let kind = kind.map_err(|error| failed(&what, error))?;
+        Ok(vec![Self { what, kind }])
     }
 
+    /// Accepts connections from here on.
+    pub fn listen(self) -> Result<Listener, ListenError> {
+        let Self { what, kind } = self;
+        let listen = |socket: &Socket| -> io::Result<()> {
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)
+        };
+        let listening = match kind {
+            Kind::Tcp(socket) => listen(&socket).map(|()| Listener::Tcp(socket.into())),
+            Kind::Unix(socket, path) => {
+                listen(&socket).map(|()| Listener::Unix(socket.into(), Some(path)))
+            }
+            Kind::Inherited(listener) => Ok(listener),
+        };
+        listening.map_err(|error| ListenError { what, error })
+    }
+
+    fn bind_tcp(host: &str, port: u16) -> io::Result<Socket> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match bind_address(address) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A socket that an earlier server left behind is replaced; one that is in use, or a file of
+    /// another kind, is not.
+    fn bind_unix(path: &Path) -> io::Result<Socket> {
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                let message = "the path exists and is not a socket";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+            if StdUnixStream::connect(path).is_ok() {
+                return Err(io::Error::from(io::ErrorKind::AddrInUse));
+            }
+            warn!(path = %path.display(), "replacing a socket that nobody listens on");
+            fs::remove_file(path)?;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        Ok(socket)
+    }
+}
+
+impl Listener {
     /// Where it listens, for people.
     pub fn address(&self) -> String {
         match self {
@@ -97,38 +171,6 @@ impl Listener {
         }
         Ok(listeners)
     }
-
-    fn bind_tcp(host: &str, port: u16) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (host, port).to_socket_addrs()? {
-            match bind_address(address) {
-                Ok(listener) => return Ok(Self::Tcp(listener)),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// A socket that an earlier server left behind is replaced; one that is in use, or a file of
-    /// another kind, is not.
-    fn bind_unix(path: &Path) -> io::Result<Self> {
-        if let Ok(found) = fs::symlink_metadata(path) {
-            if !found.file_type().is_socket() {
-                let message = "the path exists and is not a socket";
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-            }
-            if StdUnixStream::connect(path).is_ok() {
-                return Err(io::Error::from(io::ErrorKind::AddrInUse));
-            }
-            warn!(path = %path.display(), "replacing a socket that nobody listens on");
-            fs::remove_file(path)?;
-        }
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&socket2::SockAddr::unix(path)?)?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self::Unix(socket.into(), Some(path.to_owned())))
-    }
 }
 
 impl Drop for Listener {
@@ -140,14 +182,12 @@ impl Drop for Listener {
     }
 }
 
-fn bind_address(address: SocketAddr) -> io::Result<StdTcpListener> {
+fn bind_address(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     prepare_tcp(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Options that accepted connections inherit on Linux, so that none costs a call for each.

@@ -3,15 +3,17 @@
 mod accept;
 mod connection;
 mod housekeeping;
-mod hub;
+pub mod hub;
 mod identity;
+mod keeper;
 mod listener;
-mod outbuf;
+pub mod outbuf;
 mod signals;
 mod socket;
 mod timekeeper;
 mod workers;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,30 +22,92 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-pub use self::listener::{ListenError, Listener};
+pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::Signals;
 
-use self::hub::Hub;
+use self::hub::{Hub, Queue};
+use self::keeper::Keeper;
 use self::signals::Request;
 use self::workers::Workers;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::log::Opened;
 
 /// How long clients have to read their last replies when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal asks to stop, and then until the connections are closed.
 ///
-/// Must not be called within an asynchronous runtime: it makes one for each thread.
-pub fn run(listeners: Vec<Listener>, config: &Config) -> io::Result<()> {
-    let clock = Clock::start();
-    let hub = Hub::new(config, clock);
+/// `bound` are told to listen when everything else is ready. Must not be called within an
+/// asynchronous runtime: it makes one for each thread.
+pub fn run(
+    bound: Vec<Bound>,
+    config: &Config,
+    clock: Clock,
+    opened: Opened,
+) -> Result<(), ServeError> {
+    let Opened { engine, log, progress, binlog } = opened;
+    let queue = Queue { engine, log, progress };
+    let keeper =
+        binlog.as_ref().map(|it| Keeper::new(Arc::clone(&it.binlog), Arc::clone(&it.bell)));
+    let asked = keeper.clone();
+    let commit_soon = move || asked.iter().for_each(|keeper| keeper.commit_soon());
+    let hub = Hub::new(config, clock, queue, Box::new(commit_soon));
+    let mut threads = None;
+    if let (Some(keeper), Some(binlog)) = (&keeper, &binlog) {
+        if binlog.repaired {
+            keeper.finish_repair(&hub);
+        }
+        threads = Some(keeper.start(&hub)?);
+    }
     let runtime = workers::runtime()?;
     let workers = {
         let _entered = runtime.enter();
+        if let Some(keeper) = keeper {
+            tokio::spawn(keeper.flush_in_turn(Arc::clone(&hub)));
+        }
         Arc::new(Workers::start(&hub, config.threads)?)
     };
-    runtime.block_on(serve(listeners, hub, workers))
+    let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
+    let served = runtime.block_on(serve(listeners, hub, workers));
+    if let Some(threads) = threads {
+        threads.stop();
+    }
+    // The directory is another server's to take from here on.
+    drop(binlog);
+    Ok(served?)
+}
+
+/// Why a server could not serve.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// Something else.
+    Io(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "the server failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<ListenError> for ServeError {
+    fn from(error: ListenError) -> Self {
+        Self::Listen(error)
+    }
+}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -> io::Result<()> {

@@ -6,9 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use beanstalk_protocol::{Dialect, Reply, ServerStats, begin_tube_list, push_tube_list};
-use jq_engine::{Answer, Body};
+use beanstalk_protocol::{
+    BinlogStats, Dialect, Reply, ServerStats, begin_tube_list, push_tube_list,
+};
+use jq_engine::{Answer, Body, Home};
 use tokio::io::AsyncWrite;
+
+use crate::log::Log;
 
 /// Pieces that go out with one system call.
 const MAX_SLICES: usize = 32;
@@ -20,7 +24,7 @@ const STATS_SIZE: usize = 2048;
 /// shared with the job, and only their place is noted. So is the answer to `stats`, which is
 /// turned into text when the queue is no longer locked.
 #[derive(Debug, Default)]
-pub(crate) struct OutBuf {
+pub struct OutBuf {
     bytes: Vec<u8>,
     /// How much of `bytes` is written.
     written: usize,
@@ -29,6 +33,8 @@ pub(crate) struct OutBuf {
     insert_written: usize,
     /// Bytes in the inserts, less what is written.
     inserted: usize,
+    /// How many replies were added.
+    replies: usize,
 }
 
 #[derive(Debug)]
@@ -42,7 +48,7 @@ struct Insert {
 enum Piece {
     Body(Arc<Box<[u8]>>),
     Text(Vec<u8>),
-    Stats(Box<ServerStats>),
+    Stats(Box<(ServerStats, BinlogStats)>),
 }
 
 impl Piece {
@@ -56,12 +62,13 @@ impl Piece {
 }
 
 impl OutBuf {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is to be written.
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Bytes that are still to be written.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len() - self.written + self.inserted
     }
 
@@ -75,9 +82,23 @@ impl OutBuf {
         }
     }
 
+    /// Everything that is still to be written, as one piece.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        let (mut from, mut skip) = (self.written, self.insert_written);
+        for insert in &self.inserts {
+            bytes.extend_from_slice(&self.bytes[from..insert.at]);
+            bytes.extend_from_slice(&insert.what.bytes()[skip..]);
+            (from, skip) = (insert.at, 0);
+        }
+        bytes.extend_from_slice(&self.bytes[from..]);
+        bytes
+    }
+
     /// Adds an answer.
     #[inline]
-    pub(crate) fn push(&mut self, answer: Answer<'_>, dialect: Dialect) {
+    pub(crate) fn push(&mut self, answer: Answer<'_>, dialect: Dialect, log: &dyn Log) {
+        self.replies += 1;
         match answer {
             Answer::Reply(reply) => {
                 if let Some(body) = reply.encode_head(&mut self.bytes) {
@@ -90,8 +111,13 @@ impl OutBuf {
                     self.bytes.extend_from_slice(b"\r\n");
                 }
             }
-            Answer::ServerStats(stats) => self.insert(Piece::Stats(stats), STATS_SIZE),
-            Answer::JobStats(stats) => self.push_text(&stats.to_yaml(dialect)),
+            Answer::ServerStats(stats) => {
+                self.insert(Piece::Stats(Box::new((*stats, log.stats()))), STATS_SIZE);
+            }
+            Answer::JobStats(mut stats) => {
+                stats.file = log.file_number(stats.file as Home);
+                self.push_text(&stats.to_yaml(dialect));
+            }
             Answer::TubeStats(stats) => self.push_text(&stats.to_yaml(dialect)),
             Answer::Tubes(names) => {
                 let mut text = Vec::new();
@@ -105,11 +131,11 @@ impl OutBuf {
     }
 
     /// Turns the answers to `stats` into text with `to_yaml`.
-    pub(crate) fn render(&mut self, to_yaml: impl Fn(&ServerStats) -> Vec<u8>) {
+    pub(crate) fn render(&mut self, to_yaml: impl Fn(&ServerStats, &BinlogStats) -> Vec<u8>) {
         for insert in &mut self.inserts {
             if let Piece::Stats(stats) = &insert.what {
                 let mut text = Vec::new();
-                Reply::Ok(to_yaml(stats)).encode(&mut text);
+                Reply::Ok(to_yaml(&stats.0, &stats.1)).encode(&mut text);
                 self.inserted = self.inserted - STATS_SIZE + text.len();
                 insert.what = Piece::Text(text);
             }
@@ -117,13 +143,25 @@ impl OutBuf {
     }
 
     /// Adds another buffer, of which nothing is written yet.
-    pub(crate) fn append(&mut self, mut other: Self) {
+    pub fn append(&mut self, mut other: Self) {
         let offset = self.bytes.len();
         self.bytes.append(&mut other.bytes);
         self.inserted += other.inserted;
+        self.replies += other.replies;
         let moved =
             other.inserts.into_iter().map(|insert| Insert { at: insert.at + offset, ..insert });
         self.inserts.extend(moved);
+    }
+
+    /// What the replies tell has not come true: none of them may leave. Of replies of which nothing
+    /// is written yet.
+    pub fn fail(&mut self) {
+        debug_assert_eq!((self.written, self.insert_written), (0, 0), "nothing is written");
+        let replies = self.replies;
+        self.clear(0);
+        for _ in 0..replies {
+            Reply::<&[u8]>::InternalError.encode(&mut self.bytes);
+        }
     }
 
     /// Writes as much as the socket takes. Ready when all is written.
@@ -207,6 +245,9 @@ impl OutBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::MemoryLog;
+
+    const NO_LOG: MemoryLog = MemoryLog { max_size: 0 };
 
     /// Takes a few bytes at a time.
     struct Trickle {
@@ -260,8 +301,8 @@ mod tests {
             // More large bodies than go into one system call.
             for id in 0..40 {
                 let body = if id % 3 == 0 { &small } else { &large };
-                out.push(reserved(id, body), Dialect::V1_13);
-                out.push(Answer::Reply(Reply::Deleted), Dialect::V1_13);
+                out.push(reserved(id, body), Dialect::V1_13, &NO_LOG);
+                out.push(Answer::Reply(Reply::Deleted), Dialect::V1_13, &NO_LOG);
                 Reply::Reserved(id, body).encode(&mut expected);
                 expected.extend_from_slice(b"DELETED\r\n");
             }
@@ -278,9 +319,9 @@ mod tests {
     fn appended_buffers_keep_their_inserts() {
         let large = Body::from(vec![b'L'; 5000].into_boxed_slice());
         let mut first = OutBuf::default();
-        first.push(reserved(1, &large), Dialect::V1_13);
+        first.push(reserved(1, &large), Dialect::V1_13, &NO_LOG);
         let mut second = OutBuf::default();
-        second.push(reserved(2, &large), Dialect::V1_13);
+        second.push(reserved(2, &large), Dialect::V1_13, &NO_LOG);
         first.append(second);
         let mut expected = Vec::new();
         Reply::Reserved(1, &large).encode(&mut expected);

@@ -61,7 +61,7 @@ impl Duel {
             Op::Ask(pick, ask) => self.ask(pick, ask)?,
             Op::Pass(span, ticks) => self.pass(*span, *ticks)?,
             Op::Drain(on) => {
-                self.engine.set_draining(*on);
+                self.engine.set_draining(*on, &mut Wire::default());
                 self.model.set_draining(*on);
             }
         }

@@ -101,7 +101,7 @@ impl Host {
                 self.now.0 += nanos(time);
                 self.tick()?;
             }
-            Step::Drain(on) => self.engine.set_draining(on),
+            Step::Drain(on) => self.engine.set_draining(on, &mut self.wire),
             Step::MaxJobSize(size) => self.wire.max_job_size = size,
             Step::Dialect(dialect) => self.wire.dialect = dialect,
         }

@@ -156,7 +156,7 @@ impl World {
 
     pub(super) fn drain(&mut self, draining: bool) {
         self.draining = draining;
-        self.engine.set_draining(draining);
+        self.engine.set_draining(draining, &mut Answers::default());
     }
 
     /// What must hold at any time, and is cheap to see.

@@ -1,0 +1,107 @@
+//! Durable facts: what a log has to keep so that the queue can be made again.
+//!
+//! The engine tells each of them through [`Sink::record`](crate::Sink::record) when it becomes true,
+//! in an order in which they may be told again: [`Engine::restore`](crate::Engine::restore) of all
+//! of them gives the jobs, tubes and pauses of the engine that told them, after its last client has
+//! gone. A reserved job is therefore recorded as ready. Who waits for which job, who uses or watches
+//! which tube, and how often each command was given, is not kept.
+
+use beanstalk_protocol::{JobId, Priority, Seconds};
+
+use crate::time::Nanos;
+
+/// Which file of a log a job's record is in, in terms of the log; of its bits the engine keeps the
+/// lower 24.
+pub type Home = u32;
+
+/// A fact that outlives a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// There is this new job.
+    Put(JobRecord<'a>),
+    /// There is this job, in this state, whatever was said of it before: it is told once more,
+    /// because what was said is to be forgotten.
+    Again(JobRecord<'a>),
+    /// The job has these properties now; its others stay.
+    Update(JobUpdate),
+    /// The job was reserved: it is ready, should the queue be made again.
+    Reserved(JobId),
+    /// The time to run of the job ran out.
+    TimedOut(JobId),
+    /// The job was kicked, and is ready.
+    Kicked(JobId),
+    /// The job is gone.
+    Delete(JobId),
+    /// Nothing is reserved from the tube before `until`; at once if `seconds` is 0.
+    Pause {
+        /// Which tube.
+        tube: &'a str,
+        /// For how long it was paused.
+        seconds: Seconds,
+        /// When that is over.
+        until: Nanos,
+    },
+    /// Whether new jobs are refused.
+    Drain(bool),
+}
+
+/// All that is to be kept of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobRecord<'a> {
+    /// Where it is.
+    pub tube: &'a str,
+    /// When its put began.
+    pub created: Nanos,
+    /// How long it may be reserved.
+    pub ttr: Seconds,
+    /// What [`Record::Update`] may change.
+    pub now: JobUpdate,
+    /// Its bytes.
+    pub body: &'a [u8],
+}
+
+/// What can change in a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobUpdate {
+    /// Which job.
+    pub id: JobId,
+    /// As last given by put, release or bury.
+    pub priority: Priority,
+    /// As last given by put or release.
+    pub delay: Seconds,
+    /// Where in its tube it is.
+    pub state: DurableState,
+    /// How often things happened to it.
+    pub counters: JobCounters,
+}
+
+/// The state of a job that is reserved by nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DurableState {
+    /// Waits to be reserved.
+    Ready,
+    /// Waits until its delay is over, then.
+    Delayed(Nanos),
+    /// Set aside. Of two jobs the one with the smaller number was buried first.
+    Buried(u64),
+}
+
+/// How often things happened to a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the keys of `stats-job`.
+pub struct JobCounters {
+    pub reserves: u32,
+    pub timeouts: u32,
+    pub releases: u32,
+    pub buries: u32,
+    pub kicks: u32,
+}
+
+/// What a command would record, for [`Sink::admits`](crate::Sink::admits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A new job, whose body has so many bytes.
+    Put(usize),
+    /// So many records about jobs that there are.
+    Existing(u64),
+}

@@ -1,0 +1,293 @@
+//! The durable part of the queue: told as records, and made again from them.
+
+use beanstalk_protocol::{BadTubeName, JobId, Seconds, TubeName};
+
+use crate::arena::Ix;
+use crate::body::Body;
+use crate::engine::{ConnId, Engine};
+use crate::job::{Job, NONE, Place};
+use crate::record::{DurableState, Home, JobRecord, JobUpdate, Record};
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+
+/// Nobody is connected while a queue is made again, so there is nobody to answer.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
+}
+
+impl DurableState {
+    /// The state of a job that is put or released with this delay.
+    pub(crate) fn after(now: Nanos, delay: Seconds) -> Self {
+        if delay > 0 { Self::Delayed(now.after(delay)) } else { Self::Ready }
+    }
+
+    /// A delay begins when it is asked for, so that it is over within its length from any later
+    /// moment; unless the clock was set back meanwhile, which shall not prolong it.
+    fn within(self, now: Nanos, delay: Seconds) -> Self {
+        match self {
+            Self::Delayed(until) => Self::Delayed(until.min(now.after(delay))),
+            Self::Ready | Self::Buried(_) => self,
+        }
+    }
+}
+
+impl Engine {
+    /// Puts a detached job where it belongs.
+    pub(crate) fn make(&mut self, now: Nanos, ix: Ix, state: DurableState, sink: &mut impl Sink) {
+        match state {
+            DurableState::Ready => self.make_ready(now, ix, sink),
+            DurableState::Delayed(until) => self.make_delayed(until, ix),
+            DurableState::Buried(turn) => {
+                self.jobs.set_bury_turn(ix, turn);
+                self.make_buried(ix);
+            }
+        }
+    }
+
+    /// Records all of a job that is, or is about to be, in this state.
+    pub(crate) fn record_put(&mut self, ix: Ix, state: DurableState, sink: &mut impl Sink) {
+        let home = sink.record(Record::Put(self.job_record(ix, state)));
+        self.jobs[ix].set_home(home);
+    }
+
+    fn job_record(&self, ix: Ix, state: DurableState) -> JobRecord<'_> {
+        let job = &self.jobs[ix];
+        JobRecord {
+            tube: self.tubes[job.tube].name.as_str(),
+            created: job.created,
+            ttr: job.ttr,
+            now: self.job_update(ix, state),
+            body: job.body.as_ref(),
+        }
+    }
+
+    pub(crate) fn job_update(&self, ix: Ix, state: DurableState) -> JobUpdate {
+        let job = &self.jobs[ix];
+        let counters = self.jobs.counters(ix);
+        JobUpdate { id: job.id, priority: job.priority, delay: job.delay, state, counters }
+    }
+
+    /// The state in which the job would come back.
+    fn durable_state(&self, ix: Ix) -> DurableState {
+        let job = &self.jobs[ix];
+        match job.place() {
+            Place::Nowhere | Place::Ready { .. } | Place::Reserved { .. } => DurableState::Ready,
+            Place::Delayed { position } => {
+                DurableState::Delayed(self.tubes[job.tube].delayed.key_at(position).0)
+            }
+            Place::Buried { .. } => DurableState::Buried(self.jobs.bury_turn(ix)),
+        }
+    }
+
+    /// Tells everything durable, from which an equal queue can be made: see [`Engine::restore`].
+    /// What [`Sink::record`] returns is not kept.
+    pub fn tell_all(&self, mut tell: impl FnMut(Record<'_>)) {
+        tell(Record::Drain(self.draining));
+        for tube in self.tubes.all() {
+            if let Some(pause) = tube.pause {
+                let (seconds, until) = (pause.seconds, pause.until);
+                tell(Record::Pause { tube: tube.name.as_str(), seconds, until });
+            }
+        }
+        for ix in self.jobs.all() {
+            tell(Record::Put(self.job_record(ix, self.durable_state(ix))));
+        }
+    }
+
+    /// Records all of a job once more, so that the record that there was is needed no longer. Does
+    /// nothing if the job is gone, and returns whether it was there.
+    pub fn record_again(&mut self, id: JobId, sink: &mut impl Sink) -> bool {
+        let Some(ix) = self.jobs.find(id) else { return false };
+        let job = &self.jobs[ix];
+        let bytes = self.tubes[job.tube].name.as_bytes().len() + job.body.as_ref().len();
+        sink.forget(job.home(), bytes);
+        let home = sink.record(Record::Again(self.job_record(ix, self.durable_state(ix))));
+        self.jobs[ix].set_home(home);
+        true
+    }
+
+    /// The jobs whose record is in this file. Looks at all jobs.
+    pub fn jobs_at(&self, home: Home) -> Vec<JobId> {
+        let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);
+        jobs.filter(|job| job.home() == home).map(|job| job.id).collect()
+    }
+
+    /// The tubes that are paused. Looks at all tubes.
+    pub fn paused_tubes(&self) -> Vec<String> {
+        let paused = self.tubes.all().filter(|tube| tube.pause.is_some());
+        paused.map(|tube| tube.name.as_str().to_owned()).collect()
+    }
+
+    /// Records once more that the tube is paused, if it is.
+    pub fn record_pause_again(&self, name: &str, sink: &mut impl Sink) {
+        if let Some(tube) = self.tubes.find(name).map(|ix| &self.tubes[ix])
+            && let Some(pause) = tube.pause
+        {
+            let (seconds, until) = (pause.seconds, pause.until);
+            sink.record(Record::Pause { tube: name, seconds, until });
+        }
+    }
+
+    /// Records once more whether new jobs are refused.
+    pub fn record_draining_again(&self, sink: &mut impl Sink) {
+        sink.record(Record::Drain(self.draining));
+    }
+
+    /// Takes back a job that nobody has been told of. Records nothing.
+    pub fn take_back(&mut self, id: JobId, sink: &mut impl Sink) {
+        if let Some(ix) = self.jobs.find(id) {
+            self.total_jobs -= 1;
+            self.tubes[self.jobs[ix].tube].total_jobs -= 1;
+            self.remove_job(ix, sink);
+        }
+    }
+
+    /// The number that the next job gets.
+    pub fn next_id(&self) -> JobId {
+        self.next_id
+    }
+
+    /// No job gets a number below this one.
+    pub fn reserve_ids(&mut self, next_id: JobId) {
+        self.next_id = self.next_id.max(next_id);
+    }
+
+    /// Makes a recorded fact true again; `home` is the file that it comes from. `sink` is told of
+    /// what is forgotten, and asked nothing else.
+    ///
+    /// Facts about jobs that are not there change nothing: when a file is given up, the jobs in it
+    /// are recorded again at the end of the log, and older facts about them remain in between.
+    /// After the last record comes [`Engine::end_restore`].
+    pub fn restore(
+        &mut self,
+        now: Nanos,
+        record: Record<'_>,
+        home: Home,
+        sink: &mut impl Sink,
+    ) -> Result<(), BadTubeName> {
+        match record {
+            Record::Put(job) | Record::Again(job) => {
+                return self.restore_put(now, &job, home, sink);
+            }
+            Record::Update(update) => {
+                if let Some(ix) = self.jobs.find(update.id) {
+                    self.detach(ix);
+                    self.restore_state(now, ix, &update);
+                }
+            }
+            Record::Reserved(id) => {
+                if let Some(ix) = self.restore_ready(now, id) {
+                    self.jobs.count(ix, |counters| counters.reserves += 1);
+                }
+            }
+            Record::TimedOut(id) => {
+                if let Some(ix) = self.restore_ready(now, id) {
+                    self.jobs.count(ix, |counters| counters.timeouts += 1);
+                }
+            }
+            Record::Kicked(id) => {
+                if let Some(ix) = self.restore_ready(now, id) {
+                    self.jobs.count(ix, |counters| counters.kicks += 1);
+                }
+            }
+            Record::Delete(id) => {
+                if let Some(ix) = self.jobs.find(id) {
+                    self.remove_job(ix, sink);
+                }
+            }
+            Record::Pause { tube, seconds, until } => {
+                let tube = self.tube_named(tube)?;
+                // As with a delay: the clock may have been set back.
+                self.restore_pause(now, tube, seconds, until.min(now.after(seconds)));
+            }
+            Record::Drain(draining) => self.draining = draining,
+        }
+        Ok(())
+    }
+
+    fn restore_put(
+        &mut self,
+        now: Nanos,
+        record: &JobRecord<'_>,
+        home: Home,
+        sink: &mut impl Sink,
+    ) -> Result<(), BadTubeName> {
+        // Told twice if its file was about to be given up when the server stopped.
+        if let Some(ix) = self.jobs.find(record.now.id) {
+            self.remove_job(ix, sink);
+        }
+        let tube = self.tube_named(record.tube)?;
+        let id = record.now.id;
+        let body = Body::from(Box::<[u8]>::from(record.body));
+        let mut job = Job::new(id, tube, body, record.created);
+        job.ttr = record.ttr.max(1);
+        job.set_home(home);
+        let ix = self.jobs.insert(job);
+        self.tubes[tube].jobs += 1;
+        self.reserve_ids(id.saturating_add(1));
+        self.restore_state(now, ix, &record.now);
+        Ok(())
+    }
+
+    fn restore_state(&mut self, now: Nanos, ix: Ix, update: &JobUpdate) {
+        let job = &mut self.jobs[ix];
+        job.priority = update.priority;
+        job.delay = update.delay;
+        self.jobs.set_counters(ix, update.counters);
+        if let DurableState::Buried(turn) = update.state {
+            self.next_bury = self.next_bury.max(turn.saturating_add(1));
+        }
+        self.make(now, ix, update.state.within(now, update.delay), &mut Nobody);
+    }
+
+    /// The job is ready, as it may be already.
+    fn restore_ready(&mut self, now: Nanos, id: JobId) -> Option<Ix> {
+        let ix = self.jobs.find(id)?;
+        if !matches!(self.jobs[ix].place(), Place::Ready { .. }) {
+            self.detach(ix);
+            self.make_ready(now, ix, &mut Nobody);
+        }
+        Some(ix)
+    }
+
+    fn restore_pause(&mut self, now: Nanos, tube: Ix, seconds: Seconds, until: Nanos) {
+        if seconds == 0 || until <= now {
+            self.resume(now, tube, &mut Nobody);
+            self.drop_if_idle(tube);
+        } else {
+            self.set_pause(tube, seconds, until);
+        }
+    }
+
+    fn tube_named(&mut self, name: &str) -> Result<Ix, BadTubeName> {
+        match self.tubes.find(name) {
+            Some(tube) => Ok(tube),
+            None => Ok(self.tubes.find_or_create(TubeName::new(name.as_bytes())?)),
+        }
+    }
+
+    /// Puts the buried jobs in the order in which they were buried; their records may have come in
+    /// another one.
+    pub fn end_restore(&mut self) {
+        for tube in self.tubes.places() {
+            let mut jobs = Vec::new();
+            let mut next = self.tubes[tube].first_buried;
+            while next != NONE {
+                jobs.push((self.jobs.bury_turn(next), next));
+                next = *self.jobs[next].links().1;
+            }
+            if jobs.is_sorted() {
+                continue;
+            }
+            jobs.sort_unstable();
+            for (_, job) in &jobs {
+                self.detach(*job);
+            }
+            for (_, job) in jobs {
+                self.make_buried(job);
+            }
+        }
+    }
+}

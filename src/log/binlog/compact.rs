@@ -1,0 +1,178 @@
+//! Giving up the oldest segment: what is still true of it is recorded once more, then it goes.
+//!
+//! Always the oldest, whatever is in it: so no segment that remains is older than one that is gone,
+//! and a delete can be forgotten with its segment, since the put is in the same or in an older one.
+//! Disk use stays bounded because a round through all segments copies only what is live, and begins
+//! only when there is less of that than of what is dead.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use beanstalk_protocol::JobId;
+use jq_engine::Record;
+
+use crate::log::Position;
+use crate::log::binlog::disk::{Disk, DiskFile};
+use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
+use crate::log::binlog::read::{Found, SegmentReader};
+use crate::log::binlog::{Book, lock, segment_name};
+
+/// Facts that are looked at in one step.
+const STEP_FACTS: usize = 256;
+
+/// Bytes that are read in one step.
+const STEP_BYTES: u64 = 256 * 1024;
+
+/// Something that may have to be recorded once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// What is to be known of this job.
+    Job(JobId),
+    /// That this tube is paused.
+    Pause(String),
+    /// Whether new jobs are refused.
+    Drain,
+    /// Everything that the book has in the segment of this number: it cannot be read.
+    All(u64),
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Idle,
+    /// To record these facts once more, as far as they are true, and to come back.
+    Again(Vec<Fact>),
+    /// To come back when everything up to this position is durable.
+    Await(Position),
+}
+
+/// The segment that is being given up.
+#[derive(Debug)]
+struct Victim {
+    number: u64,
+    /// `None` when all of it was read.
+    reader: Option<SegmentReader>,
+    /// What must be durable before it goes, when all was read.
+    after: Option<Position>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Compactor {
+    disk: Arc<dyn Disk>,
+    syncs: bool,
+    victim: Option<Victim>,
+}
+
+impl Compactor {
+    pub(crate) fn new(disk: Arc<dyn Disk>, syncs: bool) -> Self {
+        Self { disk, syncs, victim: None }
+    }
+
+    /// Does a small part of the work.
+    pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
+        let (oldest, wanted, position, durable) = {
+            let book = lock(book);
+            (book.oldest_sealed(), book.wants_compaction(), book.position(), book.durable())
+        };
+        let Some(oldest) = oldest else {
+            self.victim = None;
+            return Ok(Step::Idle);
+        };
+        if self.victim.as_ref().is_none_or(|victim| victim.number != oldest.number) {
+            if !wanted {
+                return Ok(Step::Idle);
+            }
+            self.victim = Some(Victim { number: oldest.number, reader: None, after: None });
+            if oldest.live + oldest.notes > 0 {
+                return Ok(self.open(oldest.number, oldest.bytes));
+            }
+        }
+        let Some(victim) = &mut self.victim else { return Ok(Step::Idle) };
+        if let Some(reader) = &mut victim.reader {
+            return Ok(match scan(reader) {
+                Some(facts) if !facts.is_empty() || !reader.is_done() => Step::Again(facts),
+                Some(_) => {
+                    victim.reader = None;
+                    Step::Again(Vec::new())
+                }
+                // The disk has lost it; the memory has not.
+                None => {
+                    tracing::error!(
+                        segment = victim.number,
+                        "a binlog segment is damaged; writing what was in it from memory"
+                    );
+                    victim.reader = None;
+                    Step::Again(vec![Fact::All(victim.number)])
+                }
+            });
+        }
+        let after = *victim.after.get_or_insert(position);
+        if after > durable {
+            return Ok(Step::Await(after));
+        }
+        let number = victim.number;
+        self.victim = None;
+        self.disk.remove(&segment_name(number))?;
+        if self.syncs {
+            // Before the next one goes: the order in which they vanish matters.
+            self.disk.sync()?;
+        }
+        let mut book = lock(book);
+        book.drop_oldest();
+        drop(book);
+        tracing::debug!(
+            segment = number,
+            bytes = oldest.bytes,
+            live = oldest.live,
+            "a binlog segment is given up"
+        );
+        Ok(Step::Again(Vec::new()))
+    }
+
+    fn open(&mut self, number: u64, bytes: u64) -> Step {
+        let opened = self.disk.open(&segment_name(number)).and_then(|file| {
+            let mut header = [0; HEADER_LEN];
+            file.read_at(&mut header, 0)?;
+            Ok((Header::decode(&header), file))
+        });
+        let facts = match opened {
+            Ok((Ok(_), file)) => {
+                let reader =
+                    SegmentReader::new(file as Arc<dyn DiskFile>, HEADER_LEN as u64, bytes);
+                if let Some(victim) = &mut self.victim {
+                    victim.reader = Some(reader);
+                }
+                Vec::new()
+            }
+            Ok((Err(_), _)) | Err(_) => {
+                tracing::error!(
+                    segment = number,
+                    "a binlog segment cannot be read; writing what was in it from memory"
+                );
+                vec![Fact::All(number)]
+            }
+        };
+        Step::Again(facts)
+    }
+}
+
+/// Reads on a little; `None` if there is damage.
+fn scan(reader: &mut SegmentReader) -> Option<Vec<Fact>> {
+    let mut facts = Vec::new();
+    let end = reader.offset() + STEP_BYTES;
+    while facts.len() < STEP_FACTS && reader.offset() < end {
+        match reader.next() {
+            Ok(Found::Entry(Entry::Fact(record))) => match record {
+                Record::Put(job) | Record::Again(job) => facts.push(Fact::Job(job.now.id)),
+                Record::Pause { tube, .. } => facts.push(Fact::Pause(tube.to_owned())),
+                Record::Drain(_) => facts.push(Fact::Drain),
+                _ => {}
+            },
+            Ok(Found::Entry(Entry::Mark(_))) => {}
+            Ok(Found::End) => break,
+            Ok(Found::Nothing | Found::Damage(_)) | Err(_) => return None,
+        }
+    }
+    Some(facts)
+}

@@ -1,0 +1,360 @@
+//! What the bytes of a segment mean. `docs/binlog.md` describes the same for people.
+//!
+//! All numbers are little-endian. A segment is a header and records, one behind the other; zeros
+//! behind the last record are room that was set aside.
+
+use beanstalk_protocol::{JobId, MAX_JOB_SIZE};
+use crc32c::{crc32c, crc32c_append};
+use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Record};
+
+/// The first bytes of a segment.
+pub const MAGIC: [u8; 8] = *b"jqbinlog";
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// Bytes of a segment's header.
+pub const HEADER_LEN: usize = 48;
+
+/// Bytes in front of each record: its length and its checksum.
+pub const FRAME_LEN: usize = 8;
+
+/// Bytes of a mark, its frame included.
+pub const MARK_LEN: usize = FRAME_LEN + 1 + 8;
+
+/// Most bytes of a record that refers to a job that there is, its frame included.
+pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN;
+
+/// What a job takes that is recorded anew and to which nothing happened, besides its tube's name
+/// and its body, in bytes.
+pub const JOB_LEN: usize = FRAME_LEN + 1 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
+
+const COUNTERS_LEN: usize = 20;
+
+/// The longest record: the largest body, the longest name, and all else twice over.
+const MAX_LEN: usize = MAX_JOB_SIZE as usize + 1024;
+
+// What a record is about: its first byte.
+const PUT: u8 = 1;
+const UPDATE: u8 = 2;
+const RESERVED: u8 = 3;
+const TIMED_OUT: u8 = 4;
+const KICKED: u8 = 5;
+const DELETE: u8 = 6;
+const PAUSE: u8 = 7;
+const DRAIN: u8 = 8;
+const MARK: u8 = 9;
+
+// The flags of a job.
+const STATE: u8 = 0b11;
+const READY: u8 = 0;
+const DELAYED: u8 = 1;
+const BURIED: u8 = 2;
+const HAS_COUNTERS: u8 = 0b100;
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Counts up by one from segment to segment.
+    pub number: u64,
+    /// The number of the next job when the segment was begun.
+    pub next_id: JobId,
+    /// Where the segment before ends; what is behind that does not count. 0 if there is none.
+    pub previous_end: u64,
+}
+
+impl Header {
+    /// The header's bytes.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = Vec::with_capacity(HEADER_LEN);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&(HEADER_LEN as u32).to_le_bytes());
+        for number in [self.number, self.next_id, self.previous_end] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&[0; 4]);
+        let crc = crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        let mut header = [0; HEADER_LEN];
+        header.copy_from_slice(&out);
+        header
+    }
+
+    /// Reads a header.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+        let bytes = bytes.get(..HEADER_LEN).ok_or(Damage::Short)?;
+        let mut fields = Fields(bytes);
+        if fields.array()? != MAGIC {
+            return Err(Damage::Magic);
+        }
+        let version = fields.u32()?;
+        if version != VERSION {
+            return Err(Damage::Version(version));
+        }
+        fields.u32()?;
+        let [number, next_id, previous_end] = [fields.u64()?, fields.u64()?, fields.u64()?];
+        fields.u32()?;
+        if fields.u32()? != crc32c(&bytes[..HEADER_LEN - 4]) {
+            return Err(Damage::Checksum);
+        }
+        Ok(Self { number, next_id, previous_end })
+    }
+}
+
+/// Why bytes are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// They end too early.
+    Short,
+    /// They do not begin as a segment does.
+    Magic,
+    /// They are of another version of the format.
+    Version(u32),
+    /// A length that no record has.
+    Length(u32),
+    /// The checksum says something else.
+    Checksum,
+    /// The checksum is right, the meaning is not: written by something else, or a newer version.
+    Meaning,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Short => f.write_str("the file ends within it"),
+            Self::Magic => f.write_str("it does not begin with \"jqbinlog\""),
+            Self::Version(version) => write!(f, "its format is version {version}, not {VERSION}"),
+            Self::Length(len) => write!(f, "its length, {len}, makes no sense"),
+            Self::Checksum => f.write_str("its checksum does not match"),
+            Self::Meaning => f.write_str("its checksum matches, but not its contents"),
+        }
+    }
+}
+
+/// A record as it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// A fact.
+    Fact(Record<'a>),
+    /// When this was written, all of this segment before the offset was on the disk.
+    Mark(u64),
+}
+
+/// Appends a record, and returns how many bytes that took.
+pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> usize {
+    match record {
+        Record::Put(job) | Record::Again(job) => frame(out, PUT, |out| {
+            out.extend_from_slice(&job.now.id.to_le_bytes());
+            out.extend_from_slice(&job.created.0.to_le_bytes());
+            out.extend_from_slice(&job.now.priority.to_le_bytes());
+            out.extend_from_slice(&job.now.delay.to_le_bytes());
+            out.extend_from_slice(&job.ttr.to_le_bytes());
+            let has_counters = job.now.counters != JobCounters::default();
+            put_state(out, &job.now, has_counters);
+            // A name has 200 bytes at most.
+            out.push(job.tube.len() as u8);
+            out.extend_from_slice(job.tube.as_bytes());
+            out.extend_from_slice(job.body);
+        }),
+        Record::Update(update) => frame(out, UPDATE, |out| {
+            out.extend_from_slice(&update.id.to_le_bytes());
+            out.extend_from_slice(&update.priority.to_le_bytes());
+            out.extend_from_slice(&update.delay.to_le_bytes());
+            put_state(out, update, true);
+        }),
+        Record::Reserved(id) => frame(out, RESERVED, |out| out.extend(id.to_le_bytes())),
+        Record::TimedOut(id) => frame(out, TIMED_OUT, |out| out.extend(id.to_le_bytes())),
+        Record::Kicked(id) => frame(out, KICKED, |out| out.extend(id.to_le_bytes())),
+        Record::Delete(id) => frame(out, DELETE, |out| out.extend(id.to_le_bytes())),
+        Record::Pause { tube, seconds, until } => frame(out, PAUSE, |out| {
+            out.extend(seconds.to_le_bytes());
+            out.extend(until.0.to_le_bytes());
+            out.extend_from_slice(tube.as_bytes());
+        }),
+        Record::Drain(draining) => frame(out, DRAIN, |out| out.push(u8::from(*draining))),
+    }
+}
+
+/// Appends a mark.
+pub fn encode_mark(synced: u64, out: &mut Vec<u8>) -> usize {
+    frame(out, MARK, |out| out.extend_from_slice(&synced.to_le_bytes()))
+}
+
+fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
+    let counters = if has_counters { HAS_COUNTERS } else { 0 };
+    match update.state {
+        DurableState::Ready => out.push(READY | counters),
+        DurableState::Delayed(until) => {
+            out.push(DELAYED | counters);
+            out.extend_from_slice(&until.0.to_le_bytes());
+        }
+        DurableState::Buried(turn) => {
+            out.push(BURIED | counters);
+            out.extend_from_slice(&turn.to_le_bytes());
+        }
+    }
+    if has_counters {
+        let JobCounters { reserves, timeouts, releases, buries, kicks } = update.counters;
+        for counter in [reserves, timeouts, releases, buries, kicks] {
+            out.extend_from_slice(&counter.to_le_bytes());
+        }
+    }
+}
+
+fn frame(out: &mut Vec<u8>, kind: u8, fields: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_LEN]);
+    out.push(kind);
+    fields(out);
+    // A body has a gigabyte at most.
+    let len = ((out.len() - start - FRAME_LEN) as u32).to_le_bytes();
+    let crc = crc32c_append(crc32c(&len), &out[start + FRAME_LEN..]);
+    out[start..start + 4].copy_from_slice(&len);
+    out[start + 4..start + FRAME_LEN].copy_from_slice(&crc.to_le_bytes());
+    out.len() - start
+}
+
+/// What stands at the beginning of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// A record, and how many bytes it takes.
+    Entry(Entry<'a>, usize),
+    /// Perhaps a record, but it takes this many bytes.
+    Need(usize),
+    /// A length of zero: nothing was written here.
+    Nothing,
+}
+
+/// Reads the record at the beginning of `bytes`.
+pub fn decode(bytes: &[u8]) -> Result<Next<'_>, Damage> {
+    Ok(match check(bytes)? {
+        Checked::Sound(len) => Next::Entry(parse(&bytes[..len])?, len),
+        Checked::Need(len) => Next::Need(len),
+        Checked::Nothing => Next::Nothing,
+    })
+}
+
+/// What [`check`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// A record of so many bytes.
+    Sound(usize),
+    /// Perhaps a record, but it takes this many bytes.
+    Need(usize),
+    /// A length of zero: nothing was written here.
+    Nothing,
+}
+
+/// Checks the record at the beginning of `bytes`.
+pub(crate) fn check(bytes: &[u8]) -> Result<Checked, Damage> {
+    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME_LEN>() else {
+        return Ok(Checked::Need(FRAME_LEN));
+    };
+    let [len, crc] = [0, 4]
+        .map(|at| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]));
+    if len == 0 && crc == 0 {
+        return Ok(Checked::Nothing);
+    }
+    if len == 0 || len as usize > MAX_LEN {
+        return Err(Damage::Length(len));
+    }
+    let Some(payload) = rest.get(..len as usize) else {
+        return Ok(Checked::Need(FRAME_LEN + len as usize));
+    };
+    if crc32c_append(crc32c(&len.to_le_bytes()), payload) != crc {
+        return Err(Damage::Checksum);
+    }
+    Ok(Checked::Sound(FRAME_LEN + len as usize))
+}
+
+/// Reads a record that was checked.
+pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
+    let mut fields = Fields(record.get(FRAME_LEN..).ok_or(Damage::Short)?);
+    let fact = match fields.u8()? {
+        PUT => Record::Put(job(&mut fields)?),
+        UPDATE => {
+            let (id, priority, delay) = (fields.u64()?, fields.u32()?, fields.u32()?);
+            let (state, counters) = state(&mut fields)?;
+            Record::Update(JobUpdate { id, priority, delay, state, counters })
+        }
+        RESERVED => Record::Reserved(fields.u64()?),
+        TIMED_OUT => Record::TimedOut(fields.u64()?),
+        KICKED => Record::Kicked(fields.u64()?),
+        DELETE => Record::Delete(fields.u64()?),
+        PAUSE => {
+            let (seconds, until) = (fields.u32()?, Nanos(fields.u64()?));
+            Record::Pause { tube: fields.name(usize::MAX)?, seconds, until }
+        }
+        DRAIN => Record::Drain(fields.u8()? != 0),
+        MARK => return Ok(Entry::Mark(fields.u64()?)),
+        _ => return Err(Damage::Meaning),
+    };
+    Ok(Entry::Fact(fact))
+}
+
+fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
+    let (id, created) = (fields.u64()?, Nanos(fields.u64()?));
+    let (priority, delay, ttr) = (fields.u32()?, fields.u32()?, fields.u32()?);
+    let (state, counters) = state(fields)?;
+    let len = fields.u8()?;
+    let tube = fields.name(usize::from(len))?;
+    let body = std::mem::take(&mut fields.0);
+    let now = JobUpdate { id, priority, delay, state, counters };
+    Ok(JobRecord { tube, created, ttr, now, body })
+}
+
+fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage> {
+    let flags = fields.u8()?;
+    let state = match flags & STATE {
+        READY => DurableState::Ready,
+        DELAYED => DurableState::Delayed(Nanos(fields.u64()?)),
+        BURIED => DurableState::Buried(fields.u64()?),
+        _ => return Err(Damage::Meaning),
+    };
+    let mut counters = JobCounters::default();
+    if flags & HAS_COUNTERS != 0 {
+        let JobCounters { reserves, timeouts, releases, buries, kicks } = &mut counters;
+        for counter in [reserves, timeouts, releases, buries, kicks] {
+            *counter = fields.u32()?;
+        }
+    }
+    Ok((state, counters))
+}
+
+/// The fields of a record that are not read yet.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (array, rest) = self.0.split_first_chunk::<N>().ok_or(Damage::Meaning)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    fn u8(&mut self) -> Result<u8, Damage> {
+        let [byte] = self.array()?;
+        Ok(byte)
+    }
+
+    fn u32(&mut self) -> Result<u32, Damage> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Damage> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A tube's name of so many bytes, or all that is left if that is less than [`usize::MAX`].
+    fn name(&mut self, len: usize) -> Result<&'a str, Damage> {
+        let len = if len == usize::MAX { self.0.len() } else { len };
+        let (name, rest) = self.0.split_at_checked(len).ok_or(Damage::Meaning)?;
+        self.0 = rest;
+        std::str::from_utf8(name).map_err(|_| Damage::Meaning)
+    }
+}
+
+/// Whether a record may begin with this byte.
+pub(crate) fn is_kind(byte: u8) -> bool {
+    (PUT..=MARK).contains(&byte)
+}

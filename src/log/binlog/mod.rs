@@ -1,0 +1,365 @@
+//! The binlog: segment files that the queue can be made again from.
+//!
+//! [`Binlog`] is the whole of it. It has no thread and no timer: whoever owns it calls
+//! [`Binlog::flush`], [`Binlog::sync`], [`Binlog::prepare`], [`Binlog::compact`] and
+//! [`Binlog::recover`] when [`Binlog::needs`] says so. So a simulation can call them in any order,
+//! on a disk of its own.
+//!
+//! - `format`: what the bytes mean (`docs/binlog.md`)
+//! - `book`: what was appended, in memory; what is live in which segment
+//! - `writer`: from the book to the files; recovery from a failed write or sync
+//! - `compact`: giving up old segments
+//! - `read`, `replay`: from the files to the engine; repair
+//! - `disk`: the few things that are asked of a file system
+
+mod book;
+mod compact;
+mod disk;
+pub mod format;
+mod options;
+mod read;
+mod replay;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use beanstalk_protocol::{BinlogStats, JobId};
+use jq_engine::{Change, Engine, Home, Nanos, Record};
+use tracing::{error, info, warn};
+
+use self::book::{Book, Health, home_of};
+use self::compact::Compactor;
+pub use self::compact::{Fact, Step};
+pub use self::disk::{Disk, DiskFile, RealDisk};
+pub use self::options::{Options, SyncPolicy};
+pub use self::replay::ReplayError;
+pub use self::writer::Flushed;
+use self::writer::Writer;
+use crate::log::{Log, Position, Progress};
+
+const PREFIX: &str = "segment-";
+
+/// The name of a segment's file.
+pub fn segment_name(number: u64) -> String {
+    format!("{PREFIX}{number:010}")
+}
+
+/// The number of the segment in a file of this name.
+pub fn segment_number(name: &str) -> Option<u64> {
+    let number = name.strip_prefix(PREFIX)?.parse().ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+/// The log has failed. These new jobs, of which nobody has been told, are to be taken back; then
+/// [`Binlog::taken_back`].
+#[derive(Debug)]
+pub struct Failure {
+    /// The jobs.
+    pub jobs: Vec<JobId>,
+}
+
+/// What is to be done for a binlog, besides flushing it when somebody waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Something was appended that is not committed, or not synced.
+    pub sync: bool,
+    /// Room is running short: [`Binlog::prepare`].
+    pub prepare: bool,
+    /// [`Binlog::compact`] has something to do.
+    pub compact: bool,
+    /// The log has failed: [`Binlog::recover`], at times.
+    pub recover: bool,
+}
+
+/// What a replay found, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Segments that were there.
+    pub segments: usize,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Facts that were made true again.
+    pub records: u64,
+    /// Stretches of bytes that made no sense; not 0 only after a repair.
+    pub damaged: u64,
+    /// Bytes in those.
+    pub damaged_bytes: u64,
+}
+
+/// Segment files in a directory. See the module's documentation.
+pub struct Binlog {
+    options: Options,
+    progress: Arc<Progress>,
+    book: Mutex<Book>,
+    writer: Mutex<Writer>,
+    compactor: Mutex<Compactor>,
+    /// Rung, under the hub's lock, when there is something to do for the one who keeps the log.
+    bell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Binlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binlog").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics while holding this lock")
+}
+
+impl Binlog {
+    /// Replays what is on the disk into `engine`, and begins a new segment. With `repair`, what is
+    /// damaged is copied aside and left out; else it is an error.
+    ///
+    /// `bell` is rung whenever [`Binlog::needs`] may have changed: from within [`Log::append`], so
+    /// it must not take long.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        engine: &mut Engine,
+        now: Nanos,
+        repair: bool,
+        bell: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<(Arc<Self>, Report), ReplayError> {
+        let replayed = replay::replay(&*disk, engine, now, repair)?;
+        let report = Report {
+            segments: replayed.segments.len(),
+            bytes: replayed.segments.iter().map(|segment| segment.bytes).sum(),
+            records: replayed.records,
+            damaged: replayed.damaged,
+            damaged_bytes: replayed.damaged_bytes,
+        };
+        let old = replayed.segments.last().map_or(0, |segment| segment.number);
+        let mut book = Book::new(options, replayed.segments, engine.next_id());
+        if repair {
+            book.compact_through(old);
+        }
+        let binlog = Arc::new(Self {
+            options,
+            progress: Arc::default(),
+            book: Mutex::new(book),
+            writer: Mutex::new(Writer::new(Arc::clone(&disk), options)),
+            compactor: Mutex::new(Compactor::new(disk, options.policy.syncs())),
+            bell,
+        });
+        let begun = lock(&binlog.writer).flush(&binlog.book, true);
+        let begun = begun.and_then(|_| binlog.sync_now());
+        begun.map_err(|error| ReplayError::Io { what: "begin a segment".into(), error })?;
+        binlog.publish();
+        Ok((binlog, report))
+    }
+
+    /// How far the log is committed.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// When what was written is synced.
+    pub fn policy(&self) -> SyncPolicy {
+        self.options.policy
+    }
+
+    /// What is to be done.
+    pub fn needs(&self) -> Needs {
+        lock(&self.book).look()
+    }
+
+    /// Commits everything that was appended, so far as it can without waiting for a sync that was
+    /// not asked for. Does nothing if somebody else is about it; who that is looks again.
+    pub fn flush(&self, may_sync: bool) -> Result<Flushed, Failure> {
+        let mut writer = if may_sync {
+            lock(&self.writer)
+        } else {
+            match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(_) => return Ok(Flushed::NeedsSync),
+            }
+        };
+        if matches!(lock(&self.book).health, Health::Failed(_)) {
+            return Ok(Flushed::All);
+        }
+        match writer.flush(&self.book, may_sync) {
+            Ok(flushed) => {
+                drop(writer);
+                self.publish();
+                Ok(flushed)
+            }
+            Err(error) => Err(self.fail(&mut writer, "write", &error)),
+        }
+    }
+
+    /// Tells the connections how far they may go, unless compaction has to catch up first.
+    fn publish(&self) {
+        let (committed, behind) = {
+            let book = lock(&self.book);
+            (book.committed(), book.is_behind())
+        };
+        if !behind {
+            self.progress.commit(committed);
+        }
+    }
+
+    /// Commits everything, and syncs it unless that is never done.
+    pub fn sync(&self) -> Result<(), Failure> {
+        self.flush(true)?;
+        if !self.options.policy.syncs() {
+            return Ok(());
+        }
+        if let Err(error) = self.sync_now() {
+            let mut writer = lock(&self.writer);
+            return Err(self.fail(&mut writer, "sync", &error));
+        }
+        Ok(())
+    }
+
+    /// Syncs what is written; meanwhile more may be.
+    fn sync_now(&self) -> io::Result<()> {
+        let begun = lock(&self.writer).begin_sync();
+        if let Some(sync) = begun {
+            sync.run()?;
+            lock(&self.writer).end_sync(&sync, &self.book);
+        }
+        Ok(())
+    }
+
+    fn fail(&self, writer: &mut Writer, what: &str, error: &io::Error) -> Failure {
+        let jobs = lock(&self.book).fail(error);
+        writer.take_back(&jobs);
+        error!(
+            %error,
+            "cannot {what} the binlog: nothing is taken on until that works again"
+        );
+        Failure { jobs }
+    }
+
+    /// What a failure concerned is taken back; who waited for it may be told.
+    pub fn taken_back(&self) {
+        self.progress.fail();
+    }
+
+    /// Sets room aside for what is to come. If there is none, new jobs are refused from now on;
+    /// if there is some again, they are taken again.
+    pub fn prepare(&self) {
+        let mut writer = lock(&self.writer);
+        if matches!(lock(&self.book).health, Health::Failed(_)) {
+            return;
+        }
+        let prepared = writer.prepare(&self.book);
+        let mut book = lock(&self.book);
+        match (prepared, &book.health) {
+            (Ok(()), Health::Full(_)) => {
+                info!("there is room for the binlog again: new jobs are taken");
+                book.health = Health::Good;
+            }
+            (Err(error), Health::Good) => {
+                error!(%error, "no room for the binlog: new jobs are refused");
+                book.health = Health::Full(error.to_string());
+            }
+            (Err(error), Health::Full(_)) => book.health = Health::Full(error.to_string()),
+            (Ok(()), _) | (Err(_), Health::Failed(_)) => {}
+        }
+    }
+
+    /// Tries to write what failed to a new segment. Returns the facts that are to be recorded once
+    /// more, or `None` if it is no use yet.
+    pub fn recover(&self) -> Option<Vec<Fact>> {
+        let mut writer = lock(&self.writer);
+        if !matches!(lock(&self.book).health, Health::Failed(_)) {
+            return None;
+        }
+        match writer.recover(&self.book) {
+            Ok(jobs) => {
+                drop(writer);
+                self.publish();
+                warn!("the binlog can be written again, to a new segment");
+                Some(jobs.into_iter().map(Fact::Job).collect())
+            }
+            Err(error) => {
+                lock(&self.book).health = Health::Failed(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Does a small part of what is to be compacted.
+    pub fn compact(&self) -> io::Result<Step> {
+        let step = lock(&self.compactor).step(&self.book)?;
+        self.publish();
+        Ok(step)
+    }
+
+    /// Whether what was appended before this position is durable.
+    pub fn is_durable(&self, position: Position) -> bool {
+        lock(&self.book).durable() >= position
+    }
+
+    /// How the engine knows the segment of this number.
+    pub fn home_of(&self, number: u64) -> Home {
+        home_of(number)
+    }
+
+    /// For `stats`.
+    pub fn stats(&self) -> BinlogStats {
+        lock(&self.book).stats()
+    }
+
+    /// Commits and syncs what is left, and gives unused room back. Nothing may be appended later.
+    pub fn close(&self) -> Result<(), Failure> {
+        self.sync()?;
+        lock(&self.writer).close();
+        Ok(())
+    }
+}
+
+/// The binlog as the engine sees it.
+#[derive(Debug)]
+pub struct BinlogHandle(pub Arc<Binlog>);
+
+impl Log for BinlogHandle {
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home {
+        let mut book = lock(&self.0.book);
+        let home = book.append(record, urgent);
+        let ring = book.has_news();
+        drop(book);
+        if ring {
+            (self.0.bell)();
+        }
+        home
+    }
+
+    fn forget(&mut self, home: Home, bytes: usize) {
+        let mut book = lock(&self.0.book);
+        book.forget(home, bytes);
+        let ring = book.has_news();
+        drop(book);
+        if ring {
+            (self.0.bell)();
+        }
+    }
+
+    fn admits(&self, change: Change) -> bool {
+        lock(&self.0.book).admits(change)
+    }
+
+    fn position(&self) -> Position {
+        lock(&self.0.book).position()
+    }
+
+    fn concern(&self, job: JobId) -> Position {
+        lock(&self.0.book).concern(job)
+    }
+
+    fn file_number(&self, home: Home) -> u64 {
+        lock(&self.0.book).number(home)
+    }
+
+    fn stats(&self) -> BinlogStats {
+        self.0.stats()
+    }
+}

@@ -1,0 +1,386 @@
+//! Making the queue again from the segments.
+//!
+//! What cannot be made again is said precisely. The last segment may have a torn end, which nobody
+//! was promised: it is cut off. How far the disk had it is told by the marks in it, so a torn end is
+//! told from damage to what was on the disk.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use jq_engine::{Answer, ConnId, Engine, Home, Nanos, Record, Sink};
+use tracing::{info, warn};
+
+use crate::log::binlog::book::{Segment, home_of, live_len, number_of};
+use crate::log::binlog::disk::{Disk, DiskFile};
+use crate::log::binlog::format::{self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN};
+use crate::log::binlog::read::{Found, SegmentReader};
+use crate::log::binlog::{segment_name, segment_number};
+
+/// A replay of this many bytes more is told of.
+const TELL_EVERY: u64 = 1 << 30;
+
+/// The log cannot be replayed.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// The file system failed.
+    Io {
+        /// What was attempted.
+        what: String,
+        /// How it failed.
+        error: io::Error,
+    },
+    /// The file is damaged at this offset.
+    Damaged {
+        /// Which file.
+        file: String,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// In what way.
+        damage: Damage,
+    },
+    /// The file is missing, though there are older and newer ones.
+    Missing {
+        /// Which file.
+        file: String,
+    },
+    /// The file's header names another number.
+    Misnamed {
+        /// Which file.
+        file: String,
+        /// The number in its header.
+        number: u64,
+    },
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { what, error } => write!(f, "cannot {what}: {error}"),
+            Self::Damaged { file, offset, damage } if *offset == 0 => {
+                write!(f, "{file} is damaged: the header at offset 0: {damage}")
+            }
+            Self::Damaged { file, offset, damage } => {
+                write!(f, "{file} is damaged: the record at offset {offset}: {damage}")
+            }
+            Self::Missing { file } => {
+                write!(f, "{file} is missing, though there are older and newer ones")
+            }
+            Self::Misnamed { file, number } => {
+                write!(f, "{file} is misnamed: it says that it is number {number}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// What a replay found.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    /// What there is, the oldest first.
+    pub(crate) segments: Vec<Segment>,
+    /// Facts that were made true again.
+    pub(crate) records: u64,
+    /// Stretches of bytes that made no sense and were left out.
+    pub(crate) damaged: u64,
+    /// How many bytes that was.
+    pub(crate) damaged_bytes: u64,
+}
+
+/// Counts what is live in which segment.
+struct Tally {
+    segments: Vec<Segment>,
+}
+
+impl Sink for Tally {
+    fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
+
+    fn forget(&mut self, home: Home, bytes: usize) {
+        let Some(first) = self.segments.first().map(|segment| segment.number) else { return };
+        let number = number_of(home, first);
+        if let Ok(at) = self.segments.binary_search_by_key(&number, |segment| segment.number) {
+            self.segments[at].live -= live_len(bytes);
+        }
+    }
+}
+
+/// A segment to be read.
+struct Source {
+    number: u64,
+    name: String,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    header: Result<Header, Damage>,
+}
+
+struct Replay<'a> {
+    disk: &'a dyn Disk,
+    engine: &'a mut Engine,
+    now: Nanos,
+    /// Leave out what is damaged.
+    repair: bool,
+    tally: Tally,
+    found: Replayed,
+    /// Bytes read, and of how many.
+    read: u64,
+    all: u64,
+}
+
+/// Replays all segments into `engine`. With `repair`, what is damaged is copied aside and left out.
+pub(crate) fn replay(
+    disk: &dyn Disk,
+    engine: &mut Engine,
+    now: Nanos,
+    repair: bool,
+) -> Result<Replayed, ReplayError> {
+    let tally = Tally { segments: Vec::new() };
+    let found = Replayed::default();
+    let mut replay = Replay { disk, engine, now, repair, tally, found, read: 0, all: 0 };
+    replay.run()?;
+    replay.engine.end_restore();
+    let mut found = replay.found;
+    found.segments = replay.tally.segments;
+    Ok(found)
+}
+
+fn io_error(what: String) -> impl FnOnce(io::Error) -> ReplayError {
+    move |error| ReplayError::Io { what, error }
+}
+
+impl Replay<'_> {
+    fn run(&mut self) -> Result<(), ReplayError> {
+        let mut sources = self.sources()?;
+        self.drop_unbegun(&mut sources)?;
+        self.all = sources.iter().map(|source| source.len).sum();
+        let mut sources = sources.into_iter().peekable();
+        let mut previous = None;
+        while let Some(source) = sources.next() {
+            if let Some(previous) = previous
+                && source.number != previous + 1
+            {
+                let missing = ReplayError::Missing { file: segment_name(previous + 1) };
+                self.tolerate(missing)?;
+            }
+            previous = Some(source.number);
+            match &source.header {
+                Ok(header) if header.number == source.number => {
+                    self.engine.reserve_ids(header.next_id);
+                }
+                Ok(header) => self.tolerate(ReplayError::Misnamed {
+                    file: source.name.clone(),
+                    number: header.number,
+                })?,
+                Err(damage) => {
+                    let (file, damage) = (source.name.clone(), *damage);
+                    self.tolerate(ReplayError::Damaged { file, offset: 0, damage })?;
+                    self.found.damaged += 1;
+                    self.found.damaged_bytes += HEADER_LEN as u64;
+                }
+            }
+            let next = sources.peek().and_then(|next| {
+                let header = next.header.ok().filter(|_| next.number == source.number + 1)?;
+                Some(header.previous_end)
+            });
+            self.segment(&source, next)?;
+        }
+        Ok(())
+    }
+
+    /// Damage ends the replay, unless it is to be repaired.
+    fn tolerate(&self, error: ReplayError) -> Result<(), ReplayError> {
+        if !self.repair {
+            return Err(error);
+        }
+        warn!("{error}");
+        Ok(())
+    }
+
+    fn sources(&self) -> Result<Vec<Source>, ReplayError> {
+        let names = self.disk.list().map_err(io_error("list the binlog directory".into()))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+        numbers.sort_unstable();
+        let open = |number| {
+            let name = segment_name(number);
+            let opened = self.disk.open(&name).and_then(|file| {
+                let mut bytes = [0; HEADER_LEN];
+                let count = file.read_at(&mut bytes, 0)?;
+                let len = file.len()?;
+                Ok((file, len, Header::decode(&bytes[..count])))
+            });
+            let (file, len, header) = opened.map_err(io_error(format!("read {name}")))?;
+            Ok(Source { number, name, file, len, header })
+        };
+        numbers.into_iter().map(open).collect()
+    }
+
+    /// The last file may have been made ready, and nothing written to it, or not all of its header.
+    fn drop_unbegun(&self, sources: &mut Vec<Source>) -> Result<(), ReplayError> {
+        while let Some(last) = sources.last()
+            && matches!(last.header, Err(Damage::Short | Damage::Magic | Damage::Checksum))
+            && self.synced_mark(last, 0)?.is_none()
+            && self.is_torn(last)?
+        {
+            let name = &last.name;
+            self.disk.remove(name).map_err(io_error(format!("remove {name}")))?;
+            sources.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether there is no sound record behind a header that is not sound.
+    fn is_torn(&self, source: &Source) -> Result<bool, ReplayError> {
+        let mut reader = self.reader(source, source.len);
+        let found = reader.next().map_err(io_error(format!("read {}", source.name)))?;
+        Ok(!matches!(found, Found::Entry(_)))
+    }
+
+    fn reader(&self, source: &Source, end: u64) -> SegmentReader {
+        let start = (HEADER_LEN as u64).min(end);
+        SegmentReader::new(Arc::clone(&source.file), start, end)
+    }
+
+    /// Replays one segment, up to where the next one says that it ends.
+    fn segment(&mut self, source: &Source, next: Option<u64>) -> Result<(), ReplayError> {
+        let end = next.unwrap_or(source.len);
+        let home = home_of(source.number);
+        let segment = Segment { number: source.number, bytes: end, live: 0, notes: 0 };
+        self.tally.segments.push(segment);
+        let mut reader = self.reader(source, end);
+        loop {
+            let offset = reader.offset();
+            let damage = match reader.next() {
+                Ok(Found::Entry(Entry::Fact(record))) => {
+                    match self.engine.restore(self.now, record, home, &mut self.tally) {
+                        Ok(()) => {
+                            self.found.records += 1;
+                            count(&mut self.tally, &record);
+                            continue;
+                        }
+                        Err(_) => Damage::Meaning,
+                    }
+                }
+                Ok(Found::Entry(Entry::Mark(_))) => continue,
+                Ok(Found::End) => break,
+                Ok(Found::Nothing) => Damage::Short,
+                Ok(Found::Damage(damage)) => damage,
+                Err(error) => return Err(io_error(format!("read {}", source.name))(error)),
+            };
+            if next.is_none() && self.synced_mark(source, offset)?.is_none() {
+                self.cut(source, offset)?;
+                break;
+            }
+            let file = source.name.clone();
+            self.tolerate(ReplayError::Damaged { file, offset, damage })?;
+            let beyond = self.step_over(source, offset, end)?;
+            reader.skip_to(beyond);
+        }
+        self.tell(end);
+        Ok(())
+    }
+
+    /// Cuts off the torn end of the last segment.
+    fn cut(&mut self, source: &Source, offset: u64) -> Result<(), ReplayError> {
+        let name = &source.name;
+        let failed = || io_error(format!("read {name}"));
+        let mut rest = SegmentTail::new(source, offset).map_err(failed())?;
+        if rest.any(|byte| byte != 0) {
+            warn!(
+                file = name,
+                offset,
+                bytes = source.len - offset,
+                "cut off a torn end: it was being written when the server or the machine stopped"
+            );
+        }
+        source.file.truncate(offset).map_err(io_error(format!("cut off {name}")))?;
+        source.file.sync().map_err(io_error(format!("sync {name}")))?;
+        if let Some(segment) = self.tally.segments.last_mut() {
+            segment.bytes = offset;
+        }
+        Ok(())
+    }
+
+    /// A mark that says that there was something on the disk at this offset.
+    fn synced_mark(&self, source: &Source, offset: u64) -> Result<Option<u64>, ReplayError> {
+        let failed = io_error(format!("read {}", source.name));
+        let tail = SegmentTail::new(source, offset).map_err(failed)?;
+        let bytes = &tail.bytes;
+        // A mark's length and kind are always the same, which rules out nearly all other places.
+        let len = ((MARK_LEN - format::FRAME_LEN) as u32).to_le_bytes();
+        let starts = memchr::memmem::find_iter(bytes, &len);
+        for start in starts {
+            if let Ok(Checked::Sound(_)) = format::check(&bytes[start..])
+                && let Ok(Entry::Mark(synced)) = format::parse(&bytes[start..start + MARK_LEN])
+                && synced > offset
+            {
+                return Ok(Some(synced));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies what is damaged aside. Returns where the next sound record begins.
+    fn step_over(&mut self, source: &Source, from: u64, end: u64) -> Result<u64, ReplayError> {
+        let failed = || io_error(format!("read {}", source.name));
+        let tail = SegmentTail::new(source, from).map_err(failed())?;
+        let bytes = &tail.bytes[..tail.bytes.len().min((end - from) as usize)];
+        let next = (1..bytes.len()).find(|at| is_sound(&bytes[*at..])).unwrap_or(bytes.len());
+        let aside = format!("damaged-{}-at-{from}", source.name);
+        let copied = self.disk.create(&aside).and_then(|file| {
+            file.write_at(&bytes[..next], 0)?;
+            file.sync()
+        });
+        copied.map_err(io_error(format!("write {aside}")))?;
+        warn!(file = source.name, offset = from, bytes = next, aside, "left out damaged bytes");
+        self.found.damaged += 1;
+        self.found.damaged_bytes += next as u64;
+        // What is missing at the end of a file cannot be stepped over.
+        Ok(if next == bytes.len() { end } else { from + next as u64 })
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        let before = self.read / TELL_EVERY;
+        self.read += bytes;
+        if self.read / TELL_EVERY > before {
+            let percent = self.read * 100 / self.all.max(1);
+            info!(bytes = self.read, percent, jobs = self.engine.job_count(), "replaying");
+        }
+    }
+}
+
+/// Whether a sound record begins here. The cheap questions come first: a long search asks millions
+/// of times.
+fn is_sound(bytes: &[u8]) -> bool {
+    let kind = bytes.get(format::FRAME_LEN);
+    kind.is_some_and(|kind| format::is_kind(*kind))
+        && matches!(format::check(bytes), Ok(Checked::Sound(len)) if format::parse(&bytes[..len]).is_ok())
+}
+
+fn count(tally: &mut Tally, record: &Record<'_>) {
+    let Some(segment) = tally.segments.last_mut() else { return };
+    match record {
+        Record::Put(job) | Record::Again(job) => {
+            segment.live += live_len(job.tube.len() + job.body.len());
+        }
+        Record::Pause { .. } | Record::Drain(_) => segment.notes += 1,
+        _ => {}
+    }
+}
+
+/// A segment from an offset to its end.
+struct SegmentTail {
+    bytes: Vec<u8>,
+}
+
+impl SegmentTail {
+    fn new(source: &Source, offset: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; source.len.saturating_sub(offset) as usize];
+        let count = source.file.read_at(&mut bytes, offset)?;
+        bytes.truncate(count);
+        Ok(Self { bytes })
+    }
+
+    fn any(&mut self, what: impl Fn(u8) -> bool) -> bool {
+        self.bytes.iter().any(|byte| what(*byte))
+    }
+}

@@ -1,0 +1,320 @@
+//! From the book to the files.
+//!
+//! There is one writer. A flush takes everything that has been appended since the last one and
+//! writes it, so that however many wait, they wait for one write, and under `-f 0` for one sync.
+//! What is not synced yet stays in memory: if a sync fails, nobody knows what is on the disk, and it
+//! is written once more, to another file.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use beanstalk_protocol::JobId;
+use jq_engine::Record;
+
+use crate::log::binlog::book::{Chunk, Health, Segment};
+use crate::log::binlog::disk::{Disk, DiskFile};
+use crate::log::binlog::format::{self, Entry, Header, Next};
+use crate::log::binlog::options::{Options, SyncPolicy};
+use crate::log::binlog::{Book, lock, segment_name};
+
+/// A file that is written.
+#[derive(Debug, Clone)]
+struct Current {
+    number: u64,
+    file: Arc<dyn DiskFile>,
+    /// How much of it is written.
+    written: u64,
+    /// How much of it is surely on the disk; without syncing, as much as is written.
+    synced: u64,
+    /// Up to where room is set aside.
+    allocated: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    current: Option<Current>,
+    /// The file for the next segment, with room set aside.
+    spare: Option<Current>,
+    /// Taken from the book, not written yet.
+    queue: VecDeque<Chunk>,
+    /// Written, not synced yet.
+    unsynced: VecDeque<Chunk>,
+    /// Jobs that were taken back because their records failed.
+    taken_back: Vec<JobId>,
+    /// The file system cannot set room aside.
+    cannot_allocate: bool,
+}
+
+/// How far a flush got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything that was appended before is committed.
+    All,
+    /// A segment has to be synced first, which takes time.
+    NeedsSync,
+}
+
+/// A sync that has begun. The file may be written meanwhile.
+#[derive(Debug)]
+pub(crate) struct Sync(Current);
+
+impl Sync {
+    /// Waits for the disk.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        self.0.file.sync()
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options) -> Self {
+        Self {
+            disk,
+            options,
+            current: None,
+            spare: None,
+            queue: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            taken_back: Vec::new(),
+            cannot_allocate: false,
+        }
+    }
+
+    /// Writes everything. Unless it may sync, it stops where a new segment begins: what is in the
+    /// one before must be on the disk by then.
+    pub(crate) fn flush(&mut self, book: &Mutex<Book>, may_sync: bool) -> io::Result<Flushed> {
+        let policy = self.options.policy;
+        lock(book).take(&mut self.queue);
+        let mut committed = None;
+        let mut flushed = Flushed::All;
+        while let Some(chunk) = self.queue.front() {
+            let number = chunk.segment;
+            if self.current.as_ref().is_none_or(|current| current.number != number) {
+                if !may_sync && policy.syncs() {
+                    flushed = Flushed::NeedsSync;
+                    break;
+                }
+                self.begin(number, book)?;
+            }
+            let (Some(current), Some(chunk)) = (&mut self.current, self.queue.front()) else {
+                break;
+            };
+            current.file.write_at(&chunk.bytes, chunk.offset)?;
+            current.written = chunk.offset_end();
+            current.allocated = current.allocated.max(current.written);
+            committed = Some(chunk.end);
+            if let Some(chunk) = self.queue.pop_front() {
+                if policy.syncs() {
+                    self.unsynced.push_back(chunk);
+                } else {
+                    current.synced = current.written;
+                    lock(book).recycle(chunk);
+                }
+            }
+        }
+        let Some(end) = committed else { return Ok(flushed) };
+        if policy == SyncPolicy::Always
+            && let Some(sync) = self.begin_sync()
+        {
+            sync.run()?;
+            self.end_sync(&sync, book);
+        }
+        lock(book).commit(end);
+        Ok(flushed)
+    }
+
+    /// Goes on to the segment of this number.
+    fn begin(&mut self, number: u64, book: &Mutex<Book>) -> io::Result<()> {
+        if self.options.policy.syncs()
+            && let Some(sync) = self.begin_sync()
+        {
+            sync.run()?;
+            self.end_sync(&sync, book);
+        }
+        if let Some(current) = &self.current {
+            // Room that was set aside and not used. To keep it does no harm.
+            let _ = current.file.truncate(current.written);
+        }
+        let spare = self.spare.take().filter(|spare| spare.number == number);
+        let next = match spare {
+            Some(spare) => spare,
+            // Without room set aside it can be written all the same.
+            None => self.create(number, |_| Ok(()))?,
+        };
+        lock(book).set_allocated(number, next.allocated);
+        self.current = Some(next);
+        Ok(())
+    }
+
+    /// Makes the file of a segment. `room` may refuse if there is none for it.
+    fn create(
+        &mut self,
+        number: u64,
+        room: impl FnOnce(io::Error) -> io::Result<()>,
+    ) -> io::Result<Current> {
+        let name = segment_name(number);
+        let file = self.disk.create(&name)?;
+        let ahead = self.options.ahead();
+        let allocated = match file.allocate(0, ahead) {
+            Ok(()) => ahead,
+            Err(error) => {
+                self.cannot_allocate = error.kind() == io::ErrorKind::Unsupported;
+                if !self.cannot_allocate
+                    && let Err(error) = room(error)
+                {
+                    let _ = self.disk.remove(&name);
+                    return Err(error);
+                }
+                0
+            }
+        };
+        if self.options.policy.syncs() {
+            self.disk.sync()?;
+        }
+        Ok(Current { number, file, written: 0, synced: 0, allocated })
+    }
+
+    /// Begins to sync the file, if anything in it is not synced.
+    pub(crate) fn begin_sync(&self) -> Option<Sync> {
+        let current = self.current.as_ref().filter(|current| current.written > current.synced)?;
+        Some(Sync(current.clone()))
+    }
+
+    /// What the sync concerned is on the disk now.
+    pub(crate) fn end_sync(&mut self, sync: &Sync, book: &Mutex<Book>) {
+        let Sync(Current { number, written, .. }) = sync;
+        let mut book = lock(book);
+        let mut durable = None;
+        while let Some(chunk) = self.unsynced.front()
+            && (chunk.segment, chunk.offset_end()) <= (*number, *written)
+            && let Some(chunk) = self.unsynced.pop_front()
+        {
+            durable = Some(chunk.end);
+            book.recycle(chunk);
+        }
+        if let Some(current) = self.current.as_mut().filter(|current| current.number == *number) {
+            current.synced = current.synced.max(*written);
+        }
+        if let Some(position) = durable {
+            book.sync(position, *number, *written);
+        }
+    }
+
+    /// Sets room aside for what is to come, and has the next file ready in time.
+    pub(crate) fn prepare(&mut self, book: &Mutex<Book>) -> io::Result<()> {
+        let (last, full, wants_spare) = {
+            let book = lock(book);
+            (book.last(), matches!(book.health, Health::Full(_)), book.wants_spare())
+        };
+        let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
+        else {
+            return Ok(());
+        };
+        let ahead = self.options.ahead();
+        let least = if full { ahead } else { ahead / 2 };
+        if !self.cannot_allocate && current.allocated < last.bytes + least {
+            let end = last.bytes + ahead;
+            match current.file.allocate(current.allocated, end) {
+                Ok(()) => {
+                    current.allocated = end;
+                    lock(book).set_allocated(last.number, end);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.cannot_allocate = true;
+                    lock(book).set_cannot_allocate();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if wants_spare && self.spare.is_none() {
+            self.spare = Some(self.create(last.number + 1, Err)?);
+        }
+        lock(book).set_spare(self.spare.is_some());
+        Ok(())
+    }
+
+    /// The log has failed, and these jobs are taken back. They may be in what is to be written once
+    /// more.
+    pub(crate) fn take_back(&mut self, jobs: &[JobId]) {
+        self.taken_back.extend_from_slice(jobs);
+    }
+
+    /// Writes everything that is not on the disk to a new file, behind what surely is. Returns the
+    /// jobs in it, whose records the book still has in the file that failed.
+    pub(crate) fn recover(&mut self, book: &Mutex<Book>) -> io::Result<Vec<JobId>> {
+        lock(book).take(&mut self.queue);
+        let (suspect, end, next_id) = {
+            let first = self.current.as_ref().map_or((0, 0), |now| (now.number, now.synced));
+            (first.0, first.1, lock(book).next_id())
+        };
+        let number = suspect + 1;
+        let mut bytes = Header { number, next_id, previous_end: end }.encode().to_vec();
+        let mut jobs = Vec::new();
+        let mut notes = 0;
+        for chunk in self.unsynced.iter().chain(&self.queue) {
+            bytes.extend_from_slice(chunk.records());
+            notes += read_back(chunk.records(), &mut jobs);
+        }
+        for job in &self.taken_back {
+            format::encode(&Record::Delete(*job), &mut bytes);
+        }
+        // One that was made ready may have failed too.
+        self.spare = None;
+        let name = segment_name(number);
+        let written = bytes.len() as u64;
+        let file = match self.write_new(&name, &bytes) {
+            Ok(file) => file,
+            Err(error) => {
+                let _ = self.disk.remove(&name);
+                return Err(error);
+            }
+        };
+        if let Some(current) = &self.current {
+            let _ = current.file.truncate(end);
+        }
+        let current = Current { number, file, written, synced: written, allocated: written };
+        self.current = Some(current);
+        self.queue.clear();
+        self.unsynced.clear();
+        self.taken_back.clear();
+        let segment = Segment { number, bytes: written, live: 0, notes };
+        lock(book).recover(suspect, end, segment);
+        Ok(jobs)
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.create(name)?;
+        file.write_at(bytes, 0)?;
+        if self.options.policy.syncs() {
+            file.sync()?;
+            self.disk.sync()?;
+        }
+        Ok(file)
+    }
+
+    /// The server stops: room that was set aside goes back.
+    pub(crate) fn close(&mut self) {
+        if let Some(current) = &self.current {
+            let _ = current.file.truncate(current.written);
+        }
+        if let Some(spare) = self.spare.take() {
+            let _ = self.disk.remove(&segment_name(spare.number));
+        }
+    }
+}
+
+/// Adds the jobs that these records put; returns how many records are about no job.
+fn read_back(mut records: &[u8], jobs: &mut Vec<JobId>) -> u64 {
+    let mut notes = 0;
+    while let Ok(Next::Entry(entry, len)) = format::decode(records) {
+        match entry {
+            Entry::Fact(Record::Put(job) | Record::Again(job)) => jobs.push(job.now.id),
+            Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => notes += 1,
+            Entry::Fact(_) | Entry::Mark(_) => {}
+        }
+        records = &records[len..];
+    }
+    notes
+}

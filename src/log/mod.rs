@@ -1,0 +1,57 @@
+//! Where durable facts go.
+//!
+//! The engine tells facts, in order; a [`Log`] takes them and says by its [`Progress`] how far they
+//! are committed. What that means is the log's to say: written, on the disk, or one day acknowledged
+//! by other machines. Replies wait for it (see the hub), so nobody is told what a crash can take
+//! back.
+
+mod bell;
+pub mod binlog;
+mod directory;
+mod memory;
+mod open;
+mod progress;
+
+use std::fmt;
+
+use beanstalk_protocol::{BinlogStats, JobId};
+use jq_engine::{Change, Home, Record};
+
+pub(crate) use self::bell::Bell;
+pub use self::directory::{Directory, DirectoryError};
+pub use self::memory::MemoryLog;
+pub use self::open::{OpenError, Opened};
+pub use self::progress::{Gate, Progress};
+
+/// A place in the log: so many bytes have been appended before it since the server started. It says
+/// nothing about files.
+pub type Position = u64;
+
+/// A log as the engine sees it. All of its calls come under the hub's lock, so none may do I/O.
+pub trait Log: fmt::Debug + Send {
+    /// Whether anything is kept at all.
+    fn is_durable(&self) -> bool;
+
+    /// Appends a fact. `urgent` says that somebody waits for it; other facts may lie in memory for
+    /// some milliseconds. Returns the file that will have it.
+    fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home;
+
+    /// A job's record in this file is needed no more; its tube's name and its body have so many
+    /// bytes.
+    fn forget(&mut self, home: Home, bytes: usize);
+
+    /// Whether a change can be taken on.
+    fn admits(&self, change: Change) -> bool;
+
+    /// The end of what was appended.
+    fn position(&self) -> Position;
+
+    /// What must be committed before anything about this job may be told; 0 if nothing.
+    fn concern(&self, job: JobId) -> Position;
+
+    /// The number of a file, of which the engine knows the lower bits.
+    fn file_number(&self, home: Home) -> u64;
+
+    /// For `stats`.
+    fn stats(&self) -> BinlogStats;
+}

@@ -1,0 +1,234 @@
+//! Who keeps the binlog: commits what is appended, syncs it in time, and gives old segments up.
+//!
+//! Three hands, so that none waits for what it need not wait for. Without `-f 0`, a *flusher* among
+//! the connections writes when they have had their turn: one write for all of them, and no other
+//! thread in between. The *keeper* is a thread that does what takes time: each sync, and with it
+//! each commit under `-f 0`. The *compactor* is another, since neither shall wait for old segments
+//! to be read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::error;
+
+use crate::log::Bell;
+use crate::log::binlog::{Binlog, Failure, Flushed, Step, SyncPolicy};
+use crate::server::hub::Hub;
+
+/// Facts that nobody waits for are written within this time, if no sync comes before.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How often is tried what has failed for want of room, or for worse.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Facts recorded once more under one lock: bounds how long others wait.
+const FACTS_PER_LOCK: usize = 64;
+
+/// What the three hands share.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    binlog: Arc<Binlog>,
+    /// Wakes the keeper.
+    bell: Arc<Bell>,
+    /// Wakes the compactor.
+    compact: Bell,
+    /// Wakes the flusher.
+    flush: Notify,
+    /// Somebody waits for a commit.
+    asked: AtomicBool,
+    stopping: AtomicBool,
+}
+
+/// The threads of a keeper.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    keeper: Arc<Keeper>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(crate) fn new(binlog: Arc<Binlog>, bell: Arc<Bell>) -> Arc<Self> {
+        Arc::new(Self {
+            binlog,
+            bell,
+            compact: Bell::default(),
+            flush: Notify::new(),
+            asked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Somebody waits for what was appended.
+    pub(crate) fn commit_soon(&self) {
+        if self.binlog.policy() == SyncPolicy::Always {
+            self.ask();
+        } else {
+            self.flush.notify_one();
+        }
+    }
+
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Writes what the connections of this turn have appended. Runs for ever.
+    pub(crate) async fn flush_in_turn(self: Arc<Self>, hub: Arc<Hub>) {
+        loop {
+            self.flush.notified().await;
+            match self.binlog.flush(false) {
+                Ok(Flushed::All) => {}
+                Ok(Flushed::NeedsSync) => self.ask(),
+                Err(failure) => self.failed(&hub, &failure),
+            }
+        }
+    }
+
+    /// Gives up what is damaged, which a repair has left out, before anybody is served.
+    pub(crate) fn finish_repair(&self, hub: &Hub) {
+        let mut more = true;
+        while more && self.binlog.needs().compact {
+            more = self.compact_some(hub);
+        }
+    }
+
+    /// Starts the threads.
+    pub(crate) fn start(self: &Arc<Self>, hub: &Arc<Hub>) -> std::io::Result<Threads> {
+        let spawn = |name: &str, run: fn(&Self, &Hub)| {
+            let (keeper, hub) = (Arc::clone(self), Arc::clone(hub));
+            thread::Builder::new().name(name.into()).spawn(move || run(&keeper, &hub))
+        };
+        let handles = vec![
+            spawn("jq-binlog", Self::keep)?,
+            spawn("jq-compact", Self::compact_in_background)?,
+        ];
+        Ok(Threads { keeper: Arc::clone(self), handles })
+    }
+
+    fn keep(&self, hub: &Hub) {
+        let linger = match self.binlog.policy() {
+            SyncPolicy::Every(interval) => interval,
+            SyncPolicy::Always | SyncPolicy::Never => LINGER,
+        };
+        // When what is appended is to be synced, and what failed is to be tried again.
+        let mut sync_at: Option<Instant> = None;
+        let mut retry_at: Option<Instant> = None;
+        while !self.stopping.load(Ordering::Acquire) {
+            let asked = self.asked.swap(false, Ordering::AcqRel);
+            if asked && let Err(failure) = self.binlog.flush(true) {
+                self.failed(hub, &failure);
+            }
+            let needs = self.binlog.needs();
+            let now = Instant::now();
+            if needs.compact {
+                self.compact.ring();
+            }
+            if needs.sync {
+                let at = *sync_at.get_or_insert(now + linger);
+                if at <= now {
+                    sync_at = None;
+                    if let Err(failure) = self.binlog.sync() {
+                        self.failed(hub, &failure);
+                    }
+                    // Whoever waits to give a segment up looks again.
+                    self.compact.ring();
+                    continue;
+                }
+            } else {
+                sync_at = None;
+            }
+            if needs.prepare || needs.recover {
+                if retry_at.is_none_or(|at| at <= now) {
+                    retry_at = Some(now + RETRY);
+                    if needs.recover {
+                        self.recover(hub);
+                    } else {
+                        self.binlog.prepare();
+                    }
+                    let needs = self.binlog.needs();
+                    if !needs.prepare && !needs.recover {
+                        retry_at = None;
+                    }
+                    continue;
+                }
+            } else {
+                retry_at = None;
+            }
+            let wake_at = [sync_at, retry_at].into_iter().flatten().min();
+            self.bell.wait(wake_at.map(|at| at.saturating_duration_since(now)));
+        }
+        if let Err(failure) = self.binlog.close() {
+            self.failed(hub, &failure);
+        }
+    }
+
+    fn recover(&self, hub: &Hub) {
+        if let Some(facts) = self.binlog.recover() {
+            for facts in facts.chunks(FACTS_PER_LOCK) {
+                hub.record_again(facts, |number| self.binlog.home_of(number));
+            }
+        }
+    }
+
+    fn compact_in_background(&self, hub: &Hub) {
+        let mut more = false;
+        while !self.stopping.load(Ordering::Acquire) {
+            if !more {
+                self.compact.wait(None);
+            }
+            more = self.compact_some(hub);
+        }
+    }
+
+    /// Compacts a little. Returns whether there is more to do at once.
+    fn compact_some(&self, hub: &Hub) -> bool {
+        match self.binlog.compact() {
+            Ok(Step::Idle) => false,
+            Ok(Step::Again(facts)) => {
+                for facts in facts.chunks(FACTS_PER_LOCK) {
+                    hub.record_again(facts, |number| self.binlog.home_of(number));
+                    if let Err(failure) = self.binlog.flush(true) {
+                        self.failed(hub, &failure);
+                        return false;
+                    }
+                }
+                true
+            }
+            Ok(Step::Await(position)) => {
+                if let Err(failure) = self.binlog.sync() {
+                    self.failed(hub, &failure);
+                }
+                self.binlog.is_durable(position)
+            }
+            Err(error) => {
+                error!(%error, "cannot give up an old segment of the binlog");
+                self.compact.wait(Some(RETRY));
+                true
+            }
+        }
+    }
+
+    /// Takes back what the failure concerns, then has those told who wait.
+    fn failed(&self, hub: &Hub, failure: &Failure) {
+        hub.take_back(&failure.jobs);
+        self.binlog.taken_back();
+        self.bell.ring();
+    }
+}
+
+impl Threads {
+    /// Commits and syncs what is left, and ends the threads.
+    pub(crate) fn stop(self) {
+        self.keeper.stopping.store(true, Ordering::Release);
+        self.keeper.bell.ring();
+        self.keeper.compact.ring();
+        for handle in self.handles {
+            if handle.join().is_err() {
+                error!("a thread of the binlog has panicked");
+            }
+        }
+    }
+}
