@@ -1,0 +1,247 @@
+//! The law of records: a queue that is made again from everything that was recorded equals the one
+//! that recorded it, after its last client has gone.
+
+use std::collections::BTreeSet;
+
+use beanstalk_protocol::{Command, PutHeader, Request, TubeName};
+use jq_engine::{Answer, ConnId, Engine, Flow, Home, Nanos, Record, Sink};
+use proptest::prelude::*;
+
+/// Clients, tubes, and the highest number of a job that is named.
+const CLIENTS: usize = 2;
+const TUBES: u8 = 2;
+const JOBS: u64 = 6;
+
+/// Has a second queue follow the first by nothing but its records.
+#[derive(Debug, Default)]
+struct Follower {
+    engine: Engine,
+    now: Nanos,
+    /// Connections whose wait has been answered.
+    answered: Vec<ConnId>,
+    records: u64,
+}
+
+impl Sink for Follower {
+    fn answer(&mut self, conn: ConnId, _: Answer<'_>) {
+        self.answered.push(conn);
+    }
+
+    fn record(&mut self, record: Record<'_>) -> Home {
+        self.records += 1;
+        let home = self.records as Home;
+        self.engine.restore(self.now, record, home, &mut Deaf).expect("the name is sound");
+        home
+    }
+}
+
+struct Deaf;
+
+impl Sink for Deaf {
+    fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put { priority: u32, delay: u32, ttr: u32, body: Vec<u8> },
+    Command(Command),
+    Disconnect,
+    HalfClose,
+    Drain(bool),
+    Again(u64),
+    Pass(u64),
+}
+
+fn tube() -> impl Strategy<Value = TubeName> {
+    (0..TUBES).prop_map(name)
+}
+
+/// The default tube is one of them.
+fn name(number: u8) -> TubeName {
+    match number {
+        0 => TubeName::default_tube(),
+        _ => TubeName::new(&[b'a' + number]).expect("a letter is a name"),
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let id = 1..=JOBS;
+    let command = prop_oneof![
+        8 => Just(Command::ReserveWithTimeout(Some(0))),
+        2 => Just(Command::Reserve),
+        2 => id.clone().prop_map(Command::Delete),
+        3 => (id.clone(), 0..5u32, 0..4u32)
+            .prop_map(|(id, priority, delay)| Command::Release { id, priority, delay }),
+        8 => (id.clone(), 0..5u32).prop_map(|(id, priority)| Command::Bury { id, priority }),
+        1 => id.clone().prop_map(Command::Touch),
+        2 => id.clone().prop_map(Command::ReserveJob),
+        2 => id.clone().prop_map(Command::KickJob),
+        2 => (0..4u32).prop_map(Command::Kick),
+        1 => (tube(), 0..4u32).prop_map(|(tube, seconds)| Command::PauseTube(tube, seconds)),
+        2 => tube().prop_map(Command::Use),
+        2 => tube().prop_map(Command::Watch),
+        1 => tube().prop_map(Command::Ignore),
+    ];
+    let body = prop::collection::vec(any::<u8>(), 0..4);
+    prop_oneof![
+        6 => (0..5u32, 0..3u32, 1..4u32, body)
+            .prop_map(|(priority, delay, ttr, body)| Op::Put { priority, delay, ttr, body }),
+        12 => command.prop_map(Op::Command),
+        1 => Just(Op::Disconnect),
+        1 => Just(Op::HalfClose),
+        1 => any::<bool>().prop_map(Op::Drain),
+        1 => id.prop_map(Op::Again),
+        3 => (1..3_000u64).prop_map(Op::Pass),
+    ]
+}
+
+/// The live queue, and who is connected to it.
+struct Live {
+    engine: Engine,
+    follower: Follower,
+    clients: [ConnId; CLIENTS],
+    blocked: BTreeSet<ConnId>,
+}
+
+impl Live {
+    fn new() -> Self {
+        let mut engine = Engine::new();
+        let clients = std::array::from_fn(|_| engine.connect());
+        let follower = Follower { now: Nanos::from_secs(1000), ..Follower::default() };
+        Self { engine, follower, clients, blocked: BTreeSet::new() }
+    }
+
+    fn run(&mut self, client: usize, op: Op) {
+        self.follower.now.0 += 1;
+        let (conn, now) = (self.clients[client], self.follower.now);
+        match op {
+            Op::Pass(millis) => {
+                self.follower.now.0 += millis * 1_000_000;
+                let now = self.follower.now;
+                while self.engine.tick(now, 3, &mut self.follower) {}
+            }
+            Op::Drain(draining) => self.engine.set_draining(draining, &mut self.follower),
+            Op::Again(id) => {
+                self.engine.record_again(id, &mut self.follower);
+            }
+            Op::Disconnect => {
+                self.engine.disconnect(now, conn, &mut self.follower);
+                self.blocked.remove(&conn);
+                self.clients[client] = self.engine.connect();
+            }
+            Op::HalfClose => self.engine.half_close(conn, &mut self.follower),
+            Op::Put { .. } | Op::Command(_) if self.blocked.contains(&conn) => {}
+            Op::Put { priority, delay, ttr, body } => {
+                let header = PutHeader { priority, delay, ttr, size: body.len() as u32 };
+                self.engine.handle(now, conn, Request::Put(header), &mut self.follower);
+                self.engine.handle(now, conn, Request::Body(body.into()), &mut self.follower);
+            }
+            Op::Command(command) => {
+                let request = Request::Command(command);
+                let flow = self.engine.handle(now, conn, request, &mut self.follower);
+                if flow == Flow::Blocked {
+                    self.blocked.insert(conn);
+                    return;
+                }
+            }
+        }
+        for conn in self.follower.answered.drain(..) {
+            self.blocked.remove(&conn);
+        }
+    }
+
+    /// The last client goes, and what is due happens, in both.
+    fn end(mut self) -> (Engine, Engine) {
+        for conn in self.clients {
+            self.engine.disconnect(self.follower.now, conn, &mut self.follower);
+        }
+        let now = self.follower.now;
+        while self.engine.tick(now, 100, &mut self.follower) {}
+        let mut again = self.follower.engine;
+        again.end_restore();
+        while again.tick(now, 100, &mut Deaf) {}
+        (self.engine, again)
+    }
+}
+
+/// Everything durable, in an order of its own.
+fn told(engine: &Engine) -> Vec<String> {
+    let mut all = Vec::new();
+    engine.tell_all(|record| all.push(format!("{record:?}")));
+    all.sort_unstable();
+    all
+}
+
+/// What kicking one after the other brings back, tube by tube.
+fn kicked(mut engine: Engine, now: Nanos) -> Vec<u64> {
+    #[derive(Default)]
+    struct Kicked(Vec<u64>);
+    impl Sink for Kicked {
+        fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
+        fn record(&mut self, record: Record<'_>) -> Home {
+            if let Record::Kicked(id) = record {
+                self.0.push(id);
+            }
+            0
+        }
+    }
+    let mut sink = Kicked::default();
+    let conn = engine.connect();
+    for number in 0..TUBES {
+        engine.handle(now, conn, Request::Command(Command::Use(name(number))), &mut sink);
+        engine.handle(now, conn, Request::Command(Command::Kick(u32::MAX)), &mut sink);
+    }
+    sink.0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn what_was_recorded_makes_an_equal_queue(
+        ops in prop::collection::vec((0..CLIENTS, op()), 1..80),
+    ) {
+        let mut live = Live::new();
+        for (client, op) in ops {
+            live.run(client, op);
+        }
+        let now = live.follower.now;
+        let (live, again) = live.end();
+        prop_assert_eq!(told(&live), told(&again));
+        prop_assert_eq!(live.job_count(), again.job_count());
+        // Numbers of puts that came to nothing are not recorded, and need not be.
+        prop_assert!(again.next_id() <= live.next_id());
+
+        // What is told all at once, in whatever order, makes an equal one too.
+        let mut third = Engine::new();
+        live.tell_all(|record| {
+            third.restore(now, record, 0, &mut Deaf).expect("the name is sound");
+        });
+        third.end_restore();
+        prop_assert_eq!(told(&live), told(&third));
+        let (live, third) = (kicked(live, now), kicked(third, now));
+        prop_assert_eq!(&live, &kicked(again, now));
+        prop_assert_eq!(live, third);
+    }
+}
+
+/// A delay never gets longer by the clock: it was set back while the server was down.
+#[test]
+fn a_clock_that_was_set_back_prolongs_nothing() {
+    let mut engine = Engine::new();
+    let conn = engine.connect();
+    let mut follower = Follower { now: Nanos::from_secs(10_000), ..Follower::default() };
+    let header = PutHeader { priority: 0, delay: 60, ttr: 1, size: 0 };
+    engine.handle(follower.now, conn, Request::Put(header), &mut follower);
+    engine.handle(follower.now, conn, Request::Body(Box::default()), &mut follower);
+    let pause = Command::PauseTube(TubeName::default_tube(), 90);
+    engine.handle(follower.now, conn, Request::Command(pause), &mut follower);
+    let earlier = Nanos::from_secs(7_000);
+    let mut again = Engine::new();
+    engine.tell_all(|record| {
+        again.restore(earlier, record, 0, &mut Deaf).expect("the name is sound");
+    });
+    assert_eq!(again.next_deadline(), Some(earlier.after(60)));
+    while again.tick(earlier.after(60), 10, &mut Deaf) {}
+    assert_eq!(again.next_deadline(), Some(earlier.after(90)));
+}
