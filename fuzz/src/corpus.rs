@@ -4,8 +4,10 @@ use std::path::Path;
 
 /// Runs a target on every file of its corpus.
 pub fn replay(target: &str, run: fn(&[u8])) {
-    // Right for every crate that is one folder below the top.
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    // The crate's folder is the top, or one below it.
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let folder = above.find_map(|top| Some(top.join("fuzz/corpus")).filter(|it| it.is_dir()));
+    let folder = folder.expect("the corpus is part of the sources").join(target);
     let entries = std::fs::read_dir(&folder).expect("the corpus is part of the sources");
     let mut files: Vec<_> =
         entries.map(|entry| entry.expect("the corpus is readable").path()).collect();

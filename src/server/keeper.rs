@@ -140,22 +140,10 @@ impl Keeper {
             } else {
                 sync_at = None;
             }
-            if needs.prepare || needs.recover {
-                if retry_at.is_none_or(|at| at <= now) {
-                    retry_at = Some(now + RETRY);
-                    if needs.recover {
-                        self.recover(hub);
-                    } else {
-                        self.binlog.prepare();
-                    }
-                    let needs = self.binlog.needs();
-                    if !needs.prepare && !needs.recover {
-                        retry_at = None;
-                    }
-                    continue;
-                }
-            } else {
-                retry_at = None;
+            if (needs.prepare || needs.recover) && retry_at.is_none_or(|at| at <= now) {
+                let done = if needs.recover { self.recover(hub) } else { self.binlog.prepare() };
+                retry_at = (!done).then_some(now + RETRY);
+                continue;
             }
             let wake_at = [sync_at, retry_at].into_iter().flatten().min();
             self.bell.wait(wake_at.map(|at| at.saturating_duration_since(now)));
@@ -165,12 +153,12 @@ impl Keeper {
         }
     }
 
-    fn recover(&self, hub: &Hub) {
-        if let Some(facts) = self.binlog.recover() {
-            for facts in facts.chunks(FACTS_PER_LOCK) {
-                hub.record_again(facts, |number| self.binlog.home_of(number));
-            }
+    fn recover(&self, hub: &Hub) -> bool {
+        let Some(facts) = self.binlog.recover() else { return false };
+        for facts in facts.chunks(FACTS_PER_LOCK) {
+            hub.record_again(facts, |number| self.binlog.home_of(number));
         }
+        true
     }
 
     fn compact_in_background(&self, hub: &Hub) {

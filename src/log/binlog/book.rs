@@ -125,8 +125,8 @@ pub(crate) struct Book {
     /// How far the last segment was synced, and what the last mark in it says.
     synced: u64,
     marked: u64,
-    /// Up to where the file of the last segment has room set aside.
-    allocated: u64,
+    /// Up to where the file of the last segment has room set aside; `None` until there is a file.
+    allocated: Option<u64>,
     /// Whether the file for another segment is ready.
     spare: bool,
     cannot_allocate: bool,
@@ -162,7 +162,7 @@ impl Book {
             next_id,
             synced: 0,
             marked: 0,
-            allocated: 0,
+            allocated: None,
             spare: false,
             cannot_allocate: false,
             known: Needs::default(),
@@ -188,7 +188,7 @@ impl Book {
         self.chunks.push(Chunk { segment: header.number, offset: 0, bytes, end: self.position });
         let segment = Segment { number: header.number, bytes: len, live: 0, notes: 0 };
         self.segments.push_back(segment);
-        (self.synced, self.marked, self.allocated) = (0, 0, 0);
+        (self.synced, self.marked, self.allocated) = (0, 0, None);
         self.spare = false;
     }
 
@@ -322,7 +322,7 @@ impl Book {
 
     /// Bytes that can be appended to the last segment without asking the file system for more.
     pub(crate) fn room(&self) -> u64 {
-        self.allocated.saturating_sub(self.last().bytes)
+        self.allocated.unwrap_or(0).saturating_sub(self.last().bytes)
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -397,15 +397,15 @@ impl Book {
     /// The file of this segment has room up to `end`.
     pub(crate) fn set_allocated(&mut self, segment: u64, end: u64) {
         if segment == self.last().number {
-            self.allocated = end;
+            self.allocated = Some(end);
         }
     }
 
     /// Whether the writer should set room aside.
     pub(crate) fn wants_room(&self) -> bool {
         let full = matches!(self.health, Health::Full(_));
-        full || self.wants_spare()
-            || (!self.cannot_allocate && self.room() < self.options.ahead() / 2)
+        let short = !self.cannot_allocate && self.room() < self.options.ahead() / 2;
+        self.allocated.is_some() && (full || short || self.wants_spare())
     }
 
     pub(crate) fn wants_spare(&self) -> bool {
@@ -485,7 +485,7 @@ impl Book {
         self.flying.clear();
         self.taken = self.position;
         (self.synced, self.marked) = (fresh.bytes, 0);
-        (self.allocated, self.spare) = (fresh.bytes, false);
+        (self.allocated, self.spare) = (Some(fresh.bytes), false);
         self.durable = self.position;
         self.commit(self.position);
         self.health = Health::Good;

@@ -88,16 +88,17 @@ impl Header {
         if fields.array()? != MAGIC {
             return Err(Damage::Magic);
         }
+        // Before the version: one that a flipped bit has made is damage, and can be repaired.
+        let (told, crc) = bytes.split_at(HEADER_LEN - 4);
+        if crc != crc32c(told).to_le_bytes() {
+            return Err(Damage::Checksum);
+        }
         let version = fields.u32()?;
         if version != VERSION {
             return Err(Damage::Version(version));
         }
         fields.u32()?;
         let [number, next_id, previous_end] = [fields.u64()?, fields.u64()?, fields.u64()?];
-        fields.u32()?;
-        if fields.u32()? != crc32c(&bytes[..HEADER_LEN - 4]) {
-            return Err(Damage::Checksum);
-        }
         Ok(Self { number, next_id, previous_end })
     }
 }
@@ -142,9 +143,9 @@ pub enum Entry<'a> {
 }
 
 /// Appends a record, and returns how many bytes that took.
-pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> usize {
-    match record {
-        Record::Put(job) | Record::Again(job) => frame(out, PUT, |out| {
+pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
+    match fact {
+        Record::Put(job) | Record::Again(job) => record(out, PUT, |out| {
             out.extend_from_slice(&job.now.id.to_le_bytes());
             out.extend_from_slice(&job.created.0.to_le_bytes());
             out.extend_from_slice(&job.now.priority.to_le_bytes());
@@ -157,28 +158,28 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> usize {
             out.extend_from_slice(job.tube.as_bytes());
             out.extend_from_slice(job.body);
         }),
-        Record::Update(update) => frame(out, UPDATE, |out| {
+        Record::Update(update) => record(out, UPDATE, |out| {
             out.extend_from_slice(&update.id.to_le_bytes());
             out.extend_from_slice(&update.priority.to_le_bytes());
             out.extend_from_slice(&update.delay.to_le_bytes());
             put_state(out, update, true);
         }),
-        Record::Reserved(id) => frame(out, RESERVED, |out| out.extend(id.to_le_bytes())),
-        Record::TimedOut(id) => frame(out, TIMED_OUT, |out| out.extend(id.to_le_bytes())),
-        Record::Kicked(id) => frame(out, KICKED, |out| out.extend(id.to_le_bytes())),
-        Record::Delete(id) => frame(out, DELETE, |out| out.extend(id.to_le_bytes())),
-        Record::Pause { tube, seconds, until } => frame(out, PAUSE, |out| {
+        Record::Reserved(id) => record(out, RESERVED, |out| out.extend(id.to_le_bytes())),
+        Record::TimedOut(id) => record(out, TIMED_OUT, |out| out.extend(id.to_le_bytes())),
+        Record::Kicked(id) => record(out, KICKED, |out| out.extend(id.to_le_bytes())),
+        Record::Delete(id) => record(out, DELETE, |out| out.extend(id.to_le_bytes())),
+        Record::Pause { tube, seconds, until } => record(out, PAUSE, |out| {
             out.extend(seconds.to_le_bytes());
             out.extend(until.0.to_le_bytes());
             out.extend_from_slice(tube.as_bytes());
         }),
-        Record::Drain(draining) => frame(out, DRAIN, |out| out.push(u8::from(*draining))),
+        Record::Drain(draining) => record(out, DRAIN, |out| out.push(u8::from(*draining))),
     }
 }
 
 /// Appends a mark.
 pub fn encode_mark(synced: u64, out: &mut Vec<u8>) -> usize {
-    frame(out, MARK, |out| out.extend_from_slice(&synced.to_le_bytes()))
+    record(out, MARK, |out| out.extend_from_slice(&synced.to_le_bytes()))
 }
 
 fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
@@ -202,11 +203,22 @@ fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
     }
 }
 
-fn frame(out: &mut Vec<u8>, kind: u8, fields: impl FnOnce(&mut Vec<u8>)) -> usize {
+/// Appends a record of these bytes, whatever they mean.
+pub fn frame(payload: &[u8], out: &mut Vec<u8>) {
+    put_frame(out, |out| out.extend_from_slice(payload));
+}
+
+fn record(out: &mut Vec<u8>, kind: u8, fields: impl FnOnce(&mut Vec<u8>)) -> usize {
+    put_frame(out, |out| {
+        out.push(kind);
+        fields(out);
+    })
+}
+
+fn put_frame(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_LEN]);
-    out.push(kind);
-    fields(out);
+    payload(out);
     // A body has a gigabyte at most.
     let len = ((out.len() - start - FRAME_LEN) as u32).to_le_bytes();
     let crc = crc32c_append(crc32c(&len), &out[start + FRAME_LEN..]);

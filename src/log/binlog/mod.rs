@@ -240,11 +240,11 @@ impl Binlog {
     }
 
     /// Sets room aside for what is to come. If there is none, new jobs are refused from now on;
-    /// if there is some again, they are taken again.
-    pub fn prepare(&self) {
+    /// if there is some again, they are taken again. Returns whether there is.
+    pub fn prepare(&self) -> bool {
         let mut writer = lock(&self.writer);
         if matches!(lock(&self.book).health, Health::Failed(_)) {
-            return;
+            return false;
         }
         let prepared = writer.prepare(&self.book);
         let mut book = lock(&self.book);
@@ -260,6 +260,7 @@ impl Binlog {
             (Err(error), Health::Full(_)) => book.health = Health::Full(error.to_string()),
             (Ok(()), _) | (Err(_), Health::Failed(_)) => {}
         }
+        matches!(book.health, Health::Good)
     }
 
     /// Tries to write what failed to a new segment. Returns the facts that are to be recorded once

@@ -57,6 +57,9 @@ impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { what, error } => write!(f, "cannot {what}: {error}"),
+            Self::Damaged { file, damage: damage @ Damage::Version(_), .. } => {
+                write!(f, "{file} was written by another release: {damage}")
+            }
             Self::Damaged { file, offset, damage } if *offset == 0 => {
                 write!(f, "{file} is damaged: the header at offset 0: {damage}")
             }
@@ -74,6 +77,17 @@ impl fmt::Display for ReplayError {
 }
 
 impl std::error::Error for ReplayError {}
+
+impl ReplayError {
+    /// Whether a repair can leave out what is damaged and go on.
+    pub fn is_repairable(&self) -> bool {
+        match self {
+            // There is nothing wrong with it; but only a newer release can read it.
+            Self::Damaged { damage: Damage::Version(_), .. } | Self::Io { .. } => false,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Misnamed { .. } => true,
+        }
+    }
+}
 
 /// What a replay found.
 #[derive(Debug, Default)]
@@ -151,7 +165,7 @@ fn io_error(what: String) -> impl FnOnce(io::Error) -> ReplayError {
 impl Replay<'_> {
     fn run(&mut self) -> Result<(), ReplayError> {
         let mut sources = self.sources()?;
-        self.drop_unbegun(&mut sources)?;
+        let unbegun = self.split_unbegun(&mut sources)?;
         self.all = sources.iter().map(|source| source.len).sum();
         let mut sources = sources.into_iter().peekable();
         let mut previous = None;
@@ -184,12 +198,16 @@ impl Replay<'_> {
             });
             self.segment(&source, next)?;
         }
+        // Not before all else is found good: who is refused finds everything as it was.
+        for Source { name, .. } in unbegun {
+            self.disk.remove(&name).map_err(io_error(format!("remove {name}")))?;
+        }
         Ok(())
     }
 
     /// Damage ends the replay, unless it is to be repaired.
     fn tolerate(&self, error: ReplayError) -> Result<(), ReplayError> {
-        if !self.repair {
+        if !self.repair || !error.is_repairable() {
             return Err(error);
         }
         warn!("{error}");
@@ -215,17 +233,16 @@ impl Replay<'_> {
     }
 
     /// The last file may have been made ready, and nothing written to it, or not all of its header.
-    fn drop_unbegun(&self, sources: &mut Vec<Source>) -> Result<(), ReplayError> {
+    fn split_unbegun(&self, sources: &mut Vec<Source>) -> Result<Vec<Source>, ReplayError> {
+        let mut unbegun = Vec::new();
         while let Some(last) = sources.last()
             && matches!(last.header, Err(Damage::Short | Damage::Magic | Damage::Checksum))
             && self.synced_mark(last, 0)?.is_none()
             && self.is_torn(last)?
         {
-            let name = &last.name;
-            self.disk.remove(name).map_err(io_error(format!("remove {name}")))?;
-            sources.pop();
+            unbegun.extend(sources.pop());
         }
-        Ok(())
+        Ok(unbegun)
     }
 
     /// Whether there is no sound record behind a header that is not sound.

@@ -1,0 +1,214 @@
+//! Segments made of the fuzzer's bytes, replayed: refused or served, but never with a panic, and
+//! twice with the same result; and after a repair the log is sound.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use jq_engine::{Answer, ConnId, Engine, Home, Nanos, Record, Sink};
+use jq_server::log::Log;
+use jq_server::log::binlog::format::{self, FRAME_LEN, Header};
+use jq_server::log::binlog::{
+    Binlog, BinlogHandle, Disk, DiskFile, Fact, Options, Step, SyncPolicy, segment_name,
+};
+
+/// Steps of compaction after which there must be nothing left to do.
+const MAX_STEPS: usize = 10_000;
+
+/// Files in memory.
+#[derive(Debug, Default)]
+struct Memory(Mutex<BTreeMap<String, Arc<File>>>);
+
+#[derive(Debug, Default)]
+struct File(Mutex<Vec<u8>>);
+
+impl Memory {
+    fn put(&self, name: &str, bytes: Vec<u8>) {
+        self.0.lock().unwrap().insert(name.into(), Arc::new(File(Mutex::new(bytes))));
+    }
+}
+
+impl Disk for Memory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().unwrap().keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.put(name, Vec::new());
+        self.open(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        match self.0.lock().unwrap().get(name) {
+            Some(file) => Ok(Arc::clone(file) as Arc<dyn DiskFile>),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.lock().unwrap().remove(name);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let file = self.0.lock().unwrap();
+        let from = (offset as usize).min(file.len());
+        let count = bytes.len().min(file.len() - from);
+        bytes[..count].copy_from_slice(&file[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut file = self.0.lock().unwrap();
+        let end = offset as usize + bytes.len();
+        if file.len() < end {
+            file.resize(end, 0);
+        }
+        file[offset as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.lock().unwrap().truncate(len as usize);
+        Ok(())
+    }
+}
+
+/// What the engine records goes to the log, as in a server.
+struct Recorder(BinlogHandle);
+
+impl Sink for Recorder {
+    fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
+
+    fn record(&mut self, record: Record<'_>) -> Home {
+        self.0.append(&record, true)
+    }
+
+    fn forget(&mut self, home: Home, bytes: usize) {
+        self.0.forget(home, bytes);
+    }
+}
+
+/// Everything durable, in an order of its own.
+fn told(engine: &Engine) -> Vec<String> {
+    let mut all = Vec::new();
+    engine.tell_all(|record| all.push(format!("{record:?}")));
+    all.sort_unstable();
+    all
+}
+
+/// The bytes as records: each a length and so many bytes, given the frame that they need.
+fn framed(mut bytes: &[u8], out: &mut Vec<u8>) {
+    while let Some((len, rest)) = bytes.split_first() {
+        let (payload, rest) = rest.split_at(rest.len().min(usize::from(*len)));
+        if !payload.is_empty() {
+            format::frame(payload, out);
+        }
+        bytes = rest;
+    }
+}
+
+fn disk(data: &[u8]) -> Memory {
+    let disk = Memory::default();
+    let Some((flags, data)) = data.split_first() else { return disk };
+    let (first, second) = match data.split_first() {
+        Some((part, rest)) => rest.split_at(rest.len() * usize::from(*part) / 255),
+        None => (data, data),
+    };
+    let mut previous_end = 0;
+    for (number, data) in [(1, first), (2, second)] {
+        let mut bytes = Vec::new();
+        if flags & 1 != 0 {
+            let header = Header { number, next_id: 1, previous_end };
+            bytes.extend_from_slice(&header.encode());
+        }
+        if flags & 2 != 0 {
+            framed(data, &mut bytes);
+        } else {
+            bytes.extend_from_slice(data);
+        }
+        if flags & 4 != 0 {
+            bytes.resize(bytes.len() + FRAME_LEN * 3 + 1, 0);
+        }
+        previous_end = bytes.len() as u64;
+        disk.put(&segment_name(number), bytes);
+    }
+    disk
+}
+
+type Opened = (Arc<Binlog>, Engine);
+
+fn open(disk: &Arc<Memory>, repair: bool) -> Option<Opened> {
+    let mut engine = Engine::new();
+    let options = Options { policy: SyncPolicy::Always, segment_size: 2000, shown_size: 0 };
+    let disk: Arc<dyn Disk> = Arc::clone(disk) as Arc<dyn Disk>;
+    let now = Nanos::from_secs(1_000_000);
+    let opened = Binlog::open(disk, options, &mut engine, now, repair, Box::new(|| {}));
+    opened.ok().map(|(binlog, _)| (binlog, engine))
+}
+
+/// Gives up what is to be given up.
+fn compact((binlog, engine): &mut Opened) {
+    let mut sink = Recorder(BinlogHandle(Arc::clone(binlog)));
+    for _ in 0..MAX_STEPS {
+        match binlog.compact().expect("this disk does not fail") {
+            Step::Idle => return,
+            Step::Await(_) => {}
+            Step::Again(facts) => {
+                for fact in facts {
+                    match fact {
+                        Fact::Job(id) => drop(engine.record_again(id, &mut sink)),
+                        Fact::Pause(tube) => engine.record_pause_again(&tube, &mut sink),
+                        Fact::Drain => engine.record_draining_again(&mut sink),
+                        Fact::All(number) => {
+                            for id in engine.jobs_at(binlog.home_of(number)) {
+                                engine.record_again(id, &mut sink);
+                            }
+                            for tube in engine.paused_tubes() {
+                                engine.record_pause_again(&tube, &mut sink);
+                            }
+                            engine.record_draining_again(&mut sink);
+                        }
+                    }
+                }
+            }
+        }
+        binlog.sync().expect("this disk does not fail");
+    }
+    panic!("compaction goes on and on");
+}
+
+/// Replays what `data` says.
+pub fn run(data: &[u8]) {
+    let disk = Arc::new(disk(data));
+    if let Some((binlog, engine)) = open(&disk, false) {
+        binlog.close().expect("this disk does not fail");
+        let (_, again) = open(&disk, false).expect("what was sound is sound");
+        assert_eq!(told(&engine), told(&again));
+    }
+    let mut repaired = open(&disk, true).expect("anything can be repaired");
+    let before = told(&repaired.1);
+    compact(&mut repaired);
+    repaired.0.close().expect("this disk does not fail");
+    assert_eq!(before, told(&repaired.1));
+    let (_, again) = open(&disk, false).expect("what was repaired is sound");
+    assert_eq!(before, told(&again));
+}

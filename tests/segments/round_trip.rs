@@ -1,0 +1,94 @@
+//! What is written is read; what was damaged is found out.
+
+use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Record};
+use jq_server::log::binlog::format::{self, Damage, Entry, HEADER_LEN, Header, Next, VERSION};
+
+fn state(rng: &mut fastrand::Rng) -> DurableState {
+    match rng.u8(..3) {
+        0 => DurableState::Ready,
+        1 => DurableState::Delayed(Nanos(rng.u64(..))),
+        _ => DurableState::Buried(rng.u64(..)),
+    }
+}
+
+fn update(rng: &mut fastrand::Rng) -> JobUpdate {
+    let counters = JobCounters {
+        reserves: rng.u32(..),
+        timeouts: rng.u32(..3),
+        releases: rng.u32(..),
+        buries: rng.u32(..),
+        kicks: rng.u32(..),
+    };
+    let counters = if rng.bool() { counters } else { JobCounters::default() };
+    let (id, priority, delay) = (rng.u64(..), rng.u32(..), rng.u32(..));
+    JobUpdate { id, priority, delay, state: state(rng), counters }
+}
+
+fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<'a> {
+    let id = rng.u64(..);
+    match rng.u8(..8) {
+        0..=1 => Record::Put(JobRecord {
+            tube,
+            created: Nanos(rng.u64(..)),
+            ttr: rng.u32(..),
+            now: update(rng),
+            body,
+        }),
+        2 => Record::Update(update(rng)),
+        3 => Record::Reserved(id),
+        4 => Record::TimedOut(id),
+        5 => Record::Kicked(id),
+        6 => Record::Delete(id),
+        _ => Record::Pause { tube, seconds: rng.u32(..), until: Nanos(rng.u64(..)) },
+    }
+}
+
+#[test]
+fn any_record_is_read_as_it_was_written() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..20_000 {
+        let tube = "x".repeat(rng.usize(1..=200));
+        let mut body = vec![0; rng.usize(..300)];
+        rng.fill(&mut body);
+        let record = record(&mut rng, &tube, &body);
+        let mut bytes = Vec::new();
+        let len = format::encode(&record, &mut bytes);
+        assert_eq!(format::decode(&bytes), Ok(Next::Entry(Entry::Fact(record), len)));
+        // Not all of it: there is no saying what it is.
+        let part = rng.usize(..len);
+        assert!(matches!(format::decode(&bytes[..part]), Ok(Next::Need(need)) if need <= len));
+        // A bit of it turned: it is not taken for sound.
+        let (byte, bit) = (rng.usize(..len), rng.u8(..8));
+        bytes[byte] ^= 1 << bit;
+        assert!(!matches!(format::decode(&bytes), Ok(Next::Entry(..) | Next::Nothing)));
+    }
+}
+
+#[test]
+fn any_turned_bit_of_a_header_is_found() {
+    let header = Header { number: 3, next_id: 77, previous_end: 99 };
+    assert_eq!(Header::decode(&header.encode()), Ok(header));
+    for bit in 0..HEADER_LEN * 8 {
+        let mut bytes = header.encode();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(Header::decode(&bytes).is_err(), "bit {bit}");
+    }
+    assert_eq!(Header::decode(&header.encode()[..HEADER_LEN - 1]), Err(Damage::Short));
+}
+
+#[test]
+fn another_version_is_named() {
+    let mut bytes = Header { number: 3, next_id: 77, previous_end: 99 }.encode();
+    bytes[8] = VERSION as u8 + 1;
+    // A turned bit is damage, not a version.
+    assert_eq!(Header::decode(&bytes), Err(Damage::Checksum));
+    let crc = crc32c::crc32c(&bytes[..HEADER_LEN - 4]);
+    bytes[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(Header::decode(&bytes), Err(Damage::Version(VERSION + 1)));
+}
+
+#[test]
+fn zeros_are_nothing() {
+    assert_eq!(format::decode(&[0; 100]), Ok(Next::Nothing));
+    assert_eq!(format::decode(&[0; 7]), Ok(Next::Need(8)));
+}
