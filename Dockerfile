@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # docker build -t jq-server .
 # docker run -p 11300:11300 jq-server
+# docker run -p 11300:11300 -v jobs:/var/lib/jq-server jq-server -b /var/lib/jq-server
 
 FROM rust:1-bookworm AS build
 WORKDIR /src
@@ -13,7 +14,8 @@ FROM debian:bookworm-slim
 COPY --from=build /src/target/release/jq-server /usr/local/bin/jq-server
 RUN ln -s jq-server /usr/local/bin/beanstalkd \
  && useradd --system --user-group --no-create-home --home-dir /nonexistent \
-            --shell /usr/sbin/nologin jq
+            --shell /usr/sbin/nologin jq \
+ && install -d -m 0700 -o jq -g jq /var/lib/jq-server
 USER jq
 EXPOSE 11300
 STOPSIGNAL SIGTERM

@@ -130,6 +130,8 @@ pub(crate) struct Book {
     /// Whether the file for another segment is ready.
     spare: bool,
     cannot_allocate: bool,
+    /// Old segments cannot be given up, for whatever reason: it is no use to wait for that.
+    pub(crate) is_stuck: bool,
     /// What the one who keeps the log knows of.
     known: Needs,
     pub(crate) health: Health,
@@ -165,6 +167,7 @@ impl Book {
             allocated: None,
             spare: false,
             cannot_allocate: false,
+            is_stuck: false,
             known: Needs::default(),
             health: Health::Good,
             compact_through: 0,
@@ -476,7 +479,12 @@ impl Book {
         while self.last().number > suspect && self.segments.len() > 1 {
             virtual_live += self.segments.pop_back().map_or(0, |segment| segment.live);
         }
-        self.last_mut().bytes = end;
+        let failed = self.last_mut();
+        failed.bytes = end;
+        if end == 0 {
+            // Not even its header is good; its notes are in the new file.
+            failed.notes = 0;
+        }
         self.segments.push_back(Segment { live: virtual_live, ..fresh });
         let sealed = self.segments.iter().rev().skip(1);
         self.sealed_bytes = sealed.map(|segment| segment.bytes).sum();
@@ -513,7 +521,9 @@ impl Book {
 
     /// Whether so much is to be compacted that nobody is told of anything new before it is.
     pub(crate) fn is_behind(&self) -> bool {
-        matches!(self.health, Health::Good) && self.sealed_bytes > self.allowance(2)
+        !self.is_stuck
+            && matches!(self.health, Health::Good)
+            && self.sealed_bytes > self.allowance(2)
     }
 
     /// What sealed segments may take: twice what is live, and a part of a segment more. The last

@@ -286,9 +286,10 @@ impl Binlog {
 
     /// Does a small part of what is to be compacted.
     pub fn compact(&self) -> io::Result<Step> {
-        let step = lock(&self.compactor).step(&self.book)?;
+        let step = lock(&self.compactor).step(&self.book);
+        lock(&self.book).is_stuck = step.is_err();
         self.publish();
-        Ok(step)
+        step
     }
 
     /// Whether what was appended before this position is durable.

@@ -126,6 +126,8 @@ struct Source {
     file: Arc<dyn DiskFile>,
     len: u64,
     header: Result<Header, Damage>,
+    /// There is nothing where the header should be.
+    is_blank: bool,
 }
 
 struct Replay<'a> {
@@ -177,6 +179,16 @@ impl Replay<'_> {
                 self.tolerate(missing)?;
             }
             previous = Some(source.number);
+            let next = sources.peek().and_then(|next| {
+                let header = next.header.ok().filter(|_| next.number == source.number + 1)?;
+                Some(header.previous_end)
+            });
+            if next.is_some_and(|end| end < HEADER_LEN as u64) {
+                // Its very header failed to be written or synced; all of it is in the next one.
+                let segment = Segment { number: source.number, bytes: 0, live: 0, notes: 0 };
+                self.tally.segments.push(segment);
+                continue;
+            }
             match &source.header {
                 Ok(header) if header.number == source.number => {
                     self.engine.reserve_ids(header.next_id);
@@ -192,10 +204,6 @@ impl Replay<'_> {
                     self.found.damaged_bytes += HEADER_LEN as u64;
                 }
             }
-            let next = sources.peek().and_then(|next| {
-                let header = next.header.ok().filter(|_| next.number == source.number + 1)?;
-                Some(header.previous_end)
-            });
             self.segment(&source, next)?;
         }
         // Not before all else is found good: who is refused finds everything as it was.
@@ -224,21 +232,22 @@ impl Replay<'_> {
                 let mut bytes = [0; HEADER_LEN];
                 let count = file.read_at(&mut bytes, 0)?;
                 let len = file.len()?;
-                Ok((file, len, Header::decode(&bytes[..count])))
+                Ok((file, len, Header::decode(&bytes[..count]), bytes == [0; HEADER_LEN]))
             });
-            let (file, len, header) = opened.map_err(io_error(format!("read {name}")))?;
-            Ok(Source { number, name, file, len, header })
+            let (file, len, header, is_blank) = opened.map_err(io_error(format!("read {name}")))?;
+            Ok(Source { number, name, file, len, header, is_blank })
         };
         numbers.into_iter().map(open).collect()
     }
 
     /// The last file may have been made ready, and nothing written to it, or not all of its header.
+    /// When what failed is written to another file, the header comes last, and makes it count.
     fn split_unbegun(&self, sources: &mut Vec<Source>) -> Result<Vec<Source>, ReplayError> {
         let mut unbegun = Vec::new();
         while let Some(last) = sources.last()
             && matches!(last.header, Err(Damage::Short | Damage::Magic | Damage::Checksum))
             && self.synced_mark(last, 0)?.is_none()
-            && self.is_torn(last)?
+            && (last.is_blank || self.is_torn(last)?)
         {
             unbegun.extend(sources.pop());
         }

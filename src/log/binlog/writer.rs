@@ -14,7 +14,7 @@ use jq_engine::Record;
 
 use crate::log::binlog::book::{Chunk, Health, Segment};
 use crate::log::binlog::disk::{Disk, DiskFile};
-use crate::log::binlog::format::{self, Entry, Header, Next};
+use crate::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use crate::log::binlog::options::{Options, SyncPolicy};
 use crate::log::binlog::{Book, lock, segment_name};
 
@@ -59,9 +59,9 @@ pub enum Flushed {
 
 /// A sync that has begun. The file may be written meanwhile.
 #[derive(Debug)]
-pub(crate) struct Sync(Current);
+pub(crate) struct Syncing(Current);
 
-impl Sync {
+impl Syncing {
     /// Waits for the disk.
     pub(crate) fn run(&self) -> io::Result<()> {
         self.0.file.sync()
@@ -177,14 +177,14 @@ impl Writer {
     }
 
     /// Begins to sync the file, if anything in it is not synced.
-    pub(crate) fn begin_sync(&self) -> Option<Sync> {
+    pub(crate) fn begin_sync(&self) -> Option<Syncing> {
         let current = self.current.as_ref().filter(|current| current.written > current.synced)?;
-        Some(Sync(current.clone()))
+        Some(Syncing(current.clone()))
     }
 
     /// What the sync concerned is on the disk now.
-    pub(crate) fn end_sync(&mut self, sync: &Sync, book: &Mutex<Book>) {
-        let Sync(Current { number, written, .. }) = sync;
+    pub(crate) fn end_sync(&mut self, sync: &Syncing, book: &Mutex<Book>) {
+        let Syncing(Current { number, written, .. }) = sync;
         let mut book = lock(book);
         let mut durable = None;
         while let Some(chunk) = self.unsynced.front()
@@ -286,10 +286,14 @@ impl Writer {
 
     fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.create(name)?;
-        file.write_at(bytes, 0)?;
-        if self.options.policy.syncs() {
-            file.sync()?;
-            self.disk.sync()?;
+        let (header, records) = bytes.split_at(HEADER_LEN);
+        // The header last: with it the file counts, and the end of the one before does not.
+        for (bytes, offset) in [(records, HEADER_LEN as u64), (header, 0)] {
+            file.write_at(bytes, offset)?;
+            if self.options.policy.syncs() {
+                file.sync()?;
+                self.disk.sync()?;
+            }
         }
         Ok(file)
     }
