@@ -108,6 +108,12 @@ struct Flags {
     #[arg(long)]
     binlog_repair: bool,
 
+    /// Serve nobody, but make beanstalkd's files of what -b has kept in this directory, so that
+    /// `beanstalkd -b DIR` goes on with it; with -s, of that size. Our own files are set aside in
+    /// DIR/jq-binlog.exported. Unless the exit status is 0, nothing has changed
+    #[arg(long, value_name = "DIR", conflicts_with = "binlog")]
+    binlog_export_v7: Option<PathBuf>,
+
     /// How log lines are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
@@ -180,6 +186,8 @@ pub struct Config {
     pub binlog_size: u64,
     /// Whether to serve what is sound of damaged files.
     pub binlog_repair: bool,
+    /// Serve nobody, but make beanstalkd's files of the jobs that are kept here.
+    pub binlog_export_v7: Option<PathBuf>,
     /// Whose wire behaviour to follow.
     pub dialect: Dialect,
     /// Threads that serve connections, at least 1.
@@ -246,6 +254,7 @@ impl Config {
             },
             binlog_size: flags.binlog_size,
             binlog_repair: flags.binlog_repair,
+            binlog_export_v7: flags.binlog_export_v7,
             dialect: flags.compat,
             threads,
             verbosity: flags.verbosity,
@@ -315,6 +324,7 @@ mod tests {
             &["--compat", "1.11"],
             &["--threads", "0"],
             &["-f", "x"],
+            &["--binlog-export-v7", "x", "-b", "y"],
         ] {
             let exit = parse(args).unwrap_err();
             assert_eq!(exit.status, EXIT_USAGE, "{args:?}");

@@ -168,9 +168,12 @@ const SHRINK_FROM: usize = 256;
 #[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     counters: JobCounters,
-    /// Stands higher in each job that is buried later.
-    bury_turn: u64,
+    /// Stands higher in each job that is buried later. In two halves, which take no more room than
+    /// they need.
+    bury_turn: [u32; 2],
 }
+
+const _: () = assert!(size_of::<Option<Kept>>() == 32);
 
 /// All jobs.
 #[derive(Debug)]
@@ -240,11 +243,12 @@ impl Jobs {
 
     /// Where a buried job stands among all that were buried.
     pub(crate) fn bury_turn(&self, ix: Ix) -> u64 {
-        self.kept(ix).bury_turn
+        let [high, low] = self.kept(ix).bury_turn;
+        (u64::from(high) << 32) | u64::from(low)
     }
 
     pub(crate) fn set_bury_turn(&mut self, ix: Ix, turn: u64) {
-        self.kept_mut(ix).bury_turn = turn;
+        self.kept_mut(ix).bury_turn = [(turn >> 32) as u32, turn as u32];
     }
 
     /// All jobs, in no order.

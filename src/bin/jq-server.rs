@@ -1,11 +1,13 @@
 //! Flags, sockets, privileges, and then the server. Nothing else.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use jq_server::clock::Clock;
 use jq_server::config::{self, Config};
-use jq_server::log::{OpenError, Opened};
+use jq_server::log::binlog::Options;
+use jq_server::log::{OpenError, Opened, v7};
 use jq_server::privileges::{self, BecomeError};
 use jq_server::server::{Bound, ServeError};
 use jq_server::{logging, server};
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    if let Some(dir) = &config.binlog_export_v7 {
+        return export(dir, &config);
+    }
     let bound = match Bound::open(&config.listen) {
         Ok(bound) => bound,
         Err(failure) => {
@@ -35,26 +40,14 @@ fn main() -> ExitCode {
             return ExitCode::from(config::EXIT_CANNOT_LISTEN);
         }
     };
-    if let Some(user) = &config.user
-        && let Err(failure) = privileges::become_user(user)
-    {
-        error!("{failure}");
-        return ExitCode::from(match failure {
-            BecomeError::NoSuchUser(_) => config::EXIT_NO_SUCH_USER,
-            BecomeError::Refused(..) => config::EXIT_CANNOT_BECOME,
-        });
+    if let Err(status) = become_user(&config) {
+        return status;
     }
     privileges::raise_descriptor_limit();
     let clock = Clock::start();
     let opened = match Opened::open(&config, &clock) {
         Ok(opened) => opened,
-        Err(failure) => {
-            error!("{failure}");
-            return ExitCode::from(match failure {
-                OpenError::Directory(_) => config::EXIT_CANNOT_LOCK,
-                OpenError::Replay(..) => config::EXIT_CANNOT_REPLAY,
-            });
-        }
+        Err(failure) => return cannot_open(&failure),
     };
     match server::run(bound, &config, clock, opened) {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,4 +60,39 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes beanstalkd's files of the jobs that are kept in a directory.
+fn export(dir: &Path, config: &Config) -> ExitCode {
+    if let Err(status) = become_user(config) {
+        return status;
+    }
+    let options = Options::new(config.sync_policy, config.binlog_size);
+    match v7::export(dir, options, Clock::start().now()) {
+        Ok(exported) => {
+            // It is done, whether somebody reads it or not.
+            let _ = write!(io::stdout(), "{exported}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => cannot_open(&failure),
+    }
+}
+
+fn become_user(config: &Config) -> Result<(), ExitCode> {
+    let Some(user) = &config.user else { return Ok(()) };
+    privileges::become_user(user).map_err(|failure| {
+        error!("{failure}");
+        ExitCode::from(match failure {
+            BecomeError::NoSuchUser(_) => config::EXIT_NO_SUCH_USER,
+            BecomeError::Refused(..) => config::EXIT_CANNOT_BECOME,
+        })
+    })
+}
+
+fn cannot_open(failure: &OpenError) -> ExitCode {
+    error!("{failure}");
+    ExitCode::from(match failure {
+        OpenError::Directory(_) => config::EXIT_CANNOT_LOCK,
+        OpenError::Replay(..) | OpenError::TakeOver(..) => config::EXIT_CANNOT_REPLAY,
+    })
 }

@@ -15,7 +15,9 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel)
+        // In one order with what the caller has done before and the listener does after, so that one
+        // of them sees the other.
+        if !self.rung.swap(true, Ordering::SeqCst)
             && let Some(listener) = self.listener.get()
         {
             listener.unpark();
@@ -26,13 +28,13 @@ impl Bell {
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         self.listener.get_or_init(thread::current);
         // Checked behind that: who rang before found nobody to wake.
-        if self.rung.swap(false, Ordering::AcqRel) {
+        if self.rung.swap(false, Ordering::SeqCst) {
             return;
         }
         match timeout {
             Some(timeout) => thread::park_timeout(timeout),
             None => thread::park(),
         }
-        self.rung.store(false, Ordering::Release);
+        self.rung.swap(false, Ordering::SeqCst);
     }
 }

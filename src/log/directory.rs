@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 /// The folder of our segments in the directory.
-const SEGMENTS: &str = "jq-binlog";
+pub(crate) const SEGMENTS: &str = "jq-binlog";
 
 /// The file that says by its lock whose the directory is, as with beanstalkd.
 const LOCK: &str = "lock";

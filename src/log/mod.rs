@@ -11,6 +11,7 @@ mod directory;
 mod memory;
 mod open;
 mod progress;
+pub mod v7;
 
 use std::fmt;
 

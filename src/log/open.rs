@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::binlog::{Binlog, BinlogHandle, Options, RealDisk, ReplayError};
 use crate::log::directory::{Directory, DirectoryError};
+use crate::log::v7::{self, V7Error};
 use crate::log::{Bell, Log, MemoryLog, Progress};
 
 /// A queue, and the log that keeps it.
@@ -41,16 +42,15 @@ pub enum OpenError {
     Directory(DirectoryError),
     /// What is in it cannot be replayed.
     Replay(String, ReplayError),
+    /// It is beanstalkd's, and cannot be made ours, or cannot be made beanstalkd's.
+    TakeOver(String, V7Error),
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(error) => error.fmt(f),
-            Self::Replay(
-                dir,
-                error @ (ReplayError::Damaged { .. } | ReplayError::Missing { .. }),
-            ) => {
+            Self::Replay(dir, error) if error.is_repairable() => {
                 write!(
                     f,
                     "{dir}: {error}. Nothing was changed. To serve what is sound, and have the rest \
@@ -58,6 +58,7 @@ impl fmt::Display for OpenError {
                 )
             }
             Self::Replay(dir, error) => write!(f, "{dir}: {error}"),
+            Self::TakeOver(dir, error) => write!(f, "{dir}: {error}"),
         }
     }
 }
@@ -87,6 +88,8 @@ impl Opened {
             return Ok(Self::in_memory(config.binlog_size));
         };
         let directory = Directory::lock(dir)?;
+        v7::import(&directory, config.binlog_size, clock.now(), config.binlog_repair)
+            .map_err(|error| OpenError::TakeOver(dir.display().to_string(), error))?;
         let segments = directory.segments()?;
         let name = segments.display().to_string();
         let options = Options::new(config.sync_policy, config.binlog_size);

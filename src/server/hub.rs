@@ -398,7 +398,7 @@ impl Hub {
     }
 
     /// Lets what is due happen. Tells when to come again: at once, at a moment, or when
-    /// [`Hub::earlier_deadline`] says so.
+    /// `Hub::earlier_deadline` says so.
     pub fn tick(&self) -> Option<Nanos> {
         let mut outcome = Outcome::default();
         let clock = self.clock.now();

@@ -71,7 +71,7 @@ impl Keeper {
     }
 
     fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
+        self.asked.store(true, Ordering::SeqCst);
         self.bell.ring();
     }
 
@@ -117,7 +117,7 @@ impl Keeper {
         let mut sync_at: Option<Instant> = None;
         let mut retry_at: Option<Instant> = None;
         while !self.stopping.load(Ordering::Acquire) {
-            let asked = self.asked.swap(false, Ordering::AcqRel);
+            let asked = self.asked.swap(false, Ordering::SeqCst);
             if asked && let Err(failure) = self.binlog.flush(true) {
                 self.failed(hub, &failure);
             }
@@ -202,6 +202,8 @@ impl Keeper {
     /// Takes back what the failure concerns, then has those told who wait.
     fn failed(&self, hub: &Hub, failure: &Failure) {
         hub.take_back(&failure.jobs);
+        // Whoever had the hub's lock at that moment has given it back since.
+        hub.take_back(&self.binlog.late());
         self.binlog.taken_back();
         self.bell.ring();
     }

@@ -42,6 +42,7 @@ const fn differs(
 
 const NO_FLAGS: &[&str] = &[];
 const USAGE: Outcome = Exits(5);
+const CANNOT_LOCK: Outcome = Exits(10);
 const CANNOT_LISTEN: Outcome = Exits(111);
 
 const CASES: &[Case] = &[
@@ -65,6 +66,8 @@ const CASES: &[Case] = &[
     same(&["-z", "0x10"], USAGE),
     same(&["-f", "x"], USAGE),
     same(&["-s", "x"], USAGE),
+    same(&["-b", "/no/such/folder"], CANNOT_LOCK),
+    same(&["-b", "/dev/null"], CANNOT_LOCK),
     same(&["-u", "no-such-user"], Exits(33)),
     same(&["-u", ""], Exits(33)),
     // An address for documentation, which no machine has.
@@ -98,7 +101,6 @@ const CASES: &[Case] = &[
     differs(&["--help"], Exits(0), USAGE, "long-flags"),
     differs(&["--version"], Exits(0), USAGE, "long-flags"),
     differs(&["--compat", "1.12"], Serves("draining", "false"), USAGE, "long-flags"),
-    differs(&["-b", "/no/such/folder"], USAGE, Exits(10), "no-binlog"),
 ];
 
 /// The entries of the allow-list that this file shows.

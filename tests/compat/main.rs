@@ -19,6 +19,7 @@ mod command_line;
 mod compare;
 mod play;
 mod random;
+mod restart;
 mod script;
 mod sessions;
 mod side;

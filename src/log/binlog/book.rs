@@ -64,7 +64,8 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
     /// How much of that is the records of jobs that there are, as if nothing had happened to them.
     pub(crate) live: u64,
-    /// Records in it that are neither about a job nor a mark.
+    /// Records in it that are to be looked at before it is given up, and are not live: those that
+    /// are neither about a job nor a mark, and those of jobs that the engine has elsewhere.
     pub(crate) notes: u64,
 }
 
@@ -105,6 +106,8 @@ pub(crate) struct Book {
     segments: VecDeque<Segment>,
     /// Bytes of all segments but the last.
     sealed_bytes: u64,
+    /// Where in the log the last segment begins.
+    last_begins: Position,
     /// Live bytes of all segments.
     live: u64,
     /// What the writer has not taken yet.
@@ -152,6 +155,7 @@ impl Book {
             options,
             segments: segments.into(),
             sealed_bytes: 0,
+            last_begins: 0,
             live,
             chunks: Vec::new(),
             position: 0,
@@ -184,6 +188,7 @@ impl Book {
     /// Begins the segment behind the one of this number and length.
     fn begin_segment(&mut self, (previous, previous_end): (u64, u64)) {
         let header = Header { number: previous + 1, next_id: self.next_id, previous_end };
+        self.last_begins = self.position;
         let mut bytes = self.buffers.pop().unwrap_or_default();
         bytes.extend_from_slice(&header.encode());
         let len = bytes.len() as u64;
@@ -209,9 +214,16 @@ impl Book {
         self.segments.front().copied().filter(|_| self.segments.len() > 1)
     }
 
+    /// What must be committed before the segment of this number can be read, unless it is.
+    pub(crate) fn awaits(&self, number: u64) -> Option<Position> {
+        let is_before_last = number + 1 == self.last().number;
+        Some(self.last_begins).filter(|begins| is_before_last && *begins > self.committed)
+    }
+
     pub(crate) fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home {
-        if matches!(self.health, Health::Failed(_)) {
-            // Only what nobody waits for gets here.
+        if !urgent && matches!(self.health, Health::Failed(_)) {
+            // Of this there may be much before the log can be written again. The rest is what is
+            // recorded again, whose record before that is forgotten already.
             return self.home();
         }
         if self.spare {
@@ -254,7 +266,9 @@ impl Book {
             Record::Again(_) => self.records_migrated += 1,
             _ => {}
         }
-        if urgent && let Some(id) = id {
+        // What is told once more nobody has to wait for.
+        let is_news = urgent && !matches!(record, Record::Again(_));
+        if is_news && let Some(id) = id {
             self.waiting.insert(id);
         }
         self.home()
@@ -267,7 +281,9 @@ impl Book {
             return;
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();
-        if self.synced > self.marked {
+        // After a failure, it will be in another file.
+        let failed = matches!(self.health, Health::Failed(_));
+        if self.synced > self.marked && !failed {
             self.marked = self.synced;
             let len = format::encode_mark(self.marked, &mut bytes) as u64;
             self.position += len;
@@ -334,6 +350,11 @@ impl Book {
 
     pub(crate) fn durable(&self) -> Position {
         self.durable
+    }
+
+    /// How often the log has failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
     }
 
     pub(crate) fn committed(&self) -> Position {
@@ -469,12 +490,21 @@ impl Book {
     pub(crate) fn fail(&mut self, error: &io::Error) -> Vec<JobId> {
         self.failures += 1;
         self.health = Health::Failed(error.to_string());
+        self.take_fresh()
+    }
+
+    /// The new jobs whose record is not committed. They are not asked for again.
+    pub(crate) fn take_fresh(&mut self) -> Vec<JobId> {
         self.fresh.drain(..).map(|(_, id)| id).collect()
     }
 
-    /// What was not durable is in a new file now: the segment behind `suspect`, of which `end` bytes
-    /// are good. Nothing else is left to be written.
-    pub(crate) fn recover(&mut self, suspect: u64, end: u64, fresh: Segment) {
+    /// What was not durable and the writer took is in a new file now: the segment behind `suspect`,
+    /// of which `end` bytes are good. What was appended since goes behind that: returns its records.
+    pub(crate) fn recover(&mut self, suspect: u64, end: u64, fresh: Segment) -> &[u8] {
+        let mut late = Vec::new();
+        for chunk in self.chunks.drain(..) {
+            late.extend_from_slice(chunk.records());
+        }
         let mut virtual_live = 0;
         while self.last().number > suspect && self.segments.len() > 1 {
             virtual_live += self.segments.pop_back().map_or(0, |segment| segment.live);
@@ -488,16 +518,27 @@ impl Book {
         self.segments.push_back(Segment { live: virtual_live, ..fresh });
         let sealed = self.segments.iter().rev().skip(1);
         self.sealed_bytes = sealed.map(|segment| segment.bytes).sum();
-        self.chunks.clear();
-        self.waiting.clear();
-        self.flying.clear();
-        self.taken = self.position;
+        self.last_mut().bytes += late.len() as u64;
+        let (segment, offset, end) = (fresh.number, fresh.bytes, self.position);
+        self.chunks.extend((!late.is_empty()).then_some(Chunk {
+            segment,
+            offset,
+            bytes: late,
+            end,
+        }));
         (self.synced, self.marked) = (fresh.bytes, 0);
         (self.allocated, self.spare) = (Some(fresh.bytes), false);
-        self.durable = self.position;
-        self.commit(self.position);
-        self.health = Health::Good;
+        self.durable = self.taken;
+        self.commit(self.taken);
+        // Until room is set aside in the new file: else the next put might fail as the last did.
+        self.health = Health::Full("the log has just failed".into());
         self.compact_through = suspect;
+        self.chunks.last().map_or(&[], |late| &late.bytes)
+    }
+
+    /// So many records more in the last segment are to be looked at before it is given up.
+    pub(crate) fn add_notes(&mut self, count: u64) {
+        self.last_mut().notes += count;
     }
 
     /// Whether the oldest segment is to be given up.
@@ -521,9 +562,15 @@ impl Book {
 
     /// Whether so much is to be compacted that nobody is told of anything new before it is.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.is_stuck
-            && matches!(self.health, Health::Good)
-            && self.sealed_bytes > self.allowance(2)
+        let is_behind = self.sealed_bytes > self.allowance(2) && !self.is_stuck;
+        matches!(self.health, Health::Good) && (is_behind || self.is_overlong())
+    }
+
+    /// Whether the last segment has grown beyond its size because the next one is not ready, which
+    /// whoever prepares it should have done long ago.
+    pub(crate) fn is_overlong(&self) -> bool {
+        let size = self.options.segment_size;
+        self.last().bytes > size + size / 4 && self.allocated.is_some() && !self.spare
     }
 
     /// What sealed segments may take: twice what is live, and a part of a segment more. The last

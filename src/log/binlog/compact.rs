@@ -12,6 +12,7 @@ use beanstalk_protocol::JobId;
 use jq_engine::Record;
 
 use crate::log::Position;
+use crate::log::binlog::book::Health;
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
 use crate::log::binlog::read::{Found, SegmentReader};
@@ -55,6 +56,9 @@ struct Victim {
     reader: Option<SegmentReader>,
     /// What must be durable before it goes, when all was read.
     after: Option<Position>,
+    /// How often the log had failed when it was begun. Facts that were to be recorded once more may
+    /// be lost in a failure, so it is begun again then.
+    failures: u64,
 }
 
 #[derive(Debug)]
@@ -71,19 +75,29 @@ impl Compactor {
 
     /// Does a small part of the work.
     pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
-        let (oldest, wanted, position, durable) = {
+        let (oldest, wanted, position, durable, failures) = {
             let book = lock(book);
-            (book.oldest_sealed(), book.wants_compaction(), book.position(), book.durable())
+            if matches!(book.health, Health::Failed(_)) {
+                return Ok(Step::Idle);
+            }
+            let (position, durable) = (book.position(), book.durable());
+            (book.oldest_sealed(), book.wants_compaction(), position, durable, book.failures())
         };
         let Some(oldest) = oldest else {
             self.victim = None;
             return Ok(Step::Idle);
         };
-        if self.victim.as_ref().is_none_or(|victim| victim.number != oldest.number) {
+        let is_begun =
+            |victim: &Victim| (victim.number, victim.failures) == (oldest.number, failures);
+        if !self.victim.as_ref().is_some_and(is_begun) {
             if !wanted {
                 return Ok(Step::Idle);
             }
-            self.victim = Some(Victim { number: oldest.number, reader: None, after: None });
+            if let Some(position) = lock(book).awaits(oldest.number) {
+                return Ok(Step::Await(position));
+            }
+            self.victim =
+                Some(Victim { number: oldest.number, reader: None, after: None, failures });
             if oldest.live + oldest.notes > 0 {
                 return Ok(self.open(oldest.number, oldest.bytes));
             }
@@ -163,12 +177,18 @@ fn scan(reader: &mut SegmentReader) -> Option<Vec<Fact>> {
     let end = reader.offset() + STEP_BYTES;
     while facts.len() < STEP_FACTS && reader.offset() < end {
         match reader.next() {
-            Ok(Found::Entry(Entry::Fact(record))) => match record {
-                Record::Put(job) | Record::Again(job) => facts.push(Fact::Job(job.now.id)),
-                Record::Pause { tube, .. } => facts.push(Fact::Pause(tube.to_owned())),
-                Record::Drain(_) => facts.push(Fact::Drain),
-                _ => {}
-            },
+            Ok(Found::Entry(Entry::Fact(record))) => {
+                let fact = match record {
+                    Record::Put(job) | Record::Again(job) => Fact::Job(job.now.id),
+                    Record::Pause { tube, .. } => Fact::Pause(tube.to_owned()),
+                    Record::Drain(_) => Fact::Drain,
+                    _ => continue,
+                };
+                // Or else as many records as there once were would be recorded again for ever.
+                if !facts.contains(&fact) {
+                    facts.push(fact);
+                }
+            }
             Ok(Found::Entry(Entry::Mark(_))) => {}
             Ok(Found::End) => break,
             Ok(Found::Nothing | Found::Damage(_)) | Err(_) => return None,

@@ -95,6 +95,9 @@ pub struct Binlog {
     book: Mutex<Book>,
     writer: Mutex<Writer>,
     compactor: Mutex<Compactor>,
+    /// Held by whoever syncs: of two who sync the same file at once, the system tells only one that
+    /// it failed. Taken before all other locks.
+    syncing: Mutex<()>,
     /// Rung, under the hub's lock, when there is something to do for the one who keeps the log.
     bell: Box<dyn Fn() + Send + Sync>,
 }
@@ -131,6 +134,8 @@ impl Binlog {
             damaged: replayed.damaged,
             damaged_bytes: replayed.damaged_bytes,
         };
+        let settled = replayed.settle(&*disk, options.policy.syncs());
+        settled.map_err(|error| ReplayError::Io { what: "sync the segments".into(), error })?;
         let old = replayed.segments.last().map_or(0, |segment| segment.number);
         let mut book = Book::new(options, replayed.segments, engine.next_id());
         if repair {
@@ -142,8 +147,10 @@ impl Binlog {
             book: Mutex::new(book),
             writer: Mutex::new(Writer::new(Arc::clone(&disk), options)),
             compactor: Mutex::new(Compactor::new(disk, options.policy.syncs())),
+            syncing: Mutex::default(),
             bell,
         });
+        lock(&binlog.writer).drop_reserve();
         let begun = lock(&binlog.writer).flush(&binlog.book, true);
         let begun = begun.and_then(|_| binlog.sync_now());
         begun.map_err(|error| ReplayError::Io { what: "begin a segment".into(), error })?;
@@ -169,6 +176,7 @@ impl Binlog {
     /// Commits everything that was appended, so far as it can without waiting for a sync that was
     /// not asked for. Does nothing if somebody else is about it; who that is looks again.
     pub fn flush(&self, may_sync: bool) -> Result<Flushed, Failure> {
+        let _syncing = may_sync.then(|| lock(&self.syncing));
         let mut writer = if may_sync {
             lock(&self.writer)
         } else {
@@ -177,7 +185,7 @@ impl Binlog {
                 Err(_) => return Ok(Flushed::NeedsSync),
             }
         };
-        if matches!(lock(&self.book).health, Health::Failed(_)) {
+        if self.has_failed() {
             return Ok(Flushed::All);
         }
         match writer.flush(&self.book, may_sync) {
@@ -207,6 +215,11 @@ impl Binlog {
         if !self.options.policy.syncs() {
             return Ok(());
         }
+        let _syncing = lock(&self.syncing);
+        // A sync that succeeds after one that failed does not mean that anything is on the disk.
+        if self.has_failed() {
+            return Ok(());
+        }
         if let Err(error) = self.sync_now() {
             let mut writer = lock(&self.writer);
             return Err(self.fail(&mut writer, "sync", &error));
@@ -224,6 +237,10 @@ impl Binlog {
         Ok(())
     }
 
+    fn has_failed(&self) -> bool {
+        matches!(lock(&self.book).health, Health::Failed(_))
+    }
+
     fn fail(&self, writer: &mut Writer, what: &str, error: &io::Error) -> Failure {
         let jobs = lock(&self.book).fail(error);
         writer.take_back(&jobs);
@@ -234,19 +251,32 @@ impl Binlog {
         Failure { jobs }
     }
 
+    /// New jobs that are to be taken back too: they were admitted just before the log failed, and
+    /// recorded just after. To be asked for when the others have been taken back.
+    pub fn late(&self) -> Vec<JobId> {
+        let mut writer = lock(&self.writer);
+        let jobs = lock(&self.book).take_fresh();
+        writer.take_back_too(&jobs);
+        jobs
+    }
+
     /// What a failure concerned is taken back; who waited for it may be told.
     pub fn taken_back(&self) {
-        self.progress.fail();
+        self.progress.fail(lock(&self.book).committed());
+        lock(&self.writer).told();
     }
 
     /// Sets room aside for what is to come. If there is none, new jobs are refused from now on;
     /// if there is some again, they are taken again. Returns whether there is.
     pub fn prepare(&self) -> bool {
         let mut writer = lock(&self.writer);
-        if matches!(lock(&self.book).health, Health::Failed(_)) {
+        if self.has_failed() {
             return false;
         }
         let prepared = writer.prepare(&self.book);
+        if prepared.is_err() {
+            writer.spend_reserve(&self.book);
+        }
         let mut book = lock(&self.book);
         match (prepared, &book.health) {
             (Ok(()), Health::Full(_)) => {
@@ -260,14 +290,20 @@ impl Binlog {
             (Err(error), Health::Full(_)) => book.health = Health::Full(error.to_string()),
             (Ok(()), _) | (Err(_), Health::Failed(_)) => {}
         }
-        matches!(book.health, Health::Good)
+        let is_good = matches!(book.health, Health::Good);
+        drop(book);
+        drop(writer);
+        self.publish();
+        is_good
     }
 
     /// Tries to write what failed to a new segment. Returns the facts that are to be recorded once
     /// more, or `None` if it is no use yet.
     pub fn recover(&self) -> Option<Vec<Fact>> {
+        let _syncing = lock(&self.syncing);
         let mut writer = lock(&self.writer);
-        if !matches!(lock(&self.book).health, Health::Failed(_)) {
+        // What is to be taken back may not be committed before it is.
+        if !self.has_failed() || writer.is_untold() {
             return None;
         }
         match writer.recover(&self.book) {
@@ -275,6 +311,7 @@ impl Binlog {
                 drop(writer);
                 self.publish();
                 warn!("the binlog can be written again, to a new segment");
+                self.prepare();
                 Some(jobs.into_iter().map(Fact::Job).collect())
             }
             Err(error) => {
@@ -286,6 +323,10 @@ impl Binlog {
 
     /// Does a small part of what is to be compacted.
     pub fn compact(&self) -> io::Result<Step> {
+        if lock(&self.book).is_overlong() {
+            // To record facts once more would make it longer still.
+            self.prepare();
+        }
         let step = lock(&self.compactor).step(&self.book);
         lock(&self.book).is_stuck = step.is_err();
         self.publish();

@@ -45,4 +45,9 @@ impl Options {
     pub(crate) fn ahead(&self) -> u64 {
         (self.segment_size / 8).clamp(4096, 4 << 20)
     }
+
+    /// What is kept back for when the disk is full, in bytes.
+    pub(crate) fn reserve(&self) -> u64 {
+        self.segment_size / 4
+    }
 }

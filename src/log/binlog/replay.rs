@@ -100,6 +100,35 @@ pub(crate) struct Replayed {
     pub(crate) damaged: u64,
     /// How many bytes that was.
     pub(crate) damaged_bytes: u64,
+    /// Up to here, a mark says, the last segment was on the disk.
+    marked: u64,
+}
+
+impl Replayed {
+    /// Gives room back that was not used, and if `syncs`, has the disk keep what was read: a server
+    /// that was killed has left what it had not synced yet, and so has one that never syncs. From
+    /// here on all of it counts as synced.
+    pub(crate) fn settle(&self, disk: &dyn Disk, syncs: bool) -> io::Result<()> {
+        for (at, segment) in self.segments.iter().enumerate() {
+            let file = disk.open(&segment_name(segment.number))?;
+            if file.len()? > segment.bytes {
+                // To keep it does no harm.
+                let _ = file.truncate(segment.bytes);
+            }
+            if !syncs {
+                continue;
+            }
+            if at + 1 == self.segments.len() {
+                // If a sync had failed, the system may show what the disk does not have, and would
+                // not write it when asked to sync again: so it is written again.
+                let mut bytes = vec![0; segment.bytes.saturating_sub(self.marked) as usize];
+                let count = file.read_at(&mut bytes, self.marked)?;
+                file.write_at(&bytes[..count], self.marked)?;
+            }
+            file.sync()?;
+        }
+        if syncs { disk.sync() } else { Ok(()) }
+    }
 }
 
 /// Counts what is live in which segment.
@@ -204,7 +233,7 @@ impl Replay<'_> {
                     self.found.damaged_bytes += HEADER_LEN as u64;
                 }
             }
-            self.segment(&source, next)?;
+            self.segment(&source, next, sources.peek().is_none())?;
         }
         // Not before all else is found good: who is refused finds everything as it was.
         for Source { name, .. } in unbegun {
@@ -267,11 +296,17 @@ impl Replay<'_> {
     }
 
     /// Replays one segment, up to where the next one says that it ends.
-    fn segment(&mut self, source: &Source, next: Option<u64>) -> Result<(), ReplayError> {
+    fn segment(
+        &mut self,
+        source: &Source,
+        next: Option<u64>,
+        is_last: bool,
+    ) -> Result<(), ReplayError> {
         let end = next.unwrap_or(source.len);
         let home = home_of(source.number);
         let segment = Segment { number: source.number, bytes: end, live: 0, notes: 0 };
         self.tally.segments.push(segment);
+        self.found.marked = 0;
         let mut reader = self.reader(source, end);
         loop {
             let offset = reader.offset();
@@ -286,13 +321,23 @@ impl Replay<'_> {
                         Err(_) => Damage::Meaning,
                     }
                 }
-                Ok(Found::Entry(Entry::Mark(_))) => continue,
+                Ok(Found::Entry(Entry::Mark(synced))) if synced <= offset => {
+                    self.found.marked = synced;
+                    continue;
+                }
+                // What came later cannot have been on the disk.
+                Ok(Found::Entry(Entry::Mark(_))) => Damage::Meaning,
                 Ok(Found::End) => break,
                 Ok(Found::Nothing) => Damage::Short,
                 Ok(Found::Damage(damage)) => damage,
                 Err(error) => return Err(io_error(format!("read {}", source.name))(error)),
             };
-            if next.is_none() && self.synced_mark(source, offset)?.is_none() {
+            // If the one behind it does not say where this one ends, it ends with what was written;
+            // and it was on the disk before anything was written to another.
+            if next.is_none()
+                && self.synced_mark(source, offset)?.is_none()
+                && (is_last || self.is_room(source, offset)?)
+            {
                 self.cut(source, offset)?;
                 break;
             }
@@ -303,6 +348,13 @@ impl Replay<'_> {
         }
         self.tell(end);
         Ok(())
+    }
+
+    /// Whether nothing was ever written from here on.
+    fn is_room(&self, source: &Source, offset: u64) -> Result<bool, ReplayError> {
+        let failed = io_error(format!("read {}", source.name));
+        let mut tail = SegmentTail::new(source, offset).map_err(failed)?;
+        Ok(!tail.any(|byte| byte != 0))
     }
 
     /// Cuts off the torn end of the last segment.
@@ -337,7 +389,7 @@ impl Replay<'_> {
         for start in starts {
             if let Ok(Checked::Sound(_)) = format::check(&bytes[start..])
                 && let Ok(Entry::Mark(synced)) = format::parse(&bytes[start..start + MARK_LEN])
-                && synced > offset
+                && (offset + 1..=offset + start as u64).contains(&synced)
             {
                 return Ok(Some(synced));
             }

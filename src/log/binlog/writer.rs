@@ -18,6 +18,12 @@ use crate::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use crate::log::binlog::options::{Options, SyncPolicy};
 use crate::log::binlog::{Book, lock, segment_name};
 
+/// A file that only takes up room, until the disk is full.
+const RESERVE: &str = "reserve";
+
+/// Less room than this is not worth setting aside, in bytes.
+const LEAST_ROOM: u64 = 4096;
+
 /// A file that is written.
 #[derive(Debug, Clone)]
 struct Current {
@@ -38,12 +44,16 @@ pub(crate) struct Writer {
     current: Option<Current>,
     /// The file for the next segment, with room set aside.
     spare: Option<Current>,
+    /// Whether the reserve may be there.
+    has_reserve: bool,
     /// Taken from the book, not written yet.
     queue: VecDeque<Chunk>,
     /// Written, not synced yet.
     unsynced: VecDeque<Chunk>,
     /// Jobs that were taken back because their records failed.
     taken_back: Vec<JobId>,
+    /// Failures of which not everybody has been told who waits.
+    untold: usize,
     /// The file system cannot set room aside.
     cannot_allocate: bool,
 }
@@ -75,9 +85,12 @@ impl Writer {
             options,
             current: None,
             spare: None,
+            // Of the server before.
+            has_reserve: true,
             queue: VecDeque::new(),
             unsynced: VecDeque::new(),
             taken_back: Vec::new(),
+            untold: 0,
             cannot_allocate: false,
         }
     }
@@ -232,13 +245,68 @@ impl Writer {
             self.spare = Some(self.create(last.number + 1, Err)?);
         }
         lock(book).set_spare(self.spare.is_some());
+        if !self.has_reserve && !self.cannot_allocate {
+            self.set_reserve_aside()?;
+        }
         Ok(())
+    }
+
+    fn set_reserve_aside(&mut self) -> io::Result<()> {
+        let file = self.disk.create(RESERVE)?;
+        self.has_reserve = true;
+        file.allocate(0, self.options.reserve()).inspect_err(|_| self.drop_reserve())
+    }
+
+    /// Gives back what is kept for a full disk.
+    pub(crate) fn drop_reserve(&mut self) {
+        if std::mem::take(&mut self.has_reserve) {
+            // It may not be there.
+            let _ = self.disk.remove(RESERVE);
+        }
+    }
+
+    /// The disk is full. What was kept back for that goes to the segment that is written, and with it
+    /// as much more as can be had up to that size: to delete a job takes room too, and what is in old
+    /// segments has to be copied before they go.
+    pub(crate) fn spend_reserve(&mut self, book: &Mutex<Book>) {
+        self.drop_reserve();
+        let last = lock(book).last();
+        let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
+        else {
+            return;
+        };
+        let mut more = self.options.reserve();
+        while more >= LEAST_ROOM && last.bytes + more > current.allocated {
+            let end = last.bytes + more;
+            if current.file.allocate(current.allocated, end).is_ok() {
+                current.allocated = end;
+                lock(book).set_allocated(last.number, end);
+                return;
+            }
+            more /= 2;
+        }
     }
 
     /// The log has failed, and these jobs are taken back. They may be in what is to be written once
     /// more.
     pub(crate) fn take_back(&mut self, jobs: &[JobId]) {
         self.taken_back.extend_from_slice(jobs);
+        self.untold += 1;
+    }
+
+    /// These are taken back with those of the last failure.
+    pub(crate) fn take_back_too(&mut self, jobs: &[JobId]) {
+        self.taken_back.extend_from_slice(jobs);
+    }
+
+    /// Everybody has been told of a failure.
+    pub(crate) fn told(&mut self) {
+        self.untold = self.untold.saturating_sub(1);
+    }
+
+    /// Whether there was a failure that somebody may not know of.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.untold > 0
     }
 
     /// Writes everything that is not on the disk to a new file, behind what surely is. Returns the
@@ -253,12 +321,38 @@ impl Writer {
         let mut bytes = Header { number, next_id, previous_end: end }.encode().to_vec();
         let mut jobs = Vec::new();
         let mut notes = 0;
+        self.taken_back.sort_unstable();
+        let mut left_out = Vec::new();
         for chunk in self.unsynced.iter().chain(&self.queue) {
-            bytes.extend_from_slice(chunk.records());
-            notes += read_back(chunk.records(), &mut jobs);
+            let mut records = chunk.records();
+            while let Ok(Next::Entry(entry, len)) = format::decode(records) {
+                let (record, rest) = records.split_at(len);
+                records = rest;
+                match entry {
+                    Entry::Fact(Record::Put(job) | Record::Again(job)) => {
+                        if self.taken_back.binary_search(&job.now.id).is_ok() {
+                            // If it was the disk that was full, there may be no room for it.
+                            left_out.push(job.now.id);
+                            continue;
+                        }
+                        jobs.push(job.now.id);
+                    }
+                    Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => notes += 1,
+                    Entry::Fact(_) => {}
+                    // It is about the file that failed.
+                    Entry::Mark(_) => continue,
+                }
+                bytes.extend_from_slice(record);
+            }
         }
-        for job in &self.taken_back {
+        left_out.sort_unstable();
+        for job in self.taken_back.iter().filter(|job| left_out.binary_search(job).is_err()) {
             format::encode(&Record::Delete(*job), &mut bytes);
+        }
+        // Room for that: what was kept back, and what was written in part.
+        self.drop_reserve();
+        if let Some(current) = &self.current {
+            let _ = current.file.truncate(current.written);
         }
         // One that was made ready may have failed too.
         self.spare = None;
@@ -280,7 +374,20 @@ impl Writer {
         self.unsynced.clear();
         self.taken_back.clear();
         let segment = Segment { number, bytes: written, live: 0, notes };
-        lock(book).recover(suspect, end, segment);
+        let mut book = lock(book);
+        let mut late = book.recover(suspect, end, segment);
+        let mut late_notes = 0;
+        while let Ok(Next::Entry(entry, len)) = format::decode(late) {
+            match entry {
+                Entry::Fact(Record::Put(job) | Record::Again(job)) => jobs.push(job.now.id),
+                Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => late_notes += 1,
+                Entry::Fact(_) | Entry::Mark(_) => {}
+            }
+            late = &late[len..];
+        }
+        // The engine does not know yet that these jobs are here, so they do not count as live here:
+        // as notes they keep the file from being given up unread.
+        book.add_notes(late_notes + jobs.len() as u64);
         Ok(jobs)
     }
 
@@ -306,19 +413,6 @@ impl Writer {
         if let Some(spare) = self.spare.take() {
             let _ = self.disk.remove(&segment_name(spare.number));
         }
+        self.drop_reserve();
     }
-}
-
-/// Adds the jobs that these records put; returns how many records are about no job.
-fn read_back(mut records: &[u8], jobs: &mut Vec<JobId>) -> u64 {
-    let mut notes = 0;
-    while let Ok(Next::Entry(entry, len)) = format::decode(records) {
-        match entry {
-            Entry::Fact(Record::Put(job) | Record::Again(job)) => jobs.push(job.now.id),
-            Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => notes += 1,
-            Entry::Fact(_) | Entry::Mark(_) => {}
-        }
-        records = &records[len..];
-    }
-    notes
 }

@@ -1,0 +1,46 @@
+//! Having changes fail: all from one on, as in a crash, or only that one.
+
+use std::cell::Cell;
+use std::io;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// Every change is made.
+    Nothing,
+    /// So many changes are made, and then none.
+    Crash(usize),
+    /// So many changes are made, one fails, and all others are made.
+    Failure(usize),
+}
+
+thread_local! {
+    static PLAN: Cell<Plan> = const { Cell::new(Plan::Nothing) };
+}
+
+/// Called before each change.
+pub(in super::super) fn point() -> io::Result<()> {
+    let (next, result) = match PLAN.get() {
+        Plan::Nothing => (Plan::Nothing, Ok(())),
+        Plan::Crash(0) => (Plan::Crash(0), Err(io::Error::other("crashed"))),
+        Plan::Crash(left) => (Plan::Crash(left - 1), Ok(())),
+        Plan::Failure(0) => (Plan::Nothing, Err(io::Error::other("failed"))),
+        Plan::Failure(left) => (Plan::Failure(left - 1), Ok(())),
+    };
+    PLAN.set(next);
+    result
+}
+
+/// Runs something in which the first changes are made and no others. Tells whether it got to its
+/// end without a crash.
+pub(super) fn after<T>(changes: usize, run: impl FnOnce() -> T) -> (T, bool) {
+    PLAN.set(Plan::Crash(changes));
+    let result = run();
+    (result, PLAN.replace(Plan::Nothing) != Plan::Crash(0))
+}
+
+/// Runs something in which one change fails. Tells whether it got to its end without that.
+pub(super) fn failing<T>(change: usize, run: impl FnOnce() -> T) -> (T, bool) {
+    PLAN.set(Plan::Failure(change));
+    let result = run();
+    (result, PLAN.replace(Plan::Nothing) != Plan::Nothing)
+}

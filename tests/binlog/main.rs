@@ -1,0 +1,15 @@
+//! The real program with `-b`: what is acknowledged is there after `kill -9`, on a full disk, with a
+//! torn or damaged file; whose the directory is; and what `stats` says.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod damage;
+mod directory;
+mod disk_use;
+mod folder;
+mod full;
+mod kept;
+mod kill;
+mod stats;
+mod torn;

@@ -1,0 +1,93 @@
+//! The last questions of a run: everything is taken out of the queue, in its order.
+
+use beanstalk_protocol::{Command, JobId, PutHeader, Request};
+use jq_engine::ConnId;
+
+use crate::client::{Ask, Client, Exchange, believe, requests};
+use crate::job::{Kept, Place};
+use crate::model::TUBES;
+use crate::observe::{number, tube_name};
+use crate::server::replies;
+use crate::sim::{Sim, Violation};
+use crate::support::Reply;
+
+/// Longer than any pause or delay, in nanoseconds.
+const LONG: u64 = 20_000_000_000;
+
+impl Sim {
+    /// Takes all jobs out of the queue, then has an empty one started once more.
+    pub(crate) fn empty(&mut self) -> Result<(), Violation> {
+        let conn = self.server.connect();
+        for tube in 0..TUBES.len() {
+            self.one(conn, Command::Use(tube_name(tube)));
+            self.kick_all(conn, tube)?;
+        }
+        self.time.pass(LONG);
+        let now = self.server.tick();
+        self.model.advance(now);
+        for tube in 0..TUBES.len() {
+            self.one(conn, Command::Watch(tube_name(tube)));
+            let others = (0..TUBES.len()).filter(|other| *other != tube);
+            others.for_each(|other| {
+                self.one(conn, Command::Ignore(tube_name(other)));
+            });
+            self.reserve_all(conn, tube)?;
+        }
+        self.server.hub.disconnect(conn);
+        self.server.hub.set_draining(false);
+        self.model.drain(false);
+        self.settle()?;
+        self.restart()?;
+        self.put_one()
+    }
+
+    fn one(&self, conn: ConnId, command: Command) -> Reply {
+        let answers = self.server.apply(conn, vec![Request::Command(command)]);
+        replies(&answers.out).swap_remove(0)
+    }
+
+    fn kick_all(&mut self, conn: ConnId, tube: usize) -> Result<(), Violation> {
+        for id in self.model.buried(tube) {
+            let first = number(&self.one(conn, Command::PeekBuried));
+            let kicked = self.one(conn, Command::Kick(1));
+            if first != Some(id) || number(&kicked) != Some(1) {
+                return Err(format!("{kicked}: {first:?} is buried where {id} should be"));
+            }
+            self.model.kick_job(id)?;
+        }
+        Ok(())
+    }
+
+    fn reserve_all(&mut self, conn: ConnId, tube: usize) -> Result<(), Violation> {
+        let ready = self.model.jobs.iter().filter(|(_, job)| job.tube == tube);
+        let mut ready: Vec<(u32, JobId)> = ready
+            .filter_map(|(id, job)| match (job.kept.last(), job.now.as_ref()?.place) {
+                (Kept::There(kept), Place::Ready) => Some((kept.priority, *id)),
+                _ => None,
+            })
+            .collect();
+        ready.sort_unstable();
+        for (_, id) in ready {
+            let reserved = self.one(conn, Command::ReserveWithTimeout(Some(0)));
+            let deleted = self.one(conn, Command::Delete(id));
+            if number(&reserved) != Some(id) || deleted.line() != b"DELETED" {
+                return Err(format!("{id} should be next: {reserved}, {deleted}"));
+            }
+            self.model.delete(id)?;
+        }
+        let none = self.one(conn, Command::ReserveWithTimeout(Some(0)));
+        if none.line() == b"TIMED_OUT" { Ok(()) } else { Err(format!("one too many: {none}")) }
+    }
+
+    /// A new job has a number that none had before.
+    fn put_one(&mut self) -> Result<(), Violation> {
+        let mut client = Client::new(self.server.connect());
+        let header = PutHeader { priority: 0, delay: 0, ttr: 1, size: 1 };
+        let ask = Ask::Put(header, vec![b'x']);
+        let answers = self.server.apply(client.conn, requests(&ask));
+        let reply = &replies(&answers.out)[0];
+        let exchange = Exchange { who: 0, ask: &ask, reply, at: answers.at, undisturbed: true };
+        believe(&mut self.model, &mut client, &exchange)?;
+        if reply.line().starts_with(b"INSERTED") { Ok(()) } else { Err(format!("{reply}")) }
+    }
+}

@@ -1,0 +1,118 @@
+//! Bits that turn over while no server runs.
+
+use beanstalk_protocol::{Command, Request};
+use jq_engine::Record;
+use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Next};
+use jq_server::log::binlog::{ReplayError, segment_name};
+
+use crate::history::Moment;
+use crate::model::TUBES;
+use crate::observe::tube_name;
+use crate::server::Server;
+use crate::sim::{Sim, Violation};
+
+/// What a flipped bit belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hit {
+    /// Nothing that must come back: a mark, room that is not used.
+    Nothing,
+    /// A header, which may be all that is left of the numbers of jobs that are gone.
+    Header,
+    /// A record about this job.
+    Job(u64),
+    /// A record of a pause, or of draining.
+    Note,
+}
+
+impl Sim {
+    /// A bit turns over while no server runs. That is seen, or it does not matter.
+    pub(crate) fn flip(&mut self, floor: Moment) -> Result<(), Violation> {
+        let segments = self.disk.segments();
+        let at = self.rng.usize(..segments.len().max(1));
+        let Some((number, bytes)) = segments.get(at).filter(|(_, bytes)| !bytes.is_empty()) else {
+            return self.start_sound(floor);
+        };
+        let (offset, bit) = (self.rng.usize(..bytes.len()), self.rng.u8(..8));
+        let (hit, marked) = hit(bytes, offset);
+        let name = segment_name(*number);
+        self.trace.note(format_args!(
+            "bit {bit} at {offset} of {name}, {hit:?} {marked} {:?}",
+            segments.iter().map(|s| (s.0, s.1.len())).collect::<Vec<_>>()
+        ));
+        self.disk.flip(&name, offset, bit);
+        match Server::start(&self.disk, self.plan.options, &self.time, false) {
+            Ok(server) => {
+                self.server = server;
+                if segments[at + 1..].iter().any(|(_, bytes)| bytes.starts_with(&format::MAGIC)) {
+                    return self.check(floor, None);
+                }
+                // What was last written to the last segment may look as if it had never been
+                // synced.
+                if marked {
+                    return Err(format!("not noticed, though it was marked as synced: {hit:?}"));
+                }
+                self.start_over()
+            }
+            Err(ReplayError::Io { what, error }) => Err(format!("cannot {what}: {error}")),
+            Err(error) => {
+                self.trace.note(format_args!("{error}"));
+                self.repair()?;
+                match hit {
+                    // Where the segment before it ends is not known any more, so what failed and
+                    // was written anew may have happened twice.
+                    Hit::Header => self.start_over(),
+                    hit => self.check(floor, Some(hit)),
+                }
+            }
+        }
+    }
+
+    /// What a flipped bit has changed may be anything now: away with it.
+    pub(crate) fn level(&mut self, hit: Hit) -> Result<(), Violation> {
+        let conn = self.server.connect();
+        match hit {
+            Hit::Nothing | Hit::Header => {}
+            Hit::Job(id) => {
+                self.server.apply(conn, vec![Request::Command(Command::Delete(id))]);
+                self.model.lose(id);
+            }
+            Hit::Note => {
+                let all = (0..TUBES.len()).map(|tube| Command::PauseTube(tube_name(tube), 0));
+                self.server.apply(conn, all.map(Request::Command).collect());
+                self.server.hub.set_draining(false);
+                self.model.lose_notes();
+            }
+        }
+        self.server.hub.disconnect(conn);
+        self.server.binlog.sync().map_err(|failure| format!("{failure:?}"))
+    }
+}
+
+/// What is at this offset of a segment, and whether a later mark says that it was synced.
+fn hit(segment: &[u8], offset: usize) -> (Hit, bool) {
+    let mut hit = if offset < HEADER_LEN { Hit::Header } else { Hit::Nothing };
+    let mut marked = false;
+    let mut at = HEADER_LEN;
+    while let Some(rest) = segment.get(at..)
+        && let Ok(Next::Entry(entry, len)) = format::decode(rest)
+    {
+        if (at..at + len).contains(&offset) {
+            hit = what_is_hit(&entry);
+        }
+        marked |= matches!(entry, Entry::Mark(synced) if synced > offset as u64);
+        at += len;
+    }
+    (hit, marked)
+}
+
+fn what_is_hit(entry: &Entry<'_>) -> Hit {
+    match entry {
+        Entry::Fact(Record::Put(job) | Record::Again(job)) => Hit::Job(job.now.id),
+        Entry::Fact(Record::Update(update)) => Hit::Job(update.id),
+        Entry::Fact(
+            Record::Reserved(id) | Record::TimedOut(id) | Record::Kicked(id) | Record::Delete(id),
+        ) => Hit::Job(*id),
+        Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => Hit::Note,
+        Entry::Mark(_) => Hit::Nothing,
+    }
+}

@@ -1,0 +1,349 @@
+//! What the server must hold, as its answers tell it.
+//!
+//! The model believes every answer that the server makes, before it is known whether the answer may
+//! leave, and remembers from which moment on the clients were promised what: see [`crate::history`].
+
+use std::collections::BTreeMap;
+
+use beanstalk_protocol::{JobId, PutHeader};
+use jq_server::log::binlog::format::JOB_LEN;
+
+use crate::history::{History, Moment};
+use crate::job::{ClientId, Durable, Job, Kept, Now, Place, SECOND, delayed};
+use crate::observe::Seen;
+
+/// The tubes that there are.
+pub(crate) const TUBES: [&str; 3] = ["default", "a", "longer-name"];
+
+/// A tube's pause: for so many seconds, until then; 0 if there is none.
+pub(crate) type Pause = (u32, u64);
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) pauses: [History<Pause>; TUBES.len()],
+    pub(crate) draining: History<bool>,
+    pub(crate) moment: Moment,
+    /// Everything up to here was promised to somebody.
+    pub(crate) promised: Moment,
+    /// Everything up to here was synced.
+    pub(crate) synced: Moment,
+    /// Whether the log takes facts on.
+    pub(crate) records: bool,
+    /// No job may get a number below this one.
+    pub(crate) least_id: JobId,
+    /// One more than the largest number that any job can have.
+    pub(crate) ids: JobId,
+    /// The last number since the server started.
+    last_put: JobId,
+    next_turn: u64,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            pauses: std::array::from_fn(|_| History::new((0, 0))),
+            draining: History::new(false),
+            moment: 0,
+            promised: 0,
+            synced: 0,
+            records: true,
+            least_id: 1,
+            ids: 1,
+            last_put: 0,
+            next_turn: 0,
+        }
+    }
+
+    /// A server has begun with this.
+    pub(crate) fn begin(&mut self, seen: &Seen) {
+        self.moment = 0;
+        (self.promised, self.synced, self.records) = (0, 0, true);
+        let mut buried = Vec::new();
+        let least_id = self.least_id;
+        for (id, job) in &mut self.jobs {
+            match seen.jobs.get(id) {
+                Some(seen) => {
+                    if let (true, Some(turn)) = (seen.is("buried"), job.turn_of(seen)) {
+                        buried.push((turn, *id));
+                    }
+                    job.begin(seen);
+                }
+                // If nobody may know of it any more, another job may get its number.
+                None => job.lose(*id < least_id),
+            }
+        }
+        buried.sort_unstable();
+        for (_, id) in buried {
+            let place = Place::Buried(self.turn());
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.set_place(place);
+            }
+        }
+        for (pause, seen) in self.pauses.iter_mut().zip(&seen.pauses) {
+            let now = pause.states().rev().find(|pause| seen.shows(pause));
+            *pause = History::new(now.copied().unwrap_or_default());
+        }
+        self.draining = History::new(seen.draining);
+        let last = seen.jobs.keys().next_back().map_or(0, |last| *last);
+        self.least_id = self.least_id.max(last + 1);
+        self.last_put = 0;
+    }
+
+    /// Nothing is known of this job any more, and it is gone.
+    pub(crate) fn lose(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.lose(false);
+        }
+    }
+
+    /// No tube is paused, and nothing drained.
+    pub(crate) fn lose_notes(&mut self) {
+        self.pauses = std::array::from_fn(|_| History::new((0, 0)));
+        self.draining = History::new(false);
+    }
+
+    /// The number above all those that somebody knows of if nothing after this moment survives, nor
+    /// anything about the job `but`.
+    pub(crate) fn least_id_after(&self, floor: Moment, but: Option<JobId>) -> JobId {
+        let is_known = |(id, job): &(&JobId, &Job)| job.put <= floor && but != Some(**id);
+        let known = self.jobs.iter().rev().find(is_known);
+        self.least_id.max(known.map_or(1, |(id, _)| id + 1))
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    fn next(&mut self) -> Moment {
+        self.moment += 1;
+        self.moment
+    }
+
+    /// Everything that is due by `now`.
+    pub(crate) fn advance(&mut self, now: u64) {
+        for job in self.jobs.values_mut() {
+            let Some(state) = &mut job.now else { continue };
+            if matches!(state.place, Place::Delayed(until) if until <= now) {
+                state.place = Place::Ready;
+            }
+            if state.reserved.is_some_and(|(_, until)| until <= now) {
+                state.reserved = None;
+                state.timeouts += 1;
+                if let Kept::There(kept) = job.kept.last_mut() {
+                    kept.timeouts.1 = state.timeouts;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        id: JobId,
+        (created, now): (u64, u64),
+        tube: usize,
+        header: PutHeader,
+        body: Vec<u8>,
+    ) -> Result<(), String> {
+        if id < self.least_id || id <= self.last_put {
+            return Err(format!("the number {id} was used before"));
+        }
+        self.last_put = id;
+        let mut job = Job {
+            tube,
+            ttr: header.ttr,
+            created,
+            body,
+            put: self.next(),
+            taken_back: false,
+            kept: History::new(Kept::Absent),
+            now: Some(Now {
+                place: delayed(now, header.delay),
+                reserved: None,
+                reserves: 0,
+                timeouts: 0,
+            }),
+        };
+        let kept = Durable {
+            place: delayed(now, header.delay),
+            priority: header.priority,
+            delay: header.delay,
+            moves: [0; 3],
+            reserves: (0, 0),
+            timeouts: (0, 0),
+        };
+        job.kept.push(job.put, self.records, true, Kept::There(kept));
+        self.jobs.insert(id, job);
+        Ok(())
+    }
+
+    /// The job, which the server says is there.
+    fn there(&mut self, id: JobId) -> Result<&mut Job, String> {
+        let job = self.jobs.get_mut(&id).filter(|job| job.now.is_some());
+        job.ok_or_else(|| format!("job {id} should be gone"))
+    }
+
+    pub(crate) fn reserve(&mut self, id: JobId, client: ClientId, now: u64) -> Result<(), String> {
+        let (moment, records) = (self.moment + 1, self.records);
+        let job = self.there(id)?;
+        let until = now + u64::from(job.ttr) * SECOND;
+        let Some(state) = &mut job.now else { return Ok(()) };
+        if let Some((owner, _)) = state.reserved {
+            return Err(format!("job {id} is reserved by client {owner} already"));
+        }
+        let was = state.place;
+        state.reserves += 1;
+        (state.place, state.reserved) = (Place::Ready, Some((client, until)));
+        let reserves = state.reserves;
+        let Kept::There(kept) = job.kept.last_mut() else { return Ok(()) };
+        if was == Place::Ready {
+            kept.reserves.1 = reserves;
+            return Ok(());
+        }
+        let mut kept = kept.clone();
+        (kept.place, kept.reserves.1) = (Place::Ready, reserves);
+        job.kept.push(moment, records, false, Kept::There(kept));
+        self.moment = moment;
+        Ok(())
+    }
+
+    /// The job is taken out of the hands of whoever has it, and is there now.
+    fn move_to(
+        &mut self,
+        id: JobId,
+        place: Place,
+        change: impl FnOnce(&mut Durable),
+    ) -> Result<(), String> {
+        let (moment, records) = (self.next(), self.records);
+        let job = self.there(id)?;
+        let Some(state) = &mut job.now else { return Ok(()) };
+        (state.place, state.reserved) = (place, None);
+        let counts = (state.reserves, state.timeouts);
+        let Kept::There(kept) = job.kept.last() else { return Ok(()) };
+        let mut kept = kept.clone();
+        kept.place = place;
+        (kept.reserves.1, kept.timeouts.1) = counts;
+        change(&mut kept);
+        job.kept.push(moment, records, true, Kept::There(kept));
+        Ok(())
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        id: JobId,
+        priority: u32,
+        delay: u32,
+        now: u64,
+    ) -> Result<(), String> {
+        self.move_to(id, delayed(now, delay), |kept| {
+            (kept.priority, kept.delay) = (priority, delay);
+            kept.moves[0] += 1;
+            kept.settle();
+        })
+    }
+
+    pub(crate) fn bury(&mut self, id: JobId, priority: u32) -> Result<(), String> {
+        let turn = self.turn();
+        self.move_to(id, Place::Buried(turn), |kept| {
+            kept.priority = priority;
+            kept.moves[1] += 1;
+            kept.settle();
+        })
+    }
+
+    pub(crate) fn kick_job(&mut self, id: JobId) -> Result<(), String> {
+        self.move_to(id, Place::Ready, |kept| kept.moves[2] += 1)
+    }
+
+    /// Kicks so many jobs of the tube.
+    pub(crate) fn kick(&mut self, tube: usize, count: u64) -> Result<(), String> {
+        let buried = self.buried(tube);
+        let mut next = buried;
+        if next.is_empty() {
+            let delayed = |(id, job): (&JobId, &Job)| match job.now.as_ref()?.place {
+                Place::Delayed(until) if job.tube == tube => Some((until, *id)),
+                _ => None,
+            };
+            let mut delayed: Vec<_> = self.jobs.iter().filter_map(delayed).collect();
+            delayed.sort_unstable();
+            next = delayed.into_iter().map(|(_, id)| id).collect();
+        }
+        if (next.len() as u64) < count {
+            return Err(format!("{count} jobs were kicked, of {}", next.len()));
+        }
+        next.into_iter().take(count as usize).try_for_each(|id| self.kick_job(id))
+    }
+
+    /// The buried jobs of a tube, in order.
+    pub(crate) fn buried(&self, tube: usize) -> Vec<JobId> {
+        let buried = |(id, job): (&JobId, &Job)| match job.now.as_ref()?.place {
+            Place::Buried(turn) if job.tube == tube => Some((turn, *id)),
+            _ => None,
+        };
+        let mut buried: Vec<_> = self.jobs.iter().filter_map(buried).collect();
+        buried.sort_unstable();
+        buried.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub(crate) fn touch(&mut self, id: JobId, now: u64) -> Result<(), String> {
+        let job = self.there(id)?;
+        let until = now + u64::from(job.ttr) * SECOND;
+        let state = job.now.as_mut().and_then(|state| state.reserved.as_mut());
+        let (_, deadline) = state.ok_or_else(|| format!("job {id} is not reserved"))?;
+        *deadline = until;
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, id: JobId) -> Result<(), String> {
+        let (moment, records) = (self.next(), self.records);
+        let job = self.there(id)?;
+        job.now = None;
+        job.kept.push(moment, records, true, Kept::Absent);
+        Ok(())
+    }
+
+    /// The server takes a new job back, because its record failed.
+    pub(crate) fn take_back(&mut self, id: JobId) {
+        let moment = self.next();
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.now.is_some()) {
+            (job.now, job.taken_back) = (None, true);
+            job.kept.push(moment, true, true, Kept::Absent);
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self, client: ClientId) {
+        for state in self.jobs.values_mut().filter_map(|job| job.now.as_mut()) {
+            if state.reserved.is_some_and(|(owner, _)| owner == client) {
+                state.reserved = None;
+            }
+        }
+    }
+
+    pub(crate) fn pause(&mut self, tube: usize, seconds: u32, now: u64) {
+        let (moment, records) = (self.next(), self.records);
+        let until = now + u64::from(seconds) * SECOND;
+        self.pauses[tube].push(moment, records, true, (seconds, until));
+    }
+
+    pub(crate) fn drain(&mut self, draining: bool) {
+        if *self.draining.last() != draining {
+            let moment = self.next();
+            self.draining.push(moment, true, true, draining);
+        }
+    }
+
+    /// Somebody was told what is true of this job now.
+    pub(crate) fn known(&self, id: JobId) -> Moment {
+        self.jobs.get(&id).map_or(0, |job| job.kept.last_urgent())
+    }
+
+    /// Bytes of the records of all jobs, if nothing had happened to them, and of the largest job
+    /// that there ever was.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let size = |job: &Job| (JOB_LEN + TUBES[job.tube].len() + job.body.len()) as u64;
+        let live = self.jobs.values().filter(|job| job.now.is_some()).map(size).sum();
+        (live, self.jobs.values().map(size).max().unwrap_or(0))
+    }
+}

@@ -1,0 +1,309 @@
+//! One run: clients, the hands of the keeper, and a disk, in an order that the seed decides.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::Waker;
+use std::time::Duration;
+
+use beanstalk_protocol::{Command, JobId};
+use fastrand::Rng;
+use jq_engine::Flow;
+use jq_server::log::Gate;
+use jq_server::log::binlog::{Fact, Options, SyncPolicy};
+
+use crate::client::{Ask, Client, Exchange, Held, Taste, believe, requests, think};
+use crate::disk::{FakeDisk, Faults};
+use crate::job::ClientId;
+use crate::model::Model;
+use crate::observe::number;
+use crate::server::{Answers, Server, Time, replies};
+use crate::trace::Trace;
+
+/// Something is not as it should be.
+pub(crate) type Violation = String;
+
+/// What a run does: decided by its seed, so that among thousands there are all kinds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) options: Options,
+    pub(crate) taste: Taste,
+    /// How often the server is started.
+    pub(crate) lives: usize,
+    /// Steps between two starts.
+    pub(crate) steps: usize,
+    /// Of a thousand changes and syncs, at most so many fail, if any do.
+    pub(crate) per_mille: u32,
+    /// The disk is full at times.
+    pub(crate) fills: bool,
+    pub(crate) cannot_allocate: bool,
+    /// Syncs do nothing: for a test of the tests.
+    pub(crate) lies: bool,
+}
+
+impl Plan {
+    pub(crate) fn of(rng: &mut Rng) -> Self {
+        let policy = match rng.u8(..5) {
+            0 | 1 => SyncPolicy::Always,
+            2 | 3 => SyncPolicy::Every(Duration::from_millis(50)),
+            _ => SyncPolicy::Never,
+        };
+        let segment_size = rng.u64(1..6) * 1000;
+        let (large, largest) = (rng.u8(..4), rng.usize(200..9000));
+        Self {
+            options: Options { policy, segment_size, shown_size: segment_size },
+            taste: Taste { large, largest, jobs: rng.usize(2..30) },
+            lives: rng.usize(1..5),
+            steps: rng.usize(20..250),
+            per_mille: if rng.bool() { rng.u32(1..100) } else { 0 },
+            fills: rng.u8(..3) == 0,
+            cannot_allocate: rng.u8(..8) == 0,
+            lies: false,
+        }
+    }
+}
+
+/// A failure of the log, of which not everybody knows yet.
+#[derive(Debug)]
+pub(crate) enum Failing {
+    /// These jobs are to be taken back.
+    TakeBack(Vec<JobId>),
+    /// Who waits is to be told.
+    Tell,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sim {
+    pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
+    pub(crate) disk: FakeDisk,
+    pub(crate) time: Time,
+    pub(crate) server: Server,
+    pub(crate) model: Model,
+    pub(crate) trace: Trace,
+    pub(crate) clients: Vec<Option<Client>>,
+    pub(crate) failing: Vec<Failing>,
+    /// What the keeper, and what the compactor has to record again.
+    pub(crate) recovered: Vec<Fact>,
+    pub(crate) compacted: Vec<Fact>,
+    /// A sync has failed, and what it concerned is not written anew yet.
+    pub(crate) tainted: bool,
+}
+
+impl Sim {
+    /// An empty queue on an empty disk.
+    pub(crate) fn new(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan, shown: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let plan = plan(&mut rng);
+        let disk = FakeDisk::new(rng.u64(..));
+        disk.set_faults(Faults { lies: plan.lies, ..Faults::NONE });
+        // Some time in 2026: deadlines are wall-clock time.
+        let time = Time(Arc::new(AtomicU64::new(1_790_000_000 * 1_000_000_000)));
+        let server = Server::start(&disk, plan.options, &time, false);
+        let server = server.expect("an empty disk without faults is good");
+        let mut trace = Trace::new(shown);
+        trace.note(format_args!("{plan:?}"));
+        Self {
+            rng,
+            plan,
+            disk,
+            time,
+            server,
+            model: Model::new(),
+            trace,
+            clients: Vec::new(),
+            failing: Vec::new(),
+            recovered: Vec::new(),
+            compacted: Vec::new(),
+            tainted: false,
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        for life in 1..=self.plan.lives {
+            self.begin_life();
+            for _ in 0..self.plan.steps {
+                self.step()?;
+                if self.disk.is_stopped() {
+                    break;
+                }
+            }
+            let last = life == self.plan.lives;
+            if !self.disk.is_stopped() && (last || self.rng.u8(..4) == 0) {
+                self.settle()?;
+            }
+            self.restart()?;
+        }
+        self.empty()
+    }
+
+    /// A server has started: here are new clients, and perhaps new troubles.
+    fn begin_life(&mut self) {
+        let count = self.rng.usize(1..5);
+        self.clients = (0..count).map(|_| Some(Client::new(self.server.connect()))).collect();
+        let most = self.rng.choice([20, 200, 2000]).unwrap_or(2000);
+        let operations = self.rng.u64(1..=most);
+        self.disk.stop_in(Some(operations));
+        self.change_faults();
+    }
+
+    /// The disk gets better or worse.
+    fn change_faults(&mut self) {
+        let plan = self.plan;
+        let per_mille =
+            if plan.per_mille > 0 && self.rng.bool() { self.rng.u32(..plan.per_mille) } else { 0 };
+        let spare = self.rng.u64(..20_000);
+        let fills = plan.fills && self.rng.bool();
+        let capacity = if fills { self.disk.used() + spare } else { u64::MAX };
+        let Plan { cannot_allocate, lies, .. } = plan;
+        self.disk.set_faults(Faults { per_mille, capacity, cannot_allocate, lies });
+    }
+
+    fn step(&mut self) -> Result<(), Violation> {
+        let nanos = match self.rng.u8(..10) {
+            0 => self.rng.u64(..3_000_000_000),
+            1..4 => self.rng.u64(..100_000_000),
+            _ => self.rng.u64(..1_000_000),
+        };
+        self.time.pass(nanos);
+        let now = self.server.tick();
+        self.model.advance(now);
+        self.collect(now)?;
+        match self.rng.u8(..100) {
+            0..70 => self.ask()?,
+            70..94 => self.keep()?,
+            94..96 => self.change_faults(),
+            96 => {
+                let draining = self.rng.u8(..8) == 0;
+                self.server.hub.set_draining(draining);
+                self.model.drain(draining);
+            }
+            _ => self.reconnect(now)?,
+        }
+        self.release()
+    }
+
+    /// A client asks for something, or for several things at once.
+    fn ask(&mut self) -> Result<(), Violation> {
+        let may_ask = |client: &Option<Client>| client.as_ref().is_some_and(Client::may_ask);
+        let idle = (0..self.clients.len()).filter(|who| may_ask(&self.clients[*who]));
+        let Some(who) = self.rng.choice(idle.collect::<Vec<_>>()) else { return Ok(()) };
+        let count = if self.rng.u8(..3) == 0 { self.rng.usize(2..6) } else { 1 };
+        let undisturbed = self.clients.iter().flatten().all(|client| !client.waits);
+        let Some(client) = &mut self.clients[who] else { return Ok(()) };
+        let think = || think(&mut self.rng, &self.model, who, self.plan.taste);
+        let asks: Vec<Ask> = std::iter::repeat_with(think).take(count).collect();
+        let answers = self.server.apply(client.conn, asks.iter().flat_map(requests).collect());
+        self.model.advance(answers.at);
+        let replies = replies(&answers.out);
+        let (mut promise, mut puts, mut at) = (0, Vec::new(), answers.at);
+        for (ask, reply) in asks.iter().zip(&replies) {
+            self.trace.note(format_args!("{at} {who} {ask:?} {reply}"));
+            let exchange = Exchange { who, ask, reply, at, undisturbed };
+            promise = promise.max(believe(&mut self.model, client, &exchange)?);
+            let is_put = matches!(ask, Ask::Put(..));
+            puts.extend(number(reply).filter(|_| is_put));
+            at += if is_put { 2 } else { 1 };
+        }
+        client.waits = answers.flow == Flow::Blocked;
+        if replies.len() < count && !client.waits {
+            return Err(format!("{} of {count} requests were answered", replies.len()));
+        }
+        let (count, answered) = (replies.len(), answers.at);
+        let Answers { out, gated, .. } = answers;
+        client.held.push_back(Held { out, gated, count, promise, puts });
+        self.collect(answered)
+    }
+
+    /// Who waited may have got something.
+    fn collect(&mut self, now: u64) -> Result<(), Violation> {
+        for (who, client) in self.clients.iter_mut().enumerate() {
+            let Some(client) = client.as_mut().filter(|client| client.waits) else { continue };
+            let Some((out, gated)) = self.server.hub.collect(client.conn) else { continue };
+            client.waits = false;
+            let replies = replies(&out);
+            let [reply] = &replies[..] else {
+                return Err(format!("{} answers to a reserve", replies.len()));
+            };
+            self.trace.note(format_args!("{now} {who} waited for {reply}"));
+            let ask = &Ask::Command(Command::Reserve);
+            let exchange = Exchange { who, ask, reply, at: now, undisturbed: false };
+            let promise = believe(&mut self.model, client, &exchange)?;
+            client.held.push_back(Held { out: *out, gated, count: 1, promise, puts: Vec::new() });
+        }
+        Ok(())
+    }
+
+    /// Replies leave that may.
+    fn release(&mut self) -> Result<(), Violation> {
+        if self.disk.is_stopped() {
+            return Ok(());
+        }
+        for (who, client) in self.clients.iter_mut().enumerate() {
+            // Not everybody looks at once.
+            let Some(client) = client.as_mut().filter(|_| self.rng.u8(..4) > 0) else { continue };
+            while let Some(held) = client.held.front_mut() {
+                let gate = match held.gated.is_needed() {
+                    true => self.server.hub.poll_gate(held.gated, Waker::noop()),
+                    false => Gate::Open,
+                };
+                match gate {
+                    Gate::Held => break,
+                    Gate::Open => {
+                        self.model.promised = self.model.promised.max(held.promise);
+                        let gone = |id: &&JobId| self.model.jobs[*id].taken_back;
+                        if let Some(id) = held.puts.iter().find(gone) {
+                            return Err(format!("job {id} was put, it says, but was taken back"));
+                        }
+                    }
+                    Gate::Failed => {
+                        self.trace.note(format_args!("{who} is told of {} failures", held.count));
+                        held.out.fail();
+                        let replies = replies(&held.out);
+                        let failed = replies.iter().all(|it| it.line() == b"INTERNAL_ERROR");
+                        if replies.len() != held.count || !failed {
+                            return Err(format!("{replies:?} in place of {} replies", held.count));
+                        }
+                    }
+                }
+                client.held.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// A client goes, or comes.
+    fn reconnect(&mut self, now: u64) -> Result<(), Violation> {
+        let who: ClientId = self.rng.usize(..self.clients.len());
+        match self.clients[who].take() {
+            Some(client) => {
+                self.trace.note(format_args!("{who} goes"));
+                self.time.pass(0);
+                self.server.hub.disconnect(client.conn);
+                self.model.disconnect(who);
+                self.collect(now)
+            }
+            None => {
+                self.clients[who] = Some(Client::new(self.server.connect()));
+                Ok(())
+            }
+        }
+    }
+
+    /// All clients go.
+    pub(crate) fn hang_up(&mut self, now: u64) -> Result<(), Violation> {
+        // None of them may still get what another one leaves behind.
+        for client in self.clients.iter().flatten().filter(|client| client.waits) {
+            self.server.hub.half_close(client.conn);
+        }
+        self.collect(now)?;
+        for (who, client) in std::mem::take(&mut self.clients).into_iter().enumerate() {
+            if let Some(client) = client {
+                self.time.pass(0);
+                self.server.hub.disconnect(client.conn);
+            }
+            self.model.disconnect(who);
+        }
+        Ok(())
+    }
+}
