@@ -214,18 +214,20 @@ impl Engine {
         home: Home,
         sink: &mut impl Sink,
     ) -> Result<(), BadTubeName> {
+        // Made first, so that a record that makes no sense changes nothing; and held, since the tube
+        // may have no job but the one that is replaced.
+        let tube = self.tube_named(record.tube)?;
+        self.tubes[tube].jobs += 1;
         // Told twice if its file was about to be given up when the server stopped.
         if let Some(ix) = self.jobs.find(record.now.id) {
             self.remove_job(ix, sink);
         }
-        let tube = self.tube_named(record.tube)?;
         let id = record.now.id;
         let body = Body::from(Box::<[u8]>::from(record.body));
         let mut job = Job::new(id, tube, body, record.created);
         job.ttr = record.ttr.max(1);
         job.set_home(home);
         let ix = self.jobs.insert(job);
-        self.tubes[tube].jobs += 1;
         self.reserve_ids(id.saturating_add(1));
         self.restore_state(now, ix, &record.now);
         Ok(())
