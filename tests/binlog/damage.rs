@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::folder::{Folder, kill, name, stop};
 use crate::support::Conn;
+use crate::support::folder::{Folder, kill, name, stop};
 
 const POLICY: &[&str] = &["-f", "0", "-s", "65536"];
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use crate::folder::{Folder, flags, kill, name, refuse, stop};
+use crate::support::folder::{Folder, flags, kill, name, refuse, stop};
 use crate::support::{
     Conn, Endpoint, Process, Server, beanstalkd, exit_status, jq_server, scratch_path, skip,
 };

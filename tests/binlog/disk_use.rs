@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::folder::{Folder, kill, stop};
+use crate::support::folder::{Folder, kill, stop};
 use crate::support::{Conn, Server, eventually};
 
 const SEGMENT: u64 = 262_144;

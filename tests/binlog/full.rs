@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nix::unistd::geteuid;
 
-use crate::folder::{flags, kill};
+use crate::support::folder::{flags, kill};
 use crate::support::{Conn, Process, Server, eventually, executable, scratch_path};
 
 /// Of the file system, in bytes.

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::folder::{Folder, kill, stop};
+use crate::support::folder::{Folder, kill, stop};
 use crate::support::{Conn, Server, eventually};
 
 /// Policies under which all of this holds: it is about the end of the process, not about the loss of

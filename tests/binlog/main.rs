@@ -7,7 +7,6 @@ mod support;
 mod damage;
 mod directory;
 mod disk_use;
-mod folder;
 mod full;
 mod kept;
 mod kill;

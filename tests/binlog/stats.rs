@@ -1,6 +1,6 @@
 //! What `stats` and `stats-job` say of the log.
 
-use crate::folder::{Folder, kill};
+use crate::support::folder::{Folder, kill};
 use crate::support::{Conn, Server, beanstalkd, eventually};
 
 const OURS: &[&str] = &[

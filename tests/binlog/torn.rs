@@ -3,8 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use crate::folder::{Folder, kill, stop};
 use crate::support::Conn;
+use crate::support::folder::{Folder, kill, stop};
 
 const POLICY: &[&str] = &["-f", "0"];
 
@@ -56,7 +56,7 @@ fn a_record_that_is_cut_off() {
         assert_eq!(count, 4, "{cut} bytes less");
         let log = stop(server);
         assert!(log.contains("torn"), "{log}");
-        assert!(log.contains(crate::folder::name(&segment)), "{log}");
+        assert!(log.contains(crate::support::folder::name(&segment)), "{log}");
         // What the run has left behind it is not part of the next one.
         for other in folder.segments().into_iter().filter(|other| *other != segment) {
             fs::remove_file(other).expect("it is ours");
@@ -107,7 +107,7 @@ fn a_file_that_was_only_made_ready() {
     for content in [&[][..], &[0; 8192][..], b"jqbin"] {
         let folder = folder_of(3);
         let last = folder.last_segment();
-        let (head, digits) = crate::folder::name(&last).split_at("segment-".len());
+        let (head, digits) = crate::support::folder::name(&last).split_at("segment-".len());
         let number: u64 = digits.parse().expect("it is a number");
         let next = folder.inner().join(format!("{head}{:010}", number + 1));
         fs::write(next, content).expect("it can be written");

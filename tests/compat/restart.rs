@@ -1,12 +1,13 @@
 //! What is there when a server with `-b` is started again, on both servers.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{self, Conn, PATIENCE, Server, scratch_path};
+use crate::support::folder::{Folder, kill};
+use crate::support::{self, Conn, PATIENCE, Server};
 
 const KEPT_STATE: &str = "kept-state";
 const DAMAGED_BINLOG: &str = "damaged-binlog";
@@ -16,44 +17,8 @@ pub(crate) fn deviations() -> impl Iterator<Item = &'static str> {
     [KEPT_STATE, DAMAGED_BINLOG].into_iter()
 }
 
-/// A directory for `-b`. Removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = scratch_path("binlog");
-        fs::create_dir(&path).expect("the temporary folder is writable");
-        Self(path)
-    }
-
-    fn flags(&self) -> [&str; 4] {
-        ["-f", "0", "-b", self.0.to_str().expect("the path is text")]
-    }
-
-    /// Every file in it.
-    fn files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        let mut folders = vec![self.0.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("it is there") {
-                let path = entry.expect("the folder can be read").path();
-                if path.is_dir() { folders.push(path) } else { files.push(path) }
-            }
-        }
-        files
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn kill(mut server: Server) {
-    server.signal(Signal::SIGKILL);
-    server.exit_status(PATIENCE).expect("the signal ends it");
-}
+/// Flags besides `-b`.
+const FLAGS: [&str; 2] = ["-f", "0"];
 
 fn put(conn: &mut Conn, body: &str) -> Vec<u8> {
     conn.send(format!("put 5 0 60 {}\r\n{body}\r\n", body.len()));
@@ -71,7 +36,7 @@ fn both(what: &str) -> Vec<(PathBuf, bool)> {
 fn more_than_jobs_is_kept() {
     for (program, ours) in both("what beanstalkd keeps") {
         let folder = Folder::new();
-        let server = Server::start(&program, &folder.flags());
+        let server = Server::start(&program, &folder.flags(&FLAGS));
         let mut conn = server.connect();
         assert_eq!(put(&mut conn, "x"), b"INSERTED 1");
         assert_eq!(conn.ask("reserve").line(), b"RESERVED 1 1");
@@ -88,7 +53,7 @@ fn more_than_jobs_is_kept() {
         }
         kill(server);
 
-        let server = Server::start(&program, &folder.flags());
+        let server = Server::start(&program, &folder.flags(&FLAGS));
         let mut conn = server.connect();
         let job = conn.ask("stats-job 1");
         let tube = conn.ask("stats-tube default");
@@ -105,17 +70,17 @@ fn more_than_jobs_is_kept() {
 fn damage_is_not_served() {
     for (program, ours) in both("what beanstalkd makes of a damaged log") {
         let folder = Folder::new();
-        let server = Server::start(&program, &folder.flags());
+        let server = Server::start(&program, &folder.flags(&FLAGS));
         let mut conn = server.connect();
         assert_eq!(put(&mut conn, "precious"), b"INSERTED 1");
         assert_eq!(put(&mut conn, "more"), b"INSERTED 2");
         kill(server);
-        damage(&folder.files(), b"precious");
+        damage(&folder, b"precious");
         if ours {
-            let got = support::exit_status(&program, &folder.flags());
+            let got = support::exit_status(&program, &folder.flags(&FLAGS));
             assert_eq!(got.and_then(|status| status.code()), Some(11));
         } else {
-            let server = Server::start(&program, &folder.flags());
+            let server = Server::start(&program, &folder.flags(&FLAGS));
             let mut conn = server.connect();
             conn.send("peek 1\r\n");
             conn.expect("FOUND 1 8\r\nqrecious\r\n");
@@ -124,9 +89,8 @@ fn damage_is_not_served() {
 }
 
 /// Flips a bit in the first byte of this, wherever it is.
-fn damage(files: &[impl AsRef<Path>], text: &[u8]) {
-    for file in files {
-        let mut bytes = fs::read(file).expect("it can be read");
+fn damage(folder: &Folder, text: &[u8]) {
+    for (file, mut bytes) in folder.contents() {
         if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
             bytes[at] ^= 1;
             return fs::write(file, bytes).expect("it can be written");

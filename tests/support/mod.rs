@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod conn;
+pub(crate) mod folder;
 mod peer;
 mod process;
 pub(crate) mod procfs;

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::folder::{Folder, kill, stop};
 use crate::load::{LARGEST, Load, STEPS, put_one};
 use crate::peer::{self, contents};
+use crate::support::folder::{Folder, kill, stop};
 use crate::support::{Process, jq_server};
 use crate::told::BURIES;
 
@@ -119,6 +119,7 @@ fn what_cannot_be_exported_stays_as_it_is() {
     let empty = Folder::new();
     let (status, output) = export(&empty);
     assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
-    let (status, output) = crate::folder::refuse(empty.path(), &["--binlog-export-v7", "x"]);
+    let (status, output) =
+        crate::support::folder::refuse(empty.path(), &["--binlog-export-v7", "x"]);
     assert_eq!(status, 5, "not both: {output}");
 }

@@ -1,10 +1,10 @@
 //! Buried jobs keep their order, there and back.
 
 use crate::back::export;
-use crate::folder::{Folder, kill};
 use crate::load::{id_in, put_one};
 use crate::peer;
 use crate::support::Conn;
+use crate::support::folder::{Folder, kill};
 
 /// Jobs that are buried.
 const JOBS: usize = 9;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::folder::{Folder, kill};
 use crate::peer;
+use crate::support::folder::{Folder, kill};
 use crate::told::{BURIES, Told, count};
 
 const READY: u8 = 1;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::folder::{Folder, kill, stop};
 use crate::load::{STEPS, id_in, put_one};
 use crate::peer::{self, contents};
+use crate::support::folder::{Folder, kill, stop};
 use crate::support::{Input, PATIENCE, Reply};
 
 #[test]

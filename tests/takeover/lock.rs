@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::folder::Folder;
 use crate::peer;
 use crate::support::Process;
+use crate::support::folder::Folder;
 
 const EXIT_CANNOT_LOCK: i32 = 10;
 

@@ -1,9 +1,6 @@
 //! Coming from the real beanstalkd and going back to it, with the real programs: what each of them
 //! told of every job, the other one tells too.
 
-#[path = "../binlog/folder.rs"]
-#[allow(dead_code)] // Its other parts are used there.
-mod folder;
 #[path = "../support/mod.rs"]
 mod support;
 

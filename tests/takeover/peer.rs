@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::folder::{Folder, flags, kill};
 use crate::load::{LARGEST, Load};
+use crate::support::folder::{Folder, flags, kill};
 use crate::support::{PATIENCE, Server, beanstalkd};
 
 /// Bytes of each of its files, so that there are several.

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::folder::{Folder, kill};
 use crate::peer::{self, contents};
+use crate::support::folder::{Folder, kill};
 use crate::told::count;
 
 const EXIT_CANNOT_REPLAY: i32 = 11;

@@ -12,7 +12,7 @@ use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::folder::{Folder, kill};
+use crate::support::folder::{Folder, kill};
 use crate::support::{Conn, Input, PATIENCE, Reply, eventually};
 
 use self::found::find_all;

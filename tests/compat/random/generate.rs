@@ -16,6 +16,10 @@ const LONGEST_BATCH: usize = 40;
 /// Commands that would swallow more bytes than this are left out.
 const LONGEST_BODY: u64 = 2200;
 
+/// How both servers keep their jobs: half of all sessions in memory.
+const BINLOGS: [Option<&[&str]>; 6] =
+    [None, Some(&["-f", "0"]), None, Some(&["-F"]), None, Some(&[])];
+
 /// Makes up a session of about so many commands whose outcome is certain.
 pub(crate) fn generate(seed: u64, commands: usize) -> Session {
     let mode = if seed.is_multiple_of(2) { Mode::V1_12 } else { Mode::Default };
@@ -37,7 +41,8 @@ pub(crate) fn generate(seed: u64, commands: usize) -> Session {
     while generator.count < commands {
         generator.step();
     }
-    Session { mode, threads: 1 + seed / 2 % 3, steps: generator.steps }
+    let binlog = BINLOGS[(seed / 6 % BINLOGS.len() as u64) as usize];
+    Session { mode, threads: 1 + seed / 2 % 3, binlog, steps: generator.steps }
 }
 
 struct Generator {

@@ -26,6 +26,7 @@ use self::session::{FLAGS, Session};
 use self::shrink::shrink;
 use crate::compare::difference;
 use crate::side::Side;
+use crate::support::folder::Folder;
 use crate::support::{self, PATIENCE, Server};
 
 /// Commands of one session, which gets two fresh servers.
@@ -115,15 +116,21 @@ fn play_to_both(
     beanstalkd: &Path,
     patience: Duration,
 ) -> (Vec<Event>, Option<Parting>) {
-    let threads = session.threads.to_string();
-    let mut our_flags = FLAGS.to_vec();
-    our_flags.extend(session.mode.flags());
+    let owned = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>();
+    let mut their_flags = owned(&FLAGS);
+    let mut our_flags = owned(&FLAGS);
+    our_flags.extend(owned(session.mode.flags()));
     if support::is_our_server() {
-        our_flags.extend(["--threads", &threads]);
+        our_flags.extend(["--threads".to_owned(), session.threads.to_string()]);
     }
     let play = |server| play(session, Side::new(server, patience), patience);
+    let folders = session.binlog.map(|_| [Folder::new(), Folder::new()]);
+    if let (Some(flags), Some([their_folder, our_folder])) = (session.binlog, &folders) {
+        their_flags.extend(their_folder.flags(flags));
+        our_flags.extend(our_folder.flags(flags));
+    }
     let (theirs, ours) = thread::scope(|scope| {
-        let theirs = scope.spawn(|| play(Server::start(beanstalkd, &FLAGS)));
+        let theirs = scope.spawn(|| play(Server::start(beanstalkd, &their_flags)));
         let ours = play(Server::jq(&our_flags));
         (theirs.join().expect("the player does not panic"), ours)
     });

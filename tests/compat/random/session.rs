@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) mode: Mode,
     /// How many threads our server has.
     pub(crate) threads: u64,
+    /// How both servers keep their jobs on disk, if they do.
+    pub(crate) binlog: Option<&'static [&'static str]>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -77,6 +79,9 @@ impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "flags: {}", FLAGS.join(" "))?;
         writeln!(f, "# (ours with {} threads)", self.threads)?;
+        if let Some(flags) = self.binlog {
+            writeln!(f, "# (both with -b and {flags:?})")?;
+        }
         for step in &self.steps {
             match step {
                 Step::Send { conn, commands, cuts } => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{PATIENCE, Process, Server, jq_server, scratch_path};
+use super::{PATIENCE, Process, Server, jq_server, scratch_path};
 
 /// An empty directory, removed with all that is in it.
 pub(crate) struct Folder(PathBuf);
@@ -56,15 +56,19 @@ impl Folder {
         self.segments().pop().expect("there is one")
     }
 
-    /// Every file in it, with its contents.
+    /// Every file in it and in its folders, with its contents.
     pub(crate) fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
-        for folder in [self.0.clone(), self.inner()] {
+        let mut folders = vec![self.0.clone()];
+        while let Some(folder) = folders.pop() {
             let entries = fs::read_dir(folder).expect("it is there");
-            let paths = entries.map(|entry| entry.expect("the folder can be read").path());
-            for path in paths.filter(|path| path.is_file()) {
-                let bytes = fs::read(&path).expect("it can be read");
-                files.push((path, bytes));
+            for path in entries.map(|entry| entry.expect("the folder can be read").path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let bytes = fs::read(&path).expect("it can be read");
+                    files.push((path, bytes));
+                }
             }
         }
         files.sort();
