@@ -108,6 +108,11 @@ impl Engine {
         true
     }
 
+    /// Which file has the record of this job, if there is the job.
+    pub fn home_of(&self, id: JobId) -> Option<Home> {
+        self.jobs.find(id).map(|ix| self.jobs[ix].home())
+    }
+
     /// The jobs whose record is in this file. Looks at all jobs.
     pub fn jobs_at(&self, home: Home) -> Vec<JobId> {
         let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);

@@ -176,6 +176,12 @@ fn compact((binlog, engine): &mut Opened) {
                 for fact in facts {
                     match fact {
                         Fact::Job(id) => drop(engine.record_again(id, &mut sink)),
+                        Fact::Old(id, number, last) => {
+                            let home = engine.home_of(id).map(|home| sink.0.file_number(home));
+                            if !home.is_some_and(|home| home > number && home <= last) {
+                                engine.record_again(id, &mut sink);
+                            }
+                        }
                         Fact::Pause(tube) => engine.record_pause_again(&tube, &mut sink),
                         Fact::Drain => engine.record_draining_again(&mut sink),
                         Fact::All(number) => {

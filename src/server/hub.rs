@@ -430,6 +430,12 @@ impl Hub {
                 Fact::Job(id) => {
                     engine.record_again(*id, &mut replies);
                 }
+                Fact::Old(id, number, last) => {
+                    let home = engine.home_of(*id).map(|home| replies.log.file_number(home));
+                    if !home.is_some_and(|home| home > *number && home <= *last) {
+                        engine.record_again(*id, &mut replies);
+                    }
+                }
                 Fact::Pause(tube) => engine.record_pause_again(tube, &mut replies),
                 Fact::Drain => engine.record_draining_again(&mut replies),
                 Fact::All(number) => {

@@ -148,6 +148,10 @@ impl Keeper {
             let wake_at = [sync_at, retry_at].into_iter().flatten().min();
             self.bell.wait(wake_at.map(|at| at.saturating_duration_since(now)));
         }
+        if self.binlog.needs().recover {
+            // The last chance.
+            self.recover(hub);
+        }
         if let Err(failure) = self.binlog.close() {
             self.failed(hub, &failure);
         }

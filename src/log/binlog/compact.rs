@@ -29,6 +29,9 @@ const STEP_BYTES: u64 = 256 * 1024;
 pub enum Fact {
     /// What is to be known of this job.
     Job(JobId),
+    /// The same, unless its record is in one of the segments behind the first of these numbers, up
+    /// to the second: then this is what is left of a failure or a restart, and needed no more.
+    Old(JobId, u64, u64),
     /// That this tube is paused.
     Pause(String),
     /// Whether new jobs are refused.
@@ -75,13 +78,14 @@ impl Compactor {
 
     /// Does a small part of the work.
     pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
-        let (oldest, wanted, position, durable, failures) = {
+        let (oldest, wanted, position, durable, failures, last) = {
             let book = lock(book);
             if matches!(book.health, Health::Failed(_)) {
                 return Ok(Step::Idle);
             }
             let (position, durable) = (book.position(), book.durable());
-            (book.oldest_sealed(), book.wants_compaction(), position, durable, book.failures())
+            let (oldest, wanted) = (book.oldest_sealed(), book.wants_compaction());
+            (oldest, wanted, position, durable, book.failures(), book.last().number)
         };
         let Some(oldest) = oldest else {
             self.victim = None;
@@ -104,7 +108,7 @@ impl Compactor {
         }
         let Some(victim) = &mut self.victim else { return Ok(Step::Idle) };
         if let Some(reader) = &mut victim.reader {
-            return Ok(match scan(reader) {
+            return Ok(match scan(reader, oldest.number, last) {
                 Some(facts) if !facts.is_empty() || !reader.is_done() => Step::Again(facts),
                 Some(_) => {
                     victim.reader = None;
@@ -172,14 +176,14 @@ impl Compactor {
 }
 
 /// Reads on a little; `None` if there is damage.
-fn scan(reader: &mut SegmentReader) -> Option<Vec<Fact>> {
+fn scan(reader: &mut SegmentReader, number: u64, last: u64) -> Option<Vec<Fact>> {
     let mut facts = Vec::new();
     let end = reader.offset() + STEP_BYTES;
     while facts.len() < STEP_FACTS && reader.offset() < end {
         match reader.next() {
             Ok(Found::Entry(Entry::Fact(record))) => {
                 let fact = match record {
-                    Record::Put(job) | Record::Again(job) => Fact::Job(job.now.id),
+                    Record::Put(job) | Record::Again(job) => Fact::Old(job.now.id, number, last),
                     Record::Pause { tube, .. } => Fact::Pause(tube.to_owned()),
                     Record::Drain(_) => Fact::Drain,
                     _ => continue,

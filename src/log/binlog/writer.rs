@@ -405,10 +405,22 @@ impl Writer {
         Ok(file)
     }
 
-    /// The server stops: room that was set aside goes back.
+    /// The server stops: a last mark, so that nothing can be taken for a torn end, and room that was
+    /// set aside goes back. None of it is needed.
     pub(crate) fn close(&mut self) {
-        if let Some(current) = &self.current {
+        if let Some(current) = self.current.as_mut() {
+            let mut mark = Vec::new();
+            if self.options.policy.syncs() && current.synced == current.written {
+                format::encode_mark(current.synced, &mut mark);
+            }
+            let end = current.written + mark.len() as u64;
+            if current.file.write_at(&mark, current.written).is_ok() {
+                current.written = end;
+            }
             let _ = current.file.truncate(current.written);
+            if !mark.is_empty() {
+                let _ = current.file.sync();
+            }
         }
         if let Some(spare) = self.spare.take() {
             let _ = self.disk.remove(&segment_name(spare.number));
