@@ -1,23 +1,21 @@
 //! What has been appended and where it goes: the part of the binlog that lies in memory.
 //!
 //! Appending happens under the hub's lock and does no I/O: a record is encoded into a chunk, which
-//! is taken to the file by the writer. The book also knows of each segment how much of it is live,
-//! from which follows what is to be compacted.
+//! is taken to the file by the writer. The book also knows what is to be done: synced, set aside,
+//! compacted.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::io;
 
-use beanstalk_protocol::{BinlogHealth, BinlogSegment, BinlogStats, BinlogUse, JobId};
+use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
 use jq_engine::{Change, Home, Record};
 
 use crate::log::Position;
 use crate::log::binlog::Needs;
 use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
-
-/// Bits of a segment's number that the engine keeps for each job.
-const HOME_MASK: u64 = 0xFF_FFFF;
+use crate::log::binlog::segments::{Segment, Segments, home_of, live_len, number_of};
+use crate::log::binlog::uncommitted::{Stage, Uncommitted};
 
 /// Segments that `stats` tells of one by one, the oldest first. Bounds the length of the reply.
 const TOLD_SEGMENTS: usize = 16;
@@ -56,19 +54,6 @@ impl Chunk {
     }
 }
 
-/// A segment, in use or sealed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Segment {
-    pub(crate) number: u64,
-    /// Its length, header included.
-    pub(crate) bytes: u64,
-    /// How much of that is the records of jobs that there are, as if nothing had happened to them.
-    pub(crate) live: u64,
-    /// Records in it that are to be looked at before it is given up, and are not live: those that
-    /// are neither about a job nor a mark, and those of jobs that the engine has elsewhere.
-    pub(crate) notes: u64,
-}
-
 /// Whether the log can be written.
 #[derive(Debug)]
 pub(crate) enum Health {
@@ -79,37 +64,12 @@ pub(crate) enum Health {
     Failed(String),
 }
 
-/// The ids of jobs, which count up and need no hashing against malice.
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only ids are hashed");
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
-type IdSet = HashSet<JobId, BuildHasherDefault<IdHasher>>;
-
 #[derive(Debug)]
 pub(crate) struct Book {
     options: Options,
-    /// The oldest first; the last one is appended to.
-    segments: VecDeque<Segment>,
-    /// Bytes of all segments but the last.
-    sealed_bytes: u64,
+    segments: Segments,
     /// Where in the log the last segment begins.
     last_begins: Position,
-    /// Live bytes of all segments.
-    live: u64,
     /// What the writer has not taken yet.
     chunks: Vec<Chunk>,
     position: Position,
@@ -119,11 +79,7 @@ pub(crate) struct Book {
     committed: Position,
     /// How far the log would survive the loss of power; without syncing, as far as it is committed.
     durable: Position,
-    /// Jobs with an urgent record that the writer has not taken, and those with one on its way.
-    waiting: IdSet,
-    flying: IdSet,
-    /// New jobs whose record is not committed, in order.
-    fresh: VecDeque<(Position, JobId)>,
+    uncommitted: Uncommitted,
     next_id: JobId,
     /// How far the last segment was synced, and what the last mark in it says.
     synced: u64,
@@ -147,24 +103,21 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// A book of the segments that there are. The first record begins another one.
+    /// A book of the segments that there are, and of one more that is begun with it.
     pub(crate) fn new(options: Options, segments: Vec<Segment>, next_id: JobId) -> Self {
-        let live = segments.iter().map(|segment| segment.live).sum();
         let previous = segments.last().map_or((0, 0), |last| (last.number, last.bytes));
-        let mut book = Self {
+        let (first, begun) = begin(previous, next_id, Vec::new());
+        let position = first.bytes.len() as u64;
+        Self {
             options,
-            segments: segments.into(),
-            sealed_bytes: 0,
+            segments: Segments::new(segments, begun),
             last_begins: 0,
-            live,
-            chunks: Vec::new(),
-            position: 0,
+            chunks: vec![Chunk { end: position, ..first }],
+            position,
             taken: 0,
             committed: 0,
             durable: 0,
-            waiting: IdSet::default(),
-            flying: IdSet::default(),
-            fresh: VecDeque::new(),
+            uncommitted: Uncommitted::default(),
             next_id,
             synced: 0,
             marked: 0,
@@ -179,39 +132,31 @@ impl Book {
             records_migrated: 0,
             failures: 0,
             buffers: Vec::new(),
-        };
-        book.sealed_bytes = book.segments.iter().map(|segment| segment.bytes).sum();
-        book.begin_segment(previous);
-        book
+        }
     }
 
-    /// Begins the segment behind the one of this number and length.
-    fn begin_segment(&mut self, (previous, previous_end): (u64, u64)) {
-        let header = Header { number: previous + 1, next_id: self.next_id, previous_end };
+    /// Seals the last segment and begins the next.
+    fn begin_segment(&mut self) {
+        let last = self.last();
+        let buffer = self.buffers.pop().unwrap_or_default();
+        let (mut chunk, segment) = begin((last.number, last.bytes), self.next_id, buffer);
         self.last_begins = self.position;
-        let mut bytes = self.buffers.pop().unwrap_or_default();
-        bytes.extend_from_slice(&header.encode());
-        let len = bytes.len() as u64;
-        self.position += len;
-        self.chunks.push(Chunk { segment: header.number, offset: 0, bytes, end: self.position });
-        let segment = Segment { number: header.number, bytes: len, live: 0, notes: 0 };
-        self.segments.push_back(segment);
+        self.position += segment.bytes;
+        chunk.end = self.position;
+        self.chunks.push(chunk);
+        self.segments.push(segment);
         (self.synced, self.marked, self.allocated) = (0, 0, None);
         self.spare = false;
     }
 
     /// The segment that is appended to.
     pub(crate) fn last(&self) -> Segment {
-        *self.segments.back().expect("a segment is begun with the book")
-    }
-
-    fn last_mut(&mut self) -> &mut Segment {
-        self.segments.back_mut().expect("a segment is begun with the book")
+        self.segments.last()
     }
 
     /// The next segment to be given up, unless it is the last.
     pub(crate) fn oldest_sealed(&self) -> Option<Segment> {
-        self.segments.front().copied().filter(|_| self.segments.len() > 1)
+        self.segments.oldest_sealed()
     }
 
     /// What must be committed before the segment of this number can be read, unless it is.
@@ -229,8 +174,7 @@ impl Book {
         if self.spare {
             let last = self.last();
             if last.bytes + longest(record) > self.options.segment_size {
-                self.sealed_bytes += last.bytes;
-                self.begin_segment((last.number, last.bytes));
+                self.begin_segment();
             }
         }
         self.open_chunk();
@@ -239,9 +183,6 @@ impl Book {
         self.position += len;
         chunk.end = self.position;
         self.records_written += 1;
-        let position = self.position;
-        let segment = self.last_mut();
-        segment.bytes += len;
         let mut live = 0;
         let id = match record {
             Record::Put(job) | Record::Again(job) => {
@@ -252,15 +193,14 @@ impl Book {
             Record::Reserved(id) | Record::TimedOut(id) => Some(*id),
             Record::Kicked(id) | Record::Delete(id) => Some(*id),
             Record::Pause { .. } | Record::Drain(_) => {
-                segment.notes += 1;
+                self.segments.add_notes(1);
                 None
             }
         };
-        segment.live += live;
-        self.live += live;
+        self.segments.grow(len, live);
         match record {
             Record::Put(job) => {
-                self.fresh.push_back((position, job.now.id));
+                self.uncommitted.add_fresh(job.now.id, self.position);
                 self.next_id = self.next_id.max(job.now.id + 1);
             }
             Record::Again(_) => self.records_migrated += 1,
@@ -269,7 +209,7 @@ impl Book {
         // What is told once more nobody has to wait for.
         let is_news = urgent && !matches!(record, Record::Again(_));
         if is_news && let Some(id) = id {
-            self.waiting.insert(id);
+            self.uncommitted.add(id);
         }
         self.home()
     }
@@ -287,7 +227,7 @@ impl Book {
             self.marked = self.synced;
             let len = format::encode_mark(self.marked, &mut bytes) as u64;
             self.position += len;
-            self.last_mut().bytes += len;
+            self.segments.grow(len, 0);
         }
         let (segment, offset, end) = (last.number, last.bytes, self.position);
         self.chunks.push(Chunk { segment, offset, bytes, end });
@@ -299,20 +239,7 @@ impl Book {
 
     /// The number of the segment that the engine knows by its lower bits.
     pub(crate) fn number(&self, home: Home) -> u64 {
-        number_of(home, self.segments.front().map_or(0, |segment| segment.number))
-    }
-
-    /// The segment at `home`, if there is one.
-    fn segment_mut(&mut self, home: Home) -> Option<&mut Segment> {
-        let oldest = self.segments.front()?.number;
-        // Numbers leave none out, but for what a repair could not find.
-        let last = self.segments.back()?.number;
-        let number = number_of(home, oldest);
-        let at = match self.segments.len() as u64 == last - oldest + 1 {
-            true => usize::try_from(number - oldest).ok()?,
-            false => self.segments.binary_search_by_key(&number, |it| it.number).ok()?,
-        };
-        self.segments.get_mut(at)
+        number_of(home, self.segments.first_number())
     }
 
     pub(crate) fn next_id(&self) -> JobId {
@@ -320,12 +247,7 @@ impl Book {
     }
 
     pub(crate) fn forget(&mut self, home: Home, bytes: usize) {
-        let len = live_len(bytes);
-        if let Some(segment) = self.segment_mut(home) {
-            debug_assert!(segment.live >= len, "what is forgotten was counted");
-            segment.live -= len;
-            self.live -= len;
-        }
+        self.segments.forget(home, live_len(bytes));
     }
 
     pub(crate) fn admits(&self, change: Change) -> bool {
@@ -367,12 +289,10 @@ impl Book {
     }
 
     pub(crate) fn concern(&self, job: JobId) -> Position {
-        if self.waiting.contains(&job) {
-            self.position
-        } else if self.flying.contains(&job) {
-            self.taken
-        } else {
-            0
+        match self.uncommitted.stage(job) {
+            Stage::Waiting => self.position,
+            Stage::Flying => self.taken,
+            Stage::Committed => 0,
         }
     }
 
@@ -380,11 +300,7 @@ impl Book {
     pub(crate) fn take(&mut self, into: &mut VecDeque<Chunk>) {
         into.extend(self.chunks.drain(..));
         self.taken = self.position;
-        if self.flying.is_empty() {
-            std::mem::swap(&mut self.flying, &mut self.waiting);
-        } else {
-            self.flying.extend(self.waiting.drain());
-        }
+        self.uncommitted.take();
     }
 
     /// Everything up to `position` is committed.
@@ -393,12 +309,7 @@ impl Book {
         if !self.options.policy.syncs() {
             self.durable = position;
         }
-        while self.fresh.front().is_some_and(|(end, _)| *end <= position) {
-            self.fresh.pop_front();
-        }
-        if position >= self.taken {
-            self.flying.clear();
-        }
+        self.uncommitted.commit(position, position >= self.taken);
     }
 
     /// Everything up to `position` is on the disk, which of this segment is `offset` bytes.
@@ -495,7 +406,7 @@ impl Book {
 
     /// The new jobs whose record is not committed. They are not asked for again.
     pub(crate) fn take_fresh(&mut self) -> Vec<JobId> {
-        self.fresh.drain(..).map(|(_, id)| id).collect()
+        self.uncommitted.take_fresh()
     }
 
     /// What was not durable and the writer took is in a new file now: the segment behind `suspect`,
@@ -505,20 +416,8 @@ impl Book {
         for chunk in self.chunks.drain(..) {
             late.extend_from_slice(chunk.records());
         }
-        let mut virtual_live = 0;
-        while self.last().number > suspect && self.segments.len() > 1 {
-            virtual_live += self.segments.pop_back().map_or(0, |segment| segment.live);
-        }
-        let failed = self.last_mut();
-        failed.bytes = end;
-        if end == 0 {
-            // Not even its header is good; its notes are in the new file.
-            failed.notes = 0;
-        }
-        self.segments.push_back(Segment { live: virtual_live, ..fresh });
-        let sealed = self.segments.iter().rev().skip(1);
-        self.sealed_bytes = sealed.map(|segment| segment.bytes).sum();
-        self.last_mut().bytes += late.len() as u64;
+        self.segments.replace_behind(suspect, end, fresh);
+        self.segments.grow(late.len() as u64, 0);
         let (segment, offset, end) = (fresh.number, fresh.bytes, self.position);
         self.chunks.extend((!late.is_empty()).then_some(Chunk {
             segment,
@@ -538,7 +437,7 @@ impl Book {
 
     /// So many records more in the last segment are to be looked at before it is given up.
     pub(crate) fn add_notes(&mut self, count: u64) {
-        self.last_mut().notes += count;
+        self.segments.add_notes(count);
     }
 
     /// Whether the oldest segment is to be given up.
@@ -554,7 +453,7 @@ impl Book {
             Health::Good => {
                 oldest.number <= self.compact_through
                     || oldest.live + oldest.notes == 0
-                    || self.sealed_bytes > self.allowance(4)
+                    || self.segments.sealed_bytes() > self.allowance(4)
                     || self.segments.len() as u64 > self.segment_allowance()
             }
         }
@@ -562,7 +461,7 @@ impl Book {
 
     /// Whether so much is to be compacted that nobody is told of anything new before it is.
     pub(crate) fn is_behind(&self) -> bool {
-        let is_behind = self.sealed_bytes > self.allowance(2) && !self.is_stuck;
+        let is_behind = self.segments.sealed_bytes() > self.allowance(2) && !self.is_stuck;
         matches!(self.health, Health::Good) && (is_behind || self.is_overlong())
     }
 
@@ -576,32 +475,24 @@ impl Book {
     /// What sealed segments may take: twice what is live, and a part of a segment more. The last
     /// segment, the room set aside, and a segment that was just sealed come on top of it.
     fn allowance(&self, part: u64) -> u64 {
-        2 * self.live + self.options.segment_size / part
+        2 * self.segments.live() + self.options.segment_size / part
     }
 
     /// How many segments there may be, so that frequent restarts do not leave thousands of small
     /// ones behind.
     fn segment_allowance(&self) -> u64 {
-        2 * self.sealed_bytes / self.options.segment_size.max(1) + 16
+        2 * self.segments.sealed_bytes() / self.options.segment_size.max(1) + 16
     }
 
     /// The oldest segment is gone.
     pub(crate) fn drop_oldest(&mut self) {
-        if self.segments.len() > 1
-            && let Some(segment) = self.segments.pop_front()
-        {
-            self.sealed_bytes -= segment.bytes;
-            self.live -= segment.live;
-        }
+        self.segments.drop_oldest();
     }
 
     pub(crate) fn stats(&self) -> BinlogStats {
-        let last = self.last();
-        let bytes = self.sealed_bytes + last.bytes;
-        let told = self.segments.iter().take(TOLD_SEGMENTS);
         BinlogStats {
-            oldest_index: self.segments.front().map_or(0, |segment| segment.number),
-            current_index: last.number,
+            oldest_index: self.segments.first_number(),
+            current_index: self.last().number,
             records_migrated: self.records_migrated,
             records_written: self.records_written,
             max_size: self.options.shown_size,
@@ -615,34 +506,25 @@ impl Book {
                 pending_bytes: self.position - self.committed,
                 unsynced_bytes: self.position - self.durable,
                 segments: self.segments.len() as u64,
-                bytes,
-                live_bytes: self.live,
-                oldest: told
-                    .map(|segment| BinlogSegment {
-                        number: segment.number,
-                        live: segment.live,
-                        dead: segment.bytes.saturating_sub(segment.live),
-                    })
-                    .collect(),
+                bytes: self.segments.bytes(),
+                live_bytes: self.segments.live(),
+                oldest: self.segments.told(TOLD_SEGMENTS),
             })),
         }
     }
 }
 
-/// What the record of a job takes, to which nothing happened; its tube's name and its body have so
-/// many bytes.
-pub(crate) fn live_len(bytes: usize) -> u64 {
-    (JOB_LEN + bytes) as u64
-}
-
-/// What the engine knows of a segment's number.
-pub(crate) fn home_of(number: u64) -> Home {
-    (number & HOME_MASK) as Home
-}
-
-/// The segment that the engine knows as `home`; the oldest there is has the number `oldest`.
-pub(crate) fn number_of(home: Home, oldest: u64) -> u64 {
-    oldest + (u64::from(home).wrapping_sub(oldest) & HOME_MASK)
+/// The segment behind the one of this number and length, and its first chunk, whose end is yet to
+/// be said.
+fn begin(
+    (previous, previous_end): (u64, u64),
+    next_id: JobId,
+    mut bytes: Vec<u8>,
+) -> (Chunk, Segment) {
+    let header = Header { number: previous + 1, next_id, previous_end };
+    bytes.extend_from_slice(&header.encode());
+    let segment = Segment { number: header.number, bytes: bytes.len() as u64, live: 0, notes: 0 };
+    (Chunk { segment: header.number, offset: 0, bytes, end: 0 }, segment)
 }
 
 /// What a record takes at most.

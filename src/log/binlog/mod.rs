@@ -6,7 +6,8 @@
 //! on a disk of its own.
 //!
 //! - `format`: what the bytes mean (`docs/binlog.md`)
-//! - `book`: what was appended, in memory; what is live in which segment
+//! - `book`: what was appended, in memory, with `segments`: what is live in which, and `uncommitted`:
+//!   which jobs somebody may have to wait for
 //! - `writer`: from the book to the files; recovery from a failed write or sync
 //! - `compact`: giving up old segments
 //! - `read`, `replay`: from the files to the engine; repair
@@ -19,6 +20,8 @@ pub mod format;
 mod options;
 mod read;
 mod replay;
+mod segments;
+mod uncommitted;
 mod writer;
 
 use std::fmt;
@@ -29,12 +32,13 @@ use beanstalk_protocol::{BinlogStats, JobId};
 use jq_engine::{Change, Engine, Home, Nanos, Record};
 use tracing::{error, info, warn};
 
-use self::book::{Book, Health, home_of};
+use self::book::{Book, Health};
 use self::compact::Compactor;
 pub use self::compact::{Fact, Step};
 pub use self::disk::{Disk, DiskFile, RealDisk};
 pub use self::options::{Options, SyncPolicy};
 pub use self::replay::ReplayError;
+use self::segments::home_of;
 pub use self::writer::Flushed;
 use self::writer::Writer;
 use crate::log::{Log, Position, Progress};

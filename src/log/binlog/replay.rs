@@ -11,10 +11,10 @@ use std::sync::Arc;
 use jq_engine::{Answer, ConnId, Engine, Home, Nanos, Record, Sink};
 use tracing::{info, warn};
 
-use crate::log::binlog::book::{Segment, home_of, live_len, number_of};
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN};
 use crate::log::binlog::read::{Found, SegmentReader};
+use crate::log::binlog::segments::{Segment, home_of, live_len, number_of};
 use crate::log::binlog::{segment_name, segment_number};
 
 /// A replay of this many bytes more is told of.

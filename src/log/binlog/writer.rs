@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex};
 use beanstalk_protocol::JobId;
 use jq_engine::Record;
 
-use crate::log::binlog::book::{Chunk, Health, Segment};
+use crate::log::binlog::book::{Chunk, Health};
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use crate::log::binlog::options::{Options, SyncPolicy};
+use crate::log::binlog::segments::Segment;
 use crate::log::binlog::{Book, lock, segment_name};
 
 /// A file that only takes up room, until the disk is full.
