@@ -28,8 +28,14 @@ pub const REPLY_LIMIT: usize = 256 * 1024;
 /// A backlog of fewer jobs than this is not worth giving its memory back.
 const BACKLOG: usize = 10_000;
 
+/// A connection is alone when so many batches in a row have been its own.
+const ALONE: u32 = 1000;
+
 /// Jobs that may change their state by the clock while everybody waits for the lock.
 const TICK_BUDGET: usize = 256;
+
+/// See [`Hub::new`].
+pub type CommitSoon = Box<dyn Fn(bool) + Send + Sync>;
 
 /// A queue, and the log that keeps it.
 #[derive(Debug)]
@@ -51,7 +57,7 @@ pub struct Hub {
     identity: Identity,
     keeps_log: bool,
     progress: Arc<Progress>,
-    commit_soon: Box<dyn Fn() + Send + Sync>,
+    commit_soon: CommitSoon,
     stopping: AtomicBool,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
@@ -72,6 +78,8 @@ struct State {
     last: Nanos,
     /// When the timekeeper comes next.
     timekeeper_at: Nanos,
+    /// Whose the last batch was, and how many in a row.
+    in_a_row: (ConnId, u32),
     /// The most jobs there were since [`Hub::backlog_drained`] was notified.
     most_jobs: usize,
 }
@@ -134,6 +142,8 @@ pub struct Outcome {
     pub gated: Gated,
     /// Somebody waits for what was recorded.
     commit_soon: bool,
+    /// Nobody else has had a batch for a long time.
+    alone: bool,
     /// Whom to wake.
     wakes: Vec<Waker>,
     /// Large bodies to free.
@@ -265,6 +275,15 @@ impl State {
         drained
     }
 
+    /// Whether the connection is alone, now that it has another batch.
+    #[inline]
+    fn is_alone(&mut self, conn: ConnId) -> bool {
+        let (last, batches) = &mut self.in_a_row;
+        *batches = if *last == conn { batches.saturating_add(1) } else { 0 };
+        *last = conn;
+        *batches >= ALONE
+    }
+
     /// The next moment: what the clock says, but later than any before.
     fn advance(&mut self, clock: Nanos) -> Nanos {
         self.last = clock.max(Nanos(self.last.0 + 1));
@@ -274,13 +293,9 @@ impl State {
 
 impl Hub {
     /// A hub of a queue and the log that keeps it. `commit_soon` is called, unlocked, whenever
-    /// somebody waits for what was appended to the log.
-    pub fn new(
-        config: &Config,
-        clock: Clock,
-        queue: Queue,
-        commit_soon: Box<dyn Fn() + Send + Sync>,
-    ) -> Arc<Self> {
+    /// somebody waits for what was appended to the log, and is told whether nobody else has asked
+    /// for anything for a long time.
+    pub fn new(config: &Config, clock: Clock, queue: Queue, commit_soon: CommitSoon) -> Arc<Self> {
         let Queue { engine, log, progress } = queue;
         Arc::new(Self {
             keeps_log: log.is_durable(),
@@ -293,6 +308,7 @@ impl Hub {
                 mailboxes: Vec::new(),
                 last: Nanos::default(),
                 timekeeper_at: Nanos::NEVER,
+                in_a_row: (ConnId(0), 0),
                 most_jobs: 0,
             }),
             clock,
@@ -356,6 +372,7 @@ impl Hub {
         let clock = self.clock.now();
         let mut state = self.lock();
         let mut now = state.advance(clock);
+        outcome.alone = state.is_alone(conn);
         let (engine, mut replies) = state.parts(Some(conn), outcome, self);
         if engine.next_deadline().is_some_and(|at| at <= now) {
             engine.tick(now, TICK_BUDGET, &mut replies);
@@ -501,7 +518,7 @@ impl Hub {
             self.backlog_drained.notify_one();
         }
         if std::mem::take(&mut outcome.commit_soon) {
-            (self.commit_soon)();
+            (self.commit_soon)(outcome.alone);
         }
         outcome.wakes.drain(..).for_each(Waker::wake);
         outcome.discarded.clear();

@@ -5,9 +5,13 @@
 //! thread in between. The *keeper* is a thread that does what takes time: each sync, and with it
 //! each commit under `-f 0`. The *compactor* is another, since neither shall wait for old segments
 //! to be read.
+//!
+//! Under `-f 0`, a client that has had the server to itself for a long time waits for its syncs on
+//! the spot, as long as they are fast: to hand them to the keeper and back would take a tenth of
+//! their time. Somebody else who comes then waits for one of them, once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,10 @@ use crate::server::hub::Hub;
 
 /// Facts that nobody waits for are written within this time, if no sync comes before.
 const LINGER: Duration = Duration::from_millis(50);
+
+/// A sync that takes less than this may be waited for by whoever has the server to himself, in
+/// microseconds.
+const FAST_SYNC: u64 = 1000;
 
 /// How often is tried what has failed for want of room, or for worse.
 const RETRY: Duration = Duration::from_millis(500);
@@ -39,6 +47,10 @@ pub(crate) struct Keeper {
     flush: Notify,
     /// Somebody waits for a commit.
     asked: AtomicBool,
+    /// How long the last commit took, in microseconds.
+    sync_micros: AtomicU64,
+    /// Failures of commits that somebody else made.
+    failures: Mutex<Vec<Failure>>,
     stopping: AtomicBool,
 }
 
@@ -57,17 +69,46 @@ impl Keeper {
             compact: Bell::default(),
             flush: Notify::new(),
             asked: AtomicBool::new(false),
+            sync_micros: AtomicU64::new(0),
+            failures: Mutex::default(),
             stopping: AtomicBool::new(false),
         })
     }
 
-    /// Somebody waits for what was appended.
-    pub(crate) fn commit_soon(&self) {
-        if self.binlog.policy() == SyncPolicy::Always {
-            self.ask();
-        } else {
+    /// Somebody waits for what was appended, and if he is `alone`, nobody else has asked for anything
+    /// for a long time.
+    pub(crate) fn commit_soon(&self, alone: bool) {
+        if self.binlog.policy() != SyncPolicy::Always {
             self.flush.notify_one();
+        } else if !alone || !self.syncs_fast() || !self.commit_here() {
+            self.ask();
         }
+    }
+
+    /// Whether a sync takes no longer than it would hurt to wait for.
+    fn syncs_fast(&self) -> bool {
+        self.sync_micros.load(Ordering::Relaxed) < FAST_SYNC
+    }
+
+    /// Commits on the thread that asks, which saves two changes of threads. Returns whether it could.
+    fn commit_here(&self) -> bool {
+        let start = Instant::now();
+        match self.binlog.flush_if_free() {
+            Ok(flushed) => {
+                self.note_sync(start);
+                flushed == Flushed::All
+            }
+            Err(failure) => {
+                // It takes the hub's lock and more, which the keeper may wait for.
+                self.failures.lock().expect("nobody panics while holding this lock").push(failure);
+                false
+            }
+        }
+    }
+
+    fn note_sync(&self, start: Instant) {
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.sync_micros.store(micros, Ordering::Relaxed);
     }
 
     fn ask(&self) {
@@ -113,32 +154,40 @@ impl Keeper {
             SyncPolicy::Every(interval) => interval,
             SyncPolicy::Always | SyncPolicy::Never => LINGER,
         };
-        // When what is appended is to be synced, and what failed is to be tried again.
+        // When to look for what is to be synced. As long as facts come, the next look is set with the
+        // last one, so that no fact has to wake this thread for that.
         let mut sync_at: Option<Instant> = None;
+        // When what failed is to be tried again.
         let mut retry_at: Option<Instant> = None;
         while !self.stopping.load(Ordering::Acquire) {
             let asked = self.asked.swap(false, Ordering::SeqCst);
-            if asked && let Err(failure) = self.binlog.flush(true) {
-                self.failed(hub, &failure);
+            if asked {
+                let start = Instant::now();
+                if let Err(failure) = self.binlog.flush(true) {
+                    self.failed(hub, &failure);
+                }
+                self.note_sync(start);
+                self.take_failures(hub);
             }
-            let needs = self.binlog.needs();
+            let needs = self.binlog.needs_looking_again(asked || sync_at.is_some());
             let now = Instant::now();
             if needs.compact {
                 self.compact.ring();
             }
-            if needs.sync {
-                let at = *sync_at.get_or_insert(now + linger);
-                if at <= now {
-                    sync_at = None;
+            if asked || needs.sync {
+                sync_at.get_or_insert(now + linger);
+            }
+            if sync_at.is_some_and(|at| at <= now) {
+                sync_at = None;
+                if needs.sync {
                     if let Err(failure) = self.binlog.sync() {
                         self.failed(hub, &failure);
                     }
+                    sync_at = Some(Instant::now() + linger);
                     // Whoever waits to give a segment up looks again.
                     self.compact.ring();
-                    continue;
                 }
-            } else {
-                sync_at = None;
+                continue;
             }
             if (needs.prepare || needs.recover) && retry_at.is_none_or(|at| at <= now) {
                 let done = if needs.recover { self.recover(hub) } else { self.binlog.prepare() };
@@ -201,6 +250,12 @@ impl Keeper {
                 true
             }
         }
+    }
+
+    fn take_failures(&self, hub: &Hub) {
+        let mut failures = self.failures.lock().expect("nobody panics while holding this lock");
+        let failures = std::mem::take(&mut *failures);
+        failures.iter().for_each(|failure| self.failed(hub, failure));
     }
 
     /// Takes back what the failure concerns, then has those told who wait.

@@ -51,7 +51,7 @@ pub fn run(
     let keeper =
         binlog.as_ref().map(|it| Keeper::new(Arc::clone(&it.binlog), Arc::clone(&it.bell)));
     let asked = keeper.clone();
-    let commit_soon = move || asked.iter().for_each(|keeper| keeper.commit_soon());
+    let commit_soon = move |alone| asked.iter().for_each(|keeper| keeper.commit_soon(alone));
     let hub = Hub::new(config, clock, queue, Box::new(commit_soon));
     let mut threads = None;
     if let (Some(keeper), Some(binlog)) = (&keeper, &binlog) {

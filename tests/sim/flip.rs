@@ -2,7 +2,7 @@
 
 use beanstalk_protocol::{Command, Request};
 use jq_engine::Record;
-use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Next};
+use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use jq_server::log::binlog::{ReplayError, segment_name};
 
 use crate::history::Moment;
@@ -43,7 +43,8 @@ impl Sim {
         match Server::start(&self.disk, self.plan.options, &self.time, false) {
             Ok(server) => {
                 self.server = server;
-                if segments[at + 1..].iter().any(|(_, bytes)| bytes.starts_with(&format::MAGIC)) {
+                // If not all of the next one's header was written, this one is the last.
+                if segments[at + 1..].iter().any(|(_, bytes)| Header::decode(bytes).is_ok()) {
                     return self.check(floor, None);
                 }
                 // What was last written to the last segment may look as if it had never been

@@ -63,7 +63,7 @@ impl Server {
         let progress = Arc::clone(binlog.progress());
         let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
         let queue = Queue { engine, log, progress };
-        let hub = Hub::new(&config, Clock::told(Arc::clone(&time.0)), queue, Box::new(|| {}));
+        let hub = Hub::new(&config, Clock::told(Arc::clone(&time.0)), queue, Box::new(|_| {}));
         Ok(Self { hub, binlog, time: time.clone() })
     }
 

@@ -371,10 +371,12 @@ impl Book {
         }
     }
 
-    /// What is to be done. From here on the caller knows of it.
-    pub(crate) fn look(&mut self) -> Needs {
-        self.known = self.needs();
-        self.known
+    /// What is to be done. From here on the caller knows of it, and if `looks_again`, also that there
+    /// will be something to sync.
+    pub(crate) fn look(&mut self, looks_again: bool) -> Needs {
+        let needs = self.needs();
+        self.known = Needs { sync: needs.sync || looks_again, ..needs };
+        needs
     }
 
     /// Whether there is something to do that nobody knows of yet. From here on somebody does.

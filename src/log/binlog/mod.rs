@@ -174,21 +174,43 @@ impl Binlog {
 
     /// What is to be done.
     pub fn needs(&self) -> Needs {
-        lock(&self.book).look()
+        self.needs_looking_again(false)
+    }
+
+    /// The same; if `looks_again`, the caller looks again in a while even if the bell is not rung, and
+    /// it is not rung because there is something to sync.
+    pub fn needs_looking_again(&self, looks_again: bool) -> Needs {
+        lock(&self.book).look(looks_again)
     }
 
     /// Commits everything that was appended, so far as it can without waiting for a sync that was
     /// not asked for. Does nothing if somebody else is about it; who that is looks again.
     pub fn flush(&self, may_sync: bool) -> Result<Flushed, Failure> {
-        let _syncing = may_sync.then(|| lock(&self.syncing));
-        let mut writer = if may_sync {
-            lock(&self.writer)
+        if may_sync {
+            let _syncing = lock(&self.syncing);
+            self.flush_with(lock(&self.writer), true)
         } else {
             match self.writer.try_lock() {
-                Ok(writer) => writer,
-                Err(_) => return Ok(Flushed::NeedsSync),
+                Ok(writer) => self.flush_with(writer, false),
+                Err(_) => Ok(Flushed::NeedsSync),
             }
-        };
+        }
+    }
+
+    /// Commits everything that was appended, with a sync if that is needed, but does nothing if
+    /// anybody else is about it.
+    pub fn flush_if_free(&self) -> Result<Flushed, Failure> {
+        match (self.syncing.try_lock(), self.writer.try_lock()) {
+            (Ok(_syncing), Ok(writer)) => self.flush_with(writer, true),
+            _ => Ok(Flushed::NeedsSync),
+        }
+    }
+
+    fn flush_with(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        may_sync: bool,
+    ) -> Result<Flushed, Failure> {
         if self.has_failed() {
             return Ok(Flushed::All);
         }
