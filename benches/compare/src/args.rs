@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     affinity::Cpus,
     scenario::{self, Scenarios},
-    server::Spec,
+    spec::Spec,
 };
 
 /// Measures servers of the beanstalkd protocol side by side.
@@ -26,7 +26,7 @@ pub(crate) struct Compare {
     /// A server; ratios are to the first one. NAME=COMMAND is started afresh for each round,
     /// with {port} replaced by a free port, {dir} by an empty directory; its words are split at
     /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is running already. NAME=builtin:echo
-    /// answers constants
+    /// answers constants. redis:NAME=... is a server that speaks redis' protocol
     #[arg(long, value_name = "NAME=SERVER", required_unless_present = "list")]
     pub(crate) server: Vec<Spec>,
 
@@ -35,7 +35,7 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = scenario::DEFAULT)]
     pub(crate) scenario: Vec<Scenarios>,
 
-    /// How often each server is measured (sizes: at most 3 times)
+    /// How often each server is measured (sizes, and what takes long to prepare: at most 3 times)
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
 
@@ -58,6 +58,24 @@ pub(crate) struct Compare {
     /// Cores for the client [default: the second allowed]
     #[arg(long, value_name = "CPUS", value_parser = placement)]
     pub(crate) client_cpus: Option<Placement>,
+
+    /// Also count the system calls of loads, in a run of its own for each server
+    #[arg(long)]
+    pub(crate) syscalls: bool,
+
+    /// Measure everything that docs/performance.md shows, and sum it up in one table. The first
+    /// server should be beanstalkd, the second the one to judge; options for logs are added to
+    /// their commands
+    #[arg(long, conflicts_with = "scenario")]
+    pub(crate) suite: bool,
+
+    /// The suite with fewer and shorter rounds
+    #[arg(long, requires = "suite")]
+    pub(crate) quick: bool,
+
+    /// Also write the suite's table to this file
+    #[arg(long, value_name = "FILE", requires = "suite")]
+    pub(crate) markdown: Option<PathBuf>,
 
     /// Also write everything, each round included, to this file
     #[arg(long, value_name = "FILE")]
@@ -128,5 +146,16 @@ mod tests {
         let args = Args::try_parse_from(line).unwrap();
         assert_eq!(args.compare.scenario.len(), 2);
         assert_eq!(args.compare.seconds, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_suite_names_its_own_scenarios() {
+        let parse = |more: &[&str]| {
+            let line = ["jq-compare", "--server", "a=b {port}"];
+            Args::try_parse_from(line.iter().chain(more))
+        };
+        assert!(parse(&["--suite", "--quick", "--markdown", "x"]).is_ok());
+        assert!(parse(&["--suite", "--scenario", "cycle-1"]).is_err());
+        assert!(parse(&["--quick"]).is_err());
     }
 }

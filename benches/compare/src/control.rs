@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{channel::Channel, failure::Failure, interrupt};
+use crate::{
+    channel::Channel,
+    failure::Failure,
+    interrupt,
+    wire::{Op, Wire},
+};
 
 /// How long a server may take over one command, or over the next reply of a load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +43,7 @@ impl Control {
             let found = bytes[searched..].windows(2).position(|pair| pair == b"\r\n");
             let end = found.map(|at| searched + at);
             searched = bytes.len().saturating_sub(1);
-            end
+            Ok(end)
         })?;
         Ok(self.take(end))
     }
@@ -81,30 +86,37 @@ impl Control {
             .ok_or_else(|| Failure::wrong("INSERTED <id>", line.as_bytes()))
     }
 
-    /// A number from the server's `stats`.
-    pub(crate) fn stat(&mut self, key: &str) -> Result<u64, Failure> {
-        self.send(b"stats\r\n")?;
+    /// The id in the next reply, which must be the right one to `op`.
+    pub(crate) fn reply(&mut self, wire: &Wire, op: Op) -> Result<u64, Failure> {
+        let (length, id) = self.read_until(|bytes| wire.reply(op, bytes))?;
+        self.channel.consume(length);
+        Ok(id)
+    }
+
+    /// A number from the reply to `stats`, or to another command of its kind.
+    pub(crate) fn stat(&mut self, command: &str, key: &str) -> Result<u64, Failure> {
+        self.send(format!("{command}\r\n").as_bytes())?;
         let line = self.line()?;
         let size: usize = line
             .strip_prefix("OK ")
             .and_then(|size| size.parse().ok())
             .ok_or_else(|| Failure::wrong("OK <bytes>", line.as_bytes()))?;
-        let end = self.read_until(|bytes| (bytes.len() >= size + 2).then_some(size))?;
+        let end = self.read_until(|bytes| Ok((bytes.len() >= size + 2).then_some(size)))?;
         let body = self.take(end);
         body.lines()
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(": ")?.parse().ok())
             .ok_or_else(|| Failure::wrong(format!("{key} in stats"), body.as_bytes()))
     }
 
-    /// Reads until `end` finds where a piece of the unread bytes ends.
-    fn read_until(
+    /// Reads until `find` has found what it wants in the unread bytes.
+    fn read_until<T>(
         &mut self,
-        mut end: impl FnMut(&[u8]) -> Option<usize>,
-    ) -> Result<usize, Failure> {
+        mut find: impl FnMut(&[u8]) -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(end) = end(self.channel.unread()) {
-                return Ok(end);
+            if let Some(found) = find(self.channel.unread())? {
+                return Ok(found);
             }
             if interrupt::requested() {
                 return Err(Failure::Interrupted);

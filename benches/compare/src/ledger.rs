@@ -1,6 +1,6 @@
 //! Keeps the server honest: every job is handed out once, and only if it was put.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, spec::Dialect};
 
 const INSERTED: u8 = 1;
 const RESERVED: u8 = 2;
@@ -13,8 +13,17 @@ const MAX_SPAN: u64 = 1 << 28;
 pub(crate) enum Ids {
     /// Each put gets a new id, and each id is reserved at most once.
     Unique,
-    /// The server answers constants, as the built-in echo does.
+    /// The server answers constants, as the built-in echo does, or knows no ids, as redis.
     Constant,
+}
+
+impl From<Dialect> for Ids {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Queue => Self::Unique,
+            Dialect::Echo | Dialect::Redis => Self::Constant,
+        }
+    }
 }
 
 /// The jobs of one round.

@@ -29,6 +29,11 @@ use crate::{
 
 /// How long one wait for events may take before deadlines are looked at.
 const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// A measurement goes on until each connection has gone through its cycle this often, on average:
+/// a server that waits for its disk in one half of the cycle is measured in both.
+const MIN_TURNS: u64 = 2;
+/// But it takes at most this many times as long as was asked for.
+const MAX_STRETCH: u32 = 10;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
 
@@ -49,8 +54,11 @@ pub(crate) struct Shape {
 pub(crate) enum Until {
     /// After so many turns of the cycle (jobs), all connections together.
     Jobs(u64),
+    /// The same, or after this time with fewer.
+    JobsWithin(u64, Duration),
     /// When it has been measured for some time, after a while of warming up; or already when so
-    /// many jobs have been done.
+    /// many jobs have been done. Somewhat later if the server is so slow that every connection
+    /// is still at the beginning.
     Measured { warm_up: Duration, time: Duration, jobs: Option<u64> },
 }
 
@@ -58,6 +66,8 @@ pub(crate) enum Until {
 pub(crate) struct Window {
     /// Replies received.
     pub(crate) commands: u64,
+    /// How many of them each job costs.
+    pub(crate) commands_per_job: usize,
     pub(crate) usage: Usage,
     /// From sending a batch to its last reply.
     pub(crate) latency: Histogram,
@@ -77,7 +87,7 @@ pub(crate) fn run(
     let mut workers: Vec<Worker> = channels.into_iter().map(Worker::new).collect();
     let mut clock = Clock::new(meter, until);
     let jobs = match until {
-        Until::Jobs(jobs) => Some(jobs),
+        Until::Jobs(jobs) | Until::JobsWithin(jobs, _) => Some(jobs),
         Until::Measured { jobs, .. } => jobs,
     };
     let mut run = Run {
@@ -86,6 +96,7 @@ pub(crate) fn run(
         ledger,
         jobs_left: jobs.unwrap_or(u64::MAX),
         commands: 0,
+        turns: 0,
         latency: None,
         active: 0,
     };
@@ -122,6 +133,8 @@ struct Run<'a> {
     jobs_left: u64,
     /// Replies received so far.
     commands: u64,
+    /// Turns of the cycle that have ended.
+    turns: u64,
     /// Latencies of what was sent since then, while they are measured.
     latency: Option<(Instant, Histogram)>,
     /// Connections that have not finished.
@@ -177,7 +190,11 @@ impl Worker {
                 Op::Put => run.ledger.inserted(id)?,
                 Op::Reserve => {
                     run.ledger.reserved(id)?;
-                    self.jobs.push(id);
+                    if run.wire.takes_away() {
+                        run.ledger.deleted();
+                    } else {
+                        self.jobs.push(id);
+                    }
                 }
                 Op::Delete => run.ledger.deleted(),
             }
@@ -198,6 +215,7 @@ impl Worker {
 
     fn next_batch(&mut self, run: &mut Run<'_>, now: Instant) -> Result<(), Failure> {
         if self.step == 0 {
+            run.turns += 1;
             self.size = run.jobs_left.min(run.shape.depth as u64) as usize;
             run.jobs_left -= self.size as u64;
             if self.size == 0 {
@@ -292,8 +310,21 @@ struct Clock<'a> {
 }
 
 enum Stage {
-    WarmingUp { until: Instant, time: Duration },
-    Measuring { until: Instant, from: Reading, commands: u64 },
+    /// Nothing is measured.
+    Filling {
+        until: Instant,
+    },
+    WarmingUp {
+        until: Instant,
+        time: Duration,
+    },
+    Measuring {
+        until: Instant,
+        latest: Instant,
+        turns: u64,
+        from: Reading,
+        commands: u64,
+    },
     Over(Option<Window>),
 }
 
@@ -301,6 +332,7 @@ impl<'a> Clock<'a> {
     fn new(meter: &'a Meter, until: Until) -> Self {
         let stage = match until {
             Until::Jobs(_) => Stage::Over(None),
+            Until::JobsWithin(_, time) => Stage::Filling { until: Instant::now() + time },
             Until::Measured { warm_up, time, .. } => {
                 Stage::WarmingUp { until: Instant::now() + warm_up, time }
             }
@@ -310,20 +342,30 @@ impl<'a> Clock<'a> {
 
     fn tick(&mut self, run: &mut Run<'_>) -> Result<(), Failure> {
         match &self.stage {
+            Stage::Filling { until } if Instant::now() >= *until => {
+                self.stage = Stage::Over(None);
+                run.jobs_left = 0;
+            }
             Stage::WarmingUp { until, time } if Instant::now() >= *until => {
                 let from = self.meter.read()?;
                 let now = Instant::now();
                 run.latency = Some((now, Histogram::new()));
-                let (until, commands) = (now + *time, run.commands);
-                self.stage = Stage::Measuring { until, from, commands };
+                let (until, latest) = (now + *time, now + *time * MAX_STRETCH);
+                let turns = run.turns + MIN_TURNS * run.shape.connections as u64;
+                let commands = run.commands;
+                self.stage = Stage::Measuring { until, latest, turns, from, commands };
             }
-            Stage::Measuring { until, from, commands }
-                if Instant::now() >= *until || run.jobs_left == 0 =>
+            Stage::Measuring { until, latest, turns, from, commands }
+                if run.jobs_left == 0 || {
+                    let now = Instant::now();
+                    now >= *until && (run.turns >= *turns || now >= *latest)
+                } =>
             {
                 let usage = self.meter.since(from)?;
                 let (_, latency) = run.latency.take().expect("latencies are kept while measuring");
-                let commands = run.commands - commands;
-                self.stage = Stage::Over(Some(Window { commands, usage, latency }));
+                let (commands, commands_per_job) = (run.commands - commands, run.shape.cycle.len());
+                let window = Window { commands, commands_per_job, usage, latency };
+                self.stage = Stage::Over(Some(window));
                 // Every connection finishes its cycle, so that nothing is left behind.
                 run.jobs_left = 0;
             }
@@ -337,6 +379,7 @@ impl<'a> Clock<'a> {
         self.tick(run)?;
         match self.stage {
             Stage::Over(window) => Ok(window),
+            Stage::Filling { .. } => Ok(None),
             Stage::WarmingUp { .. } | Stage::Measuring { .. } => {
                 Err(Failure::Server("too few jobs for a measurement".to_owned()))
             }

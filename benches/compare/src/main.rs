@@ -22,11 +22,16 @@ mod metric;
 mod procfs;
 mod report;
 mod resident;
+mod restart;
 mod round;
 mod scenario;
 mod server;
 mod session;
+mod spec;
+mod stall;
 mod stats;
+mod suite;
+mod syscalls;
 mod wakeup;
 mod wire;
 
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
         Some(Helper::Launch { cpus, parent, command }) => {
             Err(server::launch(&cpus, parent, &command).to_string())
         }
-        None => return round::run(&args.compare),
+        None => return round::run(args.compare),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

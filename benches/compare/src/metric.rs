@@ -8,8 +8,12 @@ pub(crate) enum Metric {
     CommandsPerSecond,
     /// Commands per second of the server's CPU time: what counts when the client is the limit.
     CommandsPerCpuSecond,
+    /// Commands per second divided by how many of them a job costs: fewer in redis' protocol.
+    JobsPerSecond,
     /// Seconds of the server's CPU time per million commands.
     CpuPerMillion,
+    /// System calls of the server per command. Counted in a run of its own.
+    SystemCalls,
     /// Half of all latencies in microseconds are no longer than this.
     P50,
     /// And 99% no longer than this.
@@ -23,6 +27,14 @@ pub(crate) enum Metric {
     BytesPerJob,
     /// Resident bytes that each connection has added.
     BytesPerConnection,
+    /// The longest time that others had to wait for a reply, in milliseconds.
+    LongestStall,
+    /// Seconds from starting a server with many jobs to its first reply.
+    RestartSeconds,
+    /// Seconds from SIGTERM to the server's end.
+    StopSeconds,
+    /// What the server's files take on disk for each job, in bytes.
+    DiskPerJob,
 }
 
 impl Metric {
@@ -31,7 +43,9 @@ impl Metric {
         match self {
             Self::CommandsPerSecond => "commands_per_second",
             Self::CommandsPerCpuSecond => "commands_per_cpu_second",
+            Self::JobsPerSecond => "jobs_per_second",
             Self::CpuPerMillion => "cpu_seconds_per_million",
+            Self::SystemCalls => "system_calls_per_command",
             Self::P50 => "p50_us",
             Self::P99 => "p99_us",
             Self::ServerBusy => "server_busy_percent",
@@ -39,6 +53,10 @@ impl Metric {
             Self::Resident => "resident_mib",
             Self::BytesPerJob => "resident_bytes_per_job",
             Self::BytesPerConnection => "resident_bytes_per_connection",
+            Self::LongestStall => "longest_stall_ms",
+            Self::RestartSeconds => "restart_seconds",
+            Self::StopSeconds => "stop_seconds",
+            Self::DiskPerJob => "disk_bytes_per_job",
         }
     }
 
@@ -47,7 +65,9 @@ impl Metric {
         match self {
             Self::CommandsPerSecond => "commands/s",
             Self::CommandsPerCpuSecond => "commands/CPU s",
+            Self::JobsPerSecond => "jobs/s",
             Self::CpuPerMillion => "CPU s/million",
+            Self::SystemCalls => "syscalls/command",
             Self::P50 => "p50 us",
             Self::P99 => "p99 us",
             Self::ServerBusy => "server busy %",
@@ -55,6 +75,10 @@ impl Metric {
             Self::Resident => "resident MiB",
             Self::BytesPerJob => "bytes/job",
             Self::BytesPerConnection => "bytes/connection",
+            Self::LongestStall => "longest stall ms",
+            Self::RestartSeconds => "restart s",
+            Self::StopSeconds => "stop s",
+            Self::DiskPerJob => "disk bytes/job",
         }
     }
 }
@@ -77,7 +101,10 @@ impl Sample {
     pub(crate) fn of(window: &Window, resident: Option<u64>) -> Self {
         let (commands, usage) = (window.commands as f64, &window.usage);
         let wall = usage.wall.as_secs_f64();
-        let mut values = vec![(Metric::CommandsPerSecond, commands / wall)];
+        let mut values = vec![
+            (Metric::CommandsPerSecond, commands / wall),
+            (Metric::JobsPerSecond, commands / window.commands_per_job as f64 / wall),
+        ];
         if let Some(server) = usage.server {
             let server = server.as_secs_f64();
             values.push((Metric::CommandsPerCpuSecond, commands / server));

@@ -13,7 +13,7 @@ use crate::{
     metric::{Metric, Sample},
     procfs,
     scenario::{Kind, Scenario},
-    server::Target,
+    spec::{Dialect, Spec, Target},
     stats::Summary,
 };
 
@@ -22,7 +22,8 @@ const CLIENT_LIMIT: f64 = 95.0;
 
 /// What came of one scenario.
 pub(crate) struct Outcome {
-    scenario: Scenario,
+    pub(crate) scenario: Scenario,
+    pub(crate) servers: Vec<Spec>,
     /// For each server its rounds; none if the scenario makes no sense for it.
     pub(crate) samples: Vec<Vec<Sample>>,
     /// Why it could not be measured.
@@ -31,18 +32,29 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Nothing measured yet.
-    pub(crate) fn new(scenario: Scenario, servers: usize) -> Self {
-        Self { scenario, samples: vec![Vec::new(); servers], failure: None }
+    pub(crate) fn new(scenario: Scenario, servers: Vec<Spec>) -> Self {
+        Self { scenario, samples: vec![Vec::new(); servers.len()], servers, failure: None }
+    }
+
+    /// The place of a server that took part.
+    pub(crate) fn server(&self, name: &str) -> Option<usize> {
+        self.servers.iter().position(|spec| spec.name == name)
     }
 
     /// The rounds of one server in short.
-    fn summary(&self, server: usize, metric: Metric) -> Option<Summary> {
+    pub(crate) fn summary(&self, server: usize, metric: Metric) -> Option<Summary> {
         Summary::of(self.samples[server].iter().filter_map(|sample| sample.get(metric)))
     }
 
     /// A server's median in terms of the first server's.
-    fn ratio(&self, server: usize, metric: Metric) -> Option<f64> {
+    pub(crate) fn ratio(&self, server: usize, metric: Metric) -> Option<f64> {
         Some(self.summary(server, metric)?.median / self.summary(0, metric)?.median)
+    }
+
+    /// How many rounds were measured, and how many of them were not quiet.
+    pub(crate) fn rounds(&self) -> (usize, usize) {
+        let all = || self.samples.iter().flatten();
+        (all().count(), all().filter_map(noise).count())
     }
 
     /// The metrics that any server has, the most important first.
@@ -77,7 +89,7 @@ fn noise(sample: &Sample) -> Option<&Others> {
 }
 
 /// A Markdown table of one scenario, and what to keep in mind when reading it.
-pub(crate) fn table(outcome: &Outcome, args: &Compare) -> String {
+pub(crate) fn table(outcome: &Outcome) -> String {
     let scenario = &outcome.scenario;
     let mut text = format!("### {}\n\n{scenario}\n\n", scenario.name);
     if let Some(failure) = &outcome.failure {
@@ -93,7 +105,7 @@ pub(crate) fn table(outcome: &Outcome, args: &Compare) -> String {
             rows[0].extend(["ratio".to_owned(), "min-max".to_owned()]);
         }
     }
-    for (server, spec) in args.server.iter().enumerate() {
+    for (server, spec) in outcome.servers.iter().enumerate() {
         let mut row = vec![spec.name.clone()];
         for &metric in &metrics {
             let summary = outcome.summary(server, metric);
@@ -108,7 +120,7 @@ pub(crate) fn table(outcome: &Outcome, args: &Compare) -> String {
     }
     text.push_str(&markdown(&rows));
     text.push('\n');
-    for (server, spec) in args.server.iter().enumerate() {
+    for (server, spec) in outcome.servers.iter().enumerate() {
         for remark in remarks(outcome, server) {
             writeln!(text, "* {}: {remark}", spec.name).expect("a String takes all");
         }
@@ -120,7 +132,11 @@ fn remarks(outcome: &Outcome, server: usize) -> Vec<String> {
     let mut remarks = Vec::new();
     let samples = &outcome.samples[server];
     if samples.is_empty() {
-        remarks.push("this scenario needs a real queue".to_owned());
+        let reason = match outcome.servers[server].dialect {
+            Dialect::Queue | Dialect::Echo => "this scenario needs a real queue",
+            Dialect::Redis => "redis has nothing of this kind",
+        };
+        remarks.push(reason.to_owned());
     }
     let noisy: Vec<&Others> = samples.iter().filter_map(noise).collect();
     if let Some(worst) = noisy.iter().max_by(|a, b| a.cores.total_cmp(&b.cores)) {
@@ -138,7 +154,7 @@ fn remarks(outcome: &Outcome, server: usize) -> Vec<String> {
 }
 
 /// Aligned, so that it can be read as it is.
-fn markdown(rows: &[Vec<String>]) -> String {
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
@@ -163,7 +179,7 @@ fn markdown(rows: &[Vec<String>]) -> String {
 }
 
 /// About four digits: `12,345`, `123.4`, `1.234`.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     if value < 10.0 {
         return format!("{value:.3}");
     }
@@ -201,6 +217,11 @@ impl<'a> Report<'a> {
         self.outcomes.push(outcome);
     }
 
+    /// What came of the scenarios so far.
+    pub(crate) fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
     /// Whether all scenarios could be measured.
     pub(crate) fn is_complete(&self) -> bool {
         self.outcomes.iter().all(|outcome| outcome.failure.is_none())
@@ -222,15 +243,18 @@ impl<'a> Report<'a> {
                 .expect("a String takes all");
             let mut rows =
                 vec![["server", "time per command", "CPU time"].map(str::to_owned).to_vec()];
-            for (server, spec) in self.args.server.iter().enumerate() {
+            for Spec { name, .. } in &one.servers {
                 let times = |metric| {
-                    let median = |outcome: &Outcome| Some(outcome.summary(server, metric)?.median);
+                    // Each outcome has its own list of servers.
+                    let median = |outcome: &Outcome| {
+                        Some(outcome.summary(outcome.server(name)?, metric)?.median)
+                    };
                     median(one)
                         .zip(median(many))
                         .map_or("-".to_owned(), |(one, many)| format!("{:.2}", one / many))
                 };
                 let (time, cpu) = (Metric::CommandsPerSecond, Metric::CommandsPerCpuSecond);
-                rows.push(vec![spec.name.clone(), times(time), times(cpu)]);
+                rows.push(vec![name.clone(), times(time), times(cpu)]);
             }
             text.push_str(&markdown(&rows));
             text.push('\n');
@@ -240,7 +264,7 @@ impl<'a> Report<'a> {
 
     /// Everything, each round included.
     pub(crate) fn json(&self) -> String {
-        let scenarios: Vec<Value> = self.outcomes.iter().map(|o| self.outcome_json(o)).collect();
+        let scenarios: Vec<Value> = self.outcomes.iter().map(outcome_json).collect();
         let report = json!({
             "format": 1,
             "started": self.started,
@@ -255,48 +279,47 @@ impl<'a> Report<'a> {
         });
         format!("{report:#}\n")
     }
+}
 
-    fn outcome_json(&self, outcome: &Outcome) -> Value {
-        let servers: Vec<Value> = self
-            .args
-            .server
-            .iter()
-            .enumerate()
-            .map(|(server, spec)| {
-                let medians: Map<String, Value> = outcome
-                    .metrics()
-                    .into_iter()
-                    .filter_map(|metric| {
-                        let summary = outcome.summary(server, metric)?;
-                        let value = json!({
-                            "median": summary.median,
-                            "min": summary.min,
-                            "max": summary.max,
-                            "ratio": outcome.ratio(server, metric),
-                        });
-                        Some((metric.key().to_owned(), value))
-                    })
-                    .collect();
-                let rounds: Vec<Value> = outcome.samples[server].iter().map(sample_json).collect();
-                json!({
-                    "name": spec.name,
-                    "server": match &spec.target {
-                        Target::Command(words) => words.join(" "),
-                        Target::Echo => "builtin:echo".to_owned(),
-                        Target::Running(addr, _) => addr.to_string(),
-                    },
-                    "metrics": medians,
-                    "rounds": rounds,
+fn outcome_json(outcome: &Outcome) -> Value {
+    let servers: Vec<Value> = outcome
+        .servers
+        .iter()
+        .enumerate()
+        .map(|(server, spec)| {
+            let medians: Map<String, Value> = outcome
+                .metrics()
+                .into_iter()
+                .filter_map(|metric| {
+                    let summary = outcome.summary(server, metric)?;
+                    let value = json!({
+                        "median": summary.median,
+                        "min": summary.min,
+                        "max": summary.max,
+                        "ratio": outcome.ratio(server, metric),
+                    });
+                    Some((metric.key().to_owned(), value))
                 })
+                .collect();
+            let rounds: Vec<Value> = outcome.samples[server].iter().map(sample_json).collect();
+            json!({
+                "name": spec.name,
+                "server": match &spec.target {
+                    Target::Command(words) => words.join(" "),
+                    Target::Echo => "builtin:echo".to_owned(),
+                    Target::Running(addr, _) => addr.to_string(),
+                },
+                "metrics": medians,
+                "rounds": rounds,
             })
-            .collect();
-        json!({
-            "name": outcome.scenario.name,
-            "description": outcome.scenario.to_string(),
-            "failure": outcome.failure,
-            "servers": servers,
         })
-    }
+        .collect();
+    json!({
+        "name": outcome.scenario.name,
+        "description": outcome.scenario.to_string(),
+        "failure": outcome.failure,
+        "servers": servers,
+    })
 }
 
 fn sample_json(sample: &Sample) -> Value {

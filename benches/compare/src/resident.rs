@@ -33,7 +33,7 @@ pub(crate) fn jobs(session: &mut Session<'_>, jobs: u64, body: usize) -> Result<
 /// Resident bytes that each of `count` connections adds that wait in `reserve`.
 pub(crate) fn waiting(session: &Session<'_>, count: usize) -> Result<Sample, Failure> {
     let mut control = session.connect(None)?;
-    let already = control.stat("current-waiting")?;
+    let already = control.stat("stats", "current-waiting")?;
     let before = resident(session)?;
     let mut waiting = Vec::with_capacity(count);
     while waiting.len() < count {
@@ -53,7 +53,7 @@ pub(crate) fn waiting(session: &Session<'_>, count: usize) -> Result<Sample, Fai
 fn until_waiting(control: &mut Control, expected: u64) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let found = control.stat("current-waiting")?;
+        let found = control.stat("stats", "current-waiting")?;
         if found == expected {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Takes turns between the servers, scenario by scenario.
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -9,69 +9,115 @@ use crate::{
     args::{Compare, Placement},
     failure::Failure,
     interrupt,
-    ledger::Ids,
     load::{Shape, Until},
-    metric::Sample,
+    meter::Others,
+    metric::{Metric, Sample},
     report::{self, Outcome, Report},
-    resident,
+    resident, restart,
     scenario::{Kind, Scenario},
-    server::{Server, Spec},
+    server::Server,
     session::Session,
+    spec::Spec,
+    stall, suite,
+    syscalls::{self, Tool},
     wakeup,
 };
 
-/// More rounds than this of a size tell nothing new.
-const MAX_SIZE_ROUNDS: u32 = 3;
+/// More rounds than this of a size tell nothing new, and of what takes long to prepare, too little
+/// to be worth the wait.
+const MAX_FEW_ROUNDS: u32 = 3;
 /// How many jobs a queue is filled with for each second of taking: more than a server with one
 /// core and no pipelining can hand out. If they run out early, the round is shorter.
 const TAKEN_PER_SECOND: f64 = 150_000.0;
+/// How long that may take. A server that needs longer will not run out of fewer jobs either.
+const STOCK_TIME: Duration = Duration::from_secs(20);
 
-/// Where everything runs.
-struct Stage {
+/// One scenario and what it is measured on.
+pub(crate) struct Plan {
+    pub(crate) scenario: Scenario,
+    pub(crate) servers: Vec<Spec>,
+    pub(crate) rounds: u32,
+}
+
+/// What all rounds have in common.
+struct Stage<'a> {
+    args: &'a Compare,
     /// The servers' cores.
     server: Cpus,
     /// The cores that should be quiet but for us.
     watched: Cpus,
+    /// What system calls are counted with, if they are.
+    counter: Option<Tool>,
 }
 
 /// Measures everything that was asked for. The exit status is 0 if all of it could be measured,
 /// 1 if something could not, and 130 if the user has stopped it.
-pub(crate) fn run(args: &Compare) -> ExitCode {
-    let scenarios: Vec<&Scenario> = args.scenario.iter().flat_map(|s| &s.0).collect();
+pub(crate) fn run(mut args: Compare) -> ExitCode {
     if args.list {
-        scenarios.iter().for_each(|scenario| println!("{:22} {scenario}", scenario.name));
+        let scenarios = args.scenario.iter().flat_map(|s| &s.0);
+        scenarios.for_each(|scenario| println!("{:22} {scenario}", scenario.name));
         return ExitCode::SUCCESS;
     }
-    let stage = match set_stage(args) {
-        Ok(stage) => stage,
-        Err(error) => {
-            eprintln!("jq-compare: {error}");
-            return ExitCode::FAILURE;
+    if args.quick {
+        suite::hurry(&mut args);
+    }
+    match set_stage(&args).map_err(|e| e.to_string()).and_then(|stage| measure_plans(&stage)) {
+        Ok(_) if interrupt::requested() => ExitCode::from(130),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("jq-compare: {message}");
+            ExitCode::FAILURE
         }
+    }
+}
+
+fn plans(args: &Compare) -> Vec<Plan> {
+    if args.suite {
+        return suite::plans(args);
+    }
+    let plan = |scenario: &Scenario| Plan {
+        scenario: scenario.clone(),
+        servers: args.server.clone(),
+        rounds: rounds(args, scenario),
     };
+    args.scenario.iter().flat_map(|s| &s.0).map(plan).collect()
+}
+
+/// How often each server goes through a scenario.
+pub(crate) fn rounds(args: &Compare, scenario: &Scenario) -> u32 {
+    let few = if args.quick { 1 } else { MAX_FEW_ROUNDS };
+    if scenario.kind.wants_few_rounds() { args.rounds.min(few) } else { args.rounds }
+}
+
+/// Whether all could be measured; an error if the outcome could not be written.
+fn measure_plans(stage: &Stage<'_>) -> Result<bool, String> {
+    let args = stage.args;
     let mut report = Report::new(args);
-    for scenario in scenarios {
+    for plan in plans(args) {
         if interrupt::requested() {
             break;
         }
-        let outcome = measure_all(args, scenario, &stage);
-        println!("{}", report::table(&outcome, args));
+        let outcome = measure_all(plan, stage);
+        println!("{}", report::table(&outcome));
         report.add(outcome);
     }
     print!("{}", report.tubes());
-    if let Some(path) = &args.json
-        && let Err(error) = std::fs::write(path, report.json())
-    {
-        eprintln!("jq-compare: cannot write {}: {error}", path.display());
-        return ExitCode::FAILURE;
+    if args.suite {
+        let table = suite::table(args, report.outcomes());
+        print!("{table}");
+        write(args.markdown.as_deref(), &table)?;
     }
-    if interrupt::requested() {
-        return ExitCode::from(130);
-    }
-    if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    write(args.json.as_deref(), &report.json())?;
+    Ok(report.is_complete())
 }
 
-fn set_stage(args: &Compare) -> io::Result<Stage> {
+fn write(path: Option<&Path>, text: &str) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+fn set_stage(args: &Compare) -> io::Result<Stage<'_>> {
     interrupt::install()?;
     raise_descriptor_limit();
     let allowed = Cpus::allowed()?;
@@ -88,8 +134,12 @@ fn set_stage(args: &Compare) -> io::Result<Stage> {
     };
     let server = chosen(&args.server_cpus, first);
     let client = chosen(&args.client_cpus, second);
+    let counter = if args.syscalls { Tool::find() } else { None };
+    if args.syscalls && counter.is_none() {
+        eprintln!("jq-compare: neither perf nor strace works here: system calls are not counted");
+    }
     client.pin()?;
-    Ok(Stage { watched: server.union(&client), server })
+    Ok(Stage { args, watched: server.union(&client), server, counter })
 }
 
 /// As far as this user may; servers inherit it. If it is too low, opening connections says so.
@@ -100,21 +150,39 @@ fn raise_descriptor_limit() {
 
 /// Measures one scenario on all servers; the first failure ends it for all of them, because what
 /// is left could not be compared.
-fn measure_all(args: &Compare, scenario: &Scenario, stage: &Stage) -> Outcome {
-    let mut outcome = Outcome::new(scenario.clone(), args.server.len());
-    let rounds =
-        if scenario.kind.is_size() { args.rounds.min(MAX_SIZE_ROUNDS) } else { args.rounds };
+fn measure_all(plan: Plan, stage: &Stage<'_>) -> Outcome {
+    let Plan { scenario, servers, rounds } = plan;
+    let mut outcome = Outcome::new(scenario.clone(), servers.clone());
+    let scenario = &scenario;
     for round in 1..=rounds {
-        for (index, spec) in args.server.iter().enumerate() {
-            match measure_quietly(args, scenario, spec, stage) {
-                Ok(Some(sample)) => {
+        for (index, spec) in servers.iter().enumerate() {
+            if !scenario.kind.suits(spec.dialect) {
+                continue;
+            }
+            match measure_quietly(scenario, spec, stage) {
+                Ok(sample) => {
                     let line = report::progress(scenario, &sample);
                     eprintln!("{} {round}/{rounds} {}: {line}", scenario.name, spec.name);
                     outcome.samples[index].push(sample);
                 }
-                Ok(None) => {}
                 Err(failure) => {
                     outcome.failure = Some(format!("{}, round {round}: {failure}", spec.name));
+                    return outcome;
+                }
+            }
+        }
+    }
+    if let Some(tool) = stage.counter {
+        for (index, spec) in servers.iter().enumerate() {
+            match count_calls(scenario, spec, stage, tool) {
+                Ok(None) => {}
+                Ok(Some(calls)) => {
+                    if let Some(sample) = outcome.samples[index].last_mut() {
+                        sample.values.push((Metric::SystemCalls, calls));
+                    }
+                }
+                Err(failure) => {
+                    outcome.failure = Some(format!("{}, system calls: {failure}", spec.name));
                     return outcome;
                 }
             }
@@ -125,72 +193,88 @@ fn measure_all(args: &Compare, scenario: &Scenario, stage: &Stage) -> Outcome {
 
 /// One round of one server, repeated while it is not quiet, as often as the user wants. What is
 /// chosen is the quietest, never the fastest.
-fn measure_quietly(
-    args: &Compare,
-    scenario: &Scenario,
-    spec: &Spec,
-    stage: &Stage,
-) -> Result<Option<Sample>, Failure> {
+fn measure_quietly(scenario: &Scenario, spec: &Spec, stage: &Stage<'_>) -> Result<Sample, Failure> {
     let noise = |sample: &Sample| sample.others.as_ref().map_or(0.0, |others| others.cores);
-    let mut best = measure(args, scenario, spec, stage)?;
-    for _ in 0..args.retries {
-        match &best {
-            Some(Sample { others: Some(others), .. }) if !others.are_quiet() => {}
-            _ => break,
+    let mut best = measure(scenario, spec, stage)?;
+    for _ in 0..stage.args.retries {
+        if best.others.as_ref().is_none_or(Others::are_quiet) {
+            break;
         }
-        let again = measure(args, scenario, spec, stage)?;
-        best = best.into_iter().chain(again).min_by(|a, b| noise(a).total_cmp(&noise(b)));
+        let again = measure(scenario, spec, stage)?;
+        if noise(&again) < noise(&best) {
+            best = again;
+        }
     }
     Ok(best)
 }
 
-/// One round of one server; `None` if the scenario makes no sense for it.
-fn measure(
-    args: &Compare,
-    scenario: &Scenario,
-    spec: &Spec,
-    stage: &Stage,
-) -> Result<Option<Sample>, Failure> {
-    let server = Server::start(spec, &stage.server)?;
-    if server.ids == Ids::Constant && !scenario.kind.suits_echo() {
-        return Ok(None);
+/// One round of one server.
+fn measure(scenario: &Scenario, spec: &Spec, stage: &Stage<'_>) -> Result<Sample, Failure> {
+    if matches!(scenario.kind, Kind::Restart(_)) && !spec.target.has_directory() {
+        let needs = "it must keep its jobs to be started again: add '-b {dir}' to its command";
+        return Err(Failure::Server(needs.to_owned()));
     }
-    let mut session = Session::open(&server, &stage.watched)?;
-    let sample = play(args, scenario, &mut session)?;
+    let mut server = Server::start(spec, &stage.server)?;
+    let mut session = Session::open(&mut server, &stage.watched)?;
+    let sample = play(scenario, &mut session, stage.args)?;
     session.tidy_up(scenario.body)?;
-    Ok(Some(sample))
+    Ok(sample)
 }
 
-fn play(args: &Compare, scenario: &Scenario, session: &mut Session<'_>) -> Result<Sample, Failure> {
+fn play(scenario: &Scenario, session: &mut Session<'_>, args: &Compare) -> Result<Sample, Failure> {
     let (warm_up, time) = (args.warm_up, args.seconds);
     let body = scenario.body;
-    let load = |session: &mut Session<'_>, shape: &Shape, jobs| {
-        let window = session.load(shape, body, Until::Measured { warm_up, time, jobs })?;
-        let window = window.expect("a measured load has a window");
-        Ok(Sample::of(&window, session.meter.resident()?))
-    };
     match &scenario.kind {
-        Kind::Load(shape) => load(session, shape, None),
+        Kind::Wakeup => wakeup::measure(session, body, warm_up, time),
+        Kind::Waiting(connections) => resident::waiting(session, *connections),
+        Kind::Memory(jobs) => resident::jobs(session, *jobs, body),
+        Kind::Stall(event, jobs) => stall::measure(session, *event, *jobs, body),
+        Kind::Restart(jobs) => restart::measure(session, *jobs, body),
+        Kind::Load(shape) => {
+            load(session, shape, body, Until::Measured { warm_up, time, jobs: None })
+        }
         Kind::Take(shape) => {
-            let jobs = jobs_to_take(warm_up + time);
-            session.fill(jobs, body)?;
-            load(session, shape, Some(jobs))
+            let wanted = (TAKEN_PER_SECOND * (warm_up + time).as_secs_f64()).ceil() as u64;
+            let jobs = Some(session.fill_within(wanted, body, STOCK_TIME)?);
+            load(session, shape, body, Until::Measured { warm_up, time, jobs })
         }
         Kind::Deep(shape, jobs) => {
             session.fill(*jobs, body)?;
-            load(session, shape, None)
+            load(session, shape, body, Until::Measured { warm_up, time, jobs: None })
         }
         Kind::Tubes(tubes) => {
             // The load uses one tube itself.
             session.make_tubes(tubes - 1)?;
-            load(session, &Kind::tubes_shape(), None)
+            let shape = Kind::tubes_shape();
+            load(session, &shape, body, Until::Measured { warm_up, time, jobs: None })
         }
-        Kind::Wakeup => wakeup::measure(session, body, warm_up, time),
-        Kind::Waiting(connections) => resident::waiting(session, *connections),
-        Kind::Memory(jobs) => resident::jobs(session, *jobs, body),
     }
 }
 
-fn jobs_to_take(time: Duration) -> u64 {
-    (TAKEN_PER_SECOND * time.as_secs_f64()).ceil() as u64
+fn load(
+    session: &mut Session<'_>,
+    shape: &Shape,
+    body: usize,
+    until: Until,
+) -> Result<Sample, Failure> {
+    let window = session.load(shape, body, until)?.expect("a measured load has a window");
+    Ok(Sample::of(&window, session.meter.resident()?))
+}
+
+/// System calls per command in a run of its own, of the loads on an empty or a filled queue.
+fn count_calls(
+    scenario: &Scenario,
+    spec: &Spec,
+    stage: &Stage<'_>,
+    tool: Tool,
+) -> Result<Option<f64>, Failure> {
+    let (Kind::Load(shape) | Kind::Take(shape)) = &scenario.kind else { return Ok(None) };
+    let mut server = Server::start(spec, &stage.server)?;
+    let mut session = Session::open(&mut server, &stage.watched)?;
+    if matches!(scenario.kind, Kind::Take(_)) {
+        session.fill(syscalls::jobs(shape), scenario.body)?;
+    }
+    let calls = syscalls::per_command(&mut session, tool, shape, scenario.body)?;
+    session.tidy_up(scenario.body)?;
+    Ok(calls)
 }

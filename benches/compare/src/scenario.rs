@@ -6,17 +6,22 @@ use std::{fmt, str::FromStr};
 use crate::{
     load::Shape,
     metric::Metric,
+    spec::Dialect,
+    stall::Event,
     wire::Op::{self, Delete, Put, Reserve},
 };
 
 /// The scenarios that run when none are asked for.
 pub(crate) const DEFAULT: &str = "cycle-1,cycle-50,pipeline-8x64,pipeline-8x64-shared,\
-    put-only-50,take-only-50,body-60k,tubes-1,tubes-30k,wakeup,waiting-10k,memory-1m,deep-1m";
+    put-only-50,take-only-50,body-60k,tubes-1,tubes-30k,wakeup,waiting-10k,memory-1m,deep-1m,\
+    delayed-1m,kick-1m,disconnect-1m";
 
 /// The size of a job's body in bytes where the name does not say it.
 const BODY: usize = 128;
 /// The sizes of bodies of which a memory scenario measures each.
 const MEMORY_BODIES: [usize; 2] = [100, 128];
+/// The size of the jobs in a log.
+const RESTART_BODY: usize = 100;
 /// Connections where the name does not say it: of big bodies, and above a deep queue.
 const BODY_CONNECTIONS: usize = 8;
 const DEEP_CONNECTIONS: usize = 50;
@@ -54,6 +59,10 @@ pub(crate) enum Kind {
     Waiting(usize),
     /// So many jobs are ready.
     Memory(u64),
+    /// Something happens to so many jobs at once, and others notice.
+    Stall(Event, u64),
+    /// The server ends and comes back with so many jobs.
+    Restart(u64),
 }
 
 const CYCLE: &[Op] = &[Put, Reserve, Delete];
@@ -77,17 +86,28 @@ impl Kind {
             Self::Wakeup => &[Metric::P50, Metric::P99],
             Self::Waiting(_) => &[Metric::BytesPerConnection],
             Self::Memory(_) => &[Metric::BytesPerJob],
+            Self::Stall(..) => &[Metric::LongestStall],
+            Self::Restart(_) => &[Metric::RestartSeconds],
         }
     }
 
-    /// Whether constants are enough of an answer.
-    pub(crate) fn suits_echo(&self) -> bool {
-        matches!(self, Self::Load(_) | Self::Take(_))
+    /// Whether it makes sense for such a server. Constants are enough of an answer for some; redis
+    /// has no tubes that exist by themselves, no states of jobs, and no statistics of this kind.
+    pub(crate) fn suits(&self, dialect: Dialect) -> bool {
+        let is_load = matches!(self, Self::Load(_) | Self::Take(_));
+        match dialect {
+            Dialect::Queue => true,
+            Dialect::Echo => is_load,
+            Dialect::Redis => {
+                is_load || matches!(self, Self::Deep(..) | Self::Wakeup | Self::Memory(_))
+            }
+        }
     }
 
-    /// Whether the outcome is a size, which repeats much better than a time.
-    pub(crate) fn is_size(&self) -> bool {
-        matches!(self, Self::Waiting(_) | Self::Memory(_))
+    /// Whether what it measures repeats well, or takes long to prepare.
+    pub(crate) fn wants_few_rounds(&self) -> bool {
+        let has_many_jobs = matches!(self, Self::Deep(..) | Self::Stall(..) | Self::Restart(_));
+        matches!(self, Self::Waiting(_) | Self::Memory(_)) || has_many_jobs
     }
 
     fn parse(name: &str) -> Result<Self, String> {
@@ -111,6 +131,10 @@ impl Kind {
             "waiting" => Self::Waiting(connections()? as usize),
             "memory" => Self::Memory(jobs()?),
             "deep" => Self::Deep(shape(DEEP_CONNECTIONS, CYCLE), jobs()?),
+            "delayed" => Self::Stall(Event::Due, jobs()?),
+            "kick" => Self::Stall(Event::Kick, jobs()?),
+            "disconnect" => Self::Stall(Event::Disconnect, jobs()?),
+            "restart" => Self::Restart(jobs()?),
             _ => return Err(unknown()),
         })
     }
@@ -159,6 +183,7 @@ impl FromStr for Scenarios {
                 .into_iter()
                 .map(|body| one(body as u64, format!("{name}@{body}")))
                 .collect(),
+            (None, Kind::Restart(_)) => vec![one(RESTART_BODY as u64, name.to_owned())],
             (None, _) => {
                 let named = name.strip_prefix("body-").and_then(number);
                 vec![one(named.unwrap_or(BODY as u64), name.to_owned())]
@@ -210,6 +235,17 @@ impl fmt::Display for Scenario {
             Kind::Wakeup => write!(f, "a waiting worker gets a job of {body} bytes after its put"),
             Kind::Waiting(connections) => write!(f, "{connections} connections wait in reserve"),
             Kind::Memory(jobs) => write!(f, "{jobs} ready jobs with {body}-byte bodies"),
+            Kind::Stall(event, jobs) => {
+                let what = match event {
+                    Event::Due => "delayed jobs fall due together",
+                    Event::Kick => "buried jobs are kicked by one command",
+                    Event::Disconnect => "reserved jobs return because their connection closes",
+                };
+                write!(f, "1 connection: put, reserve, delete while {jobs} {what}")
+            }
+            Kind::Restart(jobs) => {
+                write!(f, "a server with {jobs} jobs of {body} bytes in its log is started again")
+            }
         }
     }
 }
@@ -267,6 +303,9 @@ mod tests {
             ("tubes-30k", Kind::Tubes(30_000), 128),
             ("wakeup", Kind::Wakeup, 128),
             ("waiting-10k", Kind::Waiting(10_000), 128),
+            ("delayed-1m", Kind::Stall(Event::Due, 1_000_000), 128),
+            ("restart-10k", Kind::Restart(10_000), 100),
+            ("restart-10k@5", Kind::Restart(10_000), 5),
             ("memory-1m@7", Kind::Memory(1_000_000), 7),
         ] {
             assert_eq!(parse(name), [Scenario { name: name.to_owned(), kind, body }]);

@@ -1,123 +1,146 @@
 //! Starts a server, waits until it answers, and ends it whatever happens.
 
 use std::{
-    env, fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
-    os::unix::process::CommandExt,
+    env, fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
-    str::FromStr,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::{
     affinity::Cpus,
-    control::Control,
+    control::{Control, PATIENCE},
     failure::{Context, Failure},
     interrupt,
-    ledger::Ids,
+    spec::{DIR, Dialect, PORT, Spec, Target},
 };
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(30);
 /// How often is looked whether it does.
-const ASK_EVERY: Duration = Duration::from_millis(5);
+const ASK_EVERY: Duration = Duration::from_millis(1);
 /// Somebody else may take the free port before the server does.
 const ATTEMPTS: u32 = 3;
 /// How much of a failed server's last words is shown, in bytes.
 const LAST_WORDS: usize = 400;
 
-/// A server as the command line names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Spec {
-    pub(crate) name: String,
-    pub(crate) target: Target,
-}
-
-/// How to get at a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// Words of a command with `{port}` and `{dir}` in them.
-    Command(Vec<String>),
-    /// The one built in.
-    Echo,
-    /// It is running; its process may be known.
-    Running(SocketAddr, Option<u32>),
-}
-
-impl FromStr for Spec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, server) = text.split_once('=').ok_or("must be NAME=SERVER")?;
-        if name.is_empty() {
-            return Err("the name is missing".to_owned());
-        }
-        let target = if server == "builtin:echo" {
-            Target::Echo
-        } else if let Some(address) = server.strip_prefix("addr:") {
-            let (address, pid) = match address.split_once('@') {
-                Some((address, pid)) => {
-                    (address, Some(pid.parse().map_err(|_| format!("'{pid}' is no process id"))?))
-                }
-                None => (address, None),
-            };
-            let mut found = address.to_socket_addrs().map_err(|e| format!("{address}: {e}"))?;
-            Target::Running(found.next().ok_or_else(|| format!("{address}: no address"))?, pid)
-        } else {
-            let words: Vec<_> = server.split_ascii_whitespace().map(str::to_owned).collect();
-            if !words.iter().any(|word| word.contains("{port}")) {
-                return Err("the command must have {port} in it".to_owned());
-            }
-            Target::Command(words)
-        };
-        Ok(Self { name: name.to_owned(), target })
-    }
-}
+/// The unit in which the kernel counts the blocks of a file, whatever the file system's own.
+const BLOCK: u64 = 512;
 
 /// A server that answers. Dropping it ends the process that was started for it, if any.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) pid: Option<u32>,
-    pub(crate) ids: Ids,
+    pub(crate) dialect: Dialect,
     /// Whether somebody else started it and goes on using it.
     pub(crate) is_shared: bool,
-    _process: Option<Process>,
+    process: Option<Process>,
 }
 
 impl Server {
     /// Starts the server on these cores and waits until it answers.
     pub(crate) fn start(spec: &Spec, cpus: &Cpus) -> Result<Self, Failure> {
-        let (words, ids) = match &spec.target {
+        let dialect = spec.dialect;
+        let words = match &spec.target {
             Target::Running(addr, pid) => {
-                answers(*addr)?;
-                let (addr, pid, ids) = (*addr, *pid, Ids::Unique);
-                return Ok(Self { addr, pid, ids, is_shared: true, _process: None });
+                answers(*addr, dialect)?;
+                let (addr, pid) = (*addr, *pid);
+                return Ok(Self { addr, pid, dialect, is_shared: true, process: None });
             }
-            Target::Command(words) => (words.clone(), Ids::Unique),
-            Target::Echo => (own_command(["echo", "--port", "{port}"])?, Ids::Constant),
+            Target::Command(words) => words.clone(),
+            Target::Echo => own_command(["echo", "--port", PORT])?,
         };
         let mut attempt = 1;
         loop {
-            match Self::start_on_free_port(&words, ids, cpus) {
+            match Self::start_on_free_port(&words, dialect, cpus) {
                 Err(Failure::Server(_)) if attempt < ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    fn start_on_free_port(words: &[String], ids: Ids, cpus: &Cpus) -> Result<Self, Failure> {
+    fn start_on_free_port(
+        words: &[String],
+        dialect: Dialect,
+        cpus: &Cpus,
+    ) -> Result<Self, Failure> {
         let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .during(|| "cannot find a free port".to_owned())?;
         let mut process = Process::spawn(words, addr.port(), cpus)?;
-        process.wait_for(addr)?;
+        process.wait_for(addr, dialect)?;
         let pid = Some(process.child.id());
-        Ok(Self { addr, pid, ids, is_shared: false, _process: Some(process) })
+        Ok(Self { addr, pid, dialect, is_shared: false, process: Some(process) })
     }
+
+    /// Sends a signal to the server's process, if it was started for this round: `false` if not.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<bool, Failure> {
+        let Some(process) = &self.process else { return Ok(false) };
+        kill_process(Pid::from_child(&process.child), signal)
+            .during(|| "cannot send a signal to the server".to_owned())?;
+        Ok(true)
+    }
+
+    /// Ends the server with SIGTERM: how long that took.
+    pub(crate) fn stop(&mut self) -> Result<Duration, Failure> {
+        let sent = Instant::now();
+        self.signal(Signal::TERM)?;
+        let child = &mut self.own()?.child;
+        while child.try_wait().during(waiting)?.is_none() {
+            if interrupt::requested() {
+                return Err(Failure::Interrupted);
+            }
+            if sent.elapsed() > PATIENCE {
+                return Err(Failure::Server(format!("SIGTERM had no effect for {PATIENCE:?}")));
+            }
+            thread::sleep(ASK_EVERY);
+        }
+        Ok(sent.elapsed())
+    }
+
+    /// Starts a server that was stopped once more, with the same port and files: how long it took
+    /// until it had answered a command.
+    pub(crate) fn start_again(&mut self) -> Result<Duration, Failure> {
+        let (addr, dialect) = (self.addr, self.dialect);
+        let started = Instant::now();
+        let process = self.own()?;
+        process.child = launch_child(&process.launch, &process.home)?;
+        process.wait_for(addr, dialect)?;
+        let taken = started.elapsed();
+        self.pid = Some(self.own()?.child.id());
+        Ok(taken)
+    }
+
+    /// What the server's files take on disk, in bytes.
+    pub(crate) fn disk(&mut self) -> Result<u64, Failure> {
+        let data = self.own()?.home.join(DATA);
+        disk_use(&data).during(|| format!("cannot look through {}", data.display()))
+    }
+
+    fn own(&mut self) -> Result<&mut Process, Failure> {
+        let started_by_others = || Failure::Server("it was started by somebody else".to_owned());
+        self.process.as_mut().ok_or_else(started_by_others)
+    }
+}
+
+/// Bytes that all files below a directory take. Holes take none, preallocated space does.
+fn disk_use(directory: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        sum += if metadata.is_dir() { disk_use(&entry.path())? } else { metadata.blocks() * BLOCK };
+    }
+    Ok(sum)
+}
+
+fn waiting() -> String {
+    "cannot wait for the server".to_owned()
 }
 
 fn own_command<const N: usize>(args: [&str; N]) -> Result<Vec<String>, Failure> {
@@ -126,41 +149,41 @@ fn own_command<const N: usize>(args: [&str; N]) -> Result<Vec<String>, Failure> 
     Ok([own].into_iter().chain(args.map(str::to_owned)).collect())
 }
 
-fn answers(addr: SocketAddr) -> Result<(), Failure> {
-    Control::connect(addr)?.ask("use default", "USING default")
+fn answers(addr: SocketAddr, dialect: Dialect) -> Result<(), Failure> {
+    let mut control = Control::connect(addr)?;
+    match dialect {
+        Dialect::Queue | Dialect::Echo => control.ask("use default", "USING default"),
+        Dialect::Redis => control.ask("PING", "+PONG"),
+    }
 }
+
+/// The directory for the server's files within its home.
+const DATA: &str = "data";
+/// The file with what it wrote to its standard error output.
+const STDERR: &str = "stderr";
 
 /// A child process with a directory of its own.
 struct Process {
     child: Child,
+    /// The command that starts it.
+    launch: Vec<String>,
     home: PathBuf,
 }
 
 impl Process {
     fn spawn(words: &[String], port: u16, cpus: &Cpus) -> Result<Self, Failure> {
         let home = env::temp_dir().join(format!("jq-compare-{}-{port}", process::id()));
-        let data = home.join("data");
-        let prepare = || -> std::io::Result<fs::File> {
-            fs::create_dir_all(&data)?;
-            fs::File::create(home.join("stderr"))
-        };
-        let stderr = prepare().during(|| format!("cannot prepare {}", home.display()))?;
+        let data = home.join(DATA);
         let parent = process::id().to_string();
         let mut launch =
             own_command(["launch", "--parent", &parent, "--cpus", &cpus.to_string(), "--"])?;
-        let (port, data) = (port.to_string(), data.to_string_lossy());
-        launch.extend(words.iter().map(|w| w.replace("{port}", &port).replace("{dir}", &data)));
-        let child = Command::new(&launch[0])
-            .args(&launch[1..])
-            // Ctrl-C is for us; the server ends when we are done with it.
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .during(|| format!("cannot start {}", launch[0]));
+        let (port, directory) = (port.to_string(), data.to_string_lossy());
+        launch.extend(words.iter().map(|w| w.replace(PORT, &port).replace(DIR, &directory)));
+        let child = fs::create_dir_all(&data)
+            .during(|| format!("cannot prepare {}", home.display()))
+            .and_then(|()| launch_child(&launch, &home));
         match child {
-            Ok(child) => Ok(Self { child, home }),
+            Ok(child) => Ok(Self { child, launch, home }),
             Err(failure) => {
                 remove(&home);
                 Err(failure)
@@ -168,12 +191,12 @@ impl Process {
         }
     }
 
-    fn wait_for(&mut self, addr: SocketAddr) -> Result<(), Failure> {
+    fn wait_for(&mut self, addr: SocketAddr, dialect: Dialect) -> Result<(), Failure> {
         let deadline = Instant::now() + START;
         loop {
             let listens = TcpStream::connect(addr).is_ok();
             // Looked at after connecting: if it still runs, it is who listens.
-            let ended = self.child.try_wait().during(|| "cannot wait for the server".to_owned())?;
+            let ended = self.child.try_wait().during(waiting)?;
             if let Some(status) = ended {
                 let words = self.last_words();
                 return Err(Failure::Server(format!(
@@ -181,7 +204,7 @@ impl Process {
                 )));
             }
             if listens {
-                return answers(addr);
+                return answers(addr, dialect);
             }
             if interrupt::requested() {
                 return Err(Failure::Interrupted);
@@ -197,7 +220,7 @@ impl Process {
     }
 
     fn last_words(&self) -> String {
-        let text = fs::read(self.home.join("stderr")).unwrap_or_default();
+        let text = fs::read(self.home.join(STDERR)).unwrap_or_default();
         let tail = &text[text.len().saturating_sub(LAST_WORDS)..];
         String::from_utf8_lossy(tail).trim().to_owned()
     }
@@ -212,6 +235,20 @@ impl Drop for Process {
     }
 }
 
+fn launch_child(launch: &[String], home: &Path) -> Result<Child, Failure> {
+    let stderr = fs::File::create(home.join(STDERR))
+        .during(|| format!("cannot prepare {}", home.display()))?;
+    Command::new(&launch[0])
+        .args(&launch[1..])
+        // Ctrl-C is for us; the server ends when we are done with it.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .during(|| format!("cannot start {}", launch[0]))
+}
+
 fn remove(home: &Path) {
     if let Err(error) = fs::remove_dir_all(home) {
         eprintln!("jq-compare: cannot remove {}: {error}", home.display());
@@ -221,7 +258,7 @@ fn remove(home: &Path) {
 /// Turns this process into a server, pinned to some cores, that the kernel ends when `parent`
 /// does: also when that is killed, or panics without unwinding. Returns only if it fails.
 pub(crate) fn launch(cpus: &Cpus, parent: u32, command: &[String]) -> Failure {
-    let prepare = || -> std::io::Result<()> {
+    let prepare = || -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         cpus.pin()
     };
@@ -236,23 +273,4 @@ pub(crate) fn launch(cpus: &Cpus, parent: u32, command: &[String]) -> Failure {
         format!("cannot run {}", command[0]),
         Command::new(&command[0]).args(&command[1..]).exec(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn specs() {
-        let target = |text: &str| text.parse::<Spec>().map(|spec| spec.target);
-        assert_eq!(target("e=builtin:echo"), Ok(Target::Echo));
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        assert_eq!(target("a=addr:127.0.0.1:7"), Ok(Target::Running(local(7), None)));
-        assert_eq!(target("a=addr:127.0.0.1:7@42"), Ok(Target::Running(local(7), Some(42))));
-        let words = ["x", "-o", "a=b", "-p{port}"].map(str::to_owned).to_vec();
-        assert_eq!(target("a=x  -o a=b -p{port}"), Ok(Target::Command(words)));
-        for wrong in ["x {port}", "=x {port}", "a=x", "a=addr:nowhere", "a=addr:127.0.0.1:7@x"] {
-            assert!(target(wrong).is_err(), "{wrong}");
-        }
-    }
 }

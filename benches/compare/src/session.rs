@@ -1,6 +1,6 @@
 //! One round's dealings with one server.
 
-use std::process;
+use std::{process, time::Duration};
 
 use crate::{
     affinity::Cpus,
@@ -11,6 +11,7 @@ use crate::{
     load::{self, Shape, Until, Window},
     meter::Meter,
     server::Server,
+    spec::Dialect,
     wire::{self, Op, Wire},
 };
 
@@ -21,10 +22,12 @@ const BULK: Shape = Shape { connections: 8, depth: 64, cycle: &[], own_tubes: fa
 const AT_ONCE: usize = 100;
 /// Seconds until the jobs that keep tubes in existence are due: longer than any run.
 const HELD_DELAY: u32 = 10_000_000;
+/// How long a server may take over the jobs that a scenario needs.
+const FILL: Duration = Duration::from_secs(300);
 
 /// A server that answers, and the jobs it was given.
 pub(crate) struct Session<'a> {
-    pub(crate) server: &'a Server,
+    pub(crate) server: &'a mut Server,
     pub(crate) meter: Meter,
     ledger: Ledger,
     /// Jobs that keep tubes in existence.
@@ -33,23 +36,42 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Makes sure that the server takes and gives up a job.
-    pub(crate) fn open(server: &'a Server, cpus: &Cpus) -> Result<Self, Failure> {
-        let last_id = Control::connect(server.addr)?.put_and_delete()?;
+    pub(crate) fn open(server: &'a mut Server, cpus: &Cpus) -> Result<Self, Failure> {
+        let last_id = match server.dialect {
+            Dialect::Queue | Dialect::Echo => Control::connect(server.addr)?.put_and_delete()?,
+            Dialect::Redis => 0,
+        };
         Ok(Self {
-            server,
             meter: Meter { server: server.pid, cpus: cpus.clone() },
-            ledger: Ledger::new(server.ids, last_id),
+            ledger: Ledger::new(server.dialect.into(), last_id),
             held: Vec::new(),
+            server,
         })
     }
 
-    /// A connection that uses and watches one tube, `compare-PID` or one that is derived from it.
+    /// A connection that uses and watches one tube: the shared one, or one of its own.
     pub(crate) fn connect(&self, tube: Option<usize>) -> Result<Control, Failure> {
         let mut control = Control::connect(self.server.addr)?;
-        // The process id keeps apart several runs against one server.
-        let shared = format!("compare-{}", process::id());
-        control.settle_on(&tube.map_or(shared.clone(), |n| format!("{shared}-{n}")))?;
+        match self.server.dialect {
+            Dialect::Queue | Dialect::Echo => control.settle_on(&tube_name(tube))?,
+            // The list has the same name in each of the databases, of which redis has 16.
+            Dialect::Redis => control.ask(&format!("SELECT {}", tube.unwrap_or(0)), "+OK")?,
+        }
         Ok(control)
+    }
+
+    /// What jobs of this size look like to the server.
+    pub(crate) fn wire(&self, body: usize, depth: usize) -> Wire {
+        match self.server.dialect {
+            Dialect::Queue | Dialect::Echo => Wire::new(body, depth),
+            Dialect::Redis => Wire::redis(body, depth, &tube_name(None)),
+        }
+    }
+
+    /// Opens the connections of a load.
+    pub(crate) fn connect_all(&self, shape: &Shape) -> Result<Vec<Channel>, Failure> {
+        let tube = |n| shape.own_tubes.then_some(n);
+        (0..shape.connections).map(|n| Ok(self.connect(tube(n))?.into_channel())).collect()
     }
 
     /// Runs a load to its end.
@@ -59,17 +81,54 @@ impl<'a> Session<'a> {
         body: usize,
         until: Until,
     ) -> Result<Option<Window>, Failure> {
-        let channels = (0..shape.connections)
-            .map(|n| Ok(self.connect(shape.own_tubes.then_some(n))?.into_channel()))
-            .collect::<Result<Vec<Channel>, Failure>>()?;
-        let wire = Wire::new(body, shape.depth);
-        load::run(channels, shape, &wire, until, &mut self.ledger, &self.meter)
+        self.load_on(self.connect_all(shape)?, shape, body, until)
+    }
+
+    /// Runs a load on connections that are open already.
+    pub(crate) fn load_on(
+        &mut self,
+        channels: Vec<Channel>,
+        shape: &Shape,
+        body: usize,
+        until: Until,
+    ) -> Result<Option<Window>, Failure> {
+        let (wire, shape) = (self.wire(body, shape.depth), self.shape(shape));
+        load::run(channels, &shape, &wire, until, &mut self.ledger, &self.meter)
+    }
+
+    /// What becomes of a shape in the server's dialect.
+    pub(crate) fn shape(&self, shape: &Shape) -> Shape {
+        let cycle = match self.server.dialect {
+            Dialect::Queue | Dialect::Echo => shape.cycle,
+            Dialect::Redis => without_delete(shape.cycle),
+        };
+        Shape { cycle, ..*shape }
     }
 
     /// Puts jobs into the shared tube.
     pub(crate) fn fill(&mut self, jobs: u64, body: usize) -> Result<(), Failure> {
+        match self.fill_within(jobs, body, FILL)? {
+            put if put >= jobs => Ok(()),
+            put => Err(Failure::Server(format!("took {put} of {jobs} jobs in {FILL:?}"))),
+        }
+    }
+
+    /// Puts at most `jobs` jobs into the shared tube, fewer if that takes too long: how many.
+    pub(crate) fn fill_within(
+        &mut self,
+        jobs: u64,
+        body: usize,
+        time: Duration,
+    ) -> Result<u64, Failure> {
+        let before = self.ledger.left();
         let shape = Shape { cycle: &[Op::Put], ..BULK };
-        self.load(&shape, body, Until::Jobs(jobs)).map(|_| ())
+        self.load(&shape, body, Until::JobsWithin(jobs, time))?;
+        Ok(self.ledger.left() - before)
+    }
+
+    /// Notes a job that was put into the shared tube without a load.
+    pub(crate) fn inserted(&mut self, id: u64) -> Result<(), Failure> {
+        self.ledger.inserted(id)
     }
 
     /// Makes so many tubes that exist because each has a delayed job. A job and not a watching
@@ -103,5 +162,20 @@ impl<'a> Session<'a> {
         }
         let drain = Shape { cycle: &[Op::Reserve, Op::Delete], ..BULK };
         self.load(&drain, body, Until::Jobs(self.ledger.left())).map(|_| ())
+    }
+}
+
+/// `compare-PID`, or one that is derived from it. The process id keeps apart several runs against
+/// one server.
+pub(crate) fn tube_name(tube: Option<usize>) -> String {
+    let shared = format!("compare-{}", process::id());
+    tube.map_or(shared.clone(), |n| format!("{shared}-{n}"))
+}
+
+/// A cycle for a server that forgets a job when it hands it out.
+fn without_delete(cycle: &'static [Op]) -> &'static [Op] {
+    match cycle {
+        [rest @ .., Op::Delete] => rest,
+        all => all,
     }
 }

@@ -34,12 +34,13 @@ const BUCKETS: usize = ((64 - PRECISION as usize) << PRECISION) + (1 << PRECISIO
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
+    longest: Duration,
 }
 
 impl Histogram {
     /// An empty histogram.
     pub(crate) fn new() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0 }
+        Self { counts: vec![0; BUCKETS], total: 0, longest: Duration::ZERO }
     }
 
     /// Counts one duration.
@@ -47,6 +48,12 @@ impl Histogram {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.counts[bucket(nanos)] += 1;
         self.total += 1;
+        self.longest = self.longest.max(duration);
+    }
+
+    /// The longest duration, exactly. `None` when nothing was recorded.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        (self.total > 0).then_some(self.longest)
     }
 
     /// The duration that a share `q` (0 to 1) of all durations does not exceed, within 1.6%.
@@ -120,6 +127,7 @@ mod tests {
     fn quantiles_of_a_known_series() {
         let mut histogram = Histogram::new();
         assert_eq!(histogram.quantile(0.5), None);
+        assert_eq!(histogram.longest(), None);
         for micros in 1..=1000 {
             histogram.record(Duration::from_micros(micros));
         }
@@ -127,5 +135,6 @@ mod tests {
             let found = histogram.quantile(q).unwrap().as_secs_f64() * 1e6;
             assert!((found / micros - 1.0).abs() < 1.0 / 64.0, "{q}: {found}");
         }
+        assert_eq!(histogram.longest(), Some(Duration::from_millis(1)));
     }
 }

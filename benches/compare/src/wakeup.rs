@@ -11,7 +11,7 @@ use crate::{
     metric::{self, Metric, Sample},
     session::Session,
     stats::Histogram,
-    wire::Wire,
+    wire::Op,
 };
 
 /// Lets the server take note of the worker and fall asleep before the next put.
@@ -28,8 +28,7 @@ pub(crate) fn measure(
 ) -> Result<Sample, Failure> {
     let mut worker = session.connect(None)?;
     let mut producer = session.connect(None)?;
-    let wire = Wire::new(body, 1);
-    let body = str::from_utf8(wire.body()).expect("bodies are letters");
+    let wire = session.wire(body, 1);
     let mut latency = Histogram::new();
     let (warm, end) = {
         let now = Instant::now();
@@ -51,17 +50,17 @@ pub(crate) fn measure(
         thread::sleep(PAUSE);
         let sent = Instant::now();
         producer.send(wire.puts(1))?;
-        let reserved = worker.line()?;
-        worker.expect(body)?;
+        let reserved = worker.reply(&wire, Op::Reserve)?;
         if from.is_some() {
             latency.record(sent.elapsed());
         }
-        let id = producer.inserted()?;
-        let expected = format!("RESERVED {id} {}", body.len());
-        if reserved != expected {
-            return Err(Failure::wrong(expected, reserved.as_bytes()));
+        let id = producer.reply(&wire, Op::Put)?;
+        if reserved != id {
+            return Err(Failure::Untrue(format!("job {id} was put, and {reserved} handed out")));
         }
-        worker.ask(&format!("delete {id}"), "DELETED")?;
+        if !wire.takes_away() {
+            worker.ask(&format!("delete {id}"), "DELETED")?;
+        }
     }
     let mut values = metric::latencies(&latency);
     let mut others = None;

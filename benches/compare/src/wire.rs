@@ -34,7 +34,10 @@ pub(crate) struct Wire {
     puts: Vec<u8>,
     put_bytes: usize,
     reserves: Vec<u8>,
+    reserve_bytes: usize,
     body: Vec<u8>,
+    /// What redis sends before the body of a job, if this is redis' protocol.
+    redis: Option<Vec<u8>>,
 }
 
 const RESERVE: &[u8] = b"reserve\r\n";
@@ -43,16 +46,46 @@ const DELETED: &[u8] = b"DELETED\r\n";
 impl Wire {
     /// Prepares batches of up to `depth` commands with bodies of `body` bytes.
     pub(crate) fn new(body: usize, depth: usize) -> Self {
-        let body: Vec<u8> = (b'a'..=b'z').cycle().take(body).collect();
-        let mut put = format!("put {PRIORITY} 0 {TTR} {}\r\n", body.len()).into_bytes();
-        put.extend_from_slice(&body);
-        put.extend_from_slice(b"\r\n");
+        Self::delayed(body, depth, 0)
+    }
+
+    /// The same with jobs that are delayed by so many seconds.
+    pub(crate) fn delayed(body: usize, depth: usize, delay: u64) -> Self {
+        let body = letters(body);
+        let put = format!("put {PRIORITY} {delay} {TTR} {}\r\n", body.len());
+        Self::from_parts(&put, RESERVE, depth, body, None)
+    }
+
+    /// The same in redis' protocol: jobs go in at one end of the list `key` and out at the other.
+    pub(crate) fn redis(body: usize, depth: usize, key: &str) -> Self {
+        let (body, name) = (letters(body), format!("${}\r\n{key}\r\n", key.len()));
+        let put = format!("*3\r\n$5\r\nLPUSH\r\n{name}${}\r\n", body.len());
+        let take = format!("*3\r\n$5\r\nBRPOP\r\n{name}$1\r\n0\r\n");
+        let taken = format!("*2\r\n{name}${}\r\n", body.len()).into_bytes();
+        Self::from_parts(&put, take.as_bytes(), depth, body, Some(taken))
+    }
+
+    fn from_parts(
+        put: &str,
+        reserve: &[u8],
+        depth: usize,
+        body: Vec<u8>,
+        redis: Option<Vec<u8>>,
+    ) -> Self {
+        let put = [put.as_bytes(), &body, b"\r\n"].concat();
         Self {
             puts: put.repeat(depth),
             put_bytes: put.len(),
-            reserves: RESERVE.repeat(depth),
+            reserves: reserve.repeat(depth),
+            reserve_bytes: reserve.len(),
             body,
+            redis,
         }
+    }
+
+    /// Whether a job that was handed out is gone, so that there is nothing to delete.
+    pub(crate) fn takes_away(&self) -> bool {
+        self.redis.is_some()
     }
 
     /// `count` puts, at most the depth given to [`Wire::new`].
@@ -62,10 +95,11 @@ impl Wire {
 
     /// `count` reserves, at most the depth given to [`Wire::new`].
     pub(crate) fn reserves(&self, count: usize) -> &[u8] {
-        &self.reserves[..count * RESERVE.len()]
+        &self.reserves[..count * self.reserve_bytes]
     }
 
     /// The bytes of a body.
+    #[cfg(test)]
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -73,6 +107,9 @@ impl Wire {
     /// Frames the reply to one `op` at the start of `bytes`: its length, and the job id in it (0
     /// where there is none). `None` when the reply is not complete yet.
     pub(crate) fn reply(&self, op: Op, bytes: &[u8]) -> Result<Option<(usize, u64)>, Failure> {
+        if let Some(taken) = &self.redis {
+            return self.redis_reply(op, taken, bytes);
+        }
         match op {
             Op::Put => parse(bytes, "INSERTED <id>", |p| {
                 p.expect(b"INSERTED ")?;
@@ -95,6 +132,35 @@ impl Wire {
             Op::Delete => parse(bytes, "DELETED", |p| p.expect(DELETED).map(|()| 0)),
         }
     }
+
+    /// Redis knows no ids: 0 stands for all of them.
+    fn redis_reply(
+        &self,
+        op: Op,
+        taken: &[u8],
+        bytes: &[u8],
+    ) -> Result<Option<(usize, u64)>, Failure> {
+        match op {
+            Op::Put => parse(bytes, "the length of the list", |p| {
+                p.expect(b":")?;
+                p.number()?;
+                p.expect(b"\r\n")?;
+                Ok(0)
+            }),
+            Op::Reserve => parse(bytes, "the list's name and the body that was put", |p| {
+                p.expect(taken)?;
+                p.body(&self.body)?;
+                p.expect(b"\r\n")?;
+                Ok(0)
+            }),
+            Op::Delete => Err(Failure::wrong("no reply: there is nothing to delete", bytes)),
+        }
+    }
+}
+
+/// A body of this many bytes.
+fn letters(bytes: usize) -> Vec<u8> {
+    (b'a'..=b'z').cycle().take(bytes).collect()
 }
 
 /// Appends `delete <id>`.
@@ -237,6 +303,30 @@ mod tests {
     }
 
     #[test]
+    fn replies_of_redis() {
+        let wire = Wire::redis(3, 2, "list");
+        assert_eq!(wire.puts(1), b"*3\r\n$5\r\nLPUSH\r\n$4\r\nlist\r\n$3\r\nabc\r\n");
+        assert_eq!(wire.reserves(1), b"*3\r\n$5\r\nBRPOP\r\n$4\r\nlist\r\n$1\r\n0\r\n");
+        for (op, whole) in
+            [(Op::Put, &b":17\r\n"[..]), (Op::Reserve, b"*2\r\n$4\r\nlist\r\n$3\r\nabc\r\n")]
+        {
+            for end in 0..whole.len() {
+                assert_eq!(wire.reply(op, &whole[..end]).unwrap(), None, "{op:?} {end}");
+            }
+            let followed = [whole, b"*2"].concat();
+            assert_eq!(wire.reply(op, &followed).unwrap(), Some((whole.len(), 0)), "{op:?}");
+        }
+        for (op, wrong) in [
+            (Op::Put, &b"-ERR no\r\n"[..]),
+            (Op::Reserve, b"*-1\r\n"),
+            (Op::Reserve, b"*2\r\n$4\r\nlist\r\n$3\r\nabd\r\n"),
+            (Op::Delete, b":1\r\n"),
+        ] {
+            assert!(wire.reply(op, wrong).is_err(), "{:?}", wrong.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
     fn a_long_body_is_compared_at_its_ends() {
         let wire = Wire::new(60_000, 1);
         let right = reply_to(Op::Reserve, &wire);
@@ -252,6 +342,7 @@ mod tests {
         let wire = Wire::new(3, 2);
         assert_eq!(wire.puts(1), b"put 1024 0 3600 3\r\nabc\r\n");
         assert_eq!(wire.puts(2).len(), 2 * wire.puts(1).len());
+        assert_eq!(Wire::delayed(0, 1, 17).puts(1), b"put 1024 17 3600 0\r\n\r\n");
         assert_eq!(wire.reserves(2), b"reserve\r\nreserve\r\n");
         let mut out = Vec::new();
         delete(&mut out, u64::MAX);

@@ -52,16 +52,17 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// The path of beanstalkd; without it the test is skipped, unless the environment forbids that.
-fn beanstalkd() -> Option<PathBuf> {
+/// The path of another server; without it the test is skipped, unless the environment forbids
+/// that.
+fn peer(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path)
         .chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")])
-        .map(|directory| directory.join("beanstalkd"))
+        .map(|directory| directory.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        assert!(env::var_os("JQ_REQUIRE_PEERS").is_none_or(|v| v != "1"), "beanstalkd is missing");
-        eprintln!("SKIPPED: beanstalkd is not installed, so no real queue was measured");
+        assert!(env::var_os("JQ_REQUIRE_PEERS").is_none_or(|v| v != "1"), "{name} is missing");
+        eprintln!("SKIPPED: {name} is not installed, so it was not measured");
     }
     found
 }
@@ -98,17 +99,86 @@ fn two_echoes_in_tables_and_json() {
 
 /// Every kind of scenario.
 const ALL: &str = "cycle-1,cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,\
-    body-60k,tubes-1,tubes-250,wakeup,waiting-300,memory-2k,deep-500";
+    body-60k,tubes-1,tubes-250,wakeup,waiting-300,memory-2k,deep-500,delayed-700,kick-700,\
+    disconnect-700";
 
 #[test]
 fn a_real_queue_passes_all_checks() {
-    let Some(beanstalkd) = beanstalkd() else { return };
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
     let server = format!("{} -l 127.0.0.1 -p {{port}}", beanstalkd.display());
     let logged = format!("logged={server} -b {{dir}}");
     let (mut command, temporary) = compare("queue");
     let output = short(&mut command, &[&format!("plain={server}"), &logged], ALL, 1);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("### tubes-250 in terms of tubes-1"), "{}", text(&output));
+    assert!(is_empty(&temporary));
+}
+
+/// The metrics of the only server in a report's only scenario.
+fn metrics(json: &Path) -> Value {
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    report["scenarios"][0]["servers"][0]["metrics"].clone()
+}
+
+#[test]
+fn a_queue_with_a_log_comes_back() {
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
+    let server = format!("a={} -l 127.0.0.1 -p {{port}}", beanstalkd.display());
+    let logged = format!("{server} -b {{dir}}");
+    let (mut command, temporary) = compare("restart");
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("restart.json");
+    command.arg("--json").arg(&json);
+    let output = short(&mut command, &[&logged], "restart-3k", 1);
+    assert!(output.status.success(), "{}", text(&output));
+    let metrics = metrics(&json);
+    assert!(metrics["restart_seconds"]["median"].as_f64().unwrap() > 0.0, "{metrics}");
+    // Each job is there with its body, at least.
+    assert!(metrics["disk_bytes_per_job"]["median"].as_f64().unwrap() > 100.0, "{metrics}");
+    assert!(is_empty(&temporary));
+
+    let (mut command, _) = compare("restart");
+    let output = short(&mut command, &[&server], "restart-3k", 1);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("add '-b {dir}' to its command"), "{}", text(&output));
+}
+
+#[test]
+fn a_queue_that_waits_for_its_disk_ends_its_rounds() {
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
+    let server = format!("a={} -l 127.0.0.1 -p {{port}} -b {{dir}} -f 0", beanstalkd.display());
+    let (mut command, temporary) = compare("slow");
+    let output = short(&mut command, &[&server], "cycle-5,pipeline-2x4", 1);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(is_empty(&temporary));
+}
+
+#[test]
+fn system_calls_are_counted_where_that_is_possible() {
+    let (mut command, _) = compare("calls");
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("calls.json");
+    command.arg("--json").arg(&json).arg("--syscalls");
+    let output = short(&mut command, &["a=builtin:echo"], "cycle-1", 1);
+    assert!(output.status.success(), "{}", text(&output));
+    if text(&output).contains("neither perf nor strace works here") {
+        eprintln!("SKIPPED: neither perf nor strace works here, so no system calls were counted");
+        return;
+    }
+    // The echo waits, reads and writes once for each command, and reads what is not there.
+    let calls = &metrics(&json)["system_calls_per_command"]["median"];
+    assert!((2.0..=5.0).contains(&calls.as_f64().unwrap()), "{calls}");
+}
+
+#[test]
+fn redis_in_the_same_shapes() {
+    let Some(redis) = peer("redis-server") else { return };
+    let options = "--bind 127.0.0.1 --port {port} --dir {dir} --save --appendonly no";
+    let server = format!("redis:list={} {options}", redis.display());
+    let (mut command, temporary) = compare("redis");
+    let scenarios = "cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,body-60k,\
+        wakeup,memory-2k,deep-500,tubes-5";
+    let output = short(&mut command, &[&server], scenarios, 1);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("list: redis has nothing of this kind"), "{}", text(&output));
     assert!(is_empty(&temporary));
 }
 
@@ -124,7 +194,7 @@ impl Drop for Running {
 
 #[test]
 fn a_running_queue_is_left_as_it_was() {
-    let Some(beanstalkd) = beanstalkd() else { return };
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = free.local_addr().unwrap();
     drop(free);
