@@ -2,8 +2,8 @@
 //! is another one, so that no two can be mixed up.
 
 use beanstalk_protocol::{
-    BinlogStats, CommandCounts, Dialect, JobState, JobStats, ProcessStats, ServerStats, TubeStats,
-    begin_tube_list, push_tube_list,
+    BinlogHealth, BinlogSegment, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState,
+    JobStats, ProcessStats, ServerStats, TubeStats, begin_tube_list, push_tube_list,
 };
 
 const JOB: &str = "---
@@ -223,9 +223,46 @@ fn stats() {
         records_migrated: 603,
         records_written: 604,
         max_size: 605,
+        own: None,
     };
     assert_text(|dialect| server.to_yaml(&process, &binlog, dialect), SERVER);
+
+    // What a log tells besides comes behind everything else.
+    let segment = |number| BinlogSegment { number, live: 10 * number, dead: number };
+    let own = BinlogUse {
+        health: BinlogHealth::Full("no \"room\"\\\n left".into()),
+        failures: 701,
+        pending_bytes: 702,
+        unsynced_bytes: 703,
+        segments: 704,
+        bytes: 1705,
+        live_bytes: 706,
+        oldest: vec![segment(7), segment(8)],
+    };
+    let binlog = BinlogStats { own: Some(Box::new(own)), ..binlog };
+    let text = server.to_yaml(&process, &binlog, Dialect::default());
+    let text = String::from_utf8(text).unwrap();
+    let (before, after) = text.split_at(text.find("binlog-state").unwrap());
+    assert!(before.ends_with("platform: \"x86_64\"\n"), "{before}");
+    assert_eq!(after, OWN);
 }
+
+/// Keys of our own.
+const OWN: &str = "\
+binlog-state: full
+binlog-error: \"no  room    left\"
+binlog-failures: 701
+binlog-pending-bytes: 702
+binlog-unsynced-bytes: 703
+binlog-segments: 704
+binlog-bytes: 1705
+binlog-live-bytes: 706
+binlog-dead-bytes: 999
+binlog-segment-7-live-bytes: 70
+binlog-segment-7-dead-bytes: 7
+binlog-segment-8-live-bytes: 80
+binlog-segment-8-dead-bytes: 8
+";
 
 #[test]
 fn lists_are_never_quoted() {
