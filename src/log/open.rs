@@ -112,6 +112,7 @@ impl Opened {
             records = report.records,
             segments = report.segments,
             bytes = report.bytes,
+            live_bytes = binlog.live_bytes(),
             millis = started.elapsed().as_millis() as u64,
             "replayed the binlog"
         );

@@ -491,6 +491,10 @@ impl Book {
         self.segments.drop_oldest();
     }
 
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.segments.live()
+    }
+
     pub(crate) fn stats(&self) -> BinlogStats {
         BinlogStats {
             oldest_index: self.segments.first_number(),

@@ -369,6 +369,11 @@ impl Binlog {
         home_of(number)
     }
 
+    /// How many of the bytes in the segments are jobs that there are.
+    pub fn live_bytes(&self) -> u64 {
+        lock(&self.book).live_bytes()
+    }
+
     /// For `stats`.
     pub fn stats(&self) -> BinlogStats {
         lock(&self.book).stats()

@@ -5,7 +5,7 @@
 //!
 //! - `import` runs before each start. beanstalkd's files become segments of ours, and are set
 //!   aside in `beanstalkd-binlog`.
-//! - [`export`] is a run of its own. Our segments become files of beanstalkd's, and are set aside in
+//! - [`fn@export`] is a run of its own. Our segments become files of beanstalkd's, and are set aside in
 //!   `jq-binlog.exported`.
 //!
 //! Each is done or not done, wherever it is cut short. New files are made where nobody looks for
