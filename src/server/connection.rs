@@ -135,11 +135,18 @@ impl<S: Socket> Connection<S> {
                 }
             }
             let gated = std::mem::take(&mut batch.outcome.gated);
+            let has_woken = std::mem::take(&mut batch.outcome.has_woken);
             // Straight to the socket; only what it does not take becomes the connection's own, and
             // what must not leave yet.
             if gated.is_needed() {
                 self.gated = gated;
                 self.unsent = std::mem::take(&mut batch.outcome.out);
+            } else if has_woken {
+                // A worker gets its job before its producer hears that it was put: the one has
+                // waited for long, the other for microseconds.
+                self.unsent = std::mem::take(&mut batch.outcome.out);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             } else if !self.deaf {
                 match batch.outcome.out.poll_write(cx, &mut self.socket) {
                     Poll::Ready(Ok(())) => {}

@@ -146,6 +146,8 @@ pub struct Outcome {
     alone: bool,
     /// Whom to wake.
     wakes: Vec<Waker>,
+    /// Somebody was woken.
+    pub(crate) has_woken: bool,
     /// Large bodies to free.
     discarded: Vec<Body>,
 }
@@ -520,6 +522,7 @@ impl Hub {
         if std::mem::take(&mut outcome.commit_soon) {
             (self.commit_soon)(outcome.alone);
         }
+        outcome.has_woken |= !outcome.wakes.is_empty();
         outcome.wakes.drain(..).for_each(Waker::wake);
         outcome.discarded.clear();
     }
