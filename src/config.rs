@@ -342,6 +342,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_on_syncing_counts() {
+        let policy = |args: &[&str]| parse(args).unwrap().sync_policy;
+        let every = |millis| SyncPolicy::Every(Duration::from_millis(millis));
+        assert_eq!(policy(&[]), every(50));
+        assert_eq!(policy(&["-f", "7"]), every(7));
+        assert_eq!(policy(&["-f0"]), SyncPolicy::Always);
+        assert_eq!(policy(&["-F"]), SyncPolicy::Never);
+        assert_eq!(policy(&["-F", "-f", "0"]), SyncPolicy::Always);
+        assert_eq!(policy(&["-f", "0", "-F"]), SyncPolicy::Never);
+    }
+
+    #[test]
     fn the_last_of_equal_flags_counts() {
         let config = parse(&["-p", "1", "-z10", "-F", "-F", "-p", "2", "-z", "20"]).unwrap();
         assert_eq!(config.listen, Listen::Tcp("0.0.0.0".into(), 2));
