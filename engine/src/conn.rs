@@ -39,6 +39,8 @@ pub(crate) struct Conn {
     pub(crate) is_worker: bool,
     /// The client will send no more, so it shall not wait any more either.
     pub(crate) half_closed: bool,
+    /// The client is gone, and its jobs are on their way back: when the next one is due.
+    pub(crate) leaving: Option<Nanos>,
     pub(crate) listed: Listed,
 }
 
@@ -73,6 +75,7 @@ impl Conn {
             is_producer: false,
             is_worker: false,
             half_closed: false,
+            leaving: None,
             listed: Listed::NOT,
         }
     }
@@ -89,6 +92,9 @@ impl Conn {
 
     /// When something is due here: a reserved job's time to run ends, or a wait does.
     pub(crate) fn deadline(&self) -> Nanos {
+        if let Some(at) = self.leaving {
+            return at;
+        }
         let job = self.soonest().unwrap_or(Nanos::NEVER);
         match self.waiting {
             Some(waiting) => job.before(SAFETY_MARGIN).min(waiting.until),

@@ -16,6 +16,9 @@ use crate::waiting::Ticket;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u32);
 
+/// Jobs of a connection that is gone which are given back in one go.
+const AT_ONCE: usize = 1000;
+
 /// What the connection may do after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
@@ -100,7 +103,9 @@ impl Engine {
     }
 
     /// The connection is gone. Its reserved jobs are ready again at once, a job that was still
-    /// arriving is forgotten, and the number may be given to another connection.
+    /// arriving is forgotten, and the number may be given to another connection. Of more jobs than
+    /// [`AT_ONCE`], each takes a step of [`Engine::tick`], and the number is given away after that:
+    /// nobody shall wait until a million jobs are back.
     pub fn disconnect(&mut self, now: Nanos, id: ConnId, sink: &mut impl Sink) {
         let conn = id.0;
         self.end_wait(conn);
@@ -117,14 +122,41 @@ impl Engine {
                 tube.armed.remove(&conn);
             }
         }
+        self.conns[conn].wide = None;
+        self.conns[conn].watched = watched;
+        if self.conns[conn].reserved.len() > AT_ONCE {
+            self.conns[conn].leaving = Some(now);
+            self.schedule_conn(conn);
+            return;
+        }
         // Waiting connections get the jobs in the order in which this one reserved them.
         for job in self.conns[conn].reserved.in_order_of(|(_, turn)| turn) {
             self.detach(job);
             self.make_ready(now, job, sink);
         }
+        self.remove_conn(conn);
+    }
+
+    /// Gives back one job of a connection that is gone, the one that would time out first.
+    fn leave_on(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
+        if let Some((_, job)) = self.conns[conn].reserved.first() {
+            self.detach(job);
+            self.make_ready(now, job, sink);
+        }
+        if self.conns[conn].reserved.first().is_none() {
+            return self.remove_conn(conn);
+        }
+        // Behind whatever else has been due until now.
+        self.conns[conn].leaving = Some(now);
+        self.schedule_conn(conn);
+    }
+
+    /// The connection has no jobs, waits for none, and is in no queue.
+    fn remove_conn(&mut self, conn: Ix) {
+        let Some(mut state) = self.conns.remove(conn) else { return };
         // The order in which idle tubes vanish shows in `list-tubes`: the first watched, then the
         // last, and on towards the second.
-        let mut order: Vec<Ix> = watched.into_keys().collect();
+        let mut order: Vec<Ix> = std::mem::take(&mut state.watched).into_keys().collect();
         if let Some(rest) = order.get_mut(1..) {
             rest.reverse();
         }
@@ -132,7 +164,6 @@ impl Engine {
             self.tubes[tube].watching -= 1;
             self.drop_if_idle(tube);
         }
-        let Some(mut state) = self.conns.remove(conn) else { return };
         self.timers.remove(Owner::Conn(conn), &mut state.listed);
         self.tubes[state.used].using -= 1;
         self.drop_if_idle(state.used);
@@ -194,6 +225,9 @@ impl Engine {
     /// Takes one step of the connection, likewise.
     fn tick_conn(&mut self, now: Nanos, due: Nanos, conn: Ix, sink: &mut impl Sink) {
         let state = &self.conns[conn];
+        if state.leaving.is_some() {
+            return self.leave_on(now, conn, sink);
+        }
         if state.deadline() <= due {
             if state.waiting.is_some() {
                 let soon = state.deadline_soon(due);

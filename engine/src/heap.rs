@@ -27,6 +27,10 @@ impl<K: Ord + Copy> JobHeap<K> {
         Self { items: Vec::new() }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// The entry with the smallest key.
     #[inline]
     pub(crate) fn first(&self) -> Option<(K, Ix)> {
