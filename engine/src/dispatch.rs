@@ -93,7 +93,7 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::Draining));
             return Flow::Continue;
         }
-        if !sink.admits(Change::Put(body.len())) {
+        if !sink.admits(Change::Put) {
             self.abandon_put(conn);
             sink.answer(conn, Answer::Reply(Reply::OutOfMemory));
             return Flow::Continue;

@@ -100,8 +100,8 @@ pub struct JobCounters {
 /// What a command would record, for [`Sink::admits`](crate::Sink::admits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// A new job, whose body has so many bytes.
-    Put(usize),
+    /// A new job.
+    Put,
     /// So many records about jobs that there are.
     Existing(u64),
 }

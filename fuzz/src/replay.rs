@@ -9,7 +9,7 @@ use jq_engine::{Answer, ConnId, Engine, Home, Nanos, Record, Sink};
 use jq_server::log::Log;
 use jq_server::log::binlog::format::{self, FRAME_LEN, Header};
 use jq_server::log::binlog::{
-    Binlog, BinlogHandle, Disk, DiskFile, Fact, Options, Step, SyncPolicy, segment_name,
+    Binlog, BinlogHandle, Disk, DiskFile, Options, Step, SyncPolicy, segment_name,
 };
 
 /// Steps of compaction after which there must be nothing left to do.
@@ -174,26 +174,7 @@ fn compact((binlog, engine): &mut Opened) {
             Step::Await(_) => {}
             Step::Again(facts) => {
                 for fact in facts {
-                    match fact {
-                        Fact::Job(id) => drop(engine.record_again(id, &mut sink)),
-                        Fact::Old(id, number, last) => {
-                            let home = engine.home_of(id).map(|home| sink.0.file_number(home));
-                            if !home.is_some_and(|home| home > number && home <= last) {
-                                engine.record_again(id, &mut sink);
-                            }
-                        }
-                        Fact::Pause(tube) => engine.record_pause_again(&tube, &mut sink),
-                        Fact::Drain => engine.record_draining_again(&mut sink),
-                        Fact::All(number) => {
-                            for id in engine.jobs_at(binlog.home_of(number)) {
-                                engine.record_again(id, &mut sink);
-                            }
-                            for tube in engine.paused_tubes() {
-                                engine.record_pause_again(&tube, &mut sink);
-                            }
-                            engine.record_draining_again(&mut sink);
-                        }
-                    }
+                    fact.record_again(engine, &mut sink);
                 }
             }
         }

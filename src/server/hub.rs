@@ -440,33 +440,12 @@ impl Hub {
     }
 
     /// Records these facts once more, as far as they are true. Not many at a time: everybody waits.
-    pub fn record_again(&self, facts: &[Fact], home_of: impl Fn(u64) -> Home) {
+    pub fn record_again(&self, facts: &[Fact]) {
         let mut outcome = Outcome::default();
         let mut state = self.lock();
         let (engine, mut replies) = state.parts(None, &mut outcome, self);
         for fact in facts {
-            match fact {
-                Fact::Job(id) => {
-                    engine.record_again(*id, &mut replies);
-                }
-                Fact::Old(id, number, last) => {
-                    let home = engine.home_of(*id).map(|home| replies.log.file_number(home));
-                    if !home.is_some_and(|home| home > *number && home <= *last) {
-                        engine.record_again(*id, &mut replies);
-                    }
-                }
-                Fact::Pause(tube) => engine.record_pause_again(tube, &mut replies),
-                Fact::Drain => engine.record_draining_again(&mut replies),
-                Fact::All(number) => {
-                    for id in engine.jobs_at(home_of(*number)) {
-                        engine.record_again(id, &mut replies);
-                    }
-                    for tube in engine.paused_tubes() {
-                        engine.record_pause_again(&tube, &mut replies);
-                    }
-                    engine.record_draining_again(&mut replies);
-                }
-            }
+            fact.record_again(engine, &mut replies);
         }
     }
 

@@ -209,7 +209,7 @@ impl Keeper {
     fn recover(&self, hub: &Hub) -> bool {
         let Some(facts) = self.binlog.recover() else { return false };
         for facts in facts.chunks(FACTS_PER_LOCK) {
-            hub.record_again(facts, |number| self.binlog.home_of(number));
+            hub.record_again(facts);
         }
         true
     }
@@ -230,7 +230,7 @@ impl Keeper {
             Ok(Step::Idle) => false,
             Ok(Step::Again(facts)) => {
                 for facts in facts.chunks(FACTS_PER_LOCK) {
-                    hub.record_again(facts, |number| self.binlog.home_of(number));
+                    hub.record_again(facts);
                     if let Err(failure) = self.binlog.flush(true) {
                         self.failed(hub, &failure);
                         return false;

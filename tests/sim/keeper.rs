@@ -98,8 +98,7 @@ impl Sim {
         let facts: Vec<_> = self.recovered.drain(..count).collect();
         if !facts.is_empty() {
             self.trace.note(format_args!("again {facts:?}"));
-            let binlog = &self.server.binlog;
-            self.server.hub.record_again(&facts, |number| binlog.home_of(number));
+            self.server.hub.record_again(&facts);
         }
     }
 
@@ -110,7 +109,7 @@ impl Sim {
             let count = self.rng.usize(1..5).min(self.compacted.len());
             let facts: Vec<_> = self.compacted.drain(..count).collect();
             self.trace.note(format_args!("compact {facts:?}"));
-            self.server.hub.record_again(&facts, |number| binlog.home_of(number));
+            self.server.hub.record_again(&facts);
             if let Err(failure) = binlog.flush(true) {
                 self.compacted.clear();
                 self.failed(failure);

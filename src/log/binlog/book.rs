@@ -257,7 +257,7 @@ impl Book {
                 let len = records.saturating_mul(SMALL_LEN as u64);
                 len.saturating_add(LAST_ROOM) <= self.room()
             }
-            (Health::Full(_), Change::Put(_)) | (Health::Failed(_), _) => false,
+            (Health::Full(_), Change::Put) | (Health::Failed(_), _) => false,
         }
     }
 

@@ -9,13 +9,14 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use beanstalk_protocol::JobId;
-use jq_engine::Record;
+use jq_engine::{Engine, Record, Sink};
 
 use crate::log::Position;
 use crate::log::binlog::book::Health;
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
 use crate::log::binlog::read::{Found, SegmentReader};
+use crate::log::binlog::segments::{home_of, number_of};
 use crate::log::binlog::{Book, lock, segment_name};
 
 /// Facts that are looked at in one step.
@@ -38,6 +39,34 @@ pub enum Fact {
     Drain,
     /// Everything that the book has in the segment of this number: it cannot be read.
     All(u64),
+}
+
+impl Fact {
+    /// Has the engine record it once more in `sink`, as far as it is true.
+    pub fn record_again(&self, engine: &mut Engine, sink: &mut impl Sink) {
+        match self {
+            Self::Job(id) => {
+                engine.record_again(*id, sink);
+            }
+            Self::Old(id, oldest, last) => {
+                let number = engine.home_of(*id).map(|home| number_of(home, *oldest));
+                if !number.is_some_and(|number| number > *oldest && number <= *last) {
+                    engine.record_again(*id, sink);
+                }
+            }
+            Self::Pause(tube) => engine.record_pause_again(tube, sink),
+            Self::Drain => engine.record_draining_again(sink),
+            Self::All(number) => {
+                for id in engine.jobs_at(home_of(*number)) {
+                    engine.record_again(id, sink);
+                }
+                for tube in engine.paused_tubes() {
+                    engine.record_pause_again(&tube, sink);
+                }
+                engine.record_draining_again(sink);
+            }
+        }
+    }
 }
 
 /// What is to be done next.

@@ -38,7 +38,6 @@ pub use self::compact::{Fact, Step};
 pub use self::disk::{Disk, DiskFile, RealDisk};
 pub use self::options::{Options, SyncPolicy};
 pub use self::replay::ReplayError;
-use self::segments::home_of;
 pub use self::writer::Flushed;
 use self::writer::Writer;
 use crate::log::{Log, Position, Progress};
@@ -364,11 +363,6 @@ impl Binlog {
         lock(&self.book).durable() >= position
     }
 
-    /// How the engine knows the segment of this number.
-    pub fn home_of(&self, number: u64) -> Home {
-        home_of(number)
-    }
-
     /// How many of the bytes in the segments are jobs that there are.
     pub fn live_bytes(&self) -> u64 {
         lock(&self.book).live_bytes()
@@ -391,30 +385,32 @@ impl Binlog {
 #[derive(Debug)]
 pub struct BinlogHandle(pub Arc<Binlog>);
 
+impl BinlogHandle {
+    /// Changes the book, and rings if there is something to do now.
+    #[inline]
+    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
+        let mut book = lock(&self.0.book);
+        let result = change(&mut book);
+        let ring = book.has_news();
+        drop(book);
+        if ring {
+            (self.0.bell)();
+        }
+        result
+    }
+}
+
 impl Log for BinlogHandle {
     fn is_durable(&self) -> bool {
         true
     }
 
     fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home {
-        let mut book = lock(&self.0.book);
-        let home = book.append(record, urgent);
-        let ring = book.has_news();
-        drop(book);
-        if ring {
-            (self.0.bell)();
-        }
-        home
+        self.change(|book| book.append(record, urgent))
     }
 
     fn forget(&mut self, home: Home, bytes: usize) {
-        let mut book = lock(&self.0.book);
-        book.forget(home, bytes);
-        let ring = book.has_news();
-        drop(book);
-        if ring {
-            (self.0.bell)();
-        }
+        self.change(|book| book.forget(home, bytes));
     }
 
     fn admits(&self, change: Change) -> bool {

@@ -129,11 +129,8 @@ impl Writer {
             }
         }
         let Some(end) = committed else { return Ok(flushed) };
-        if policy == SyncPolicy::Always
-            && let Some(sync) = self.begin_sync()
-        {
-            sync.run()?;
-            self.end_sync(&sync, book);
+        if policy == SyncPolicy::Always {
+            self.sync(book)?;
         }
         lock(book).commit(end);
         Ok(flushed)
@@ -141,11 +138,8 @@ impl Writer {
 
     /// Goes on to the segment of this number.
     fn begin(&mut self, number: u64, book: &Mutex<Book>) -> io::Result<()> {
-        if self.options.policy.syncs()
-            && let Some(sync) = self.begin_sync()
-        {
-            sync.run()?;
-            self.end_sync(&sync, book);
+        if self.options.policy.syncs() {
+            self.sync(book)?;
         }
         if let Some(current) = &self.current {
             // Room that was set aside and not used. To keep it does no harm.
@@ -188,6 +182,15 @@ impl Writer {
             self.disk.sync()?;
         }
         Ok(Current { number, file, written: 0, synced: 0, allocated })
+    }
+
+    /// Syncs the file, if anything in it is not synced, and waits for that.
+    fn sync(&mut self, book: &Mutex<Book>) -> io::Result<()> {
+        if let Some(sync) = self.begin_sync() {
+            sync.run()?;
+            self.end_sync(&sync, book);
+        }
+        Ok(())
     }
 
     /// Begins to sync the file, if anything in it is not synced.
