@@ -18,6 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -46,6 +47,27 @@ pub fn run(
     clock: Clock,
     opened: Opened,
 ) -> Result<(), ServeError> {
+    run_until(bound, config, clock, opened, Until::Signal)
+}
+
+/// What has a server stop.
+#[derive(Debug)]
+pub enum Until {
+    /// Signals, which it handles for the whole process; see [`Signals`].
+    Signal,
+    /// This, once it is sent or dropped. For a queue within another program, whose signals are its
+    /// own business.
+    Told(oneshot::Receiver<()>),
+}
+
+/// As [`run`], until it is told to stop.
+pub fn run_until(
+    bound: Vec<Bound>,
+    config: &Config,
+    clock: Clock,
+    opened: Opened,
+    until: Until,
+) -> Result<(), ServeError> {
     let Opened { engine, log, progress, binlog } = opened;
     let queue = Queue { engine, log, progress };
     let keeper =
@@ -69,7 +91,7 @@ pub fn run(
         Arc::new(Workers::start(&hub, config.threads)?)
     };
     let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-    let served = runtime.block_on(serve(listeners, hub, workers));
+    let served = runtime.block_on(serve(listeners, hub, workers, until));
     if let Some(threads) = threads {
         threads.stop();
     }
@@ -110,8 +132,16 @@ impl From<io::Error> for ServeError {
     }
 }
 
-async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -> io::Result<()> {
-    let mut signals = Signals::register()?;
+async fn serve(
+    listeners: Vec<Listener>,
+    hub: Arc<Hub>,
+    workers: Arc<Workers>,
+    until: Until,
+) -> io::Result<()> {
+    let mut requests = match until {
+        Until::Signal => Requests::Signals(Signals::register()?),
+        Until::Told(told) => Requests::Told(told),
+    };
     let timekeeper = tokio::spawn(timekeeper::run(Arc::clone(&hub)));
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
     let mut accepting = JoinSet::new();
@@ -122,7 +152,7 @@ async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -
     }
     loop {
         tokio::select! {
-            request = signals.next() => match request {
+            request = requests.next() => match request {
                 Request::Drain => {
                     info!("draining: new jobs are refused until SIGUSR2");
                     hub.set_draining(true);
@@ -157,6 +187,25 @@ async fn serve(listeners: Vec<Listener>, hub: Arc<Hub>, workers: Arc<Workers>) -
     housekeeping.abort();
     info!("stopped");
     Ok(())
+}
+
+/// Where requests to stop come from.
+enum Requests {
+    Signals(Signals),
+    Told(oneshot::Receiver<()>),
+}
+
+impl Requests {
+    async fn next(&mut self) -> Request {
+        match self {
+            Self::Signals(signals) => signals.next().await,
+            Self::Told(told) => {
+                // Dropped without a word, it is gone all the same.
+                let _ = told.await;
+                Request::Stop("its owner")
+            }
+        }
+    }
 }
 
 /// Waits until no connection is left, also of those that are on their way to a thread.

@@ -1,0 +1,140 @@
+//! What a configuration would do, and whether it can.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jq_client::{Address, ConnectOptions, Connection};
+
+use super::Failed;
+use crate::config::{Config, Flags, Mode};
+use crate::outbound::Outbound;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
+    let config = Config::load(flags)?;
+    let mut report = Report { out: io::stdout(), problems: 0 };
+    report.line(
+        "configuration",
+        &match &config.file {
+            Some(path) => path.display().to_string(),
+            None => "flags and defaults only".to_owned(),
+        },
+    )?;
+    report.line("worker", &config.worker_id)?;
+    if config.tubes.is_empty() {
+        report.problem("tubes", &"none: name one with --tube")?;
+    }
+    for tube in &config.tubes {
+        report.line("tube", tube)?;
+    }
+    let runtime = super::runtime()?;
+    for address in &config.servers {
+        match runtime.block_on(ask(address)) {
+            Ok(version) => report.line("server", &format!("{address}: version {version}"))?,
+            Err(error) => report.problem("server", &error)?,
+        }
+    }
+    handlers(&config, &mut report)?;
+    match Outbound::new(&config.outbound) {
+        Ok(_) if config.outbound.allow_urls.is_empty() => {
+            report.line("URLs in jobs", &"any public address; private ones are refused")?;
+        }
+        Ok(_) => report.line("URLs in jobs", &config.outbound.allow_urls.join(" "))?,
+        Err(error) => report.problem("allow_urls", &error)?,
+    }
+    let results = format!(
+        "{}, for {} hours, sync {:?}",
+        config.results.display(),
+        config.retention.as_secs() / 3600,
+        config.sync
+    );
+    report.line("results", &results.to_lowercase())?;
+    match config.listen {
+        None => report.line("served at", &"nowhere")?,
+        Some(address) => {
+            report.line("served at", &address)?;
+            let url = config.result_url(uuid::Uuid::nil()).unwrap_or_default();
+            report.line("as", &url.replace(&uuid::Uuid::nil().to_string(), "UUID"))?;
+            // A worker that runs already with this configuration listens there.
+            if let Err(error) = std::net::TcpListener::bind(address) {
+                report.line("", &format!("(in use now: {error})"))?;
+            }
+        }
+    }
+    report.line(
+        "callbacks",
+        match config.callback_secrets.len() {
+            0 => &"unsigned: there is no callbacks.secret_files",
+            _ => &"signed",
+        },
+    )?;
+    report.line(
+        "control over HTTP",
+        match config.token {
+            None => &"no: there is no control.token_file",
+            Some(_) => &"with a token",
+        },
+    )?;
+    report.line("control groups", &crate::exec::Cgroups::detect())?;
+    match report.problems {
+        0 => Ok(()),
+        1 => Err(Failed::other("1 problem")),
+        many => Err(Failed::other(format!("{many} problems"))),
+    }
+}
+
+fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
+    report.line("concurrency", &config.concurrency)?;
+    for (kind, handler) in config.handlers.iter() {
+        let name = kind.map_or("any type", |kind| kind.as_str());
+        let mode = match handler.mode {
+            Mode::Process => "a process for each job".to_owned(),
+            Mode::Persistent(it) => {
+                format!("{} processes that stay, {} jobs ahead", it.processes, it.pipeline)
+            }
+        };
+        let limit = match handler.concurrency {
+            0 => String::new(),
+            limit => format!(", {limit} at a time"),
+        };
+        let args: Vec<_> = handler.args.iter().map(|arg| arg.to_string_lossy()).collect();
+        let command = format!("{} {}", handler.program.display(), args.join(" "));
+        let (timeout, retry) = (handler.timeout.as_secs(), handler.retry);
+        let text =
+            format!("{name}: {} ({mode}{limit}, {timeout} s, {retry} retries)", command.trim_end());
+        report.line("handler", &text)?;
+    }
+    Ok(())
+}
+
+async fn ask(address: &Address) -> Result<String, String> {
+    let options = ConnectOptions {
+        timeout: PATIENCE,
+        reply_timeout: Some(PATIENCE),
+        ..ConnectOptions::default()
+    };
+    let said = |error: &dyn Display| format!("{address}: {error}");
+    let mut connection =
+        Connection::connect_with(address, &options).await.map_err(|error| said(&error))?;
+    let stats = connection.stats().await.map_err(|error| said(&error))?;
+    Ok(stats.get("version").unwrap_or("unknown").to_owned())
+}
+
+struct Report {
+    out: io::Stdout,
+    problems: usize,
+}
+
+impl Report {
+    fn line(&mut self, name: &str, value: &(impl Display + ?Sized)) -> io::Result<()> {
+        writeln!(self.out, "{name:>18}  {value}")
+    }
+
+    fn problem(&mut self, name: &str, value: &impl Display) -> io::Result<()> {
+        self.problems += 1;
+        writeln!(self.out, "{name:>18}  PROBLEM: {value}")
+    }
+}

@@ -1,0 +1,96 @@
+//! One job from a file, without a queue: how a handler is developed.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::{EXIT_CONFIG, Failed};
+use crate::config::{Config, Flags};
+use crate::exec::{self, LogEvent};
+use crate::executor::Executor;
+use crate::job::Job;
+use crate::result::{JobResult, Status, WorkerName};
+use crate::store::remove_tree;
+use crate::table::Here;
+use crate::worker::keepers;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// File with the job; "-" is standard input
+    job: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failed> {
+    let config = Config::load(&args.flags)?;
+    let body = read(&args.job)?;
+    let job = Job::parse(&body).map_err(|bad| named(&args.job, &bad))?;
+    let kind = &job.kind;
+    let handler = config.handlers.get(kind).cloned().ok_or_else(|| {
+        Failed::new(EXIT_CONFIG, format!("there is no handler of the type {kind}"))
+    })?;
+    exec::adopt_orphans()?;
+    let keepers = keepers(&config.handlers);
+    let directory = std::env::temp_dir().join(format!("jq-worker-run-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory)?;
+    let result = super::runtime()?.block_on(async {
+        let executor = Executor::new(&config, keepers)?;
+        let here = Here::new(job.id, kind.clone(), 1, None, job.created_at);
+        let log = tokio::spawn(show(here.log.reader()));
+        let interrupted = async {
+            // If it cannot be listened for, it ends us as usual.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let attempt = executor.attempt(&job, &handler, &here, Some(&directory), interrupted).await;
+        here.log.finish();
+        let _ = log.await;
+        executor.stop().await;
+        let name = WorkerName {
+            id: config.worker_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let status = if attempt.failure.is_none() { Status::Successful } else { Status::Failed };
+        Ok::<_, Failed>(attempt.into_result(here.document(&name), status, job.custom.clone()))
+    });
+    remove_tree(&directory)?;
+    let result = result?;
+    print(&result)?;
+    if result.status == Status::Successful { Ok(()) } else { Err(Failed::other("")) }
+}
+
+/// What the process writes is shown as it comes.
+async fn show(mut log: exec::LogReader) {
+    while let Some(event) = log.next().await {
+        // Nobody may be there to read it.
+        let _ = match event {
+            LogEvent::Output { text, .. } => io::stderr().write_all(&text),
+            LogEvent::Progress(percent) => {
+                writeln!(io::stderr(), "{} progress {percent} %", Timestamp::now())
+            }
+        };
+    }
+}
+
+pub(super) fn print(result: &JobResult) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, result)?;
+    out.write_all(b"\n")
+}
+
+/// The contents of a file, or of standard input.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failed> {
+    if path == Path::new("-") {
+        let mut body = Vec::new();
+        io::stdin().read_to_end(&mut body)?;
+        return Ok(body);
+    }
+    std::fs::read(path).map_err(|error| named(path, &error))
+}
+
+pub(super) fn named(path: &Path, error: &dyn std::fmt::Display) -> Failed {
+    Failed::new(EXIT_CONFIG, format!("{}: {error}", path.display()))
+}

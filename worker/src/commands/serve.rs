@@ -1,0 +1,214 @@
+//! The worker itself: until a signal, or somebody over HTTP, has it stop.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::{EXIT_CONFIG, EXIT_LISTEN, Failed};
+use crate::config::{Config, Flags};
+use crate::exec;
+use crate::surface::Surface;
+use crate::web::{self, WebOptions};
+use crate::worker::Worker;
+
+/// Expired results are looked for at most so often.
+const SWEEP_AT_MOST: Duration = Duration::from_secs(60);
+
+/// How long killed jobs may take to be gone when the worker stops.
+const ABANDON: Duration = Duration::from_secs(15);
+
+pub(super) fn serve(config: Config, flags: Flags) -> Result<(), Failed> {
+    if config.tubes.is_empty() {
+        let message = "no tube is named: say with --tube where jobs come from";
+        return Err(Failed::new(EXIT_CONFIG, message));
+    }
+    exec::adopt_orphans()?;
+    super::runtime()?.block_on(run(config, flags))
+}
+
+async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
+    let mut signals = Signals::register()?;
+    let worker = Worker::new(config)?;
+    let setup = worker.setup();
+    let halt = watch::Sender::new(false);
+    let (end, ended) = watch::channel(false);
+    let mut serving = None;
+    if let Some(address) = setup.config.listen {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| {
+            Failed::new(EXIT_LISTEN, format!("cannot listen on {address}: {error}"))
+        })?;
+        info!(address = %listener.local_addr()?, "serving results");
+        let options = WebOptions {
+            token: setup.config.token.clone(),
+            cors_origins: setup.config.cors_origins.clone(),
+            prefix: setup.config.prefix(),
+        };
+        let surface = Arc::new(Surface::new(Arc::clone(&worker), halt.clone()));
+        let stop = over(ended.clone());
+        serving = Some(tokio::spawn(web::serve(listener, surface, options, stop)));
+    }
+    let sweeping = tokio::spawn(sweep(Arc::clone(&worker)));
+    let names: Vec<String> = setup.config.servers.iter().map(ToString::to_string).collect();
+    let tubes: Vec<String> = setup.config.tubes.iter().map(ToString::to_string).collect();
+    info!(
+        id = setup.name.id,
+        version = setup.name.version,
+        servers = names.join(" "),
+        tubes = tubes.join(" "),
+        concurrency = setup.config.concurrency,
+        results = %setup.config.results.display(),
+        "jq-worker"
+    );
+    drop(setup);
+    worker.start();
+    let limited = wait(&worker, &flags, &mut signals, &halt).await;
+    stop(&worker, &mut signals, limited).await;
+    sweeping.abort();
+    end.send_replace(true);
+    if let Some(serving) = serving {
+        match serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "serving results ended"),
+            Err(_) => error!("serving results ended"),
+        }
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn over(mut ended: watch::Receiver<bool>) {
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+/// Does as it is asked until it is to stop. Tells whether jobs have a limited time to finish.
+async fn wait(
+    worker: &Arc<Worker>,
+    flags: &Flags,
+    signals: &mut Signals,
+    halt: &watch::Sender<bool>,
+) -> bool {
+    let mut halted = halt.subscribe();
+    loop {
+        let request = tokio::select! {
+            request = signals.next() => request,
+            _ = halted.wait_for(|halt| *halt) => {
+                info!("halting: jobs that run are finished first");
+                return false;
+            }
+        };
+        match request {
+            Request::Stop(signal) => {
+                let setup = worker.setup();
+                let limit = setup.config.stop_timeout;
+                info!(signal, running = worker.room.running(), ?limit, "stopping");
+                return true;
+            }
+            Request::Hold => {
+                info!("holding: no jobs are taken until SIGCONT");
+                worker.room.set_held(true);
+            }
+            Request::Unhold => {
+                info!("taking jobs");
+                worker.room.set_held(false);
+            }
+            Request::Reload => {
+                let reloaded = Config::load(flags).and_then(|config| worker.reload(config));
+                if let Err(error) = reloaded {
+                    error!(%error, "the configuration cannot be used; the old one counts");
+                }
+            }
+        }
+    }
+}
+
+/// Lets jobs finish, for so long, or until a second signal.
+async fn stop(worker: &Arc<Worker>, signals: &mut Signals, limited: bool) {
+    let limit = worker.setup().config.stop_timeout;
+    let at_last = async {
+        if limited {
+            sleep(limit).await;
+            return "their time is over";
+        }
+        std::future::pending().await
+    };
+    let again = async {
+        while !matches!(signals.next().await, Request::Stop(_)) {}
+        "a second signal came"
+    };
+    let why = tokio::select! {
+        () = worker.finish() => None,
+        why = at_last => Some(why),
+        why = again => Some(why),
+    };
+    if let Some(why) = why {
+        warn!(running = worker.room.running(), "jobs that run go back to the queue: {why}");
+        worker.abandon();
+        if timeout(ABANDON, worker.finish()).await.is_err() {
+            error!("not all jobs could be ended");
+        }
+    }
+    worker.stop_processes().await;
+}
+
+async fn sweep(worker: Arc<Worker>) {
+    loop {
+        let retention = worker.setup().config.retention;
+        let task = Arc::clone(&worker);
+        let swept = tokio::task::spawn_blocking(move || task.store.sweep(retention)).await;
+        let next = match swept {
+            Ok(Ok(next)) => next,
+            Ok(Err(error)) => {
+                warn!(%error, "cannot look for expired results");
+                None
+            }
+            Err(_) => None,
+        };
+        let wait = next
+            .map_or(retention, |next| next.duration_since(SystemTime::now()).unwrap_or_default());
+        // What is written from now on expires no sooner than that.
+        sleep(wait.min(retention).max(SWEEP_AT_MOST)).await;
+    }
+}
+
+enum Request {
+    Stop(&'static str),
+    Hold,
+    Unhold,
+    Reload,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    stop: Signal,
+    cont: Signal,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+            cont: signal(SignalKind::from_raw(libc::SIGCONT))?,
+        })
+    }
+
+    async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.term.recv() => Request::Stop("SIGTERM"),
+            _ = self.int.recv() => Request::Stop("SIGINT"),
+            _ = self.hup.recv() => Request::Reload,
+            _ = self.stop.recv() => Request::Hold,
+            _ = self.cont.recv() => Request::Unhold,
+        }
+    }
+}

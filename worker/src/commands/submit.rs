@@ -1,0 +1,155 @@
+//! Puts a job into the queue, and waits for its result.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jq_client::{Address, Client, ClientOptions, PutOptions, TubeName};
+use serde_json::Value;
+use tokio::time::sleep;
+use url::Url;
+use uuid::Uuid;
+
+use super::run::{named, print, read};
+use super::{EXIT_CONFIG, Failed};
+use crate::config::DEFAULT_LISTEN;
+use crate::job::Job;
+use crate::outbound::{Failure, Options, Outbound};
+use crate::result::{JobResult, Status};
+
+/// Time between two looks for the result.
+const EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// File with the job; "-" is standard input. A job without an id is given one
+    job: PathBuf,
+    /// Server to put it on
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:11300")]
+    server: Address,
+    /// Tube to put it into
+    #[arg(long, value_name = "NAME")]
+    tube: TubeName,
+    /// Priority; lower is taken first
+    #[arg(long, value_name = "N", default_value_t = PutOptions::default().priority)]
+    priority: u32,
+    /// Seconds until it may be taken
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    delay: u32,
+    /// Seconds that a worker may be silent before the job is another's
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    ttr: u32,
+    /// Wait for the result, show how far the job is, and print it
+    #[arg(long)]
+    wait: bool,
+    /// Where the worker serves its results [default: http://127.0.0.1:11380]
+    #[arg(long, value_name = "URL")]
+    results: Option<Url>,
+}
+
+pub(super) fn submit(args: &Args) -> Result<(), Failed> {
+    let body = with_id(args)?;
+    let job = Job::parse(&body).map_err(|bad| named(&args.job, &bad))?;
+    super::runtime()?.block_on(async {
+        let options = ClientOptions {
+            give_up_after: Some(Duration::from_secs(5)),
+            ..ClientOptions::default()
+        };
+        let mut client = Client::new(args.server.clone(), options);
+        client.use_tube(&args.tube);
+        let put = PutOptions { priority: args.priority, delay: args.delay, ttr: args.ttr };
+        let number = client.put(&body, put).await.map_err(Failed::other)?;
+        // Without --wait it is for programs to read.
+        let mut out: Box<dyn Write> =
+            if args.wait { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        writeln!(out, "{} queued as job {number} in {}", job.id, args.tube)?;
+        if !args.wait {
+            return Ok(());
+        }
+        let result = wait(&job, args).await?;
+        print(&result)?;
+        if result.status == Status::Successful { Ok(()) } else { Err(Failed::other("")) }
+    })
+}
+
+/// The body of the job, which gets an id if it has none.
+fn with_id(args: &Args) -> Result<Vec<u8>, Failed> {
+    let body = read(&args.job)?;
+    let Ok(Value::Object(mut members)) = serde_json::from_slice(&body) else { return Ok(body) };
+    if ["id", "uuid", "jid"].iter().any(|name| members.contains_key(*name)) {
+        return Ok(body);
+    }
+    members.insert("id".to_owned(), Uuid::new_v4().to_string().into());
+    serde_json::to_vec(&members).map_err(Failed::other)
+}
+
+async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {
+    let base = match &args.results {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("http://{DEFAULT_LISTEN}"),
+    };
+    let bad =
+        |error: &dyn std::fmt::Display| Failed::new(EXIT_CONFIG, format!("--results: {error}"));
+    let url: Url = format!("{base}/{}", job.id).parse().map_err(|error| bad(&error))?;
+    // It is named here, not in a job: it may be anywhere.
+    let options = Options { allow_urls: vec![format!("{base}/")], ..Options::default() };
+    let outbound = Outbound::new(&options).map_err(|error| bad(&error))?;
+    let mut shown = String::new();
+    loop {
+        let said = match outbound.fetch(&url, None).await {
+            Ok(fetched) => {
+                let document: JobResult = serde_json::from_slice(&fetched.bytes)
+                    .map_err(|error| Failed::other(format!("{url} is no result: {error}")))?;
+                match document.status {
+                    Status::Accepted | Status::Running => describe(&document),
+                    Status::Successful | Status::Failed | Status::Dismissed => {
+                        end_line(&shown)?;
+                        return Ok(document);
+                    }
+                }
+            }
+            // Nobody has taken it yet.
+            Err(error) if error.status().is_some_and(|it| it == 404) => "queued".to_owned(),
+            Err(error) if matches!(error.failure(), Failure::Refused(_)) => {
+                return Err(bad(&error));
+            }
+            Err(error) => format!("cannot see the result: {error}"),
+        };
+        show(&mut shown, said)?;
+        sleep(EVERY).await;
+    }
+}
+
+fn describe(document: &JobResult) -> String {
+    let mut text = document.status.as_str().to_owned();
+    if document.attempt > 1 {
+        text += &format!(", attempt {}", document.attempt);
+    }
+    if let Some(progress) = document.progress {
+        text += &format!(", {progress} %");
+    }
+    if let Some(error) = &document.error {
+        text += &format!(" (before: {})", error.message);
+    }
+    text
+}
+
+/// On a terminal one line that changes, elsewhere a line for each change.
+fn show(shown: &mut String, said: String) -> io::Result<()> {
+    if *shown != said {
+        let mut err = io::stderr();
+        if err.is_terminal() {
+            write!(err, "\r\x1b[K{said}")?;
+            err.flush()?;
+        } else {
+            writeln!(err, "{said}")?;
+        }
+        *shown = said;
+    }
+    Ok(())
+}
+
+fn end_line(shown: &str) -> io::Result<()> {
+    let mut err = io::stderr();
+    if err.is_terminal() && !shown.is_empty() { writeln!(err) } else { Ok(()) }
+}

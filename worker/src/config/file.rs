@@ -1,0 +1,130 @@
+//! The configuration file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jq_client::{Address, TubeName};
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::handlers::{InputMode, ModeName};
+use super::{ConfigError, Size};
+use crate::job::JobType;
+use crate::outbound;
+use crate::store::Sync;
+
+/// As it is written. `docs/worker.md` explains every member.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) id: Option<String>,
+    #[serde(default, deserialize_with = "texts")]
+    pub(super) servers: Vec<Address>,
+    #[serde(default, deserialize_with = "texts")]
+    pub(super) tubes: Vec<TubeName>,
+    pub(super) concurrency: Option<usize>,
+    pub(super) listen: Option<String>,
+    pub(super) public_url: Option<Url>,
+    pub(super) results: Option<PathBuf>,
+    pub(super) retention: Option<u64>,
+    pub(super) sync: Option<Sync>,
+    pub(super) stop_timeout: Option<u64>,
+    pub(super) retry_delay: Option<u64>,
+    pub(super) max_retry_delay: Option<u64>,
+    pub(super) publish_timeout: Option<u64>,
+    pub(super) max_unpublished: Option<usize>,
+    #[serde(default)]
+    pub(super) allow_urls: Vec<String>,
+    pub(super) cors_origins: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) http: Http,
+    #[serde(default)]
+    pub(super) callbacks: Callbacks,
+    #[serde(default)]
+    pub(super) control: Control,
+    pub(super) handlers_dir: Option<PathBuf>,
+    /// What each handler has unless it says otherwise.
+    #[serde(default)]
+    pub(super) defaults: HandlerSettings,
+    #[serde(default)]
+    pub(super) handlers: BTreeMap<JobType, HandlerSettings>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    connect_timeout: Option<u64>,
+    timeout: Option<u64>,
+    max_input: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Callbacks {
+    #[serde(default)]
+    pub(super) secret_files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Control {
+    pub(super) token_file: Option<PathBuf>,
+}
+
+/// A table `[handlers.TYPE]`, or `[defaults]`, which has no command.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HandlerSettings {
+    pub(super) command: Option<Vec<String>>,
+    pub(super) mode: Option<ModeName>,
+    pub(super) concurrency: Option<usize>,
+    pub(super) processes: Option<usize>,
+    pub(super) pipeline: Option<usize>,
+    pub(super) timeout: Option<u64>,
+    pub(super) grace: Option<u64>,
+    pub(super) retry: Option<u32>,
+    pub(super) input: Option<InputMode>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) pass_env: Vec<String>,
+    pub(super) output: Option<Size>,
+    pub(super) memory: Option<Size>,
+    pub(super) cpu_cores: Option<f64>,
+    pub(super) cpu_seconds: Option<u64>,
+    pub(super) open_files: Option<u64>,
+    pub(super) max_processes: Option<u64>,
+    pub(super) file_size: Option<Size>,
+}
+
+impl File {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            ConfigError(format!("{}: {}", path.display(), error.to_string().trim_end()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+        toml::from_str(&text).map_err(|error| failed(&error))
+    }
+}
+
+impl Http {
+    pub(super) fn options(&self, allow_urls: Vec<String>) -> outbound::Options {
+        let mut options = outbound::Options { allow_urls, ..outbound::Options::default() };
+        let seconds = Duration::from_secs;
+        self.connect_timeout.into_iter().for_each(|it| options.connect_timeout = seconds(it));
+        self.timeout.into_iter().for_each(|it| options.timeout = seconds(it));
+        self.max_input.into_iter().for_each(|it| options.max_input_bytes = it.0);
+        options
+    }
+}
+
+/// A list of texts, each read as a `T`.
+fn texts<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}

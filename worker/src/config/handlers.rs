@@ -1,0 +1,340 @@
+//! What is run for each type of job.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::file::{File, HandlerSettings};
+use super::{ConfigError, DEFAULT_HANDLERS, Flags, MAX_CONCURRENCY, Size};
+use crate::exec::Limits;
+use crate::job::{Job, JobType};
+
+/// What every process sees of the worker's own environment. The rest may be secret.
+const PASSED: [&str; 9] =
+    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+
+/// Output that is kept of a process unless told otherwise, in bytes.
+const DEFAULT_OUTPUT: usize = 1 << 20;
+
+/// Handlers by type.
+#[derive(Debug, Clone)]
+pub enum Handlers {
+    /// Each type has its own.
+    ByType(BTreeMap<JobType, Arc<Handler>>),
+    /// One for all.
+    Any(Arc<Handler>),
+}
+
+/// What is run for a type of job, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Handler {
+    /// The executable: absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its environment, but for what differs with each job.
+    pub env: Vec<(OsString, OsString)>,
+    /// Whether it is started for each job.
+    pub mode: Mode,
+    /// Most jobs of this type at a time; 0 is without a limit of its own.
+    pub concurrency: usize,
+    /// How long it may take unless the job says otherwise.
+    pub timeout: Duration,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// How often a job is tried again unless it says otherwise.
+    pub retry: u32,
+    /// How it gets what was fetched.
+    pub input: InputMode,
+    /// How much of its output is kept, in bytes. It is the most that a result's output can have.
+    pub output: usize,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+impl Handler {
+    /// Whether such a job needs a working directory: a process does, and so does an input that is
+    /// a file.
+    pub fn needs_directory(&self, job: &Job) -> bool {
+        self.mode == Mode::Process || (job.input.is_some() && self.input == InputMode::File)
+    }
+}
+
+/// Whether a process is started for each job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    Process,
+    /// Processes stay up and take one job after the other.
+    Persistent(Persistence),
+}
+
+/// Processes that stay up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Persistence {
+    /// How many.
+    pub processes: usize,
+    /// How many jobs each is sent before it has answered the first.
+    pub pipeline: usize,
+}
+
+/// As it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ModeName {
+    Process,
+    Persistent,
+}
+
+/// How a process gets the input that was fetched for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputMode {
+    /// As a file, whose path is in `JQ_INPUT_FILE`.
+    #[default]
+    File,
+    /// As `input.data` of the job on its standard input. It must be JSON.
+    Merge,
+}
+
+impl Handlers {
+    /// The handler of a type.
+    pub fn get(&self, kind: &JobType) -> Option<&Arc<Handler>> {
+        match self {
+            Self::ByType(handlers) => handlers.get(kind),
+            Self::Any(handler) => Some(handler),
+        }
+    }
+
+    /// All of them, with the type that each is for; `None` is for all.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&JobType>, &Arc<Handler>)> {
+        let (by_type, any) = match self {
+            Self::ByType(handlers) => (Some(handlers), None),
+            Self::Any(handler) => (None, Some((None, handler))),
+        };
+        let by_type = by_type.into_iter().flatten().map(|(kind, handler)| (Some(kind), handler));
+        by_type.chain(any)
+    }
+
+    /// Most jobs that can run at a time, as far as the handlers are concerned.
+    pub fn concurrency(&self) -> usize {
+        let limits = self.iter().map(|(_, handler)| match handler.concurrency {
+            0 => MAX_CONCURRENCY,
+            limit => limit,
+        });
+        limits.fold(0_usize, usize::saturating_add)
+    }
+}
+
+/// Where the handlers come from: a command, a named folder, the file, or the usual folder.
+pub(super) fn choose(
+    flags: &Flags,
+    file: &File,
+    path: Option<&Path>,
+    base: &Path,
+) -> Result<Handlers, ConfigError> {
+    if file.defaults.command.is_some() {
+        return Err(ConfigError("defaults: command is for a table [handlers.TYPE]".to_owned()));
+    }
+    if !flags.command.is_empty() {
+        if flags.handlers.is_some() {
+            return Err(ConfigError(
+                "--handlers and a command are both given: one of them was expected".to_owned(),
+            ));
+        }
+        let handler = build("the command", &flags.command, &file.defaults, Path::new(""))?;
+        return Ok(Handlers::Any(Arc::new(handler)));
+    }
+    let mut handlers = BTreeMap::new();
+    let folder = match (&flags.handlers, &file.handlers_dir) {
+        (Some(folder), _) => Some(folder.clone()),
+        (None, Some(folder)) => Some(base.join(folder)),
+        (None, None) if path.is_none() => Some(PathBuf::from(DEFAULT_HANDLERS)),
+        (None, None) => None,
+    };
+    if let Some(folder) = &folder {
+        from_folder(folder, &file.defaults, &mut handlers)?;
+    }
+    for (kind, table) in &file.handlers {
+        let name = format!("handlers.{kind}");
+        let settings = table.over(&file.defaults);
+        let command = settings.command.as_deref().unwrap_or_default();
+        let handler = build(&name, command, &settings, base)?;
+        handlers.insert(kind.clone(), Arc::new(handler));
+    }
+    if handlers.is_empty() {
+        return Err(ConfigError(match (&folder, path) {
+            (Some(folder), _) => format!("{}: no executable file is there", folder.display()),
+            (None, Some(path)) => format!(
+                "{}: no handler is in it: a table [handlers.TYPE] was expected",
+                path.display()
+            ),
+            (None, None) => "there are no handlers".to_owned(),
+        }));
+    }
+    Ok(Handlers::ByType(handlers))
+}
+
+/// Every executable file is a handler, named as its type: its name without an extension.
+fn from_folder(
+    folder: &Path,
+    settings: &HandlerSettings,
+    handlers: &mut BTreeMap<JobType, Arc<Handler>>,
+) -> Result<(), ConfigError> {
+    let failed =
+        |error: std::io::Error| ConfigError(format!("handlers: {}: {error}", folder.display()));
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if is_executable(&path) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    for path in paths {
+        let named = |why: &dyn std::fmt::Display| {
+            ConfigError(format!("handlers: {}: {why}", path.display()))
+        };
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let stem = stem.ok_or_else(|| named(&"its name is not UTF-8"))?;
+        let kind: JobType = stem.parse().map_err(|error| named(&error))?;
+        let command = [path.to_string_lossy().into_owned()];
+        let handler = build(&format!("handlers: {kind}"), &command, settings, Path::new(""))?;
+        if let Some(other) = handlers.insert(kind.clone(), Arc::new(handler)) {
+            let other = other.program.display();
+            return Err(named(&format!("{other} is a handler of the type {kind} too")));
+        }
+    }
+    Ok(())
+}
+
+fn build(
+    name: &str,
+    command: &[String],
+    settings: &HandlerSettings,
+    base: &Path,
+) -> Result<Handler, ConfigError> {
+    let bad = |why: String| ConfigError(format!("{name}: {why}"));
+    let Some((program, args)) = command.split_first() else {
+        return Err(bad("command is empty: a program and its arguments were expected".to_owned()));
+    };
+    let positive = |setting: &str, value: Option<usize>, default: usize| match value {
+        Some(value) if !(1..=MAX_CONCURRENCY).contains(&value) => {
+            Err(bad(format!("{setting} is {value}: 1 to {MAX_CONCURRENCY} was expected")))
+        }
+        value => Ok(value.unwrap_or(default)),
+    };
+    let mode = match settings.mode.unwrap_or(ModeName::Process) {
+        ModeName::Process => {
+            if settings.processes.is_some() || settings.pipeline.is_some() {
+                let why = "processes and pipeline are for mode = \"persistent\"";
+                return Err(bad(why.to_owned()));
+            }
+            Mode::Process
+        }
+        ModeName::Persistent => Mode::Persistent(Persistence {
+            processes: positive("processes", settings.processes, 1)?,
+            pipeline: positive("pipeline", settings.pipeline, 1)?,
+        }),
+    };
+    let concurrency = match mode {
+        Mode::Process => positive("concurrency", settings.concurrency, 0)?,
+        // More would wait in memory.
+        Mode::Persistent(Persistence { processes, pipeline }) => {
+            positive("concurrency", settings.concurrency, processes * pipeline)?
+                .min(processes * pipeline)
+        }
+    };
+    if settings.timeout == Some(0) {
+        return Err(bad("timeout is 0: seconds were expected".to_owned()));
+    }
+    if let Some(cores) = settings.cpu_cores
+        && !(cores.is_finite() && cores >= 0.01)
+    {
+        return Err(bad(format!("cpu_cores is {cores}: 0.01 or more was expected")));
+    }
+    let output = settings.output.map_or(DEFAULT_OUTPUT as u64, |size| size.0);
+    let output = usize::try_from(output).ok().filter(|it| (1..=1 << 30).contains(it));
+    let passed = PASSED.iter().copied().chain(settings.pass_env.iter().map(String::as_str));
+    let passed = passed.filter_map(|name| Some((OsString::from(name), env::var_os(name)?)));
+    let given = settings.env.iter().map(|(name, value)| (name.into(), value.into()));
+    // By way of a map: what is given goes before what is passed.
+    let env: BTreeMap<OsString, OsString> = passed.chain(given).collect();
+    Ok(Handler {
+        program: find(program, base).map_err(bad)?,
+        args: args.iter().map(OsString::from).collect(),
+        env: env.into_iter().collect(),
+        mode,
+        concurrency,
+        timeout: Duration::from_secs(settings.timeout.unwrap_or(3600)),
+        grace: Duration::from_secs(settings.grace.unwrap_or(10)),
+        retry: settings.retry.unwrap_or(3),
+        input: settings.input.unwrap_or_default(),
+        output: output.ok_or_else(|| bad("output: 1 byte to 1 GiB was expected".to_owned()))?,
+        limits: Limits {
+            cpu_seconds: settings.cpu_seconds,
+            memory_bytes: settings.memory.map(|Size(bytes)| bytes),
+            open_files: settings.open_files,
+            processes: settings.max_processes,
+            file_bytes: settings.file_size.map(|Size(bytes)| bytes),
+            cpu_cores: settings.cpu_cores,
+        },
+    })
+}
+
+impl HandlerSettings {
+    /// These, and where they say nothing, those.
+    fn over(&self, defaults: &Self) -> Self {
+        let mut env = defaults.env.clone();
+        env.extend(self.env.clone());
+        let mut pass_env = defaults.pass_env.clone();
+        pass_env.extend(self.pass_env.iter().cloned());
+        Self {
+            command: self.command.clone(),
+            mode: self.mode.or(defaults.mode),
+            concurrency: self.concurrency.or(defaults.concurrency),
+            processes: self.processes.or(defaults.processes),
+            pipeline: self.pipeline.or(defaults.pipeline),
+            timeout: self.timeout.or(defaults.timeout),
+            grace: self.grace.or(defaults.grace),
+            retry: self.retry.or(defaults.retry),
+            input: self.input.or(defaults.input),
+            env,
+            pass_env,
+            output: self.output.or(defaults.output),
+            memory: self.memory.or(defaults.memory),
+            cpu_cores: self.cpu_cores.or(defaults.cpu_cores),
+            cpu_seconds: self.cpu_seconds.or(defaults.cpu_seconds),
+            open_files: self.open_files.or(defaults.open_files),
+            max_processes: self.max_processes.or(defaults.max_processes),
+            file_size: self.file_size.or(defaults.file_size),
+        }
+    }
+}
+
+/// A program: by a path, which is relative to the configuration file, or by name on PATH.
+fn find(program: &str, base: &Path) -> Result<PathBuf, String> {
+    let candidates: Vec<PathBuf> = if program.contains('/') {
+        vec![base.join(program)]
+    } else {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).map(|folder| folder.join(program)).collect()
+    };
+    match candidates.iter().find(|path| is_executable(path)) {
+        Some(path) => std::path::absolute(path).map_err(|error| format!("{program}: {error}")),
+        None if !program.contains('/') => Err(format!("{program}: no such program on PATH")),
+        None if candidates[0].exists() => Err(format!("{program}: not an executable file")),
+        None => Err(format!("{program}: no such file")),
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,260 @@
+//! What a worker is to do: flags over the configuration file over the defaults, checked.
+//!
+//! Owns: names, defaults and limits of all settings. Must not know: how any of them is carried out.
+
+mod file;
+mod handlers;
+mod size;
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::Args;
+use jq_client::{Address, TubeName};
+use url::Url;
+
+use crate::outbound;
+use crate::store::Sync;
+
+pub use handlers::{Handler, Handlers, InputMode, Mode, Persistence};
+pub use size::Size;
+
+use file::File;
+
+/// The configuration file, if none is named and it is there.
+pub const DEFAULT_FILE: &str = "jq-worker.toml";
+
+/// The folder of handlers, if neither it nor a file is named.
+pub const DEFAULT_HANDLERS: &str = "handlers";
+
+/// Where results are served unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:11380";
+
+/// Most jobs that a worker runs at a time.
+pub const MAX_CONCURRENCY: usize = 10_000;
+
+/// The flags that say what to do. They go before what the file says.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Flags {
+    /// Configuration file [default: jq-worker.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Take jobs from this server; repeat for several [default: 127.0.0.1:11300]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Vec<Address>,
+    /// Take jobs from this tube; repeat for several
+    #[arg(long, value_name = "NAME")]
+    pub tube: Vec<TubeName>,
+    /// Every executable file in this folder is a handler, named as its job type [default: handlers]
+    #[arg(long, value_name = "DIR")]
+    pub handlers: Option<PathBuf>,
+    /// Serve results here; "none" serves them nowhere [default: 127.0.0.1:11380]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Where others reach what is served there
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<Url>,
+    /// Keep results and state in this directory [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
+    /// Run so many jobs at a time [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<usize>,
+    /// Name of this worker in results [default: the name of the host]
+    #[arg(long, value_name = "NAME")]
+    pub id: Option<String>,
+    /// URLs in jobs may begin with this; repeat for several [default: any public address]
+    #[arg(long, value_name = "URL")]
+    pub allow_url: Vec<String>,
+    /// One command for every job, whatever its type
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it came from.
+    pub file: Option<PathBuf>,
+    /// Name of this worker in results.
+    pub worker_id: String,
+    /// Where jobs come from. Not empty.
+    pub servers: Vec<Address>,
+    /// From which tubes. Empty only for commands that need none.
+    pub tubes: Vec<TubeName>,
+    /// Most jobs that run at a time; 1 to [`MAX_CONCURRENCY`].
+    pub concurrency: usize,
+    /// Where results are served.
+    pub listen: Option<SocketAddr>,
+    /// Where others reach that.
+    pub public_url: Option<Url>,
+    /// The state directory.
+    pub results: PathBuf,
+    /// How long results stay.
+    pub retention: Duration,
+    /// When a result counts as being on the disk.
+    pub sync: Sync,
+    /// How long running jobs may go on after SIGTERM.
+    pub stop_timeout: Duration,
+    /// Delay before the first retry of a job. It doubles with each that follows, half of it random.
+    pub retry_delay: Duration,
+    /// Longest such delay.
+    pub max_retry_delay: Duration,
+    /// How long it is tried to send a result to where it goes.
+    pub publish_timeout: Duration,
+    /// Most results that wait to be sent. When there are as many, no jobs are taken.
+    pub max_unpublished: usize,
+    /// For fetching and sending.
+    pub outbound: outbound::Options,
+    /// What callbacks are signed with, the newest first.
+    pub callback_secrets: Vec<String>,
+    /// Who has it may hold and halt the worker over HTTP.
+    pub token: Option<String>,
+    /// Whose pages may read results.
+    pub cors_origins: Vec<String>,
+    /// What is run.
+    pub handlers: Handlers,
+}
+
+/// The configuration cannot be used; the text names the setting and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the file, if there is one, and puts the flags over it.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let path = match &flags.config {
+            Some(path) => Some(path.clone()),
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+        };
+        let file = path.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
+        let base = path.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        Self::merge(flags, file, path, &base)
+    }
+
+    fn merge(
+        flags: &Flags,
+        file: File,
+        path: Option<PathBuf>,
+        base: &Path,
+    ) -> Result<Self, ConfigError> {
+        let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
+        let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
+        if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
+            return Err(ConfigError(format!(
+                "concurrency is {concurrency}: 1 to {MAX_CONCURRENCY} was expected"
+            )));
+        }
+        let listen = flags.listen.clone().or(file.listen);
+        let listen = match listen.as_deref().unwrap_or(DEFAULT_LISTEN) {
+            "none" => None,
+            text => Some(resolve(text)?),
+        };
+        let public_url = flags.public_url.clone().or(file.public_url);
+        if let Some(url) = &public_url
+            && !matches!(url.scheme(), "http" | "https")
+        {
+            return Err(ConfigError(format!("public_url is {url}: http or https was expected")));
+        }
+        let servers = or(flags.server.clone(), file.servers);
+        let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
+        let secret = |name: &str, path: &Path| secret(name, &base.join(path));
+        let token = file.control.token_file.as_deref();
+        let callback_secrets = file.callbacks.secret_files.iter();
+        Ok(Self {
+            worker_id: flags.id.clone().or(file.id).unwrap_or_else(host_name),
+            servers: if servers.is_empty() { vec![default_server] } else { servers },
+            tubes: or(flags.tube.clone(), file.tubes),
+            concurrency,
+            listen,
+            public_url,
+            results: flags
+                .results
+                .clone()
+                .or_else(|| file.results.map(|path| base.join(path)))
+                .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+                .unwrap_or_else(|| PathBuf::from("results")),
+            retention: seconds(file.retention, 7 * 24 * 3600),
+            sync: file.sync.unwrap_or_default(),
+            stop_timeout: seconds(file.stop_timeout, 60),
+            retry_delay: seconds(file.retry_delay, 2),
+            max_retry_delay: seconds(file.max_retry_delay, 3600),
+            publish_timeout: seconds(file.publish_timeout, 24 * 3600),
+            max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
+            outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls)),
+            callback_secrets: callback_secrets
+                .map(|path| secret("callbacks.secret_files", path))
+                .collect::<Result<_, _>>()?,
+            token: token.map(|path| secret("control.token_file", path)).transpose()?,
+            cors_origins: file.cors_origins.unwrap_or_else(|| vec!["*".to_owned()]),
+            handlers,
+            file: path,
+        })
+    }
+
+    /// Where the result of a job can be seen, if it is served.
+    pub fn result_url(&self, id: uuid::Uuid) -> Option<String> {
+        match (&self.public_url, self.listen) {
+            (Some(url), _) => Some(format!("{}/{id}", url.as_str().trim_end_matches('/'))),
+            (None, Some(address)) => Some(format!("http://{address}/{id}")),
+            (None, None) => None,
+        }
+    }
+
+    /// The path under which results are served beside `/`, from `public_url`.
+    pub fn prefix(&self) -> String {
+        let path = self.public_url.as_ref().map_or("", |url| url.path());
+        path.trim_end_matches('/').to_owned()
+    }
+}
+
+fn or<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
+}
+
+fn seconds(setting: Option<u64>, default: u64) -> Duration {
+    Duration::from_secs(setting.unwrap_or(default))
+}
+
+fn processors() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn resolve(text: &str) -> Result<SocketAddr, ConfigError> {
+    let bad = |why: &dyn fmt::Display| {
+        ConfigError(format!(
+            "listen is {text:?}: an address as {DEFAULT_LISTEN:?} was expected ({why})"
+        ))
+    };
+    let mut addresses = text.to_socket_addrs().map_err(|error| bad(&error))?;
+    addresses.next().ok_or_else(|| bad(&"it has no address"))
+}
+
+/// Reads a secret from a file of its own: configuration files are shown around.
+fn secret(name: &str, path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("{name}: {}: {error}", path.display())))?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(ConfigError(format!("{name}: {} is empty", path.display())));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

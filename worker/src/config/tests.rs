@@ -1,0 +1,186 @@
+//! Flags over file over defaults, and what is refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn flags(args: &[&str]) -> Flags {
+    Cli::try_parse_from([&["jq-worker"], args].concat()).unwrap().flags
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("jq-config-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> String {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// What is said of this file.
+    fn refused(&self, text: &str) -> String {
+        let path = self.write("refused.toml", text, 0o644);
+        Config::load(&flags(&["--config", &path])).unwrap_err().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn one_command_for_every_job() {
+    let config = Config::load(&flags(&["--tube", "t", "--", "true", "--fast"])).unwrap();
+    let kind = "anything".parse().unwrap();
+    let handler = config.handlers.get(&kind).unwrap();
+    assert!(handler.program.is_absolute() && handler.program.ends_with("true"));
+    assert_eq!(handler.args, ["--fast"]);
+    assert_eq!((handler.mode, handler.retry), (Mode::Process, 3));
+    assert_eq!(handler.timeout, Duration::from_secs(3600));
+    assert_eq!(config.servers[0].to_string(), "127.0.0.1:11300");
+    assert_eq!(config.tubes[0].as_str(), "t");
+    assert_eq!(config.listen.unwrap().to_string(), DEFAULT_LISTEN);
+    assert_eq!(config.results, Path::new("results"));
+    let id = uuid::Uuid::nil();
+    let url = config.result_url(id).unwrap();
+    assert_eq!(url, format!("http://{DEFAULT_LISTEN}/{id}"));
+}
+
+#[test]
+fn a_folder_of_handlers() {
+    let folder = Folder::new();
+    folder.write("h/sailor.py", "", 0o755);
+    folder.write("h/_2nd", "", 0o700);
+    folder.write("h/README.md", "", 0o644);
+    let config = Config::load(&flags(&["--handlers", &folder.path("h")])).unwrap();
+    let kinds: Vec<_> = config.handlers.iter().map(|(kind, _)| kind.unwrap().as_str()).collect();
+    assert_eq!(kinds, ["_2nd", "sailor"]);
+    folder.write("h/sailor.sh", "", 0o755);
+    let error = Config::load(&flags(&["--handlers", &folder.path("h")])).unwrap_err().to_string();
+    assert!(error.contains("sailor.py is a handler of the type sailor too"), "{error}");
+    folder.write("bad/a b", "", 0o755);
+    let error = Config::load(&flags(&["--handlers", &folder.path("bad")])).unwrap_err().to_string();
+    assert!(error.contains("no job type"), "{error}");
+    folder.write("empty/x", "", 0o644);
+    let error = Config::load(&flags(&["--handlers", &folder.path("empty")])).unwrap_err();
+    assert!(error.to_string().contains("no executable file"), "{error}");
+}
+
+#[test]
+fn the_file_and_the_flags_over_it() {
+    let folder = Folder::new();
+    folder.write("bin/run", "", 0o755);
+    folder.write("token", " s3cret\n", 0o600);
+    let path = folder.write(
+        "w.toml",
+        r#"
+            id = "w1"
+            servers = ["a:1", "[::1]:2"]
+            tubes = ["one", "two"]
+            concurrency = 3
+            listen = "none"
+            public_url = "https://w.example/results/"
+            results = "state"
+            sync = "never"
+            allow_urls = ["https://site.example/"]
+            [control]
+            token_file = "token"
+            [defaults]
+            timeout = 60
+            env = { A = "1", B = "1" }
+            [handlers.run]
+            command = ["bin/run", "-x"]
+            memory = "512 MiB"
+            open_files = 64
+            env = { B = "2" }
+            [handlers.stay]
+            command = ["true"]
+            mode = "persistent"
+            processes = 2
+            pipeline = 8
+            timeout = 5
+        "#,
+        0o644,
+    );
+    let config = Config::load(&flags(&["--config", &path, "--tube", "three"])).unwrap();
+    assert_eq!(config.servers.len(), 2);
+    assert_eq!(config.tubes[0].as_str(), "three");
+    assert_eq!((config.concurrency, config.listen), (3, None));
+    assert_eq!(config.results, folder.0.join("state"));
+    assert_eq!(config.sync, Sync::Never);
+    assert_eq!(config.token.as_deref(), Some("s3cret"));
+    assert_eq!(config.prefix(), "/results");
+    assert_eq!(config.outbound.allow_urls, ["https://site.example/"]);
+    let run = config.handlers.get(&"run".parse().unwrap()).unwrap();
+    assert_eq!(run.program, folder.0.join("bin/run"));
+    assert_eq!(run.timeout, Duration::from_secs(60));
+    assert_eq!(run.limits.memory_bytes, Some(512 << 20));
+    let env = |name: &str| run.env.iter().find(|(it, _)| it == name).map(|(_, value)| value);
+    assert_eq!((env("A").unwrap(), env("B").unwrap()), (&"1".into(), &"2".into()));
+    let stay = config.handlers.get(&"stay".parse().unwrap()).unwrap();
+    assert_eq!(stay.mode, Mode::Persistent(Persistence { processes: 2, pipeline: 8 }));
+    assert_eq!((stay.concurrency, stay.timeout), (16, Duration::from_secs(5)));
+    assert!(config.handlers.get(&"other".parse().unwrap()).is_none());
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let folder = Folder::new();
+    folder.write("plain", "", 0o644);
+    let handler = "[handlers.x]\ncommand = [\"true\"]\n";
+    for (text, reason) in [
+        ("nonsense", "expected"),
+        ("speed = 3", "unknown field `speed`"),
+        ("servers = [\"x\"]", "a port is missing"),
+        ("tubes = [\"a b\"]", "tube"),
+        ("tubes = 7", "sequence"),
+        ("[handlers.\"a/b\"]\ncommand = [\"true\"]", "no job type"),
+        ("[handlers.x]\ncommand = []", "handlers.x: command is empty"),
+        ("[handlers.x]", "handlers.x: command is empty"),
+        ("[handlers.x]\ncommand = \"true\"", "sequence"),
+        ("[handlers.x]\ncommand = [\"./gone\"]", "./gone: no such file"),
+        ("[handlers.x]\ncommand = [\"./plain\"]", "./plain: not an executable file"),
+        ("[handlers.x]\ncommand = [\"surely-no-program\"]", "no such program on PATH"),
+        ("[handlers.x]\ncommand = [\"true\"]\nspeed = 1", "unknown field `speed`"),
+        ("[handlers.x]\ncommand = [\"true\"]\nmemory = \"1 XB\"", "no size"),
+        ("[handlers.x]\ncommand = [\"true\"]\npipeline = 2", "mode = \"persistent\""),
+        ("[handlers.x]\ncommand = [\"true\"]\ntimeout = 0", "timeout is 0"),
+        ("[handlers.x]\ncommand = [\"true\"]\nconcurrency = 0", "concurrency is 0"),
+        ("[defaults]\ncommand = [\"true\"]", "defaults: command"),
+        ("id = \"w\"", "no handler is in it"),
+        (&format!("concurrency = 0\n{handler}"), "concurrency is 0"),
+        (&format!("listen = \"here\"\n{handler}"), "listen is \"here\""),
+        (&format!("public_url = \"ftp://x/\"\n{handler}"), "http or https"),
+        (&format!("{handler}[control]\ntoken_file = \"gone\""), "control.token_file"),
+    ] {
+        let error = folder.refused(text);
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+    let error = Config::load(&flags(&["--config", "/nowhere.toml"])).unwrap_err().to_string();
+    assert!(error.contains("/nowhere.toml: No such file"), "{error}");
+    let both = flags(&["--handlers", "h", "--", "true"]);
+    assert!(Config::load(&both).unwrap_err().to_string().contains("both given"));
+}

@@ -1,0 +1,210 @@
+//! Results on their way to where they go, from the disk, until they are there.
+//!
+//! Owns: sending, trying again, giving up. Must not know: queues. Who has the job in the queue
+//! waits here for the result to be where it belongs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::{ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+use url::Url;
+use uuid::Uuid;
+
+use crate::outbound::{Backoff, DeliverError, Method};
+use crate::result::entity_tag;
+use crate::store::{Done, Entry, Step};
+use crate::worker::Worker;
+
+/// Delays between attempts.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
+
+/// How far a result is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// Still on it.
+    UnderWay,
+    /// It is where it belongs.
+    There,
+    /// It could not be sent, for this reason.
+    GivenUp(String),
+}
+
+/// The results on their way, each at most once.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
+}
+
+impl Deliveries {
+    /// Whether a result of this job is on its way.
+    pub fn is_active(&self, id: Uuid) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    }
+
+    /// How many are.
+    pub fn len(&self) -> usize {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn forget(&self, id: Uuid) {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Sends a result to where it goes, unless it is under way already, and waits until it is there.
+pub async fn deliver(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> Delivery {
+    if done.published && done.called_back {
+        return Delivery::There;
+    }
+    let mut delivery = begin(worker, entry, done);
+    let over = delivery.wait_for(|delivery| *delivery != Delivery::UnderWay).await;
+    // The sender says how it went before it goes; if it did not, the worker is being stopped.
+    over.map_or(Delivery::UnderWay, |over| over.clone())
+}
+
+fn begin(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> watch::Receiver<Delivery> {
+    let mut active = worker.deliveries.active.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(delivery) = active.get(&entry.id) {
+        return delivery.clone();
+    }
+    let (sender, receiver) = watch::channel(Delivery::UnderWay);
+    active.insert(entry.id, receiver.clone());
+    let (task, entry) = (Arc::clone(worker), Arc::clone(entry));
+    worker.spawn(async move {
+        let mut stopping = task.stopping();
+        tokio::select! {
+            () = run(&task, &entry, done, &sender) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        task.deliveries.forget(entry.id);
+    });
+    receiver
+}
+
+async fn run(worker: &Worker, entry: &Entry, done: Done, delivery: &watch::Sender<Delivery>) {
+    if !done.published {
+        let unpublished = worker.room.unpublished();
+        match publish(worker, entry).await {
+            Ok(()) => worker.store.note(entry.id, Step::Published),
+            Err(error) => {
+                delivery.send_replace(Delivery::GivenUp(error));
+                return;
+            }
+        }
+        drop(unpublished);
+    }
+    delivery.send_replace(Delivery::There);
+    if !done.called_back {
+        call_back(worker, entry).await;
+        worker.store.note(entry.id, Step::CalledBack);
+    }
+}
+
+/// Sends the result, again and again. The error is why that was given up.
+async fn publish(worker: &Worker, entry: &Entry) -> Result<(), String> {
+    let Some(target) = &entry.target else { return Ok(()) };
+    let body = entry.body();
+    let mut headers = HeaderMap::new();
+    let mut set = |name: HeaderName, value: &str| {
+        // Neither has any character that a header cannot have.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(ETAG, &format!("\"{}\"", entity_tag(&body)));
+    set(LAST_MODIFIED, &http_date(entry.finished));
+    let what = "publish the result";
+    let failures = &worker.metrics.publish_failures;
+    let send = || (target.method, &target.url, body.clone(), headers.clone());
+    persist(worker, what, failures, send).await
+}
+
+/// Tells whoever wants to know that the job is over.
+async fn call_back(worker: &Worker, entry: &Entry) {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        r#type: &'static str,
+        timestamp: String,
+        data: &'a RawValue,
+    }
+
+    let Some(url) = &entry.callback else { return };
+    let r#type = match entry.ending {
+        crate::store::Ending::Delete => "job.successful",
+        crate::store::Ending::Bury | crate::store::Ending::Dismiss => "job.failed",
+    };
+    let timestamp = format!("{:.3}", entry.finished);
+    let event = Event { r#type, timestamp, data: &entry.result };
+    let body = serde_json::to_vec(&event).expect("an event has no keys that are not text");
+    let body = Bytes::from(body);
+    // The same for each attempt, so that the receiver knows one from the other.
+    let id = format!("{}-{}", entry.id, entry.finished.as_millisecond());
+    let send = || {
+        let setup = worker.setup();
+        let now = Timestamp::now().as_second();
+        let headers = match &setup.executor.signer {
+            Some(signer) => signer.headers(&id, now, &body),
+            None => HeaderMap::new(),
+        };
+        (Method::Post, url, body.clone(), headers)
+    };
+    let failures = &worker.metrics.callback_failures;
+    if let Err(error) = persist(worker, "call back", failures, send).await {
+        warn!(error, "gave up the callback");
+    }
+}
+
+/// Sends until it succeeds, or the time for that is over, or it never can.
+async fn persist<'a>(
+    worker: &Worker,
+    what: &str,
+    failures: &prometheus_client::metrics::counter::Counter,
+    send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
+) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut attempt = 0;
+    loop {
+        let setup = worker.setup();
+        let (method, url, body, headers) = send();
+        let error: DeliverError =
+            match setup.executor.outbound.deliver(method, url, body, headers).await {
+                Ok(()) => {
+                    debug!("done: {what}");
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+        failures.inc();
+        attempt += 1;
+        let delay = RETRY.delay_at_least(attempt, error.retry_after());
+        let limit = setup.config.publish_timeout;
+        if matches!(error.failure(), crate::outbound::Failure::Refused(_))
+            || begun.elapsed() + delay > limit
+        {
+            return Err(format!("cannot {what}: {error}"));
+        }
+        warn!(%error, retry_in = ?delay, "cannot {what}");
+        sleep(delay).await;
+    }
+}
+
+/// As in `Last-Modified` (RFC 9110, section 5.6.7).
+fn http_date(time: Timestamp) -> String {
+    jiff::fmt::rfc2822::DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&time)
+        .unwrap_or_default()
+}

@@ -1,0 +1,165 @@
+//! What can go wrong before a process has ended.
+
+use super::wire::MAX_MESSAGE;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+/// Why there is no end of a process to tell of.
+#[derive(Debug)]
+pub enum RunError {
+    /// The command could not be started. Nothing of it ran.
+    Start {
+        /// The program that was to be started.
+        program: PathBuf,
+        /// Where it was to be started.
+        directory: PathBuf,
+        /// Which part of it was in the way, as far as can be told.
+        problem: StartProblem,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Arguments and environment together are longer than a keeper takes. Nothing ran.
+    TooLong {
+        /// Their length in bytes, a few bytes for each included.
+        bytes: usize,
+    },
+    /// The pipes of the process could not be made: most likely too many open files. Nothing ran.
+    Pipes(io::Error),
+    /// No keeper could be started, so there is nobody to run the command. Nothing ran.
+    Keeper(io::Error),
+    /// Its control group could not be made, or would not take its limits. Nothing ran.
+    Cgroup(io::Error),
+    /// The keeper of the run died under it. Everything of the run was killed.
+    KeeperLost,
+    /// Something of the run did not end though it was killed: it waits within the kernel, for
+    /// a device or a file server, or it is another user's.
+    Unkillable,
+}
+
+/// Which part of a command kept it from being started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartProblem {
+    /// The working directory is not there, or not a directory, or not ours to enter.
+    Directory,
+    /// There is no such program.
+    NoProgram,
+    /// The program is there but may not be executed.
+    NotExecutable,
+    /// The program is there, but the interpreter that it names is not.
+    NoInterpreter,
+    /// The program's format is not one that the kernel runs: a script without `#!`, or a binary
+    /// for another machine. Where the C library is GNU's, it gives such a file to `/bin/sh`
+    /// instead, which for the script is well.
+    Format,
+    /// Anything else: no memory, too many processes, a NUL byte in an argument.
+    Other,
+}
+
+impl RunError {
+    /// A start that failed with `source`. What was in the way is looked up now, afterwards: the
+    /// kernel gives one number for several things.
+    pub(super) fn start(program: &Path, directory: &Path, source: io::Error) -> Self {
+        let problem = StartProblem::find(program, directory, &source);
+        Self::Start { program: program.into(), directory: directory.into(), problem, source }
+    }
+}
+
+impl StartProblem {
+    fn find(program: &Path, directory: &Path, source: &io::Error) -> Self {
+        let errno = source.raw_os_error().unwrap_or(0);
+        if !matches!(errno, libc::ENOENT | libc::EACCES | libc::ENOTDIR | libc::ENOEXEC) {
+            return Self::Other;
+        }
+        if errno == libc::ENOEXEC {
+            return Self::Format;
+        }
+        let may_enter = rustix::fs::access(directory, rustix::fs::Access::EXEC_OK).is_ok();
+        if !directory.is_dir() || !may_enter {
+            return Self::Directory;
+        }
+        if errno == libc::EACCES {
+            return Self::NotExecutable;
+        }
+        // A bare name was looked up in a PATH, and would have been found there.
+        let is_path = program.components().count() > 1;
+        if is_path && directory.join(program).exists() {
+            Self::NoInterpreter
+        } else {
+            Self::NoProgram
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { program, directory, problem, source } => {
+                let program = program.display();
+                match problem {
+                    StartProblem::Directory => {
+                        let directory = directory.display();
+                        write!(f, "cannot start {program} in the directory {directory}")
+                    }
+                    StartProblem::NoProgram => write!(f, "there is no program {program}"),
+                    StartProblem::NotExecutable => write!(f, "{program} may not be executed"),
+                    StartProblem::NoInterpreter => {
+                        write!(f, "the interpreter that {program} names is not there")
+                    }
+                    StartProblem::Format => {
+                        write!(
+                            f,
+                            "{program} is neither a program for this machine nor has it a #! line"
+                        )
+                    }
+                    StartProblem::Other => write!(f, "cannot start {program}"),
+                }?;
+                write!(f, ": {source}")
+            }
+            Self::TooLong { bytes } => write!(
+                f,
+                "arguments and environment are {bytes} bytes together, at most {MAX_MESSAGE} can be given"
+            ),
+            Self::Pipes(source) => write!(f, "cannot make pipes for a process: {source}"),
+            Self::Cgroup(source) => write!(f, "cannot limit a process: {source}"),
+            Self::Keeper(source) => write!(f, "cannot start a keeper process: {source}"),
+            Self::KeeperLost => {
+                f.write_str("the keeper of the process was killed, and the process with it")
+            }
+            Self::Unkillable => f.write_str("the process does not end though it was killed"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Start { source, .. }
+            | Self::Pipes(source)
+            | Self::Cgroup(source)
+            | Self::Keeper(source) => Some(source),
+            Self::TooLong { .. } | Self::KeeperLost | Self::Unkillable => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_alone_does_not_tell() {
+        let problem = |program: &str, directory: &str, errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            match RunError::start(program.as_ref(), directory.as_ref(), source) {
+                RunError::Start { problem, .. } => problem,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(problem("/no/such", "/", libc::ENOENT), StartProblem::NoProgram);
+        assert_eq!(problem("/bin/sh", "/", libc::ENOENT), StartProblem::NoInterpreter);
+        assert_eq!(problem("/bin/sh", "/no/such", libc::ENOENT), StartProblem::Directory);
+        assert_eq!(problem("/etc/passwd", "/", libc::EACCES), StartProblem::NotExecutable);
+        assert_eq!(problem("/bin/sh", "/", libc::ENOEXEC), StartProblem::Format);
+        assert_eq!(problem("/bin/sh", "/", libc::ENOMEM), StartProblem::Other);
+    }
+}

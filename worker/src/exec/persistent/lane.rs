@@ -1,0 +1,394 @@
+//! What looks after one process: has it started, gives it jobs, hears its answers, and has it
+//! ended when it breaks the rules.
+//!
+//! Owned here: the jobs that the process was sent, in order. Not known here: other processes.
+
+use super::child::{Child, Haste};
+use super::job::Job;
+use super::lines::{Lines, Said, TooLong};
+use super::queue::Next;
+use super::{Answer, PersistentError, Shared};
+use crate::exec::capture::Capture;
+use crate::exec::error::RunError;
+use crate::exec::livelog::Stream;
+use crate::exec::wire::{Ended, Exit};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Between a process that ended without an answer and the next one: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How much of a bad line is told.
+const BAD_LINE_SHOWN: usize = 200;
+
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    number: usize,
+    /// Sent, or about to be, and not answered. The first is what the process is at.
+    pending: VecDeque<Job>,
+    /// How many processes in a row ended by themselves, or were at fault, without any answer.
+    failures: u32,
+}
+
+/// One process, and what is under way between it and its lane.
+struct Talk {
+    child: Child,
+    /// Lines that it has still to be sent.
+    outgoing: BytesMut,
+    heard: Heard,
+    stderr: Complaints,
+}
+
+/// What a process wrote to standard error.
+struct Complaints {
+    all: Capture,
+    /// How much of it there was when it was free for the present job.
+    begin: u64,
+}
+
+/// What a process has said.
+struct Heard {
+    lines: Lines,
+    has_answered: bool,
+}
+
+/// Why a talk is over.
+enum Over {
+    /// The process ended.
+    Ended(Result<Ended, RunError>),
+    /// It closed its output, so that there can be no answer.
+    Silent,
+    /// It wrote what is no answer.
+    Fault(PersistentError),
+    /// The oldest job took too long.
+    Timeout,
+    /// The oldest job is not wanted any more.
+    Unwanted,
+    /// There are to be no more jobs.
+    Stop,
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
+        Self { shared, number, pending: VecDeque::new(), failures: 0 }
+    }
+
+    /// Until there are to be no more jobs.
+    pub(super) async fn serve(mut self) {
+        while self.has_jobs().await {
+            match Child::start(&self.shared.keepers, self.shared.command.clone()) {
+                Ok(child) => {
+                    let talk = Talk {
+                        child,
+                        outgoing: BytesMut::new(),
+                        heard: Heard {
+                            lines: Lines::new(self.shared.output_limit),
+                            has_answered: false,
+                        },
+                        stderr: Complaints::new(),
+                    };
+                    self.keep_up(talk).await;
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    self.finish_oldest(PersistentError::Run(error));
+                }
+            }
+        }
+    }
+
+    /// Waits until there is a job, and long enough after a process that failed. False: stop.
+    async fn has_jobs(&mut self) -> bool {
+        let pause = match self.failures {
+            0 => Duration::ZERO,
+            failures => (FIRST_PAUSE * 2_u32.pow((failures - 1).min(16))).min(LONGEST_PAUSE),
+        };
+        let resume = Instant::now() + pause;
+        loop {
+            self.drop_unwanted();
+            if !self.pending.is_empty() && Instant::now() >= resume {
+                return true;
+            }
+            let is_paused = !self.pending.is_empty();
+            tokio::select! {
+                next = self.shared.queue.next(self.number) => match next {
+                    Next::Jobs(jobs) => self.pending.extend(jobs),
+                    Next::Stop => return false,
+                },
+                () = sleep_until(resume), if is_paused => {}
+            }
+        }
+    }
+
+    fn drop_unwanted(&mut self) {
+        let before = self.pending.len();
+        self.pending.retain(Job::is_wanted);
+        self.shared.queue.done(self.number, before - self.pending.len());
+    }
+
+    /// Talks with a process until it is over, and sees to the process's end and the oldest job's.
+    async fn keep_up(&mut self, mut talk: Talk) {
+        for job in &self.pending {
+            talk.send(job);
+        }
+        self.begin_oldest();
+        let over = self.talk(&mut talk).await;
+        let is_own_fault = !matches!(over, Over::Timeout | Over::Unwanted | Over::Stop);
+        let has_answered = self.end(talk, over).await;
+        if has_answered {
+            self.failures = 0;
+        } else if is_own_fault {
+            self.failures += 1;
+        }
+    }
+
+    async fn talk(&mut self, talk: &mut Talk) -> Over {
+        loop {
+            let Talk { child, outgoing, heard, stderr } = &mut *talk;
+            let Child { process, stdin, stdout, stderr: errors } = child;
+            let oldest = self.pending.front();
+            tokio::select! {
+                ended = process.ended() => return Over::Ended(ended),
+                read = stdout.read(|chunk| heard.lines.push(chunk)) => {
+                    if !matches!(read, Ok(1..)) {
+                        return Over::Silent;
+                    }
+                    // What it wrote there before its answer belongs to the same job.
+                    errors.read_rest(|chunk| stderr.push(chunk, oldest));
+                    if let Err(fault) = self.hear(heard, stderr) {
+                        return Over::Fault(fault);
+                    }
+                }
+                _ = errors.read(|chunk| stderr.push(chunk, oldest)) => {}
+                () = Child::write(stdin, outgoing), if !outgoing.is_empty() => {}
+                next = self.shared.queue.next(self.number) => match next {
+                    Next::Jobs(jobs) => {
+                        jobs.iter().for_each(|job| talk.send(job));
+                        self.pending.extend(jobs);
+                        self.begin_oldest();
+                    }
+                    Next::Stop => return Over::Stop,
+                },
+                () = unwanted(oldest) => return Over::Unwanted,
+                () = too_late(oldest) => return Over::Timeout,
+            }
+        }
+    }
+
+    /// Takes the lines that have come.
+    fn hear(&mut self, heard: &mut Heard, stderr: &mut Complaints) -> Result<(), PersistentError> {
+        let mut answered = 0;
+        let result = loop {
+            let line = match heard.lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => break Ok(()),
+                Err(TooLong) => {
+                    let limit = self.shared.output_limit;
+                    break Err(PersistentError::LineTooLong { limit });
+                }
+            };
+            match (Said::of(line), self.pending.front()) {
+                (Said::Progress(percent), oldest) => {
+                    oldest.into_iter().for_each(|job| job.log.set_progress(percent));
+                }
+                (Said::Answer, Some(job)) => {
+                    let answer = Answer {
+                        line: Bytes::copy_from_slice(line),
+                        stderr_tail: stderr.of_this_job(),
+                        wall: job.since.map_or(Duration::ZERO, |since| since.elapsed()),
+                    };
+                    if let Some(job) = self.pending.pop_front() {
+                        job.finish(Ok(answer));
+                    }
+                    answered += 1;
+                    self.begin_oldest();
+                }
+                // An answer without a job: whatever follows would go to the wrong ones.
+                (Said::Noise | Said::Answer, _) => {
+                    let shown = &line[..line.len().min(BAD_LINE_SHOWN)];
+                    let text = String::from_utf8_lossy(shown).into_owned();
+                    break Err(PersistentError::BadLine { text });
+                }
+            }
+        };
+        heard.has_answered |= answered > 0;
+        self.shared.queue.done(self.number, answered);
+        result
+    }
+
+    /// Sees to the end of the process, and then to the job that it was at. Says whether it has
+    /// answered any.
+    async fn end(&mut self, talk: Talk, over: Over) -> bool {
+        let Talk { child, outgoing, mut heard, mut stderr } = talk;
+        let grace = self.shared.grace;
+        let ignore = |_: &[u8]| {};
+        let error = match over {
+            Over::Ended(ended) => {
+                child.stderr.read_rest(|chunk| stderr.push(chunk, self.pending.front()));
+                match self.hear_rest(&child, &mut heard, &mut stderr) {
+                    Err(fault) => Some(fault),
+                    Ok(()) => self.judge(ended, &heard, &mut stderr),
+                }
+            }
+            Over::Silent => {
+                let ended = child.end(Haste::Close, grace, &mut stderr.all, ignore).await;
+                self.judge(ended, &heard, &mut stderr)
+            }
+            // However it ends, in these: why it had to is what there is to tell.
+            Over::Fault(fault) => {
+                let _ = child.end(Haste::Ask, grace, &mut stderr.all, ignore).await;
+                Some(fault)
+            }
+            Over::Timeout => {
+                let _ = child.end(Haste::Ask, grace, &mut stderr.all, ignore).await;
+                Some(PersistentError::Timeout { stderr_tail: stderr.all.tail_after(0).into() })
+            }
+            Over::Unwanted => {
+                let _ = child.end(Haste::Kill, grace, &mut stderr.all, ignore).await;
+                Some(PersistentError::Cancelled)
+            }
+            Over::Stop => {
+                self.forget_unsent(outgoing.len());
+                let mut is_sane = true;
+                // What it complains of from here on is drained, and is no job's.
+                let mut apart = Complaints::new();
+                let hear = |chunk: &[u8]| {
+                    if is_sane {
+                        heard.lines.push(chunk);
+                        is_sane = self.hear(&mut heard, &mut apart).is_ok();
+                    }
+                };
+                let _ = child.end(Haste::Close, grace, &mut stderr.all, hear).await;
+                // Its callers hear of the stop.
+                self.pending.clear();
+                None
+            }
+        };
+        if let Some(error) = error {
+            self.finish_oldest(error);
+        }
+        heard.has_answered
+    }
+
+    /// Takes the lines of a process that has ended.
+    fn hear_rest(
+        &mut self,
+        child: &Child,
+        heard: &mut Heard,
+        stderr: &mut Complaints,
+    ) -> Result<(), PersistentError> {
+        let mut result = Ok(());
+        child.stdout.read_rest(|chunk| {
+            if result.is_ok() {
+                heard.lines.push(chunk);
+                result = self.hear(heard, stderr);
+            }
+        });
+        result
+    }
+
+    /// What the job that a process was at is told when the process ended. None: nothing yet, or
+    /// there is no such job, and no harm.
+    fn judge(
+        &mut self,
+        ended: Result<Ended, RunError>,
+        heard: &Heard,
+        stderr: &mut Complaints,
+    ) -> Option<PersistentError> {
+        match ended {
+            Ok(Ended { exit: Exit::Code(0), .. }) if self.may_try_again(heard) => None,
+            Ok(Ended { exit, .. }) => {
+                Some(PersistentError::Died { exit, stderr_tail: stderr.all.tail_after(0).into() })
+            }
+            Err(error) => Some(PersistentError::Run(error)),
+        }
+    }
+
+    /// A process that has answered, and then exits with 0, wants to be replaced. The job that it
+    /// had been sent meanwhile is for the next one; once, in case that the job is why.
+    fn may_try_again(&mut self, heard: &Heard) -> bool {
+        match self.pending.front_mut() {
+            Some(job) if !heard.has_answered || job.is_second_try => false,
+            Some(job) => {
+                job.is_second_try = true;
+                job.begin_again();
+                true
+            }
+            // It was idle, and may exit as it likes.
+            None => true,
+        }
+    }
+
+    /// Lets go of the jobs whose lines, or parts of them, are among so many unsent bytes.
+    fn forget_unsent(&mut self, mut unsent: usize) {
+        while unsent > 0
+            && let Some(job) = self.pending.pop_back()
+        {
+            unsent = unsent.saturating_sub(job.line.len() + 1);
+        }
+    }
+
+    fn begin_oldest(&mut self) {
+        if let Some(job) = self.pending.front_mut()
+            && job.since.is_none()
+        {
+            job.begin();
+        }
+    }
+
+    fn finish_oldest(&mut self, error: PersistentError) {
+        if let Some(job) = self.pending.pop_front() {
+            job.finish(Err(error));
+            self.shared.queue.done(self.number, 1);
+        } else {
+            let program = self.shared.command.program.display();
+            tracing::warn!(%program, "a persistent process, while it had no job: {error}");
+        }
+    }
+}
+
+impl Talk {
+    fn send(&mut self, job: &Job) {
+        self.outgoing.extend_from_slice(&job.line);
+        self.outgoing.extend_from_slice(b"\n");
+    }
+}
+
+impl Complaints {
+    fn new() -> Self {
+        Self { all: Capture::new(0), begin: 0 }
+    }
+
+    fn push(&mut self, chunk: &[u8], oldest: Option<&Job>) {
+        self.all.push(chunk);
+        oldest.into_iter().for_each(|job| job.log.push(Stream::Stderr, chunk));
+    }
+
+    /// The end of what it wrote since this was last asked: at each answer.
+    fn of_this_job(&mut self) -> Vec<u8> {
+        let tail = self.all.tail_after(self.begin).into();
+        self.begin = self.all.bytes();
+        tail
+    }
+}
+
+async fn unwanted(oldest: Option<&Job>) {
+    match oldest {
+        Some(job) => job.unwanted().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn too_late(oldest: Option<&Job>) {
+    match oldest.and_then(|job| job.since.map(|since| (since, job.timeout))) {
+        Some((since, timeout)) => match since.checked_add(timeout) {
+            Some(deadline) => sleep_until(deadline).await,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,394 @@
+//! One attempt at a job: input, process, output.
+//!
+//! Owns: how a process is told what to do, and what its end means. Must not know: queues, or what
+//! becomes of the result.
+
+mod output;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use tokio::task::spawn_blocking;
+
+use crate::config::{Config, ConfigError, Handler, Handlers, InputMode, Mode};
+use crate::exec::{
+    self, EndedBy, Exit, Keepers, Persistent, PersistentError, PersistentOptions, Spec,
+};
+use crate::job::{Input, Job, JobType};
+use crate::json;
+use crate::outbound::{Digest, Outbound, Signer};
+use crate::result::{Failure, FailureKind, InputUsed, JobResult, Status, Usage, Written};
+use crate::table::{Here, Phase};
+
+use output::{Given, written};
+
+/// `EX_TEMPFAIL` of sysexits.h: try again later.
+const EX_TEMPFAIL: i32 = 75;
+
+/// `EX_DATAERR` of sysexits.h: the input is at fault, trying again is of no use.
+const EX_DATAERR: i32 = 65;
+
+/// What is needed to run jobs. A change of the configuration makes a new one.
+#[derive(Debug)]
+pub struct Executor {
+    /// What is run.
+    pub handlers: Handlers,
+    /// How other machines are reached.
+    pub outbound: Outbound,
+    /// What signs callbacks.
+    pub signer: Option<Signer>,
+    keepers: Keepers,
+    persistent: HashMap<Option<JobType>, Persistent>,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    /// What the process exited with, if it did.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// What was fetched.
+    pub input: Option<InputUsed>,
+    /// What the process gave.
+    pub output: Option<Box<RawValue>>,
+    /// What it wrote.
+    pub stdout: Option<Written>,
+    /// What it complained of.
+    pub stderr: Option<Written>,
+    /// What it took.
+    pub usage: Option<Usage>,
+    /// Processes that had to be killed after it was over.
+    pub left_behind: u32,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// Whether it may be tried again if it failed.
+    pub again: bool,
+}
+
+impl Attempt {
+    /// What is said of the job now. `document` has what was known before.
+    pub fn into_result(
+        self,
+        document: JobResult,
+        status: Status,
+        custom: Option<Box<RawValue>>,
+    ) -> JobResult {
+        JobResult {
+            status,
+            finished: Some(document.timestamp),
+            exit_code: self.exit_code,
+            signal: self.signal,
+            input: self.input,
+            output: self.output,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            usage: self.usage,
+            progress: None,
+            custom,
+            error: self.failure,
+            ..document
+        }
+    }
+
+    fn ended(&mut self, exit: Exit) {
+        (self.exit_code, self.signal) = match exit {
+            Exit::Code(code) => (Some(code), None),
+            Exit::Signal(signal) => (None, Some(signal)),
+        };
+    }
+
+    fn fail(&mut self, kind: FailureKind, message: impl ToString, again: bool) {
+        self.failure = Some(Failure::new(kind, message));
+        self.again = again;
+    }
+}
+
+impl Executor {
+    /// Makes ready what the configuration asks for. No process is started.
+    pub fn new(config: &Config, keepers: Keepers) -> Result<Self, ConfigError> {
+        let bad = |error: &dyn std::fmt::Display| ConfigError(error.to_string());
+        let outbound = Outbound::new(&config.outbound).map_err(|error| bad(&error))?;
+        let signer = if config.callback_secrets.is_empty() {
+            None
+        } else {
+            let signer = Signer::new(&config.callback_secrets);
+            Some(signer.map_err(|error| bad(&format!("callbacks.secret_files: {error}")))?)
+        };
+        let mut persistent = HashMap::new();
+        for (kind, handler) in config.handlers.iter() {
+            let Mode::Persistent(persistence) = handler.mode else { continue };
+            let options = PersistentOptions {
+                program: handler.program.clone(),
+                args: handler.args.clone(),
+                env: handler.env.clone(),
+                directory: PathBuf::from("/"),
+                limits: handler.limits.clone(),
+                grace: handler.grace,
+                processes: persistence.processes,
+                pipeline: persistence.pipeline,
+                output_limit: handler.output,
+            };
+            persistent.insert(kind.cloned(), Persistent::new(keepers.clone(), options));
+        }
+        Ok(Self { handlers: config.handlers.clone(), outbound, signer, keepers, persistent })
+    }
+
+    /// Ends the processes that stay up.
+    pub async fn stop(&self) {
+        for persistent in self.persistent.values() {
+            persistent.stop().await;
+        }
+    }
+
+    /// Runs a job once. `directory` is fresh, and the caller's to remove; it is there if the handler
+    /// [needs](Handler::needs_directory) one. When `cancelled` is done,
+    /// all that was started is killed before this returns.
+    pub async fn attempt(
+        &self,
+        job: &Job,
+        handler: &Handler,
+        here: &Here,
+        directory: Option<&Path>,
+        cancelled: impl Future<Output = ()>,
+    ) -> Attempt {
+        let mut attempt = Attempt::default();
+        let mut cancelled = std::pin::pin!(cancelled);
+        let fetched = match &job.input {
+            None => None,
+            Some(input) => {
+                attempt.input = Some(InputUsed { url: input.url.clone(), digest: None });
+                let fetched = tokio::select! {
+                    fetched = self.fetch(input) => fetched,
+                    () = &mut cancelled => {
+                        attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+                        return attempt;
+                    }
+                };
+                match fetched {
+                    Ok((bytes, digest)) => {
+                        let used = InputUsed { url: input.url.clone(), digest: Some(digest) };
+                        attempt.input = Some(used);
+                        Some(bytes)
+                    }
+                    Err((message, again)) => {
+                        attempt.fail(FailureKind::Input, message, again);
+                        return attempt;
+                    }
+                }
+            }
+        };
+        let directory = directory.unwrap_or(Path::new("/"));
+        let input_file = directory.join("input");
+        let mut data = None;
+        match (&fetched, handler.input) {
+            (None, _) => {}
+            (Some(bytes), InputMode::Merge) => match json::value(bytes) {
+                Ok(value) => data = Some(value),
+                Err(why) => {
+                    let message = format!("the input is not JSON, which the handler wants: {why}");
+                    attempt.fail(FailureKind::Input, message, false);
+                    return attempt;
+                }
+            },
+            (Some(bytes), InputMode::File) => {
+                let (path, bytes) = (input_file.clone(), bytes.clone());
+                let written = spawn_blocking(move || std::fs::write(path, bytes)).await;
+                if let Err(error) = written.unwrap_or_else(|error| Err(error.into())) {
+                    let message = format!("cannot write the input to a file: {error}");
+                    attempt.fail(FailureKind::System, message, true);
+                    return attempt;
+                }
+            }
+        }
+        let has_file = fetched.is_some() && handler.input == InputMode::File;
+        let document = job.document(here.attempt, data.as_deref());
+        let timeout = job.timeout.unwrap_or(handler.timeout);
+        here.set_phase(Phase::Running);
+        match handler.mode {
+            Mode::Process => {
+                let mut spec = Spec {
+                    program: handler.program.clone(),
+                    args: handler.args.clone(),
+                    env: handler.env.clone(),
+                    directory: directory.to_owned(),
+                    limits: handler.limits.clone(),
+                    stdin: document.into(),
+                    timeout,
+                    grace: handler.grace,
+                    output_limit: handler.output,
+                };
+                let result_file = directory.join("result.json");
+                let input_file = has_file.then_some(input_file);
+                spec.env.extend(variables(job, here, timeout, &result_file, input_file));
+                self.run_process(spec, &result_file, here, cancelled, &mut attempt).await;
+            }
+            Mode::Persistent(_) => {
+                let file = has_file.then_some(input_file.as_path());
+                let line = with_file(document, file);
+                self.run_line(line, timeout, here, cancelled, &mut attempt).await;
+            }
+        }
+        attempt
+    }
+
+    /// What the input is, and its digest.
+    async fn fetch(&self, input: &Input) -> Result<(Bytes, String), (String, bool)> {
+        let expected = input.digest.as_deref().map(str::parse::<Digest>).transpose();
+        let expected =
+            expected.map_err(|error| (format!("\"digest\" of the input: {error}"), false))?;
+        match self.outbound.fetch(&input.url, expected.as_ref()).await {
+            Ok(fetched) => Ok((fetched.bytes, fetched.digest.to_string())),
+            Err(error) => Err((format!("cannot fetch the input: {error}"), error.is_temporary())),
+        }
+    }
+
+    async fn run_process(
+        &self,
+        spec: Spec,
+        result_file: &Path,
+        here: &Here,
+        cancelled: impl Future<Output = ()>,
+        attempt: &mut Attempt,
+    ) {
+        let (limit, timeout) = (spec.output_limit, spec.timeout);
+        let finished = match exec::run(&self.keepers, spec, Arc::clone(&here.log), cancelled).await
+        {
+            Ok(finished) => finished,
+            Err(error) => return attempt.fail(FailureKind::System, error, true),
+        };
+        attempt.left_behind = finished.left_behind;
+        attempt.usage = Some(usage(&finished.usage));
+        attempt.ended(finished.exit);
+        attempt.stdout = Some(written(&finished.stdout));
+        attempt.stderr = Some(written(&finished.stderr));
+        match finished.ended_by {
+            EndedBy::Cancelled => {
+                return attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+            }
+            EndedBy::Timeout => return attempt.fail(FailureKind::Timeout, late(timeout), true),
+            EndedBy::Itself => {}
+        }
+        match finished.exit {
+            Exit::Code(0) => match output::given(result_file, limit, &finished.stdout) {
+                Given::Json(output) => attempt.output = Some(output),
+                Given::Nothing => {}
+                Given::Unusable(message) => {
+                    attempt.fail(FailureKind::Executor, message, true);
+                }
+            },
+            Exit::Code(EX_DATAERR) => {
+                let message = "the process says that the job cannot be done (exit status 65)";
+                attempt.fail(FailureKind::Executor, message, false);
+            }
+            Exit::Code(EX_TEMPFAIL) => {
+                let message = "the process asks to be tried again later (exit status 75)";
+                attempt.fail(FailureKind::Executor, message, true);
+            }
+            Exit::Code(code) => {
+                attempt.fail(FailureKind::Executor, format!("exit status {code}"), true);
+            }
+            Exit::Signal(_) if finished.oom_killed => {
+                let message = "ended by the kernel: it took more memory than it may";
+                attempt.fail(FailureKind::Executor, message, true);
+            }
+            Exit::Signal(signal) => {
+                attempt.fail(FailureKind::Executor, format!("ended by signal {signal}"), true);
+            }
+        }
+    }
+
+    async fn run_line(
+        &self,
+        line: Vec<u8>,
+        timeout: Duration,
+        here: &Here,
+        cancelled: impl Future<Output = ()>,
+        attempt: &mut Attempt,
+    ) {
+        let handler = self.persistent.get(&Some(here.kind.clone())).or(self.persistent.get(&None));
+        let Some(handler) = handler else {
+            return attempt.fail(FailureKind::System, "the handler is gone", true);
+        };
+        let answer = handler.run(line.into(), timeout, Arc::clone(&here.log), cancelled).await;
+        match answer {
+            Ok(answer) => {
+                attempt.usage =
+                    Some(Usage { wall_ms: output::milliseconds(answer.wall), ..Usage::default() });
+                attempt.stderr = Some(output::last_words(&answer.stderr_tail));
+                output::read_answer(&answer.line, attempt);
+            }
+            Err(PersistentError::Cancelled) => {
+                attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+            }
+            Err(PersistentError::Timeout { stderr_tail }) => {
+                attempt.stderr = Some(output::last_words(&stderr_tail));
+                attempt.fail(FailureKind::Timeout, late(timeout), true);
+            }
+            Err(PersistentError::Died { exit, stderr_tail }) => {
+                attempt.stderr = Some(output::last_words(&stderr_tail));
+                attempt.ended(exit);
+                let message = match exit {
+                    Exit::Code(code) => format!("the process ended with exit status {code}"),
+                    Exit::Signal(signal) => format!("the process ended by signal {signal}"),
+                };
+                attempt.fail(FailureKind::Executor, message, true);
+            }
+            Err(error @ (PersistentError::Run(_) | PersistentError::Stopped)) => {
+                attempt.fail(FailureKind::System, error, true);
+            }
+            Err(error) => attempt.fail(FailureKind::Executor, error, true),
+        }
+    }
+}
+
+fn late(timeout: Duration) -> String {
+    format!("not done within {} seconds", timeout.as_secs())
+}
+
+fn usage(usage: &exec::Usage) -> Usage {
+    Usage {
+        wall_ms: output::milliseconds(usage.wall),
+        cpu_ms: output::milliseconds(usage.cpu),
+        max_rss_bytes: usage.max_rss_bytes,
+    }
+}
+
+/// What differs with each job in the environment of its process.
+fn variables(
+    job: &Job,
+    here: &Here,
+    timeout: Duration,
+    result_file: &Path,
+    input_file: Option<PathBuf>,
+) -> Vec<(OsString, OsString)> {
+    let deadline = Timestamp::now() + timeout;
+    let mut variables = BTreeMap::from([
+        ("JQ_JOB_ID", OsString::from(job.id.to_string())),
+        ("JQ_TYPE", job.kind.as_str().into()),
+        ("JQ_ATTEMPT", here.attempt.to_string().into()),
+        ("JQ_RESULT_FILE", result_file.into()),
+        ("JQ_DEADLINE", format!("{deadline:.3}").into()),
+    ]);
+    if let Some(path) = input_file {
+        variables.insert("JQ_INPUT_FILE", path.into());
+    }
+    variables.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// A persistent process has no environment of its own for each job, so the path of the input goes
+/// into the job itself.
+fn with_file(mut document: Vec<u8>, file: Option<&Path>) -> Vec<u8> {
+    let Some(file) = file else { return document };
+    let path = serde_json::Value::from(file.to_string_lossy()).to_string();
+    // The document is an object that is not empty.
+    document.pop();
+    document.extend_from_slice(format!(",\"input_file\":{path}}}").as_bytes());
+    document
+}

@@ -1,0 +1,519 @@
+//! A job's way through the worker, from the reserve to the delete.
+//!
+//! ```text
+//! reserved -> read -> room of its type? -> attempt -> on the disk -> published -> deleted
+//!                |           |               |                        (or buried)
+//!              buried    given back       released, to be tried again
+//! ```
+//!
+//! The lease is kept all the way. When it is lost before the result is on the disk, everything is
+//! killed and nothing is published: another worker may have the job. When it is lost after that,
+//! the result is published all the same, as it is after a crash, since nobody can take back that
+//! the process ran; and the job, if it comes here again, is not run again.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jq_client::{Connection, Job as QueuedJob};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+use crate::config::Handler;
+use crate::delivery::{self, Delivery};
+use crate::executor::Attempt;
+use crate::job::{BadJob, Job};
+use crate::lease::{Lease, Lost};
+use crate::metrics::Outcome;
+use crate::outbound::Backoff;
+use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::room::Permit;
+use crate::source::Source;
+use crate::store::{Ending, Entry, Step, remove_tree};
+use crate::table::{Guest, Here, Phase, Recent};
+use crate::worker::{Setup, Worker};
+
+/// Delays between attempts to write a result to the disk.
+const KEEP: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+
+/// A job that is here twice waits for the first to be over.
+const TWICE: Duration = Duration::from_secs(5);
+
+/// A job of a type without room is given back for so long at first. It doubles each time.
+const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(60) };
+
+/// A job that went back into the queue is not unknown here for so much longer than its delay.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Deals with a job that has just been reserved.
+pub async fn begin(
+    worker: &Arc<Worker>,
+    source: Arc<Source>,
+    connection: Connection,
+    job: QueuedJob,
+    permit: Permit,
+) {
+    let number = job.id;
+    let (stopping, metrics) = (worker.stopping(), Arc::clone(&worker.metrics));
+    let server = source.name().to_owned();
+    match Lease::take(connection, source, job, stopping, metrics).await {
+        Ok(lease) => handle(worker, lease, permit).await,
+        Err(lost) => {
+            worker.metrics.leases_lost.inc();
+            warn!(server, queued_as = number, %lost, "lost a job that was just reserved");
+        }
+    }
+}
+
+async fn handle(worker: &Arc<Worker>, lease: Lease, permit: Permit) {
+    let place = &lease.facts.place;
+    let given_back = worker.given_back.count(&place.server, place.job);
+    let number = lease.facts.earlier.saturating_sub(given_back).saturating_add(1);
+    let queued_as = place.job;
+    match Job::parse(&lease.body) {
+        Ok(job) => {
+            let span =
+                info_span!("job", id = %job.id, r#type = %job.kind, attempt = number, queued_as);
+            with_job(worker, lease, permit, job, number).instrument(span).await;
+        }
+        Err(bad) => {
+            let id = bad.id.map(|id| id.to_string());
+            let span = info_span!("job", id, attempt = number, queued_as);
+            refuse(worker, lease, number, bad).instrument(span).await;
+        }
+    }
+}
+
+async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: Job, number: u32) {
+    let place = lease.facts.place.clone();
+    if let Some((entry, done)) = worker.store.owed(job.id)
+        && entry.place.as_ref() == Some(&place)
+        && !done.dequeued
+    {
+        info!("this job is done already: it is not run again");
+        drop(permit);
+        return conclude(worker, lease, entry).await;
+    }
+    let setup = worker.setup();
+    let Some(handler) = setup.executor.handlers.get(&job.kind).cloned() else {
+        let reason = format!("there is no handler of the type {}", job.kind);
+        let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
+        return refuse(worker, lease, number, bad).await;
+    };
+    if !permit.claim(&job.kind, handler.concurrency) {
+        let times = worker.given_back.add(&place.server, place.job);
+        worker.metrics.given_back.inc();
+        debug!("no room for its type: given back");
+        return released(worker, lease.release(NO_ROOM.delay(times)).await);
+    }
+    let created = job.created_at.or_else(|| {
+        // Of an age of whole seconds.
+        Timestamp::now().checked_sub(lease.facts.age).ok()
+    });
+    let here = Here::new(job.id, job.kind.clone(), number, Some(place.clone()), created);
+    let guest = if worker.deliveries.is_active(job.id) { None } else { worker.table.enter(here) };
+    let Some(guest) = guest else {
+        worker.given_back.add(&place.server, place.job);
+        worker.metrics.given_back.inc();
+        debug!("a job of the same id is here: given back");
+        return released(worker, lease.release(TWICE).await);
+    };
+    if number == 1 {
+        worker.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
+    }
+    attempt(worker, &setup, lease, permit, guest, &job, &handler).await;
+}
+
+async fn attempt(
+    worker: &Arc<Worker>,
+    setup: &Setup,
+    mut lease: Lease,
+    permit: Permit,
+    guest: Guest,
+    job: &Job,
+    handler: &Handler,
+) {
+    let running = worker.metrics.running(&job.kind);
+    let result = |attempt: Attempt, status| {
+        attempt.into_result(guest.document(&setup.name), status, job.custom.clone())
+    };
+    let attempt = match before(setup, job) {
+        Some((status, failure)) => {
+            let attempt = Attempt { failure: Some(failure), ..Attempt::default() };
+            let result = result(attempt, status);
+            let ending = if status == Status::Dismissed { Ending::Dismiss } else { Ending::Bury };
+            return keep(worker, lease, permit, guest, job, result, ending).await;
+        }
+        None => run(worker, setup, &mut lease, &guest, job, handler).await,
+    };
+    drop(running);
+    let attempt = match attempt {
+        Ok(attempt) => attempt,
+        Err(lost) => return lost_job(worker, &guest, &lost),
+    };
+    worker.metrics.left_behind.inc_by(attempt.left_behind.into());
+    if let Some(usage) = &attempt.usage {
+        worker.metrics.ran(&job.kind, Duration::from_millis(usage.wall_ms).as_secs_f64());
+    }
+    guest.set_phase(Phase::Finishing);
+    let retries = job.retry.unwrap_or(handler.retry);
+    match &attempt.failure {
+        None => {
+            let result = result(attempt, Status::Successful);
+            keep(worker, lease, permit, guest, job, result, Ending::Delete).await;
+        }
+        Some(failure) if attempt.again && guest.attempt <= retries => {
+            retry(worker, setup, lease, &guest, job, failure.clone()).await;
+        }
+        Some(_) => {
+            let result = result(attempt, Status::Failed);
+            keep(worker, lease, permit, guest, job, result, Ending::Bury).await;
+        }
+    }
+}
+
+/// Why a job is not even tried.
+fn before(setup: &Setup, job: &Job) -> Option<(Status, Failure)> {
+    if let Some(expires) = job.expires_at
+        && expires <= Timestamp::now()
+    {
+        let message = format!("nobody wants the result since {expires}");
+        return Some((Status::Dismissed, Failure::new(FailureKind::Input, message)));
+    }
+    // Rather now than after hours of computing.
+    let outbound = &setup.executor.outbound;
+    let places = [
+        ("result", job.result.as_ref().map(|target| &target.url)),
+        ("callback.successUri", job.callback.success.as_ref()),
+        ("callback.failedUri", job.callback.failed.as_ref()),
+    ];
+    for (name, url) in places {
+        if let Some(Err(refused)) = url.map(|url| outbound.check(url)) {
+            let failure = Failure::new(FailureKind::Publish, format!("{name:?}: {refused}"));
+            return Some((Status::Failed, failure));
+        }
+    }
+    None
+}
+
+/// Runs the process, and keeps the job meanwhile.
+async fn run(
+    worker: &Arc<Worker>,
+    setup: &Setup,
+    lease: &mut Lease,
+    here: &Here,
+    job: &Job,
+    handler: &Handler,
+) -> Result<Attempt, Lost> {
+    let directory = match handler.needs_directory(job).then(|| worker.store.work_directory()) {
+        None => None,
+        Some(Ok(directory)) => Some(directory),
+        Some(Err(error)) => {
+            let message = format!("cannot make a working directory: {error}");
+            let failure = Some(Failure::new(FailureKind::System, message));
+            return Ok(Attempt { failure, again: true, ..Attempt::default() });
+        }
+    };
+    let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
+    let cancelled = async {
+        // Nobody says it: the sender is dropped.
+        let _ = cancelled.await;
+    };
+    let attempt = {
+        let attempt = setup.executor.attempt(job, handler, here, directory.as_deref(), cancelled);
+        let mut attempt = std::pin::pin!(attempt);
+        match lease.keep_while(&mut attempt).await {
+            Ok(attempt) => Ok(attempt),
+            Err(lost) => {
+                drop(cancel);
+                attempt.await;
+                Err(lost)
+            }
+        }
+    };
+    if let Some(directory) = directory {
+        clear(worker, directory).await;
+    }
+    attempt
+}
+
+/// Gives a working directory back. A job can leave millions of files in it.
+async fn clear(worker: &Worker, directory: PathBuf) {
+    if worker.store.take_back(&directory) {
+        return;
+    }
+    let path = directory.clone();
+    if let Ok(Err(error)) = spawn_blocking(move || remove_tree(&path)).await {
+        warn!(path = %directory.display(), %error, "cannot remove a working directory");
+    }
+}
+
+async fn retry(
+    worker: &Arc<Worker>,
+    setup: &Setup,
+    lease: Lease,
+    guest: &Guest,
+    job: &Job,
+    failure: Failure,
+) {
+    let Setup { config, .. } = setup;
+    let backoff = Backoff { first: config.retry_delay, max: config.max_retry_delay };
+    let delay = backoff.delay(guest.attempt);
+    warn!(
+        error = failure.message,
+        kind = failure.kind.as_str(),
+        retry_in = ?delay,
+        "failed; it will be tried again"
+    );
+    count(worker, guest, &failure, Outcome::Retried);
+    let document = JobResult {
+        status: Status::Accepted,
+        error: Some(failure),
+        custom: job.custom.clone(),
+        progress: None,
+        ..guest.document(&setup.name)
+    };
+    if let Ok(until) = Timestamp::now().checked_add(delay + REMEMBERED) {
+        worker.table.wait_for(document, until);
+    }
+    released(worker, lease.release(delay).await);
+}
+
+fn count(worker: &Worker, here: &Here, failure: &Failure, outcome: Outcome) {
+    worker.metrics.ended(Some(&here.kind), outcome, Some(failure.kind));
+    worker.table.failed(Recent {
+        timestamp: Timestamp::now(),
+        id: Some(here.id),
+        kind: Some(here.kind.clone()),
+        attempt: here.attempt,
+        error: failure.clone(),
+    });
+}
+
+/// Puts the result on the disk, and then sees to what is owed for it.
+async fn keep(
+    worker: &Arc<Worker>,
+    mut lease: Lease,
+    permit: Permit,
+    guest: Guest,
+    job: &Job,
+    result: JobResult,
+    ending: Ending,
+) {
+    let callback = match result.status {
+        Status::Successful => &job.callback.success,
+        _ => &job.callback.failed,
+    };
+    let refused = result.error.as_ref().is_some_and(|it| it.kind == FailureKind::Publish);
+    let entry = Arc::new(Entry {
+        id: job.id,
+        place: result.queue.clone(),
+        ending,
+        // Where it must not go, it is not even tried.
+        target: job.result.clone().filter(|_| !refused),
+        callback: callback.clone().filter(|_| !refused),
+        finished: result.timestamp,
+        result: raw(&result),
+    });
+    if let Err(lost) = to_disk(worker, &mut lease, &entry).await {
+        return lost_job(worker, &guest, &lost);
+    }
+    let outcome = Outcome::Over(result.status);
+    match &result.error {
+        None => {
+            worker.metrics.ended(Some(&guest.kind), outcome, None);
+            debug!(wall_ms = result.usage.map(|usage| usage.wall_ms), "successful");
+        }
+        Some(failure) => {
+            let kind = failure.kind.as_str();
+            warn!(error = failure.message, kind, status = result.status.as_str(), "over");
+            count(worker, &guest, failure, outcome);
+        }
+    }
+    // From here on there is a result to be seen, and room for another job.
+    drop(guest);
+    drop(permit);
+    conclude(worker, lease, entry).await;
+}
+
+fn raw(result: &JobResult) -> Box<serde_json::value::RawValue> {
+    serde_json::value::to_raw_value(result).expect("a result has no keys that are not text")
+}
+
+/// As often as it takes: the process is not run again because a disk is full.
+async fn to_disk(worker: &Arc<Worker>, lease: &mut Lease, entry: &Arc<Entry>) -> Result<(), Lost> {
+    let mut failures = 0;
+    loop {
+        let kept = worker.store.keep(Arc::clone(entry));
+        match lease.keep_while(kept).await? {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                failures += 1;
+                let delay = KEEP.delay(failures);
+                error!(%error, retry_in = ?delay, "cannot write the result to the disk");
+                lease.keep_while(sleep(delay)).await?;
+            }
+        }
+    }
+}
+
+/// Has the result sent, and then the job taken out of the queue.
+async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<Entry>) {
+    let Some((_, done)) = worker.store.owed(entry.id) else { return };
+    let ended = match lease.keep_while(delivery::deliver(worker, &entry, done)).await {
+        Err(lost) => Err(lost),
+        Ok(Delivery::There) => take_out(lease, &entry).await,
+        Ok(Delivery::UnderWay) => Err(Lost::Stopping),
+        Ok(Delivery::GivenUp(reason)) => {
+            error!(reason, "gave up; the job is buried, and sent again when it is kicked");
+            worker.table.failed(Recent {
+                timestamp: Timestamp::now(),
+                id: Some(entry.id),
+                kind: None,
+                attempt: 0,
+                error: Failure::new(FailureKind::Publish, reason),
+            });
+            // It stays owed.
+            return released(worker, lease.bury().await);
+        }
+    };
+    match ended {
+        Ok(()) => {
+            worker.store.note(entry.id, Step::Dequeued);
+            if let Some(place) = &entry.place {
+                worker.given_back.forget(&place.server, place.job);
+            }
+        }
+        Err(Lost::Stopping) => {}
+        Err(lost) => {
+            worker.metrics.leases_lost.inc();
+            warn!(%lost, "the job was lost after it was done; its result counts");
+            worker.spawn(settle_later(Arc::clone(worker), entry));
+        }
+    }
+}
+
+async fn take_out(lease: Lease, entry: &Entry) -> Result<(), Lost> {
+    match entry.ending {
+        Ending::Delete | Ending::Dismiss => lease.delete().await,
+        Ending::Bury => lease.bury().await,
+    }
+}
+
+/// Sees to what is owed for a result whose job nobody here has: after a crash, or a lost lease.
+pub async fn settle(worker: &Arc<Worker>, entry: Arc<Entry>) {
+    let span = info_span!("job", id = %entry.id);
+    async {
+        let Some((current, done)) = worker.store.owed(entry.id) else { return };
+        if !Arc::ptr_eq(&current, &entry) {
+            return;
+        }
+        if !done.dequeued
+            && let Some(lease) = reclaim(worker, &entry).await
+        {
+            info!("took the job again, to end it; it is not run again");
+            return conclude(worker, lease, entry).await;
+        }
+        // If it comes again, or is kicked, it is recognised by what is owed.
+        delivery::deliver(worker, &entry, done).await;
+    }
+    .instrument(span)
+    .await;
+}
+
+/// As [`settle`], in a box: that leads here again.
+fn settle_later(
+    worker: Arc<Worker>,
+    entry: Arc<Entry>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { settle(&worker, entry).await })
+}
+
+/// Reserves the job of a result again, if nobody has it. Notes if it is gone.
+async fn reclaim(worker: &Arc<Worker>, entry: &Entry) -> Option<Lease> {
+    let place = entry.place.as_ref()?;
+    let source = worker.server(&place.server)?;
+    let mut connection = source.connection().await.ok()?;
+    let reserved = connection.reserve_job(place.job).await.ok()?;
+    let Some(job) = reserved else {
+        if connection.stats_job(place.job).await.ok()?.is_none() {
+            worker.store.note(entry.id, Step::Dequeued);
+        }
+        source.give(connection);
+        return None;
+    };
+    // Servers that lost their jobs begin to count again.
+    if !Job::parse(&job.body).is_ok_and(|job| job.id == entry.id) {
+        worker.store.note(entry.id, Step::Dequeued);
+        return None;
+    }
+    let (stopping, metrics) = (worker.stopping(), Arc::clone(&worker.metrics));
+    Lease::take(connection, source, job, stopping, metrics).await.ok()
+}
+
+/// Buries what is no job, and says so to whoever waits for its result.
+async fn refuse(worker: &Arc<Worker>, mut lease: Lease, number: u32, bad: BadJob) {
+    worker.metrics.refused.inc();
+    warn!(reason = bad.reason, "refused; the job is buried");
+    let BadJob { reason, id, kind, result: target } = bad;
+    let failure = Failure::new(FailureKind::Input, reason);
+    worker.metrics.ended(None, Outcome::Over(Status::Failed), Some(failure.kind));
+    worker.table.failed(Recent {
+        timestamp: Timestamp::now(),
+        id,
+        kind: kind.clone(),
+        attempt: number,
+        error: failure.clone(),
+    });
+    let setup = worker.setup();
+    let allowed = |target: &crate::job::Target| setup.executor.outbound.check(&target.url).is_ok();
+    let Some((id, target)) = id.zip(target.filter(allowed)) else {
+        return released(worker, lease.bury().await);
+    };
+    let place = Some(lease.facts.place.clone());
+    let created = Timestamp::now().checked_sub(lease.facts.age).ok();
+    let blank = JobResult::blank(
+        id,
+        kind,
+        Status::Failed,
+        setup.name.clone(),
+        number,
+        created,
+        place.clone(),
+    );
+    let result = JobResult { finished: Some(blank.timestamp), error: Some(failure), ..blank };
+    let entry = Arc::new(Entry {
+        id,
+        place,
+        ending: Ending::Bury,
+        target: Some(target),
+        callback: None,
+        finished: result.timestamp,
+        result: raw(&result),
+    });
+    match to_disk(worker, &mut lease, &entry).await {
+        Ok(()) => conclude(worker, lease, entry).await,
+        Err(lost) => released(worker, Err(lost)),
+    }
+}
+
+fn lost_job(worker: &Worker, here: &Here, lost: &Lost) {
+    if matches!(lost, Lost::Stopping) {
+        info!("the worker stops: the job goes back to the queue");
+        return;
+    }
+    worker.metrics.leases_lost.inc();
+    warn!(%lost, "the job was lost: what ran was killed, nothing is published");
+    let failure = Failure::new(FailureKind::LeaseLost, lost);
+    count(worker, here, &failure, Outcome::Lost);
+}
+
+fn released(worker: &Worker, released: Result<(), Lost>) {
+    if let Err(lost) = released {
+        worker.metrics.leases_lost.inc();
+        warn!(%lost, "the job was lost before it could be given back");
+    }
+}

@@ -1,0 +1,276 @@
+//! What is counted, in the text format of Prometheus (OpenMetrics).
+//!
+//! `docs/worker.md` lists the names; they are an interface.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::job::JobType;
+use crate::result::{FailureKind, Status};
+
+/// Most types that are counted each on its own. Types come from jobs, and a counter is for ever.
+const MAX_TYPES: usize = 200;
+
+/// What further types are counted as.
+const OTHER: &str = "other";
+
+/// Of a type of job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfType {
+    r#type: String,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    r#type: String,
+    outcome: Outcome,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The job is over.
+    Over(Status),
+    /// It will be tried again.
+    Retried,
+    /// The queue gave the job to somebody else.
+    Lost,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        match self {
+            Self::Over(status) => status.as_str().encode(encoder),
+            Self::Retried => "retried".encode(encoder),
+            Self::Lost => "lost".encode(encoder),
+        }
+    }
+}
+
+/// Why attempts failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FailedBy {
+    r#type: String,
+    kind: &'static str,
+}
+
+/// All that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    types: Mutex<BTreeSet<String>>,
+    ended: Family<Ended, Counter>,
+    failures: Family<FailedBy, Counter>,
+    run: Family<OfType, Histogram>,
+    wait: Family<OfType, Histogram>,
+    running: Family<OfType, Gauge>,
+    /// Bodies that are no jobs, or of no type that is known here.
+    pub refused: Counter,
+    /// Jobs that were given back because there was no room for them.
+    pub given_back: Counter,
+    /// Touches that were answered.
+    pub touches: Counter,
+    /// Leases that were lost while their job was here.
+    pub leases_lost: Counter,
+    /// Attempts to send a result that failed.
+    pub publish_failures: Counter,
+    /// Attempts to tell of the end of a job that failed.
+    pub callback_failures: Counter,
+    /// Processes that had to be killed after their job was over.
+    pub left_behind: Counter,
+    /// Results that are owed something still.
+    pub spool: Gauge,
+    /// Servers that jobs can be taken from now.
+    pub servers_connected: Gauge,
+}
+
+/// From a millisecond to a day and a half.
+fn durations() -> Histogram {
+    const BOUNDS: [f64; 17] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0,
+        1800.0, 7200.0, 43200.0,
+    ];
+    Histogram::new(BOUNDS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("jq_worker");
+        let metrics = Self {
+            types: Mutex::default(),
+            ended: Family::default(),
+            failures: Family::default(),
+            run: Family::new_with_constructor(durations),
+            wait: Family::new_with_constructor(durations),
+            running: Family::default(),
+            refused: Counter::default(),
+            given_back: Counter::default(),
+            touches: Counter::default(),
+            leases_lost: Counter::default(),
+            publish_failures: Counter::default(),
+            callback_failures: Counter::default(),
+            left_behind: Counter::default(),
+            spool: Gauge::default(),
+            servers_connected: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("jobs", "Attempts by type and outcome", metrics.ended.clone());
+        registry.register(
+            "failures",
+            "Failed attempts by type and cause",
+            metrics.failures.clone(),
+        );
+        let seconds = Unit::Seconds;
+        registry.register_with_unit(
+            "run",
+            "Run time of processes",
+            seconds.clone(),
+            metrics.run.clone(),
+        );
+        registry.register_with_unit(
+            "queue_wait",
+            "Age of jobs when their first attempt began",
+            seconds,
+            metrics.wait.clone(),
+        );
+        registry.register("running", "Jobs that run", metrics.running.clone());
+        for (name, help, counter) in [
+            ("refused", "Bodies that are no job, or of an unknown type", &metrics.refused),
+            ("given_back", "Jobs given back for want of room", &metrics.given_back),
+            ("touches", "Touches that were answered", &metrics.touches),
+            ("leases_lost", "Jobs that were lost while they were here", &metrics.leases_lost),
+            ("publish_failures", "Failed attempts to send a result", &metrics.publish_failures),
+            ("callback_failures", "Failed attempts at a callback", &metrics.callback_failures),
+            ("left_behind", "Processes killed after their job was over", &metrics.left_behind),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        let spool = "Results that are not sent, or whose job is still in the queue";
+        registry.register("spool", spool, metrics.spool.clone());
+        let connected = "Servers that jobs can be taken from";
+        registry.register("servers_connected", connected, metrics.servers_connected.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// An attempt is over.
+    pub fn ended(&self, kind: Option<&JobType>, outcome: Outcome, failure: Option<FailureKind>) {
+        let r#type = self.label(kind);
+        if let Some(failure) = failure {
+            let kind = failure.as_str();
+            self.failures.get_or_create(&FailedBy { r#type: r#type.clone(), kind }).inc();
+        }
+        self.ended.get_or_create(&Ended { r#type, outcome }).inc();
+    }
+
+    /// How often attempts of this type ended so.
+    pub fn count(&self, kind: &JobType, outcome: Outcome) -> u64 {
+        self.ended.get_or_create(&Ended { r#type: self.label(Some(kind)), outcome }).get()
+    }
+
+    /// The types that were seen.
+    pub fn types(&self) -> Vec<JobType> {
+        let types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
+        types.iter().filter_map(|kind| kind.parse().ok()).collect()
+    }
+
+    /// A process ran for so many seconds.
+    pub fn ran(&self, kind: &JobType, seconds: f64) {
+        self.run.get_or_create(&OfType { r#type: self.label(Some(kind)) }).observe(seconds);
+    }
+
+    /// A job was in the queue for so many seconds.
+    pub fn waited(&self, kind: &JobType, seconds: f64) {
+        self.wait.get_or_create(&OfType { r#type: self.label(Some(kind)) }).observe(seconds);
+    }
+
+    /// Counts a job as running until what is returned is dropped.
+    pub fn running(&self, kind: &JobType) -> Running {
+        let gauge = self.running.get_or_create_owned(&OfType { r#type: self.label(Some(kind)) });
+        gauge.inc();
+        Running(gauge)
+    }
+
+    /// The text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a text does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    fn label(&self, kind: Option<&JobType>) -> String {
+        let Some(kind) = kind else { return "unknown".to_owned() };
+        let mut types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
+        if !types.contains(kind.as_str()) {
+            if types.len() >= MAX_TYPES {
+                return OTHER.to_owned();
+            }
+            types.insert(kind.as_str().to_owned());
+        }
+        kind.as_str().to_owned()
+    }
+}
+
+/// See [`Metrics::running`].
+#[derive(Debug)]
+pub struct Running(Gauge);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels() {
+        let metrics = Metrics::default();
+        let kind: JobType = "sailor".parse().unwrap();
+        let failure = FailureKind::Timeout;
+        metrics.ended(Some(&kind), Outcome::Over(Status::Successful), None);
+        metrics.ended(Some(&kind), Outcome::Retried, Some(failure));
+        metrics.ran(&kind, 0.3);
+        let running = metrics.running(&kind);
+        let text = metrics.text();
+        for line in [
+            r#"jq_worker_jobs_total{type="sailor",outcome="successful"} 1"#,
+            r#"jq_worker_jobs_total{type="sailor",outcome="retried"} 1"#,
+            r#"jq_worker_failures_total{type="sailor",kind="timeout"} 1"#,
+            r#"jq_worker_run_seconds_bucket{le="0.5",type="sailor"} 1"#,
+            r#"jq_worker_running{type="sailor"} 1"#,
+            "jq_worker_touches_total 0",
+            "jq_worker_spool 0",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        drop(running);
+        assert!(metrics.text().contains(r#"jq_worker_running{type="sailor"} 0"#));
+    }
+
+    #[test]
+    fn any_number_of_types_is_counted_under_a_limited_number_of_names() {
+        let metrics = Metrics::default();
+        for number in 0..1_000 {
+            let kind: JobType = format!("t{number}").parse().unwrap();
+            metrics.ended(Some(&kind), Outcome::Over(Status::Successful), None);
+        }
+        let text = metrics.text();
+        assert!(text.contains(r#"{type="other",outcome="successful"} 800"#));
+        assert_eq!(text.matches("jq_worker_jobs_total").count(), MAX_TYPES + 1);
+    }
+}

@@ -1,0 +1,341 @@
+//! The exchanges themselves: fetch an input, deliver a result or a callback.
+//!
+//! Two HTTP clients, so that their connections do not mix: one may reach public addresses only, the
+//! other, made only if the rules name a host exactly, may reach any.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, ClientBuilder, Response, redirect};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use url::Url;
+
+use super::digest::{Digest, Hasher};
+use super::error::{DeliverError, ExchangeError, Failure, FetchError};
+use super::policy::{BadRule, Reach, Refused, UrlPolicy};
+use super::resolve::Resolver;
+
+/// Idle connections kept to one host: as many as are likely to be used again at the same time.
+const MAX_IDLE_PER_HOST: usize = 8;
+
+/// How long an idle connection is kept. With this, how many there can be follows from how many hosts
+/// were spoken to within it.
+const IDLE_KEPT: Duration = Duration::from_secs(60);
+
+/// Of the answer to a delivery, at most so many bytes are read, and dropped, so that the connection
+/// can be used again. A longer answer costs its sender the connection.
+const MAX_DRAINED: usize = 64 * 1024;
+
+/// And for at most so long: the delivery has been accepted, and waiting for its answer's body would
+/// hold up the job.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The longest that another machine can make us stay away.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A longer `Content-Type` than this, in bytes, is left out.
+const MAX_CONTENT_TYPE: usize = 256;
+
+/// Room made for content before it has arrived, whatever its announced length.
+const INITIAL_CAPACITY: u64 = 64 * 1024;
+
+/// Limits and rules of all exchanges.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Beginnings of URLs that may be spoken to; see [`policy`](super::policy). None: any public
+    /// address.
+    pub allow_urls: Vec<String>,
+    /// For resolving the name and connecting.
+    pub connect_timeout: Duration,
+    /// For everything from the first to the last byte.
+    pub timeout: Duration,
+    /// For silence while an answer is awaited or read.
+    pub idle_timeout: Duration,
+    /// Of a fetched input.
+    pub max_input_bytes: u64,
+    /// How the worker introduces itself.
+    pub user_agent: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            allow_urls: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            max_input_bytes: 64 * 1024 * 1024,
+            user_agent: concat!("jq-worker/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// How something is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Puts it there: doing it twice is as doing it once.
+    #[default]
+    Put,
+    /// Hands it to what is there.
+    Post,
+}
+
+impl From<Method> for reqwest::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Put => Self::PUT,
+            Method::Post => Self::POST,
+        }
+    }
+}
+
+/// An input that has arrived whole.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The content.
+    pub bytes: Bytes,
+    /// Its digest: of the algorithm that was asked for, or else SHA-256.
+    pub digest: Digest,
+    /// What the other side says it is.
+    pub content_type: Option<String>,
+}
+
+/// No exchange can be made with these options, or on this machine.
+#[derive(Debug)]
+pub enum BuildError {
+    /// A rule of `allow_urls`.
+    Rule(BadRule),
+    /// The HTTP client: a user agent that is not a header's value, say.
+    Client(reqwest::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(error) => write!(f, "{error}"),
+            Self::Client(_) => f.write_str("cannot set up HTTP to other machines"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rule(_) => None,
+            Self::Client(error) => Some(error),
+        }
+    }
+}
+
+/// What speaks HTTP to other machines, for all jobs. Connections are kept and used again; cloning it
+/// is cheap, and the clone shares them.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    policy: Arc<UrlPolicy>,
+    to_public: Client,
+    to_anywhere: Option<Client>,
+    max_input_bytes: u64,
+}
+
+impl Outbound {
+    /// Reads the rules, and the machine's certificates of authorities. Makes no connection.
+    ///
+    /// # Errors
+    /// If a rule is none, or the user agent cannot be sent.
+    pub fn new(options: &Options) -> Result<Self, BuildError> {
+        let policy = UrlPolicy::new(&options.allow_urls).map_err(BuildError::Rule)?;
+        // Whoever came first in this process has installed one; ours or theirs, both will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = |reach| build(options, reach).map_err(BuildError::Client);
+        Ok(Self {
+            to_public: client(Reach::Public)?,
+            to_anywhere: policy.names_hosts().then(|| client(Reach::Anywhere)).transpose()?,
+            policy: Arc::new(policy),
+            max_input_bytes: options.max_input_bytes,
+        })
+    }
+
+    /// Whether the URL may be spoken to, as far as that can be told without resolving its host.
+    /// The exchanges check it themselves; this is for refusing a job before it is run.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check(&self, url: &Url) -> Result<(), Refused> {
+        self.policy.check(url).map(|_| ())
+    }
+
+    /// Fetches the content, into memory. If a digest is given, the content has it.
+    ///
+    /// # Errors
+    /// If the URL is refused, the exchange fails or takes too long, the answer is not 2xx, or the
+    /// content is too long or has another digest.
+    pub async fn fetch(&self, url: &Url, expected: Option<&Digest>) -> Result<Fetched, FetchError> {
+        let fail = |failure| ExchangeError::new(url, failure);
+        let limit = self.max_input_bytes;
+
+        let request = self.client_for(url)?.get(url.clone());
+        let mut response = successful(url, request.send().await)?;
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit {
+            return Err(fail(Failure::TooBig(limit)));
+        }
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| {
+            value.to_str().ok().filter(|text| text.len() <= MAX_CONTENT_TYPE).map(str::to_owned)
+        });
+
+        // What was announced proves nothing, so it is counted as it comes.
+        let mut content = BytesMut::with_capacity(announced.min(INITIAL_CAPACITY) as usize);
+        let mut hasher = Hasher::like(expected);
+        while let Some(chunk) = next_chunk(url, &mut response).await? {
+            if content.len() as u64 + chunk.len() as u64 > limit {
+                return Err(fail(Failure::TooBig(limit)));
+            }
+            hasher.update(&chunk);
+            content.extend_from_slice(&chunk);
+        }
+        let digest = hasher.finish();
+        if let Some(expected) = expected.filter(|&expected| *expected != digest) {
+            return Err(fail(Failure::Digest { expected: expected.clone(), found: digest }));
+        }
+        Ok(Fetched { bytes: content.freeze(), digest, content_type })
+    }
+
+    /// Delivers the body; as JSON, unless `headers` has a `Content-Type`. What is answered besides
+    /// 2xx does not matter.
+    ///
+    /// # Errors
+    /// If the URL is refused, the exchange fails or takes too long, or the answer is not 2xx. Unless
+    /// there was an answer, the other side may have got it all the same.
+    pub async fn deliver(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Bytes,
+        mut headers: HeaderMap,
+    ) -> Result<(), DeliverError> {
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let request = self.client_for(url)?.request(method.into(), url.clone());
+        let answer = request.headers(headers).body(body).send().await;
+        let mut response = successful(url, answer)?;
+        // A failure now, or too slow an end, takes nothing back: it only costs the connection.
+        let _ = tokio::time::timeout(DRAIN_TIME, async {
+            let mut drained = 0;
+            while let Some(chunk) = next_chunk(url, &mut response).await? {
+                drained += chunk.len();
+                if drained > MAX_DRAINED {
+                    break;
+                }
+            }
+            Ok::<_, ExchangeError>(())
+        })
+        .await;
+        Ok(())
+    }
+
+    fn client_for(&self, url: &Url) -> Result<&Client, ExchangeError> {
+        match self.policy.check(url) {
+            Ok(Reach::Public) => Ok(&self.to_public),
+            Ok(Reach::Anywhere) => {
+                Ok(self.to_anywhere.as_ref().expect("a rule that names a host makes this client"))
+            }
+            Err(refused) => Err(ExchangeError::new(url, Failure::Refused(refused))),
+        }
+    }
+}
+
+fn build(options: &Options, reach: Reach) -> reqwest::Result<Client> {
+    client_builder(options, reach).build().or_else(|error| {
+        // Most likely a container without certificates of authorities. Plain HTTP works without.
+        let client = client_builder(options, reach).tls_certs_only([]).build()?;
+        let cause = error.source().map(ToString::to_string);
+        warn!(cause, "no certificates of authorities found: https URLs cannot be spoken to");
+        Ok(client)
+    })
+}
+
+fn client_builder(options: &Options, reach: Reach) -> ClientBuilder {
+    Client::builder()
+        // A proxy would resolve names itself, and reach what we may not.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .dns_resolver(Resolver { reach })
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.timeout)
+        .read_timeout(options.idle_timeout)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .pool_idle_timeout(IDLE_KEPT)
+        .user_agent(&options.user_agent)
+}
+
+/// The response, if its status is 2xx.
+fn successful(url: &Url, answer: reqwest::Result<Response>) -> Result<Response, ExchangeError> {
+    let response = answer.map_err(|error| ExchangeError::from_reqwest(url, &error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after = retry_after(response.headers(), Timestamp::now());
+    Err(ExchangeError::new(url, Failure::Status { status, retry_after }))
+}
+
+async fn next_chunk(url: &Url, response: &mut Response) -> Result<Option<Bytes>, ExchangeError> {
+    response.chunk().await.map_err(|error| ExchangeError::from_reqwest(url, &error))
+}
+
+/// What `Retry-After` asks for: a number of seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than there are numbers ask for a long time.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(date.duration_since(now)).unwrap_or_default()
+    };
+    Some(pause.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_at_most_an_hour() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("3601", Some(3600)),
+            ("99999999999999999999999999", Some(3600)),
+            ("Sun, 22 Nov 2026 12:00:30 GMT", Some(30)),
+            ("Sun, 22 Nov 2026 18:00:00 GMT", Some(3600)),
+            ("Sun, 22 Nov 2026 11:59:00 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn methods_are_written_as_in_a_job() {
+        assert_eq!(serde_json::from_str::<Method>("\"PUT\"").unwrap(), Method::default());
+        assert_eq!(serde_json::to_string(&Method::Post).unwrap(), "\"POST\"");
+        assert!(serde_json::from_str::<Method>("\"DELETE\"").is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! Which URLs of a job may be spoken to.
+//!
+//! Rules are beginnings of URLs, written by the operator: `https://site.example/in/`,
+//! `https://*.site.example/`, `http://127.0.0.1:8000/`. Without rules, any public address may be
+//! spoken to; with rules, only what matches one of them. An address that is not public is refused
+//! even then, for a name in DNS may point anywhere, unless the rule names the host exactly: who
+//! writes `http://10.0.0.5/` or `http://localhost:8000/` means it.
+//!
+//! Knows nothing of sockets: it decides about URLs and about addresses that others have found.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use super::address::not_public;
+
+/// Rules, and what follows from them for a URL.
+#[derive(Debug, Clone)]
+pub struct UrlPolicy {
+    rules: Vec<Rule>,
+}
+
+/// Where the connection for an allowed URL may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// To public addresses only: every address that the name resolves to has to be checked.
+    Public,
+    /// Anywhere, because a rule names this very host.
+    Anywhere,
+}
+
+/// Why a URL of a job is not spoken to. None of these goes away by trying again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Neither `http` nor `https`, but this.
+    Scheme(String),
+    /// A user name or a password stands in it: they would end up in results and logs.
+    Credentials,
+    /// It has no host.
+    NoHost,
+    /// There are rules, and it matches none.
+    NoRule,
+    /// The host is, or resolves only to, an address that is not public, of this kind.
+    NotPublic {
+        /// The first such address.
+        address: IpAddr,
+        /// What it is, in words: "a loopback address".
+        kind: &'static str,
+    },
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheme(scheme) => {
+                write!(f, "not allowed: only http and https are spoken, not {scheme:?}")
+            }
+            Self::Credentials => {
+                f.write_str("not allowed: a URL in a job must not have a user name or a password")
+            }
+            Self::NoHost => f.write_str("not allowed: it has no host"),
+            Self::NoRule => f.write_str("not allowed: it begins as none of allow_urls does"),
+            Self::NotPublic { address, kind } => write!(
+                f,
+                "not allowed: {address} is {kind}, and allow_urls does not name this host exactly"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Something in `allow_urls` is not a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRule {
+    rule: String,
+    why: &'static str,
+}
+
+impl fmt::Display for BadRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "allow_urls: {:?} {}", self.rule, self.why)
+    }
+}
+
+impl std::error::Error for BadRule {}
+
+impl UrlPolicy {
+    /// Takes the rules as the operator wrote them.
+    ///
+    /// # Errors
+    /// If one is not the beginning of an http or https URL, or has in it what could never match or
+    /// would match more than it seems: credentials, a query, a fragment, a `*` that is not the first
+    /// label of a host.
+    pub fn new(allow_urls: &[String]) -> Result<Self, BadRule> {
+        let rules = allow_urls
+            .iter()
+            .map(|text| Rule::parse(text).map_err(|why| BadRule { rule: text.clone(), why }))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { rules })
+    }
+
+    /// Whether the URL may be spoken to, and how far the connection may lead. An address that is
+    /// written in the URL is checked here; what a name resolves to has to be checked with
+    /// [`UrlPolicy::check_address`] before it is connected to.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check(&self, url: &Url) -> Result<Reach, Refused> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Refused::Scheme(url.scheme().to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Refused::Credentials);
+        }
+        let host = url.host().ok_or(Refused::NoHost)?;
+        if !self.rules.is_empty() {
+            let mut matching = self.rules.iter().filter(|rule| rule.matches(url)).peekable();
+            if matching.peek().is_none() {
+                return Err(Refused::NoRule);
+            }
+            if matching.any(|rule| matches!(rule.host, HostRule::Exactly(_))) {
+                return Ok(Reach::Anywhere);
+            }
+        }
+        match host {
+            Host::Ipv4(address) => Self::check_address(address.into())?,
+            Host::Ipv6(address) => Self::check_address(address.into())?,
+            Host::Domain(_) => {}
+        }
+        Ok(Reach::Public)
+    }
+
+    /// Whether a connection of [`Reach::Public`] may lead to this address.
+    ///
+    /// # Errors
+    /// If it is not a public one.
+    pub fn check_address(address: IpAddr) -> Result<(), Refused> {
+        match not_public(address) {
+            Some(kind) => Err(Refused::NotPublic { address, kind }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether any rule leads to [`Reach::Anywhere`].
+    pub(super) fn names_hosts(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.host, HostRule::Exactly(_)))
+    }
+}
+
+/// The beginning of a URL.
+#[derive(Debug, Clone)]
+struct Rule {
+    scheme: String,
+    host: HostRule,
+    port: Option<u16>,
+    path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HostRule {
+    Exactly(Host<String>),
+    /// What a host has to end with, with the dot in front: `*.site.example` is `.site.example`.
+    Below(String),
+}
+
+impl Rule {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text)
+            .map_err(|_| "is not the beginning of a URL, such as https://site.example/in/")?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("is neither http nor https");
+        }
+        // An empty pair (`http://@host/`) is gone after parsing; nobody writes it by accident.
+        if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
+            return Err("must not have a user name or a password (or any '@')");
+        }
+        if url.query().is_some() {
+            return Err("must not have a query: a URL is matched up to the end of its path");
+        }
+        if url.fragment().is_some() {
+            return Err("must not have a fragment: it is never sent");
+        }
+        if url.path().contains('*') {
+            return Err("must not have a '*' in its path: all that begins with the path matches");
+        }
+        if steps_in_disguise(url.path()) {
+            return Err("must not have an encoded slash, or \"..;\", in its path");
+        }
+        Ok(Self {
+            scheme: url.scheme().to_owned(),
+            host: HostRule::parse(normal_host(&url).ok_or("has no host")?)?,
+            port: url.port_or_known_default(),
+            path: url.path().to_owned(),
+        })
+    }
+
+    fn matches(&self, url: &Url) -> bool {
+        url.scheme() == self.scheme
+            && url.port_or_known_default() == self.port
+            && normal_host(url).is_some_and(|host| self.host.matches(&host))
+            && self.matches_path(url.path())
+    }
+
+    /// By whole segments: `/in` has `/in` and `/in/42` below it, and not `/inside`.
+    fn matches_path(&self, path: &str) -> bool {
+        if self.path == "/" {
+            return true;
+        }
+        // The parser has resolved `..` and `%2e%2e`. What a server may yet take for such a step
+        // leads out of the folder that the rule speaks of.
+        !steps_in_disguise(path)
+            && path.strip_prefix(self.path.as_str()).is_some_and(|rest| {
+                self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/')
+            })
+    }
+}
+
+impl HostRule {
+    fn parse(host: Host<String>) -> Result<Self, &'static str> {
+        let Host::Domain(name) = &host else {
+            return Ok(Self::Exactly(host));
+        };
+        let Some(base) = name.strip_prefix('*') else {
+            return if name.contains('*') {
+                Err("may have a '*' only as the whole first part of the host")
+            } else {
+                Ok(Self::Exactly(host))
+            };
+        };
+        match base.strip_prefix('.') {
+            Some(parent) if !parent.is_empty() && !parent.contains('*') => {
+                Ok(Self::Below(base.to_owned()))
+            }
+            _ => Err("may have a '*' only as the whole first part of a host, as *.site.example"),
+        }
+    }
+
+    fn matches(&self, host: &Host<String>) -> bool {
+        match (self, host) {
+            (Self::Exactly(named), host) => named == host,
+            // Something stands in front of the dot.
+            (Self::Below(base), Host::Domain(name)) => {
+                name.strip_suffix(base.as_str()).is_some_and(|label| !label.is_empty())
+            }
+            (Self::Below(_), _) => false,
+        }
+    }
+}
+
+/// The host without the dot that may end a full name: `localhost.` is `localhost`. The parser has
+/// made lower case of it, and an address of whatever looks like one (`0x7f.1`, `2130706433`).
+fn normal_host(url: &Url) -> Option<Host<String>> {
+    Some(match url.host()? {
+        Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(name).to_owned()),
+        address => address.to_owned(),
+    })
+}
+
+/// Whether a path has in it what some servers take for `/` or for `..` although it is neither: an
+/// encoded slash or backslash, `..;`.
+fn steps_in_disguise(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["%2f", "%5c", "..;"].iter().any(|disguise| path.contains(disguise))
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

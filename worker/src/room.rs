@@ -1,0 +1,229 @@
+//! How many jobs there is room for.
+//!
+//! A job is reserved only when it can be run. Whoever wants to reserve waits for room, and whoever
+//! runs a job holds a [`Permit`].
+//!
+//! Owns: counts and limits. Must not know: queues and processes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::job::JobType;
+
+/// The limits and what counts against them.
+#[derive(Debug)]
+pub struct Room {
+    state: Mutex<State>,
+    /// Whether a job may be reserved.
+    open: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    limit: usize,
+    running: usize,
+    by_type: HashMap<JobType, usize>,
+    max_unpublished: usize,
+    unpublished: usize,
+    held: bool,
+    closed: bool,
+}
+
+impl State {
+    fn is_open(&self) -> bool {
+        self.running < self.limit
+            && self.unpublished < self.max_unpublished
+            && !self.held
+            && !self.closed
+    }
+}
+
+impl Room {
+    /// Room for `limit` jobs that run, and `max_unpublished` results that are not where they
+    /// belong.
+    pub fn new(limit: usize, max_unpublished: usize) -> Self {
+        let state = State { limit, max_unpublished, ..State::default() };
+        Self { open: watch::Sender::new(state.is_open()), state: Mutex::new(state) }
+    }
+
+    /// Other limits. What is over them already may finish.
+    pub fn set_limits(&self, limit: usize, max_unpublished: usize) {
+        self.change(|state| (state.limit, state.max_unpublished) = (limit, max_unpublished));
+    }
+
+    /// Whether no jobs are to be taken for a while.
+    pub fn set_held(&self, held: bool) {
+        self.change(|state| state.held = held);
+    }
+
+    /// No jobs are taken from here on.
+    pub fn close(&self) {
+        self.change(|state| state.closed = true);
+    }
+
+    /// Whether no jobs are taken for a while.
+    pub fn is_held(&self) -> bool {
+        self.state().held
+    }
+
+    /// Whether there is no room any more for good.
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// How many jobs run.
+    pub fn running(&self) -> usize {
+        self.state().running
+    }
+
+    /// Whether there is room.
+    pub fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
+    /// Waits until there is room.
+    pub async fn wait_open(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Waits until there is none.
+    pub async fn wait_full(&self) {
+        let _ = self.open.subscribe().wait_for(|open| !*open).await;
+    }
+
+    /// Room for one more job, if there is any.
+    pub fn take(self: &Arc<Self>) -> Option<Permit> {
+        self.change(|state| {
+            let open = state.is_open();
+            state.running += usize::from(open);
+            open
+        })
+        .then(|| Permit { room: Arc::clone(self), kind: None })
+    }
+
+    /// Notes a result that is not where it belongs yet, until what is returned is dropped.
+    pub fn unpublished(self: &Arc<Self>) -> Unpublished {
+        self.change(|state| state.unpublished += 1);
+        Unpublished { room: Arc::clone(self) }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        let open = state.is_open();
+        // Under the lock, so that the last word is the true one.
+        self.open.send_if_modified(|was| std::mem::replace(was, open) != open);
+        result
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Numbers are whole between two statements, whoever panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for one job, until dropped.
+#[derive(Debug)]
+pub struct Permit {
+    room: Arc<Room>,
+    kind: Option<JobType>,
+}
+
+impl Permit {
+    /// Counts the job as one of this type, unless there are `limit` of them; 0 is no limit.
+    #[must_use = "without room the job must be given back"]
+    pub fn claim(&mut self, kind: &JobType, limit: usize) -> bool {
+        let mut state = self.room.state();
+        let count = state.by_type.entry(kind.clone()).or_default();
+        if limit != 0 && *count >= limit {
+            return false;
+        }
+        *count += 1;
+        self.kind = Some(kind.clone());
+        true
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let kind = self.kind.take();
+        self.room.change(|state| {
+            state.running -= 1;
+            let Some(kind) = kind else { return };
+            if let Some(count) = state.by_type.get_mut(&kind) {
+                *count -= 1;
+                // Types come from jobs: there may be any number of them.
+                if *count == 0 {
+                    state.by_type.remove(&kind);
+                }
+            }
+        });
+    }
+}
+
+/// A result that is not where it belongs, until dropped.
+#[derive(Debug)]
+pub struct Unpublished {
+    room: Arc<Room>,
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        self.room.change(|state| state.unpublished -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_as_the_limit() {
+        let room = Arc::new(Room::new(2, 10));
+        let first = room.take().unwrap();
+        assert!(room.is_open());
+        let second = room.take().unwrap();
+        assert!(!room.is_open());
+        assert!(room.take().is_none());
+        drop(first);
+        assert!(room.is_open() && room.running() == 1);
+        room.set_limits(1, 10);
+        assert!(room.take().is_none());
+        drop(second);
+        assert!(room.take().is_some());
+    }
+
+    #[test]
+    fn as_many_of_a_type_as_its_limit() {
+        let room = Arc::new(Room::new(10, 10));
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let (mut one, mut two, mut three) =
+            (room.take().unwrap(), room.take().unwrap(), room.take().unwrap());
+        assert!(one.claim(&a, 1));
+        assert!(!two.claim(&a, 1));
+        assert!(two.claim(&b, 0) && three.claim(&b, 0));
+        drop(one);
+        assert!(room.take().unwrap().claim(&a, 1));
+        drop((two, three));
+        assert!(room.state().by_type.is_empty());
+        assert_eq!(room.running(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_keeps_it_closed() {
+        let room = Arc::new(Room::new(1, 1));
+        room.wait_open().await;
+        room.set_held(true);
+        room.wait_full().await;
+        room.set_held(false);
+        let unpublished = room.unpublished();
+        assert!(room.take().is_none());
+        drop(unpublished);
+        room.wait_open().await;
+        room.close();
+        assert!(room.take().is_none() && room.is_closed());
+    }
+}

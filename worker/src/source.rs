@@ -1,0 +1,198 @@
+//! A server that jobs come from: connections to it, and the loop that reserves.
+//!
+//! With several servers there is a loop for each, and they share the room. While there are jobs
+//! everywhere, the loops take turns, so that each server gets its share. A server that has none is
+//! waited for without a turn, so that it holds nobody up; if jobs arrive from two at once and there
+//! is room for one, the other goes back at once.
+//!
+//! Owns: connections without a job. Must not know: what a job is for.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jq_client::{Address, Connection, Error, Job, Reservation, TubeName};
+use tokio::sync::Mutex as Turn;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::metrics::Metrics;
+use crate::outbound::Backoff;
+use crate::room::{Permit, Room};
+
+/// Delays between attempts to reach a server.
+const RECONNECT: Backoff =
+    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(30) };
+
+/// How long a server may be silent while the others wait for their turn.
+const TURN: Duration = Duration::from_secs(1);
+
+/// A waiting reserve is taken back when there has been no room for so long. Less would close and
+/// open connections all the time, when jobs are short.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A server that jobs come from.
+#[derive(Debug)]
+pub struct Source {
+    address: Address,
+    name: String,
+    tubes: Vec<TubeName>,
+    /// Connections that watch our tubes and have no job.
+    idle: Mutex<Vec<Connection>>,
+    link: Mutex<Link>,
+}
+
+/// How it stands with a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether the last attempt to talk to it succeeded.
+    pub connected: bool,
+    /// Why it did not.
+    pub error: Option<String>,
+}
+
+impl Source {
+    /// A server, and the tubes that jobs are taken from. Does not connect yet.
+    pub fn new(address: Address, tubes: Vec<TubeName>) -> Self {
+        let name = address.to_string();
+        Self { address, name, tubes, idle: Mutex::default(), link: Mutex::default() }
+    }
+
+    /// As it is configured.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it stands with it.
+    pub fn link(&self) -> Link {
+        lock(&self.link).clone()
+    }
+
+    /// A connection that watches our tubes.
+    pub async fn connection(&self) -> Result<Connection, Error> {
+        let idle = lock(&self.idle).pop();
+        match idle {
+            Some(connection) if connection.is_open() => Ok(connection),
+            _ => {
+                let connected = self.connect().await;
+                self.note(connected.as_ref().err());
+                connected
+            }
+        }
+    }
+
+    /// Takes back a connection that has no job.
+    pub fn give(&self, connection: Connection) {
+        lock(&self.idle).push(connection);
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let mut connection = Connection::connect(&self.address).await?;
+        let mut is_default = false;
+        for tube in &self.tubes {
+            connection.watch(tube).await?;
+            is_default |= tube.as_str() == "default";
+        }
+        if !is_default && !self.tubes.is_empty() {
+            let default = "default".parse().expect("it is a tube's name");
+            let _ = connection.ignore(&default).await?;
+        }
+        Ok(connection)
+    }
+
+    fn note(&self, error: Option<&Error>) {
+        let mut link = lock(&self.link);
+        let now = Link { connected: error.is_none(), error: error.map(ToString::to_string) };
+        match &now.error {
+            Some(error) if link.error.is_none() => {
+                warn!(server = self.name, error, "cannot take jobs from the server; trying on");
+            }
+            None if !link.connected => info!(server = self.name, "taking jobs from the server"),
+            _ => {}
+        }
+        *link = now;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Values are whole between two statements, whoever panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reserves jobs as long as it is polled. `turn` is shared by the loops of all servers.
+pub async fn fetch(
+    source: Arc<Source>,
+    room: Arc<Room>,
+    turn: Option<Arc<Turn<()>>>,
+    metrics: Arc<Metrics>,
+    run: impl Fn(Connection, Job, Permit),
+) {
+    let mut failures = 0_u32;
+    // With one server nobody waits for a turn.
+    let mut seems_empty = turn.is_none();
+    loop {
+        room.wait_open().await;
+        let mut connection = match source.connection().await {
+            Ok(connection) => connection,
+            Err(_) => {
+                failures = failures.saturating_add(1);
+                sleep(RECONNECT.delay(failures)).await;
+                continue;
+            }
+        };
+        let reserved = match &turn {
+            Some(turn) if !seems_empty => {
+                let _turn = turn.lock().await;
+                if !room.is_open() {
+                    source.give(connection);
+                    continue;
+                }
+                // Over the time, it goes on waiting without the turn.
+                let prompt = timeout(TURN, connection.reserve_with_timeout(0)).await;
+                prompt.unwrap_or(Ok(Reservation::TimedOut)).map(|reserved| (reserved, room.take()))
+            }
+            _ => {
+                tokio::select! {
+                    reserved = connection.reserve() => {
+                        reserved.map(|reserved| (reserved, room.take()))
+                    }
+                    // Dropping the connection takes the reserve back.
+                    () = full_for_long(&room) => continue,
+                }
+            }
+        };
+        match reserved {
+            Ok((Reservation::Reserved(job), Some(permit))) => {
+                failures = 0;
+                seems_empty = turn.is_none();
+                run(connection, job, permit);
+            }
+            Ok((Reservation::Reserved(job), None)) => {
+                // As the connection is dropped, the job is ready for others.
+                debug!(server = source.name(), job = job.id, "no room: given back");
+                metrics.given_back.inc();
+                seems_empty = turn.is_none();
+            }
+            Ok((Reservation::TimedOut | Reservation::DeadlineSoon, _)) => {
+                seems_empty = true;
+                source.give(connection);
+            }
+            Err(error) => {
+                source.note(Some(&error));
+                // The first attempt to connect again is made at once; after it the delays grow.
+                if failures > 0 {
+                    sleep(RECONNECT.delay(failures)).await;
+                }
+                failures = failures.saturating_add(1);
+            }
+        }
+    }
+}
+
+async fn full_for_long(room: &Room) {
+    loop {
+        room.wait_full().await;
+        if timeout(PATIENCE, room.wait_open()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The journal: one record a line, each with its checksum.
+//!
+//! ```text
+//! CRC32C {"keep":{"serial":7,"entry":{...}}}
+//! CRC32C {"note":{"serial":7,"step":"published"}}
+//! ```
+//!
+//! The checksum is of all behind it, without the line feed, in eight hexadecimal digits. A crash
+//! can cut the last line off: reading ends at the first line that is not whole.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Done, Entry, Owed, Owing, Step, StoreError};
+
+const PREFIX: &str = "journal-";
+
+/// A line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Record {
+    /// There is a result. A later one of the same job takes its place.
+    Keep { serial: u64, entry: Arc<Entry> },
+    /// A part of what is owed is done.
+    Note { serial: u64, step: Step },
+}
+
+impl Record {
+    /// Appends the line.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(b"00000000 ");
+        serde_json::to_writer(&mut *out, self).expect("a record has no keys that are not text");
+        let sum = format!("{:08x}", crc32c::crc32c(&out[start + 9..]));
+        out[start..start + 8].copy_from_slice(sum.as_bytes());
+        out.push(b'\n');
+    }
+
+    fn read(line: &[u8]) -> Option<Self> {
+        let (sum, text) = line.split_at_checked(9)?;
+        let sum = std::str::from_utf8(sum.strip_suffix(b" ")?).ok()?;
+        let sum = u32::from_str_radix(sum, 16).ok()?;
+        if crc32c::crc32c(text) != sum {
+            return None;
+        }
+        serde_json::from_slice(text).ok()
+    }
+}
+
+/// What the journals say.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    /// The last result of each job that they tell of.
+    pub(super) latest: Vec<Owed>,
+    /// Those that are not settled.
+    pub(super) owing: Owing,
+    /// What comes next.
+    pub(super) next: Next,
+}
+
+/// The next numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Next {
+    pub(super) serial: u64,
+    pub(super) journal: u64,
+}
+
+/// The path of a journal.
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{number:08}"))
+}
+
+/// The journals that there are, the oldest first.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut journals = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+        journals.extend(number.map(|number| (number, entry.path())));
+    }
+    journals.sort();
+    Ok(journals)
+}
+
+/// Reads all journals.
+pub(super) fn replay(dir: &Path) -> Result<Replayed, StoreError> {
+    let failed = |error| StoreError::Io(dir.to_owned(), error);
+    let mut latest: HashMap<Uuid, Owed> = HashMap::new();
+    let mut ids: HashMap<u64, Uuid> = HashMap::new();
+    let mut next = Next::default();
+    for (number, path) in list(dir).map_err(failed)? {
+        next.journal = number + 1;
+        let text = fs::read(&path).map_err(|error| StoreError::Io(path.clone(), error))?;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let Some(record) = line.strip_suffix(b"\n").and_then(Record::read) else { break };
+            match record {
+                Record::Keep { serial, entry } => {
+                    next.serial = next.serial.max(serial + 1);
+                    ids.insert(serial, entry.id);
+                    latest.insert(entry.id, Owed { done: Done::of(&entry), entry, serial });
+                }
+                Record::Note { serial, step } => {
+                    let owed = ids.get(&serial).and_then(|id| latest.get_mut(id));
+                    if let Some(owed) = owed.filter(|owed| owed.serial == serial) {
+                        owed.done.note(step);
+                    }
+                }
+            }
+        }
+    }
+    let owing = latest.values().filter(|owed| !owed.done.everything());
+    let owing = owing.map(|owed| (owed.entry.id, owed.clone())).collect();
+    Ok(Replayed { latest: latest.into_values().collect(), owing, next })
+}

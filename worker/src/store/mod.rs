@@ -1,0 +1,309 @@
+//! The state directory: results, and what is still owed for them, through crashes.
+//!
+//! ```text
+//! DIR/lock                     held by the worker that uses the directory
+//! DIR/journal-NNNNNNNN         what happened since the results were last synced
+//! DIR/results/ab/UUID.json     results as they are served; empty: it has expired
+//! DIR/work/                    working directories of jobs; emptied at the start
+//! ```
+//!
+//! A result is durable when its record is in the journal and that is synced: one write and one
+//! sync for all results that are ready at that moment. Its own file is written at the same time
+//! but not synced; after a crash it is written again from the journal. When the journal has grown,
+//! the files are synced all at once and a new journal begins with what is still owed. Writing,
+//! syncing and renaming a file for each result, and another for what is owed, would be two syncs
+//! for each job.
+//!
+//! What is *owed* for a result: sending it to where it is wanted, and taking its job out of the
+//! queue. An [`Entry`] says so, and stays until it is settled; so a job that comes again because
+//! the worker died is recognised, and not run again.
+//!
+//! Owns: files and their order. Must not know: queues, processes, HTTP.
+
+mod files;
+mod journal;
+mod retention;
+mod work;
+mod writer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use url::Url;
+use uuid::Uuid;
+
+use crate::job::Target;
+use crate::result::QueuePlace;
+
+use files::{Files, Lock};
+use work::WorkDirectories;
+use writer::{Order, Writer};
+
+pub use files::Found;
+pub(crate) use work::remove_tree;
+
+/// When a result counts as being on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// When the disk says so (`fdatasync`): it outlives a power cut.
+    #[default]
+    Always,
+    /// When the system has it: it outlives the worker, not the machine.
+    Never,
+}
+
+/// What becomes of the queued job when its result is where it belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// It is deleted.
+    Delete,
+    /// It is buried, for somebody to look at.
+    Bury,
+    /// It is deleted, though it was not run.
+    Dismiss,
+}
+
+/// A result, and what is owed for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// The job's.
+    pub id: Uuid,
+    /// Where the job is queued.
+    pub place: Option<QueuePlace>,
+    /// What is to become of it there.
+    pub ending: Ending,
+    /// Where the result goes.
+    pub target: Option<Target>,
+    /// Who is told that the job is over.
+    pub callback: Option<Url>,
+    /// When the job was over.
+    pub finished: Timestamp,
+    /// The result document.
+    pub result: Box<RawValue>,
+}
+
+impl Entry {
+    /// The result as it is served and sent.
+    pub fn body(&self) -> Bytes {
+        let mut body = Vec::with_capacity(self.result.get().len() + 1);
+        body.extend_from_slice(self.result.get().as_bytes());
+        body.push(b'\n');
+        body.into()
+    }
+}
+
+/// How far what is owed is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Done {
+    /// The result is where it goes, or goes nowhere.
+    pub published: bool,
+    /// Whoever was to be told has been told, or nobody was.
+    pub called_back: bool,
+    /// The job is out of the queue.
+    pub dequeued: bool,
+}
+
+/// One of the things that are owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// See [`Done::published`].
+    Published,
+    /// See [`Done::called_back`].
+    CalledBack,
+    /// See [`Done::dequeued`].
+    Dequeued,
+}
+
+impl Done {
+    /// At first: what is wanted nowhere is where it belongs.
+    fn of(entry: &Entry) -> Self {
+        let dequeued = entry.place.is_none();
+        Self { published: entry.target.is_none(), called_back: entry.callback.is_none(), dequeued }
+    }
+
+    fn note(&mut self, step: Step) {
+        match step {
+            Step::Published => self.published = true,
+            Step::CalledBack => self.called_back = true,
+            Step::Dequeued => self.dequeued = true,
+        }
+    }
+
+    fn everything(self) -> bool {
+        self.published && self.called_back && self.dequeued
+    }
+}
+
+/// The state directory cannot be used.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Another worker has it.
+    Locked(PathBuf),
+    /// The system refuses.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(dir) => write!(
+                f,
+                "{}: another worker keeps its results there; name another directory with --results",
+                dir.display()
+            ),
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// An entry that is not settled, and how far it is.
+#[derive(Debug, Clone)]
+struct Owed {
+    entry: Arc<Entry>,
+    /// Tells this entry from others of the same id.
+    serial: u64,
+    done: Done,
+}
+
+type Owing = HashMap<Uuid, Owed>;
+
+#[derive(Debug)]
+struct Shared {
+    files: Files,
+    owing: Mutex<Owing>,
+}
+
+impl Shared {
+    fn owing(&self) -> MutexGuard<'_, Owing> {
+        // It is whole between two statements, whoever panicked.
+        self.owing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state directory of a running worker.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    work: WorkDirectories,
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Takes the directory, which is made if it is missing, and reads what it holds.
+    pub fn open(dir: &Path, sync: Sync) -> Result<Self, StoreError> {
+        let files = Files::make(dir)?;
+        let lock = Lock::take(dir)?;
+        let work = WorkDirectories::make(files.dir().join("work"))?;
+        let replayed = journal::replay(dir)?;
+        for owed in &replayed.latest {
+            let body = owed.entry.body();
+            let path = files.result(owed.entry.id);
+            files.write(owed.entry.id, &body).map_err(|error| StoreError::Io(path, error))?;
+        }
+        let owing = replayed.owing;
+        let shared = Arc::new(Shared { files, owing: Mutex::new(owing) });
+        let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
+        let (orders, receiver) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("jq-store".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| StoreError::Io(dir.to_owned(), error))?;
+        Ok(Self { shared, work, orders: Some(orders), thread: Some(thread), _lock: lock })
+    }
+
+    /// Makes a result durable, and what is owed for it. It takes the place of an earlier result of
+    /// the same job.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: the disk is full, or broken. Nothing is kept then; it can be tried
+    /// again.
+    pub async fn keep(&self, entry: Arc<Entry>) -> io::Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Keep(entry, answer));
+        answered.await.unwrap_or_else(|_| Err(io::Error::other("the store has stopped")))
+    }
+
+    /// Notes that a part of what is owed is done. When all is, the entry is settled. Not waited
+    /// for: if it is lost in a crash, that part is done twice.
+    pub fn note(&self, id: Uuid, step: Step) {
+        self.order(Order::Note(id, step));
+    }
+
+    /// What is owed for this job, if anything is.
+    pub fn owed(&self, id: Uuid) -> Option<(Arc<Entry>, Done)> {
+        self.shared.owing().get(&id).map(|owed| (Arc::clone(&owed.entry), owed.done))
+    }
+
+    /// All that is owed.
+    pub fn all_owed(&self) -> Vec<(Arc<Entry>, Done)> {
+        let owing = self.shared.owing();
+        owing.values().map(|owed| (Arc::clone(&owed.entry), owed.done)).collect()
+    }
+
+    /// How many entries are not settled.
+    pub fn owing(&self) -> usize {
+        self.shared.owing().len()
+    }
+
+    /// The result of a job. Reads a file: a few microseconds, if it is in the system's memory.
+    pub fn find(&self, id: Uuid) -> io::Result<Found> {
+        self.shared.files.find(id)
+    }
+
+    /// Empties results that are older than `retention`, and forgets those that were emptied as long
+    /// ago. Tells when there is something to be done next; `None` if nothing is kept.
+    pub fn sweep(
+        &self,
+        retention: std::time::Duration,
+    ) -> io::Result<Option<std::time::SystemTime>> {
+        retention::sweep(&self.shared, retention)
+    }
+
+    /// An empty working directory, for one job.
+    pub fn work_directory(&self) -> io::Result<PathBuf> {
+        self.work.take()
+    }
+
+    /// Takes a working directory back. False: there is something in it, to be removed with
+    /// [`remove_tree`], which can take its time.
+    pub(crate) fn take_back(&self, path: &Path) -> bool {
+        self.work.give(path)
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only after this sender has gone.
+            let _ = orders.send(order);
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What was ordered is carried out first.
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Working directories of jobs: fresh for each, though not always new.
+//!
+//! A directory that its job left as it found it is as good as a new one, and is used again. File
+//! systems are slow at making and removing things all the time: ext4 looks for a number that was
+//! not in use for some seconds, past all that were.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::StoreError;
+
+/// Only the owner may enter.
+const MODE: u32 = 0o700;
+
+/// Most directories that are kept for later.
+const MAX_IDLE: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct WorkDirectories {
+    root: PathBuf,
+    next: AtomicU64,
+    idle: Mutex<Vec<PathBuf>>,
+}
+
+impl WorkDirectories {
+    /// Makes the folder for them, and removes what a worker that was killed left in it.
+    pub(super) fn make(root: PathBuf) -> Result<Self, StoreError> {
+        let failed = |error| StoreError::Io(root.clone(), error);
+        DirBuilder::new().recursive(true).mode(MODE).create(&root).map_err(failed)?;
+        for entry in fs::read_dir(&root).map_err(failed)? {
+            remove_tree(&entry.map_err(failed)?.path()).map_err(failed)?;
+        }
+        Ok(Self { root, next: AtomicU64::new(0), idle: Mutex::default() })
+    }
+
+    pub(super) fn take(&self) -> io::Result<PathBuf> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(path) = idle {
+            return Ok(path);
+        }
+        let path = self.root.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        DirBuilder::new().mode(MODE).create(&path)?;
+        Ok(path)
+    }
+
+    /// Whether the directory was taken back. If not, there is something in it, to be removed with
+    /// [`remove_tree`].
+    pub(super) fn give(&self, path: &Path) -> bool {
+        if !is_fresh(path).unwrap_or(false) {
+            return false;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = idle.len() < MAX_IDLE;
+        if has_room {
+            idle.push(path.to_owned());
+        }
+        has_room
+    }
+}
+
+/// Whether it is as it was made.
+fn is_fresh(path: &Path) -> io::Result<bool> {
+    let meta = fs::symlink_metadata(path)?;
+    let is_ours = meta.is_dir() && meta.permissions().mode() & 0o7777 == MODE;
+    Ok(is_ours && fs::read_dir(path)?.next().is_none())
+}
+
+/// Removes a folder and all that is in it, also folders that its owner may not write to.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn open_up(path: &Path) -> io::Result<()> {
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(MODE))?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            // Of the entry itself: links are not followed.
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}

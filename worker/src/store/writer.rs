@@ -1,0 +1,193 @@
+//! The thread that writes: all that was ordered meanwhile, with one write and one sync.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::journal::{self, Next, Record};
+use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
+
+/// The journal is begun anew when it is larger than this, in bytes.
+const ROTATE_AT: u64 = 8 << 20;
+
+/// Most orders that are carried out together. Their results are in memory meanwhile.
+const BATCH: usize = 512;
+
+/// What the thread is asked.
+#[derive(Debug)]
+pub(super) enum Order {
+    Keep(Arc<Entry>, oneshot::Sender<io::Result<()>>),
+    Note(Uuid, Step),
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    sync: Sync,
+    next: Next,
+    /// `None` after a failure: what is in it cannot be relied upon, and a new one is begun.
+    journal: Option<Journal>,
+}
+
+struct Journal {
+    file: File,
+    size: u64,
+}
+
+impl Writer {
+    /// Begins a new journal, and removes those before it.
+    pub(super) fn start(shared: Arc<Shared>, sync: Sync, next: Next) -> Result<Self, StoreError> {
+        let dir = shared.files.dir().to_owned();
+        let mut writer = Self { shared, sync, next, journal: None };
+        writer.rotate().map_err(|error| StoreError::Io(dir, error))?;
+        Ok(writer)
+    }
+
+    /// Carries out orders until nobody can give any more.
+    pub(super) fn run(mut self, orders: &mpsc::Receiver<Order>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = orders.recv() {
+            batch.push(first);
+            batch.extend(orders.try_iter().take(BATCH - 1));
+            self.carry_out(&mut batch);
+        }
+    }
+
+    fn carry_out(&mut self, batch: &mut Vec<Order>) {
+        let mut lines = Vec::new();
+        let mut kept = Vec::new();
+        for order in batch.drain(..) {
+            match order {
+                Order::Keep(entry, answer) => {
+                    let serial = self.next.serial;
+                    self.next.serial += 1;
+                    Record::Keep { serial, entry: Arc::clone(&entry) }.write(&mut lines);
+                    kept.push((Owed { done: Done::of(&entry), entry, serial }, answer));
+                }
+                Order::Note(id, step) => self.note(id, step, &mut lines),
+            }
+        }
+        let result = self.write(&lines, &kept);
+        if let Err(error) = &result {
+            error!(%error, "cannot write to the results' journal");
+        }
+        if result.is_ok() {
+            let mut owing = self.shared.owing();
+            for (owed, _) in &kept {
+                // In the place of what was owed for an earlier result.
+                owing.remove(&owed.entry.id);
+                if !owed.done.everything() {
+                    owing.insert(owed.entry.id, owed.clone());
+                }
+            }
+        }
+        for (_, answer) in kept {
+            // Who does not wait any more does not need it.
+            let _ = answer.send(result.as_ref().map(|()| ()).map_err(copy));
+        }
+        if self.journal.as_ref().is_some_and(|journal| journal.size > ROTATE_AT)
+            && let Err(error) = self.rotate()
+        {
+            warn!(%error, "cannot begin a new journal of results; the one that there is grows");
+        }
+    }
+
+    fn note(&self, id: Uuid, step: Step, lines: &mut Vec<u8>) {
+        let mut owing = self.shared.owing();
+        let Some(owed) = owing.get_mut(&id) else { return };
+        owed.done.note(step);
+        Record::Note { serial: owed.serial, step }.write(lines);
+        if owed.done.everything() {
+            owing.remove(&id);
+        }
+    }
+
+    fn write(
+        &mut self,
+        lines: &[u8],
+        kept: &[(Owed, oneshot::Sender<io::Result<()>>)],
+    ) -> io::Result<()> {
+        if self.journal.is_none() {
+            // What is owed goes into it, so nothing of what failed is needed.
+            self.rotate()?;
+        }
+        let written = self.append(lines, !kept.is_empty() && self.sync == Sync::Always);
+        if written.is_err() {
+            self.journal = None;
+        }
+        written?;
+        for (owed, _) in kept {
+            self.shared.files.write(owed.entry.id, &owed.entry.body())?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        let Some(journal) = &mut self.journal else {
+            return Err(io::Error::other("there is no journal"));
+        };
+        journal.file.write_all(lines)?;
+        journal.size += lines.len() as u64;
+        if sync { journal.file.sync_data() } else { Ok(()) }
+    }
+
+    /// Syncs the files of results, and begins a new journal with what is owed.
+    fn rotate(&mut self) -> io::Result<()> {
+        let dir = self.shared.files.dir().to_owned();
+        let number = self.next.journal;
+        let path = journal::path(&dir, number);
+        // One after a number that could not be used.
+        self.next.journal += 1;
+        let begun = self.begin(&path);
+        if begun.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        self.journal = Some(begun?);
+        for (other, path) in journal::list(&dir)? {
+            if other < number {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, path: &PathBuf) -> io::Result<Journal> {
+        let mut lines = Vec::new();
+        for owed in self.shared.owing().values() {
+            let Owed { entry, serial, done } = owed;
+            Record::Keep { serial: *serial, entry: Arc::clone(entry) }.write(&mut lines);
+            for (is_done, step) in [
+                (done.published, Step::Published),
+                (done.called_back, Step::CalledBack),
+                (done.dequeued, Step::Dequeued),
+            ] {
+                if is_done {
+                    Record::Note { serial: *serial, step }.write(&mut lines);
+                }
+            }
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(&lines)?;
+        if self.sync == Sync::Always {
+            // The results that the journal before has records of are in their files for good.
+            rustix::fs::syncfs(File::open(self.shared.files.results())?)?;
+            file.sync_all()?;
+            File::open(self.shared.files.dir())?.sync_all()?;
+        }
+        Ok(Journal { file, size: lines.len() as u64 })
+    }
+}
+
+/// The same error again: one failure is the answer to many.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

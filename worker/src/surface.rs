@@ -1,0 +1,212 @@
+//! What a worker says of itself over HTTP.
+//!
+//! Owns: the answers to [`web`]'s questions. Must not know: anything of HTTP.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use futures_util::stream;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::exec::{LogEvent as Piece, LogReader};
+use crate::metrics::Outcome;
+use crate::result::{Status as JobStatus, entity_tag};
+use crate::store::Found;
+use crate::web::{
+    self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, RunStatus, ServerStatus,
+    State, Status, TypeStatus,
+};
+use crate::worker::Worker;
+
+/// When it is worth to ask again for a result, in seconds.
+const RETRY_AFTER: u32 = 1;
+
+/// What of a worker is seen over HTTP.
+#[derive(Debug)]
+pub struct Surface {
+    worker: Arc<Worker>,
+    started: Timestamp,
+    halt: watch::Sender<bool>,
+}
+
+impl Surface {
+    /// The surface of a worker. `halt` becomes true when somebody wants it to finish and exit.
+    pub fn new(worker: Arc<Worker>, halt: watch::Sender<bool>) -> Self {
+        Self { worker, started: Timestamp::now(), halt }
+    }
+
+    fn state(&self) -> State {
+        let room = &self.worker.room;
+        match (room.is_closed(), room.is_held()) {
+            (true, _) => State::Draining,
+            (false, true) => State::Holding,
+            (false, false) => State::Running,
+        }
+    }
+
+    fn pending(&self, id: Uuid) -> Option<Lookup> {
+        let setup = self.worker.setup();
+        let here = self.worker.table.get(id).map(|here| here.document(&setup.name));
+        let document = here.or_else(|| self.worker.table.waiting(id))?;
+        Some(Lookup::Pending { body: document.to_json(), retry_after: RETRY_AFTER })
+    }
+}
+
+impl web::Worker for Surface {
+    async fn lookup(&self, id: Uuid) -> Lookup {
+        if self.worker.table.get(id).is_some()
+            && let Some(pending) = self.pending(id)
+        {
+            return pending;
+        }
+        let worker = Arc::clone(&self.worker);
+        // Reading a file may have to wait for a disk.
+        let found = tokio::task::spawn_blocking(move || worker.store.find(id)).await;
+        match found {
+            Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
+            Ok(Ok(Found::Expired)) => Lookup::Gone,
+            Ok(Ok(Found::Nothing)) => self.pending(id).unwrap_or(Lookup::Unknown),
+            Ok(Err(error)) => {
+                warn!(%id, %error, "cannot read a result");
+                Lookup::Unknown
+            }
+            Err(_) => Lookup::Unknown,
+        }
+    }
+
+    fn log(&self, id: Uuid) -> Option<LogStream> {
+        Some(follow(self.worker.table.get(id)?.log.reader()))
+    }
+
+    fn log_after(&self, id: Uuid, seq: u64) -> Option<LogStream> {
+        Some(follow(self.worker.table.get(id)?.log.reader_from(seq)))
+    }
+
+    async fn status(&self) -> Status {
+        let worker = &self.worker;
+        let setup = worker.setup();
+        let running = worker.table.all();
+        let tubes: Vec<String> = setup.config.tubes.iter().map(ToString::to_string).collect();
+        let servers = worker.servers().into_iter().map(|source| {
+            let link = source.link();
+            ServerStatus {
+                address: source.name().to_owned(),
+                tubes: tubes.clone(),
+                connected: link.connected,
+                error: link.error,
+            }
+        });
+        let mut kinds: Vec<_> =
+            setup.executor.handlers.iter().filter_map(|(kind, _)| kind.cloned()).collect();
+        if kinds.is_empty() {
+            kinds = worker.metrics.types();
+        }
+        let types = kinds.into_iter().map(|kind| {
+            let count = |status| worker.metrics.count(&kind, Outcome::Over(status));
+            let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
+            TypeStatus {
+                running: running.iter().filter(|here| here.kind == kind).count(),
+                concurrency: if limit == 0 { setup.config.concurrency } else { limit },
+                successful: count(JobStatus::Successful),
+                failed: count(JobStatus::Failed) + count(JobStatus::Dismissed),
+                retried: worker.metrics.count(&kind, Outcome::Retried),
+                name: kind.to_string(),
+            }
+        });
+        let failures = worker.table.recent().into_iter().map(|recent| FailureStatus {
+            id: recent.id,
+            job_type: recent.kind.map(|kind| kind.to_string()),
+            at: recent.timestamp,
+            kind: recent.error.kind.as_str().to_owned(),
+            message: recent.error.message,
+        });
+        Status {
+            worker: setup.name.id.clone(),
+            version: setup.name.version.clone(),
+            state: self.state(),
+            started: self.started,
+            concurrency: setup.config.concurrency,
+            unpublished: worker.store.owing() as u64,
+            servers: servers.collect(),
+            running: running
+                .iter()
+                .map(|here| RunStatus {
+                    id: here.id,
+                    job_type: here.kind.to_string(),
+                    attempt: here.attempt,
+                    started: here.started.get().copied().unwrap_or(here.since),
+                    progress: here.log.progress(),
+                })
+                .collect(),
+            types: types.collect(),
+            failures: failures.collect(),
+        }
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        match self.state() {
+            State::Running => {}
+            State::Holding => reasons.push("it holds: no jobs are taken".to_owned()),
+            State::Draining => reasons.push("it is about to exit".to_owned()),
+        }
+        let servers = self.worker.servers();
+        if !servers.iter().any(|source| source.link().connected) {
+            for source in servers {
+                let error = source.link().error.unwrap_or_else(|| "not connected yet".to_owned());
+                reasons.push(format!("{}: {error}", source.name()));
+            }
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    fn metrics(&self) -> String {
+        let metrics = &self.worker.metrics;
+        let connected = self.worker.servers().iter().filter(|it| it.link().connected).count();
+        metrics.servers_connected.set(connected as i64);
+        metrics.spool.set(self.worker.store.owing() as i64);
+        metrics.text()
+    }
+
+    fn command(&self, command: Control) {
+        info!(?command, "asked over HTTP");
+        match command {
+            Control::Hold => self.worker.room.set_held(true),
+            Control::Unhold => self.worker.room.set_held(false),
+            Control::Halt => {
+                self.halt.send_replace(true);
+            }
+        }
+    }
+}
+
+/// What a job writes, as it comes.
+fn follow(reader: LogReader) -> LogStream {
+    Box::pin(stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        let event = match reader.next().await {
+            Some(Piece::Output { seq, stream, text, skipped }) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                LogEvent::Output { seq, stream: stream.name(), text, skipped }
+            }
+            Some(Piece::Progress(percent)) => LogEvent::Progress(percent),
+            None => return Some((LogEvent::End, None)),
+        };
+        Some((event, Some(reader)))
+    }))
+}
+
+fn document(body: Bytes) -> Document {
+    #[derive(Deserialize)]
+    struct Dated {
+        timestamp: Timestamp,
+    }
+    // We wrote it: it has a timestamp.
+    let modified = serde_json::from_slice::<Dated>(&body).map(|dated| dated.timestamp);
+    let etag = entity_tag(&body);
+    Document { modified: modified.unwrap_or(Timestamp::UNIX_EPOCH), etag, body }
+}

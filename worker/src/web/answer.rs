@@ -1,0 +1,168 @@
+//! From a request to its answer.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::http::header::{ALLOW, CACHE_CONTROL, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::conditional::Validators;
+use super::control::Guard;
+use super::cors::{Origins, preflight};
+use super::log::{Streams, last_event};
+use super::page;
+use super::reply::{Reply, content, empty, failure, json, json_bytes, with};
+use super::route::Route;
+use super::serve::Ending;
+use super::{Control, Document, Lookup, WebOptions, Worker};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+/// All that answers are made from.
+pub(super) struct App<W> {
+    worker: Arc<W>,
+    prefix: String,
+    origins: Origins,
+    guard: Guard,
+    streams: Streams,
+}
+
+impl<W: Worker> App<W> {
+    /// # Errors
+    /// If the prefix is not a path.
+    pub(super) fn new(worker: Arc<W>, options: &WebOptions, ending: Ending) -> io::Result<Self> {
+        let prefix = options.prefix.trim_end_matches('/');
+        let is_path = prefix.is_empty() || prefix.starts_with('/');
+        if !is_path || prefix.bytes().any(|byte| !byte.is_ascii_graphic() || b"?#".contains(&byte))
+        {
+            let error = format!("results cannot be served under {prefix:?}: it is not a path");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        Ok(Self {
+            worker,
+            prefix: prefix.to_owned(),
+            origins: Origins::new(&options.cors_origins),
+            guard: Guard::new(options.token.as_deref()),
+            streams: Streams::new(ending),
+        })
+    }
+
+    /// The answer to a request, the body of which does not matter.
+    pub(super) async fn answer(&self, request: &Parts) -> Reply {
+        let route = Route::of(request.uri.path(), &self.prefix);
+        let mut reply = match route.allow() {
+            Some(allow) if !route.takes(&request.method) => {
+                let error = format!("this takes {allow}");
+                let reply = failure(StatusCode::METHOD_NOT_ALLOWED, &error, None);
+                with(reply, ALLOW, HeaderValue::from_static(allow))
+            }
+            _ if request.method == Method::OPTIONS && route.is_shared() => preflight(),
+            _ => self.answer_route(route, request).await,
+        };
+        if route.is_shared() {
+            self.origins.write(&request.headers, reply.headers_mut());
+        }
+        self.finish(reply)
+    }
+
+    /// What every answer has.
+    pub(super) fn finish(&self, mut reply: Reply) -> Reply {
+        let headers = reply.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // What is said of how things are is true now.
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        reply
+    }
+
+    async fn answer_route(&self, route: Route, request: &Parts) -> Reply {
+        match route {
+            Route::Page => page::answer(&self.worker.status().await, Timestamp::now()),
+            Route::Health => content(StatusCode::OK, PLAIN_TEXT, "ok\n"),
+            Route::Ready => self.ready(),
+            Route::Metrics => content(StatusCode::OK, OPENMETRICS, self.worker.metrics()),
+            Route::Status => json(StatusCode::OK, &self.worker.status().await),
+            Route::Control(control) => self.control(control, &request.headers),
+            Route::Result(id) => self.result(id, &request.headers).await,
+            Route::Log(id) => self.log(id, &request.headers),
+            Route::Elsewhere { id, log } => elsewhere(id, log),
+            Route::Unknown => failure(StatusCode::NOT_FOUND, "there is nothing here", None),
+        }
+    }
+
+    async fn result(&self, id: Uuid, request: &HeaderMap) -> Reply {
+        match self.worker.lookup(id).await {
+            Lookup::Done(document) => done(document, request),
+            Lookup::Pending { body, retry_after } => with(
+                json_bytes(StatusCode::ACCEPTED, body),
+                RETRY_AFTER,
+                HeaderValue::from(retry_after),
+            ),
+            Lookup::Gone => {
+                failure(StatusCode::GONE, "the result has been removed after its time", Some(id))
+            }
+            Lookup::Unknown => {
+                failure(StatusCode::NOT_FOUND, "this worker knows of no such job", Some(id))
+            }
+        }
+    }
+
+    fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
+        let log = match last_event(request) {
+            Some(seq) => self.worker.log_after(id, seq),
+            None => self.worker.log(id),
+        };
+        match log {
+            Some(log) => self.streams.open(id, log),
+            None => failure(StatusCode::NOT_FOUND, "no such job is running here", Some(id)),
+        }
+    }
+
+    fn ready(&self) -> Reply {
+        match self.worker.ready() {
+            Ok(()) => json(StatusCode::OK, &json!({"ready": true})),
+            Err(reasons) => {
+                let body = json!({"ready": false, "reasons": reasons});
+                json(StatusCode::SERVICE_UNAVAILABLE, &body)
+            }
+        }
+    }
+
+    fn control(&self, control: Control, request: &HeaderMap) -> Reply {
+        if let Some(refusal) = self.guard.refusal(request) {
+            return refusal;
+        }
+        self.worker.command(control);
+        let name = match control {
+            Control::Hold => "hold",
+            Control::Unhold => "unhold",
+            Control::Halt => "halt",
+        };
+        json(StatusCode::ACCEPTED, &json!({"accepted": name}))
+    }
+}
+
+/// A result, or word that the asker has it already.
+fn done(document: Document, request: &HeaderMap) -> Reply {
+    let validators = Validators::new(&document.etag, document.modified);
+    let mut reply = if validators.are_known(request) {
+        empty(StatusCode::NOT_MODIFIED)
+    } else {
+        json_bytes(StatusCode::OK, document.body)
+    };
+    validators.write(reply.headers_mut());
+    // It may be kept, and has to be asked for: a job that is queued again gets a new result.
+    with(reply, CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+}
+
+/// Sends the asker on to our spelling of the UUID, relative to where it is: a proxy may have taken
+/// something off the front of the path.
+fn elsewhere(id: Uuid, log: bool) -> Reply {
+    let location = if log { format!("../{id}/log") } else { id.to_string() };
+    let location = HeaderValue::try_from(location).expect("a UUID is ASCII");
+    with(empty(StatusCode::PERMANENT_REDIRECT), LOCATION, location)
+}

@@ -1,0 +1,159 @@
+//! Conditional requests: whether the asker has the document already (RFC 9110, section 13).
+
+use axum::http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use axum::http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
+
+/// What a version of a document is known by.
+pub(super) struct Validators {
+    /// With its quotes.
+    etag: Option<HeaderValue>,
+    modified: Timestamp,
+}
+
+impl Validators {
+    pub(super) fn new(etag: &str, modified: Timestamp) -> Self {
+        let sendable =
+            !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+        let etag = sendable.then(|| HeaderValue::try_from(format!("\"{etag}\"")).ok()).flatten();
+        Self { etag, modified }
+    }
+
+    /// Writes them into the headers of an answer.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        if let Some(etag) = &self.etag {
+            headers.insert(ETAG, etag.clone());
+        }
+        // Years beyond 9999 cannot be written; then there is no such header.
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&self.modified).ok();
+        if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
+            headers.insert(LAST_MODIFIED, date);
+        }
+    }
+
+    /// Whether the asker has this very version, so that 304 is the answer. `If-None-Match` says
+    /// more than `If-Modified-Since`, which is not looked at beside it.
+    pub(super) fn are_known(&self, request: &HeaderMap) -> bool {
+        if request.contains_key(IF_NONE_MATCH) {
+            return request.get_all(IF_NONE_MATCH).iter().any(|list| self.are_in(list));
+        }
+        request
+            .get(IF_MODIFIED_SINCE)
+            .and_then(|date| DateTimeParser::new().parse_timestamp(date.as_bytes()).ok())
+            .is_some_and(|since| self.modified.as_second() <= since.as_second())
+    }
+
+    /// Whether our tag, or `*`, is in a list such as `"a", W/"b"`. A weak tag is as good as a strong
+    /// one here: the asker wants to know whether to fetch it again.
+    fn are_in(&self, list: &HeaderValue) -> bool {
+        let mut rest = list.as_bytes().trim_ascii();
+        if rest == b"*" {
+            return true;
+        }
+        let Some(ours) = &self.etag else {
+            return false;
+        };
+        // Tags may have commas in them, so the quotes are followed.
+        loop {
+            let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
+            let Some(closing) = tag
+                .strip_prefix(b"\"")
+                .and_then(|inside| inside.iter().position(|&byte| byte == b'"'))
+            else {
+                return false;
+            };
+            let (tag, after) = tag.split_at(closing + 2);
+            if tag == ours.as_bytes() {
+                return true;
+            }
+            rest = match after.trim_ascii_start().strip_prefix(b",") {
+                Some(next) => next.trim_ascii_start(),
+                None => return false,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODIFIED: &str = "Sun, 22 Nov 2026 12:03:10 GMT";
+
+    fn validators() -> Validators {
+        Validators::new("a,b-1", "2026-11-22T12:03:10.12Z".parse().unwrap())
+    }
+
+    fn known(headers: &[(&'static str, &str)]) -> bool {
+        let headers = headers
+            .iter()
+            .map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()));
+        // As they come from a request: a name may come twice.
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: axum::http::HeaderName = name;
+            map.append(name, value);
+        }
+        validators().are_known(&map)
+    }
+
+    #[test]
+    fn they_are_written_as_http_has_them() {
+        let mut headers = HeaderMap::new();
+        validators().write(&mut headers);
+        assert_eq!(headers[ETAG], "\"a,b-1\"");
+        assert_eq!(headers[LAST_MODIFIED], MODIFIED);
+        for bad in ["", "with space", "with\"quote", "with\nline", "\u{e9}"] {
+            let mut headers = HeaderMap::new();
+            Validators::new(bad, Timestamp::UNIX_EPOCH).write(&mut headers);
+            assert!(!headers.contains_key(ETAG), "{bad:?}");
+            assert_eq!(headers[LAST_MODIFIED], "Thu, 01 Jan 1970 00:00:00 GMT");
+        }
+    }
+
+    #[test]
+    fn if_none_match_takes_lists_stars_and_weak_tags() {
+        for (list, is) in [
+            ("\"a,b-1\"", true),
+            ("W/\"a,b-1\"", true),
+            ("*", true),
+            (" * ", true),
+            ("\"x\", \"a,b-1\"", true),
+            ("\"x\",W/\"y,z\" ,\"a,b-1\", \"w\"", true),
+            ("\"x\"", false),
+            ("\"a\"", false),
+            ("\"b-1\"", false),
+            ("a,b-1", false),
+            ("", false),
+            ("\"a,b-1", false),
+            ("w/\"a,b-1\"", false),
+            ("\"x\" \"a,b-1\"", false),
+            ("\"A,B-1\"", false),
+        ] {
+            assert_eq!(known(&[("if-none-match", list)]), is, "{list}");
+        }
+        assert!(known(&[("if-none-match", "\"x\""), ("if-none-match", "\"a,b-1\"")]));
+    }
+
+    #[test]
+    fn if_modified_since_counts_whole_seconds() {
+        for (date, is) in [
+            (MODIFIED, true),
+            ("Sun, 22 Nov 2026 12:03:11 GMT", true),
+            ("Sun, 22 Nov 2026 12:03:09 GMT", false),
+            ("yesterday", false),
+            ("", false),
+        ] {
+            assert_eq!(known(&[("if-modified-since", date)]), is, "{date}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_is_all_that_counts_beside_a_date() {
+        assert!(!known(&[("if-none-match", "\"x\""), ("if-modified-since", MODIFIED)]));
+        let old = "Sun, 22 Nov 2020 12:00:00 GMT";
+        assert!(known(&[("if-none-match", "\"a,b-1\""), ("if-modified-since", old)]));
+        assert!(!known(&[]));
+    }
+}

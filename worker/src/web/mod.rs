@@ -1,0 +1,165 @@
+//! HTTP that others start: results, logs of running jobs, what the worker is doing, and control.
+//!
+//! Owns: the routes, every status and header of an answer, who may read across origins and who may
+//! control, and the limits of connections ([`serve`]). Must not know: what a job is, where results
+//! lie, or how a process runs; it asks a [`Worker`], which can as well be a fake.
+//!
+//! Results are for everybody who knows the UUID, which is what makes a link to one work. Everything
+//! that changes something takes a token.
+
+mod answer;
+mod conditional;
+mod connection;
+mod control;
+mod cors;
+mod log;
+mod pace;
+mod page;
+mod reply;
+mod route;
+mod serve;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, future};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use serve::serve;
+pub use status::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
+
+/// What the HTTP side asks of the worker. Every method may be called at any time by many
+/// connections at once, and should answer quickly.
+pub trait Worker: Send + Sync + 'static {
+    /// What is known of a job.
+    fn lookup(&self, id: Uuid) -> impl Future<Output = Lookup> + Send;
+
+    /// The output of a running job, from as early as it is still there; `None` if it is not running
+    /// here.
+    fn log(&self, id: Uuid) -> Option<LogStream>;
+
+    /// As [`Worker::log`], for a reader that comes back and has everything up to and including the
+    /// piece with this number. To be provided where pieces may be cut differently the next time;
+    /// otherwise leaving out those that the reader has will do.
+    fn log_after(&self, id: Uuid, seq: u64) -> Option<LogStream> {
+        let new = move |event: &LogEvent| {
+            future::ready(!matches!(event, LogEvent::Output { seq: of, .. } if *of <= seq))
+        };
+        Some(Box::pin(self.log(id)?.filter(new)))
+    }
+
+    /// What the worker is doing, for people and programs.
+    fn status(&self) -> impl Future<Output = Status> + Send;
+
+    /// Whether it takes jobs.
+    ///
+    /// # Errors
+    /// The reasons why it does not, one sentence each.
+    fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// Its metrics, as OpenMetrics 1.0 text with its `# EOF`.
+    fn metrics(&self) -> String;
+
+    /// Does as an operator says, or begins to: it returns at once.
+    fn command(&self, command: Control);
+}
+
+/// What is known of a job.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// It has a result.
+    Done(Document),
+    /// This worker has the job, and no result of it yet.
+    Pending {
+        /// A JSON document that says how far it is.
+        body: Bytes,
+        /// When it is worth asking again, in seconds.
+        retry_after: u32,
+    },
+    /// There was a result, and its time is over.
+    Gone,
+    /// Nothing.
+    Unknown,
+}
+
+/// A result as it is served.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// JSON.
+    pub body: Bytes,
+    /// When it came into being. HTTP tells whole seconds.
+    pub modified: Timestamp,
+    /// What tells it from any other result of the job, without quotes: visible ASCII characters
+    /// except `"`. With any other character in it, it is not sent.
+    pub etag: String,
+}
+
+/// The output of a running job, as it comes.
+pub type LogStream = Pin<Box<dyn Stream<Item = LogEvent> + Send>>;
+
+/// Something that a running job has said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LogEvent {
+    /// A piece of output.
+    Output {
+        /// Grows with every piece of the job. A reader that comes back says up to where it has read.
+        seq: u64,
+        /// "stdout" or "stderr".
+        stream: &'static str,
+        /// Not necessarily whole lines.
+        text: String,
+        /// Bytes that are missing before this piece, because the reader or the memory was not large
+        /// or fast enough.
+        skipped: u64,
+    },
+    /// How far it is, in percent.
+    Progress(f64),
+    /// It has ended. Nothing comes after it.
+    End,
+}
+
+/// What an operator can tell the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// To take no new jobs.
+    Hold,
+    /// To take jobs again.
+    Unhold,
+    /// To take no new jobs, finish what runs, and exit.
+    Halt,
+}
+
+/// How results are served, and to whom.
+#[derive(Clone)]
+pub struct WebOptions {
+    /// What an operator has to show. Without one (or with an empty one) nobody can control the
+    /// worker over HTTP.
+    pub token: Option<String>,
+    /// Origins whose pages may read results and logs, such as `https://site.example`. A `*` among
+    /// them stands for any.
+    pub cors_origins: Vec<String>,
+    /// A path under which results are served too, because that is where the public URL points:
+    /// `/results`. Empty: only at the top.
+    pub prefix: String,
+}
+
+impl Default for WebOptions {
+    fn default() -> Self {
+        Self { token: None, cors_origins: vec!["*".to_owned()], prefix: String::new() }
+    }
+}
+
+impl std::fmt::Debug for WebOptions {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebOptions")
+            .field("token", &self.token.as_ref().map(|_| "..."))
+            .field("cors_origins", &self.cors_origins)
+            .field("prefix", &self.prefix)
+            .finish()
+    }
+}

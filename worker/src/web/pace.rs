@@ -1,0 +1,192 @@
+//! A connection that does not wait for its other end without limit.
+//!
+//! hyper limits the time from one answer to the next whole head, which is right for a connection
+//! that rests, and far too long for one that has begun to ask and does not come to an end: a few
+//! hundred of those would keep everybody else out. And it waits forever for one that does not read
+//! its answer. Both are limited here, below hyper, where the bytes pass.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long the head of a request may take from its first byte.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long an answer may stand without a byte of it being taken.
+pub(super) const STALL_TIME: Duration = Duration::from_secs(30);
+
+/// The requests of one connection: how many have begun, and how many of those are answered.
+#[derive(Default)]
+pub(super) struct Requests {
+    begun: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Requests {
+    /// Says that the head of one has arrived. It is open until what is returned is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> OpenRequest {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        OpenRequest(Arc::clone(self))
+    }
+
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    fn is_one_open(&self) -> bool {
+        self.begun() != self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct OpenRequest(Arc<Requests>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl OpenRequest {
+    /// The answer's body, with which the request ends.
+    pub(super) fn until_end_of(self, body: Body) -> Body {
+        Body::new(LastOf { body, _request: self })
+    }
+}
+
+/// A body that something else lives as long as.
+struct LastOf {
+    body: Body,
+    _request: OpenRequest,
+}
+
+impl HttpBody for LastOf {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream of bytes with both limits.
+pub(super) struct Paced<S> {
+    stream: S,
+    requests: Arc<Requests>,
+    /// While a head is arriving: which one, counted as `begun` counts, and until when it may.
+    head: Option<(u64, Pin<Box<Sleep>>)>,
+    /// While nothing can be written: until when.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Paced<S> {
+    pub(super) fn new(stream: S, requests: Arc<Requests>) -> Self {
+        Self { stream, requests, head: None, stall: None }
+    }
+
+    /// Whether the head that is arriving has taken too long. The task is woken when it has.
+    fn is_head_late(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.head {
+            Some((which, _)) if *which != self.requests.begun() => {
+                self.head = None;
+                false
+            }
+            Some((_, until)) => until.as_mut().poll(cx).is_ready(),
+            None => false,
+        }
+    }
+
+    /// What a write comes to: an error if nothing has been taken for too long.
+    fn unless_stalled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let until =
+            self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_TIME)));
+        ready!(until.as_mut().poll(cx));
+        Poll::Ready(Err(too_slow("the answer is not being read")))
+    }
+}
+
+fn too_slow(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Asked before reading: a byte now and then must not put it off.
+        if self.is_head_late(cx) {
+            return Poll::Ready(Err(too_slow("the request does not come to an end")));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        // What arrives while a request is open is its body, or a request that waits for its turn.
+        if buf.filled().len() > before && self.head.is_none() && !self.requests.is_one_open() {
+            let until = Box::pin(sleep_until(Instant::now() + HEAD_TIME));
+            self.head = Some((self.requests.begun(), until));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.unless_stalled(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.unless_stalled(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unless_stalled(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.unless_stalled(cx, shut)
+    }
+}

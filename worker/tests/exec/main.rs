@@ -1,0 +1,12 @@
+//! Real processes: that they run as told, that they end as told, and that nothing of them is left.
+
+mod cgroup;
+mod ending;
+mod input_output;
+mod keeper;
+mod limits;
+mod load;
+mod persistent;
+mod starting;
+mod support;
+mod survivors;
