@@ -3,8 +3,8 @@
 //! Owns: sending, trying again, giving up. Must not know: queues. Who has the job in the queue
 //! waits here for the result to be where it belongs.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 use url::Url;
 use uuid::Uuid;
 
@@ -42,17 +42,19 @@ pub enum Delivery {
 #[derive(Debug, Default)]
 pub struct Deliveries {
     active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
+    /// Whose callbacks are under way.
+    calling: Mutex<HashSet<Uuid>>,
 }
 
 impl Deliveries {
     /// Whether a result of this job is on its way.
     pub fn is_active(&self, id: Uuid) -> bool {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+        self.active().contains_key(&id)
     }
 
     /// How many are.
     pub fn len(&self) -> usize {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.active().len()
     }
 
     /// Whether none is.
@@ -60,14 +62,20 @@ impl Deliveries {
         self.len() == 0
     }
 
-    fn forget(&self, id: Uuid) {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    fn active(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Receiver<Delivery>>> {
+        // Maps are whole between two statements, whoever panicked.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn calling(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.calling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Sends a result to where it goes, unless it is under way already, and waits until it is there.
 pub async fn deliver(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> Delivery {
-    if done.published && done.called_back {
+    if done.published {
+        call_back_later(worker, entry, done);
         return Delivery::There;
     }
     let mut delivery = begin(worker, entry, done);
@@ -77,41 +85,57 @@ pub async fn deliver(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> De
 }
 
 fn begin(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> watch::Receiver<Delivery> {
-    let mut active = worker.deliveries.active.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut active = worker.deliveries.active();
     if let Some(delivery) = active.get(&entry.id) {
         return delivery.clone();
     }
     let (sender, receiver) = watch::channel(Delivery::UnderWay);
     active.insert(entry.id, receiver.clone());
     let (task, entry) = (Arc::clone(worker), Arc::clone(entry));
-    worker.spawn(async move {
+    let sending = async move {
         let mut stopping = task.stopping();
         tokio::select! {
             () = run(&task, &entry, done, &sender) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        task.deliveries.forget(entry.id);
-    });
+        task.deliveries.active().remove(&entry.id);
+    };
+    worker.spawn(sending.in_current_span());
     receiver
 }
 
-async fn run(worker: &Worker, entry: &Entry, done: Done, delivery: &watch::Sender<Delivery>) {
-    if !done.published {
-        let unpublished = worker.room.unpublished();
-        match publish(worker, entry).await {
-            Ok(()) => worker.store.note(entry.id, Step::Published),
-            Err(error) => {
-                delivery.send_replace(Delivery::GivenUp(error));
-                return;
-            }
+async fn run(
+    worker: &Arc<Worker>,
+    entry: &Arc<Entry>,
+    done: Done,
+    delivery: &watch::Sender<Delivery>,
+) {
+    let unpublished = worker.room.unpublished();
+    let published = publish(worker, entry).await;
+    drop(unpublished);
+    delivery.send_replace(match published {
+        Ok(()) => {
+            worker.store.note(entry, Step::Published);
+            call_back_later(worker, entry, done);
+            Delivery::There
         }
-        drop(unpublished);
+        Err(error) => Delivery::GivenUp(error),
+    });
+}
+
+/// Tells whoever wants to know that the job is over. Nobody waits for that: not the job, and not a
+/// worker that stops; the next start goes on with it.
+fn call_back_later(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) {
+    if done.called_back || !worker.deliveries.calling().insert(entry.id) {
+        return;
     }
-    delivery.send_replace(Delivery::There);
-    if !done.called_back {
-        call_back(worker, entry).await;
-        worker.store.note(entry.id, Step::CalledBack);
-    }
+    let (worker, entry) = (Arc::clone(worker), Arc::clone(entry));
+    let task = async move {
+        call_back(&worker, &entry).await;
+        worker.store.note(&entry, Step::CalledBack);
+        worker.deliveries.calling().remove(&entry.id);
+    };
+    tokio::spawn(task.in_current_span());
 }
 
 /// Sends the result, again and again. The error is why that was given up.

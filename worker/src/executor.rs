@@ -226,6 +226,10 @@ impl Executor {
                 };
                 let result_file = directory.join("result.json");
                 let input_file = has_file.then_some(input_file);
+                if !spec.env.iter().any(|(name, _)| name == "TMPDIR") {
+                    // Temporary files go with the job.
+                    spec.env.push(("TMPDIR".into(), directory.into()));
+                }
                 spec.env.extend(variables(job, here, timeout, &result_file, input_file));
                 self.run_process(spec, &result_file, here, cancelled, &mut attempt).await;
             }
@@ -355,8 +359,8 @@ fn late(timeout: Duration) -> String {
 fn usage(usage: &exec::Usage) -> Usage {
     Usage {
         wall_ms: output::milliseconds(usage.wall),
-        cpu_ms: output::milliseconds(usage.cpu),
-        max_rss_bytes: usage.max_rss_bytes,
+        cpu_ms: Some(output::milliseconds(usage.cpu)),
+        max_rss_bytes: Some(usage.max_rss_bytes),
     }
 }
 

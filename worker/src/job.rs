@@ -64,7 +64,7 @@ impl Job {
     /// # Errors
     ///
     /// Says which member is wrong and what was expected, and whose result could be told so.
-    pub fn parse(body: &[u8]) -> Result<Self, BadJob> {
+    pub fn parse(body: &[u8]) -> Result<Self, Box<BadJob>> {
         wire::parse(body)
     }
 

@@ -149,15 +149,22 @@ impl Lease {
         }
     }
 
+    /// Where it came from.
+    pub fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
+    }
+
     /// Deletes the job.
     pub async fn delete(mut self) -> Result<(), Lost> {
-        let outcome = self.connection.delete(self.id).await;
+        let outcome = self.connection.delete(self.id);
+        let outcome = answer(&mut self.stopping, outcome).await;
         self.end(outcome.map(Outcome::is_done))
     }
 
     /// Sets the job aside.
     pub async fn bury(mut self) -> Result<(), Lost> {
-        let outcome = self.connection.bury(self.id, self.facts.priority).await;
+        let outcome = self.connection.bury(self.id, self.facts.priority);
+        let outcome = answer(&mut self.stopping, outcome).await;
         self.end(outcome.map(Outcome::is_done))
     }
 
@@ -166,14 +173,27 @@ impl Lease {
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         let delay = Seconds::try_from(seconds).unwrap_or(Seconds::MAX);
         let options = ReleaseOptions { priority: self.facts.priority, delay };
-        let released = self.connection.release(self.id, options).await;
+        let released = self.connection.release(self.id, options);
+        let released = answer(&mut self.stopping, released).await;
         self.end(released.map(|released| released != Released::NotFound))
     }
 
     /// The connection can have another job.
-    fn end(self, done: Result<bool, Error>) -> Result<(), Lost> {
-        let done = done.map_err(Lost::Connection)?;
+    fn end(self, done: Result<bool, Lost>) -> Result<(), Lost> {
+        let done = done?;
         self.source.give(self.connection);
         if done { Ok(()) } else { Err(Lost::Lease) }
+    }
+}
+
+/// Waits for what the server says, unless nobody is to wait any longer.
+async fn answer<T>(
+    stopping: &mut watch::Receiver<bool>,
+    said: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Lost> {
+    tokio::select! {
+        biased;
+        said = said => said.map_err(Lost::Connection),
+        _ = stopping.wait_for(|stopping| *stopping) => Err(Lost::Stopping),
     }
 }

@@ -17,6 +17,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outbound;
+pub mod parked;
 pub mod result;
 pub mod room;
 pub mod source;

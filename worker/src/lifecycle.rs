@@ -12,12 +12,11 @@
 //! the process ran; and the job, if it comes here again, is not run again.
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jq_client::{Connection, Job as QueuedJob};
+use jq_client::{Connection, Job as QueuedJob, JobId};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -42,8 +41,13 @@ const KEEP: Backoff = Backoff { first: Duration::from_millis(500), max: Duration
 /// A job that is here twice waits for the first to be over.
 const TWICE: Duration = Duration::from_secs(5);
 
-/// A job of a type without room is given back for so long at first. It doubles each time.
-const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(60) };
+/// A job of a type without room is given back for so long at first. It doubles each time. When there is
+/// room here, it is asked for before that.
+const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(600) };
+
+/// Delays between looks for the job of a result that is done, while its server is down or somebody
+/// else has the job.
+const SETTLE: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
 
 /// A job that went back into the queue is not unknown here for so much longer than its delay.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -68,6 +72,28 @@ pub async fn begin(
     }
 }
 
+/// Reserves a job again that was given back for want of room, now that there is some, and deals with
+/// it. False: somebody else has it.
+pub async fn take_again(
+    worker: &Arc<Worker>,
+    source: Arc<Source>,
+    number: JobId,
+    permit: Permit,
+) -> bool {
+    let Ok(mut connection) = source.connection().await else { return false };
+    match connection.reserve_job(number).await {
+        Ok(Some(job)) => {
+            begin(worker, source, connection, job, permit).await;
+            true
+        }
+        Ok(None) => {
+            source.give(connection);
+            false
+        }
+        Err(_) => false,
+    }
+}
+
 async fn handle(worker: &Arc<Worker>, lease: Lease, permit: Permit) {
     let place = &lease.facts.place;
     let given_back = worker.given_back.count(&place.server, place.job);
@@ -82,7 +108,7 @@ async fn handle(worker: &Arc<Worker>, lease: Lease, permit: Permit) {
         Err(bad) => {
             let id = bad.id.map(|id| id.to_string());
             let span = info_span!("job", id, attempt = number, queued_as);
-            refuse(worker, lease, number, bad).instrument(span).await;
+            refuse(worker, lease, number, *bad).instrument(span).await;
         }
     }
 }
@@ -103,11 +129,14 @@ async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: J
         let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
         return refuse(worker, lease, number, bad).await;
     };
-    if !permit.claim(&job.kind, handler.concurrency) {
+    if !permit.is_for(&job.kind) && !permit.claim(&job.kind, handler.concurrency) {
         let times = worker.given_back.add(&place.server, place.job);
         worker.metrics.given_back.inc();
         debug!("no room for its type: given back");
-        return released(worker, lease.release(NO_ROOM.delay(times)).await);
+        let (source, number) = (lease.source(), place.job);
+        released(worker, lease.release(NO_ROOM.delay(times)).await);
+        worker.parking.park(&job.kind, source, number);
+        return worker.unpark();
     }
     let created = job.created_at.or_else(|| {
         // Of an age of whole seconds.
@@ -166,7 +195,8 @@ async fn attempt(
             keep(worker, lease, permit, guest, job, result, Ending::Delete).await;
         }
         Some(failure) if attempt.again && guest.attempt <= retries => {
-            retry(worker, setup, lease, &guest, job, failure.clone()).await;
+            drop(permit);
+            retry(worker, setup, lease, guest, job, failure.clone()).await;
         }
         Some(_) => {
             let result = result(attempt, Status::Failed);
@@ -255,7 +285,7 @@ async fn retry(
     worker: &Arc<Worker>,
     setup: &Setup,
     lease: Lease,
-    guest: &Guest,
+    guest: Guest,
     job: &Job,
     failure: Failure,
 ) {
@@ -268,7 +298,7 @@ async fn retry(
         retry_in = ?delay,
         "failed; it will be tried again"
     );
-    count(worker, guest, &failure, Outcome::Retried);
+    count(worker, &guest, &failure, Outcome::Retried);
     let document = JobResult {
         status: Status::Accepted,
         error: Some(failure),
@@ -279,6 +309,8 @@ async fn retry(
     if let Ok(until) = Timestamp::now().checked_add(delay + REMEMBERED) {
         worker.table.wait_for(document, until);
     }
+    // It may be reserved again before this returns, and must not find itself here.
+    drop(guest);
     released(worker, lease.release(delay).await);
 }
 
@@ -382,7 +414,7 @@ async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<Entry>) {
     };
     match ended {
         Ok(()) => {
-            worker.store.note(entry.id, Step::Dequeued);
+            worker.store.note(&entry, Step::Dequeued);
             if let Some(place) = &entry.place {
                 worker.given_back.forget(&place.server, place.job);
             }
@@ -391,7 +423,7 @@ async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<Entry>) {
         Err(lost) => {
             worker.metrics.leases_lost.inc();
             warn!(%lost, "the job was lost after it was done; its result counts");
-            worker.spawn(settle_later(Arc::clone(worker), entry));
+            settle(worker, entry);
         }
     }
 }
@@ -403,55 +435,99 @@ async fn take_out(lease: Lease, entry: &Entry) -> Result<(), Lost> {
     }
 }
 
-/// Sees to what is owed for a result whose job nobody here has: after a crash, or a lost lease.
-pub async fn settle(worker: &Arc<Worker>, entry: Arc<Entry>) {
+/// Sees to what is owed for a result whose job nobody here has: after a crash, or a lost lease. Looks
+/// again later when the server cannot be reached, or somebody else has the job.
+pub fn settle(worker: &Arc<Worker>, entry: Arc<Entry>) {
+    look_for_job(worker, entry, 1);
+}
+
+fn look_for_job(worker: &Arc<Worker>, entry: Arc<Entry>, number: u32) {
+    let task = Arc::clone(worker);
     let span = info_span!("job", id = %entry.id);
-    async {
-        let Some((current, done)) = worker.store.owed(entry.id) else { return };
-        if !Arc::ptr_eq(&current, &entry) {
+    let look = async move {
+        if is_settled(&task, &entry).await {
             return;
         }
-        if !done.dequeued
-            && let Some(lease) = reclaim(worker, &entry).await
-        {
-            info!("took the job again, to end it; it is not run again");
-            return conclude(worker, lease, entry).await;
-        }
-        // If it comes again, or is kicked, it is recognised by what is owed.
-        delivery::deliver(worker, &entry, done).await;
+        // A worker that stops does not wait for this.
+        tokio::spawn(async move {
+            sleep(SETTLE.delay(number)).await;
+            if !task.room.is_closed() {
+                look_for_job(&task, entry, number.saturating_add(1));
+            }
+        });
+    };
+    worker.spawn(look.instrument(span));
+}
+
+/// Whether there is nothing to look for any more.
+async fn is_settled(worker: &Arc<Worker>, entry: &Arc<Entry>) -> bool {
+    let Some((current, done)) = worker.store.owed(entry.id) else { return true };
+    if !Arc::ptr_eq(&current, entry) {
+        return true;
     }
-    .instrument(span)
-    .await;
+    let found = if done.dequeued { Found::Gone } else { reclaim(worker, entry).await };
+    let is_over = match found {
+        Found::Ours(lease) => {
+            info!("took the job again, to end it; it is not run again");
+            conclude(worker, *lease, Arc::clone(entry)).await;
+            return true;
+        }
+        Found::Gone => true,
+        Found::NotNow => false,
+    };
+    // If it comes again, or is kicked, it is recognised by what is owed.
+    let delivery = delivery::deliver(worker, entry, done).await;
+    is_over || delivery != Delivery::There
 }
 
-/// As [`settle`], in a box: that leads here again.
-fn settle_later(
-    worker: Arc<Worker>,
-    entry: Arc<Entry>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async move { settle(&worker, entry).await })
+/// What became of the job of a result.
+enum Found {
+    /// It is reserved here again.
+    Ours(Box<Lease>),
+    /// The server does not have it any more, which is noted.
+    Gone,
+    /// Somebody else has it, or the server cannot be asked.
+    NotNow,
 }
 
-/// Reserves the job of a result again, if nobody has it. Notes if it is gone.
-async fn reclaim(worker: &Arc<Worker>, entry: &Entry) -> Option<Lease> {
+/// Reserves the job of a result again, if nobody has it.
+async fn reclaim(worker: &Arc<Worker>, entry: &Entry) -> Found {
+    match try_reclaim(worker, entry).await {
+        Some(Found::Gone) => {
+            worker.store.note(entry, Step::Dequeued);
+            Found::Gone
+        }
+        found => found.unwrap_or(Found::NotNow),
+    }
+}
+
+/// `None`: the server cannot be asked.
+async fn try_reclaim(worker: &Arc<Worker>, entry: &Entry) -> Option<Found> {
     let place = entry.place.as_ref()?;
     let source = worker.server(&place.server)?;
     let mut connection = source.connection().await.ok()?;
-    let reserved = connection.reserve_job(place.job).await.ok()?;
-    let Some(job) = reserved else {
-        if connection.stats_job(place.job).await.ok()?.is_none() {
-            worker.store.note(entry.id, Step::Dequeued);
-        }
-        source.give(connection);
-        return None;
-    };
     // Servers that lost their jobs begin to count again.
-    if !Job::parse(&job.body).is_ok_and(|job| job.id == entry.id) {
-        worker.store.note(entry.id, Step::Dequeued);
-        return None;
+    let is_ours = |body: &[u8]| match Job::parse(body) {
+        Ok(job) => job.id == entry.id,
+        Err(bad) => bad.id == Some(entry.id),
+    };
+    if !connection.peek(place.job).await.ok()?.is_some_and(|job| is_ours(&job.body)) {
+        source.give(connection);
+        return Some(Found::Gone);
     }
-    let (stopping, metrics) = (worker.stopping(), Arc::clone(&worker.metrics));
-    Lease::take(connection, source, job, stopping, metrics).await.ok()
+    match connection.reserve_job(place.job).await.ok()? {
+        // It was deleted in between, and its number given away: dropping gives that job back.
+        Some(job) if !is_ours(&job.body) => Some(Found::Gone),
+        Some(job) => {
+            let (stopping, metrics) = (worker.stopping(), Arc::clone(&worker.metrics));
+            let lease = Lease::take(connection, source, job, stopping, metrics).await.ok()?;
+            Some(Found::Ours(Box::new(lease)))
+        }
+        None => {
+            source.give(connection);
+            Some(Found::NotNow)
+        }
+    }
 }
 
 /// Buries what is no job, and says so to whoever waits for its result.
@@ -512,7 +588,9 @@ fn lost_job(worker: &Worker, here: &Here, lost: &Lost) {
 }
 
 fn released(worker: &Worker, released: Result<(), Lost>) {
-    if let Err(lost) = released {
+    if let Err(lost) = released
+        && !matches!(lost, Lost::Stopping)
+    {
         worker.metrics.leases_lost.inc();
         warn!(%lost, "the job was lost before it could be given back");
     }

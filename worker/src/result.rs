@@ -230,10 +230,10 @@ pub struct Written {
 pub struct Usage {
     /// From start to end, in milliseconds.
     pub wall_ms: u64,
-    /// Of processors, in milliseconds.
-    pub cpu_ms: u64,
-    /// Largest resident memory of one process.
-    pub max_rss_bytes: u64,
+    /// Of processors, in milliseconds. Null for a process that stays up: it is not told by job.
+    pub cpu_ms: Option<u64>,
+    /// Largest resident memory of one process. Null as above.
+    pub max_rss_bytes: Option<u64>,
 }
 
 /// The entity tag of a document, without its quotes: strong, so the bytes decide.
@@ -300,7 +300,11 @@ mod tests {
             output: Some(RawValue::from_string("{\"series\":[]}".into()).unwrap()),
             stdout: Some(Written { tail: "x".into(), bytes: 812, truncated: true }),
             stderr: None,
-            usage: Some(Usage { wall_ms: 4120, cpu_ms: 3900, max_rss_bytes: 52_428_800 }),
+            usage: Some(Usage {
+                wall_ms: 4120,
+                cpu_ms: Some(3900),
+                max_rss_bytes: Some(52_428_800),
+            }),
             progress: None,
             custom: None,
             error: Some(Failure::new(FailureKind::LeaseLost, "gone")),

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::job::JobType;
 
@@ -18,6 +18,8 @@ pub struct Room {
     state: Mutex<State>,
     /// Whether a job may be reserved.
     open: watch::Sender<bool>,
+    /// Tells whenever a job is over.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,14 @@ impl State {
             && !self.held
             && !self.closed
     }
+
+    /// Counts one more of this type, unless there are `limit` of them.
+    fn count(&mut self, kind: &JobType, limit: usize) -> bool {
+        let count = self.by_type.entry(kind.clone()).or_default();
+        let has_room = limit == 0 || *count < limit;
+        *count += usize::from(has_room);
+        has_room
+    }
 }
 
 impl Room {
@@ -45,7 +55,11 @@ impl Room {
     /// belong.
     pub fn new(limit: usize, max_unpublished: usize) -> Self {
         let state = State { limit, max_unpublished, ..State::default() };
-        Self { open: watch::Sender::new(state.is_open()), state: Mutex::new(state) }
+        Self {
+            open: watch::Sender::new(state.is_open()),
+            freed: Notify::new(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Other limits. What is over them already may finish.
@@ -104,6 +118,21 @@ impl Room {
         .then(|| Permit { room: Arc::clone(self), kind: None })
     }
 
+    /// Room for one more job of this type, of which there are `limit` at most; 0 is no limit.
+    pub fn take_for(self: &Arc<Self>, kind: &JobType, limit: usize) -> Option<Permit> {
+        let taken = self.change(|state| {
+            let open = state.is_open() && state.count(kind, limit);
+            state.running += usize::from(open);
+            open
+        });
+        taken.then(|| Permit { room: Arc::clone(self), kind: Some(kind.clone()) })
+    }
+
+    /// Waits until a job is over. For one who waits; that a job was over before is not lost.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
     /// Notes a result that is not where it belongs yet, until what is returned is dropped.
     pub fn unpublished(self: &Arc<Self>) -> Unpublished {
         self.change(|state| state.unpublished += 1);
@@ -133,17 +162,19 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Whether it counts as one of this type already.
+    pub fn is_for(&self, kind: &JobType) -> bool {
+        self.kind.as_ref() == Some(kind)
+    }
+
     /// Counts the job as one of this type, unless there are `limit` of them; 0 is no limit.
     #[must_use = "without room the job must be given back"]
     pub fn claim(&mut self, kind: &JobType, limit: usize) -> bool {
-        let mut state = self.room.state();
-        let count = state.by_type.entry(kind.clone()).or_default();
-        if limit != 0 && *count >= limit {
-            return false;
+        let has_room = self.room.state().count(kind, limit);
+        if has_room {
+            self.kind = Some(kind.clone());
         }
-        *count += 1;
-        self.kind = Some(kind.clone());
-        true
+        has_room
     }
 }
 
@@ -161,6 +192,7 @@ impl Drop for Permit {
                 }
             }
         });
+        self.room.freed.notify_one();
     }
 }
 
@@ -205,8 +237,11 @@ mod tests {
         assert!(one.claim(&a, 1));
         assert!(!two.claim(&a, 1));
         assert!(two.claim(&b, 0) && three.claim(&b, 0));
+        assert!(room.take_for(&a, 1).is_none());
         drop(one);
-        assert!(room.take().unwrap().claim(&a, 1));
+        let again = room.take_for(&a, 1).unwrap();
+        assert!(!room.take().unwrap().claim(&a, 1));
+        drop(again);
         drop((two, three));
         assert!(room.state().by_type.is_empty());
         assert_eq!(room.running(), 0);

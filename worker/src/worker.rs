@@ -17,6 +17,7 @@ use crate::exec::{self, Cgroups, Keepers};
 use crate::executor::Executor;
 use crate::lifecycle;
 use crate::metrics::Metrics;
+use crate::parked::Parking;
 use crate::result::WorkerName;
 use crate::room::Room;
 use crate::source::{self, Source};
@@ -50,6 +51,8 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     /// Results on their way.
     pub deliveries: Deliveries,
+    /// Jobs that wait in the queue for room of their type here.
+    pub parking: Parking,
     /// How often jobs were given back from here, which are no attempts.
     pub given_back: GivenBack,
     sources: Mutex<Vec<(Arc<Source>, AbortHandle)>>,
@@ -110,6 +113,7 @@ impl Worker {
             table: Arc::default(),
             metrics: Arc::default(),
             deliveries: Deliveries::default(),
+            parking: Parking::default(),
             given_back: GivenBack::default(),
             sources: Mutex::default(),
             stopping: watch::Sender::new(false),
@@ -125,9 +129,9 @@ impl Worker {
     /// Takes up what was left by a crash, and begins to take jobs.
     pub fn start(self: &Arc<Self>) {
         self.take_up_sources();
+        tokio::spawn(Arc::clone(self).keep_unparking());
         for (entry, _) in self.store.all_owed() {
-            let worker = Arc::clone(self);
-            self.spawn(async move { lifecycle::settle(&worker, entry).await });
+            lifecycle::settle(self, entry);
         }
     }
 
@@ -202,6 +206,30 @@ impl Worker {
                 run,
             );
             sources.push((source, tokio::spawn(fetching).abort_handle()));
+        }
+    }
+
+    /// Whenever a job is over: takes those again that were waiting for it. As long as it is polled.
+    pub async fn keep_unparking(self: Arc<Self>) {
+        loop {
+            self.room.freed().await;
+            self.unpark();
+        }
+    }
+
+    /// Takes jobs again that were given back for want of room, as far as there is room now.
+    pub fn unpark(self: &Arc<Self>) {
+        let setup = self.setup();
+        for kind in self.parking.types() {
+            let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
+            while let Some(permit) = self.room.take_for(&kind, limit) {
+                let Some((source, job)) = self.parking.next(&kind) else { break };
+                let worker = Arc::clone(self);
+                // When somebody else has it, its permit goes, and the next one is tried.
+                self.spawn(async move {
+                    lifecycle::take_again(&worker, source, job, permit).await;
+                });
+            }
         }
     }
 

@@ -56,8 +56,12 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         None => report.line("served at", &"nowhere")?,
         Some(address) => {
             report.line("served at", &address)?;
-            let url = config.result_url(uuid::Uuid::nil()).unwrap_or_default();
-            report.line("as", &url.replace(&uuid::Uuid::nil().to_string(), "UUID"))?;
+            let nil = uuid::Uuid::nil();
+            let url = config.result_url(nil).unwrap_or_default().replace(&nil.to_string(), "UUID");
+            match (address.port(), &config.public_url) {
+                (0, None) => report.line("as", &"UUID, at a free port that the log tells")?,
+                _ => report.line("as", &url)?,
+            }
             // A worker that runs already with this configuration listens there.
             if let Err(error) = std::net::TcpListener::bind(address) {
                 report.line("", &format!("(in use now: {error})"))?;

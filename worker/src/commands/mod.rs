@@ -1,6 +1,7 @@
 //! What the command line offers.
 
 mod check;
+mod job_file;
 mod run;
 mod selftest;
 mod serve;

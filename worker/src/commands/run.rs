@@ -1,15 +1,14 @@
 //! One job from a file, without a queue: how a handler is developed.
 
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{EXIT_CONFIG, Failed};
+use super::{EXIT_CONFIG, Failed, job_file};
 use crate::config::{Config, Flags};
 use crate::exec::{self, LogEvent};
 use crate::executor::Executor;
-use crate::job::Job;
 use crate::result::{JobResult, Status, WorkerName};
 use crate::store::remove_tree;
 use crate::table::Here;
@@ -17,7 +16,7 @@ use crate::worker::keepers;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// File with the job; "-" is standard input
+    /// File with the job; "-" is standard input. A job without an id is given one
     job: PathBuf,
     #[command(flatten)]
     flags: Flags,
@@ -25,8 +24,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failed> {
     let config = Config::load(&args.flags)?;
-    let body = read(&args.job)?;
-    let job = Job::parse(&body).map_err(|bad| named(&args.job, &bad))?;
+    let (_, job) = job_file::read(&args.job)?;
     let kind = &job.kind;
     let handler = config.handlers.get(kind).cloned().ok_or_else(|| {
         Failed::new(EXIT_CONFIG, format!("there is no handler of the type {kind}"))
@@ -79,18 +77,4 @@ pub(super) fn print(result: &JobResult) -> io::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, result)?;
     out.write_all(b"\n")
-}
-
-/// The contents of a file, or of standard input.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failed> {
-    if path == Path::new("-") {
-        let mut body = Vec::new();
-        io::stdin().read_to_end(&mut body)?;
-        return Ok(body);
-    }
-    std::fs::read(path).map_err(|error| named(path, &error))
-}
-
-pub(super) fn named(path: &Path, error: &dyn std::fmt::Display) -> Failed {
-    Failed::new(EXIT_CONFIG, format!("{}: {error}", path.display()))
 }

@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jq_client::{Address, Client, ClientOptions, PutOptions, TubeName};
-use serde_json::Value;
 use tokio::time::sleep;
 use url::Url;
-use uuid::Uuid;
 
-use super::run::{named, print, read};
-use super::{EXIT_CONFIG, Failed};
+use super::run::print;
+use super::{EXIT_CONFIG, Failed, job_file};
 use crate::config::DEFAULT_LISTEN;
 use crate::job::Job;
 use crate::outbound::{Failure, Options, Outbound};
@@ -48,8 +46,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn submit(args: &Args) -> Result<(), Failed> {
-    let body = with_id(args)?;
-    let job = Job::parse(&body).map_err(|bad| named(&args.job, &bad))?;
+    let (body, job) = job_file::read(&args.job)?;
     super::runtime()?.block_on(async {
         let options = ClientOptions {
             give_up_after: Some(Duration::from_secs(5)),
@@ -70,17 +67,6 @@ pub(super) fn submit(args: &Args) -> Result<(), Failed> {
         print(&result)?;
         if result.status == Status::Successful { Ok(()) } else { Err(Failed::other("")) }
     })
-}
-
-/// The body of the job, which gets an id if it has none.
-fn with_id(args: &Args) -> Result<Vec<u8>, Failed> {
-    let body = read(&args.job)?;
-    let Ok(Value::Object(mut members)) = serde_json::from_slice(&body) else { return Ok(body) };
-    if ["id", "uuid", "jid"].iter().any(|name| members.contains_key(*name)) {
-        return Ok(body);
-    }
-    members.insert("id".to_owned(), Uuid::new_v4().to_string().into());
-    serde_json::to_vec(&members).map_err(Failed::other)
 }
 
 async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {

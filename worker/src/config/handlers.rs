@@ -17,8 +17,7 @@ use crate::exec::Limits;
 use crate::job::{Job, JobType};
 
 /// What every process sees of the worker's own environment. The rest may be secret.
-const PASSED: [&str; 9] =
-    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ"];
 
 /// Output that is kept of a process unless told otherwise, in bytes.
 const DEFAULT_OUTPUT: usize = 1 << 20;

@@ -8,7 +8,7 @@ fn with(members: &str) -> String {
     format!(r#"{{"id":"{ID}","type":"sailor"{members}}}"#)
 }
 
-fn refused(body: &str) -> BadJob {
+fn refused(body: &str) -> Box<BadJob> {
     Job::parse(body.as_bytes()).expect_err(body)
 }
 

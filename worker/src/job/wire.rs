@@ -87,11 +87,11 @@ pub(super) struct DocumentInput<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
-pub(super) fn parse(body: &[u8]) -> Result<Job, BadJob> {
+pub(super) fn parse(body: &[u8]) -> Result<Job, Box<BadJob>> {
     read(body).and_then(check).map_err(|reason| {
         // Whose job it was to be, as far as that can be told: a failure is published then.
         let (id, kind, result) = identity(body);
-        BadJob { reason, id, kind, result }
+        Box::new(BadJob { reason, id, kind, result })
     })
 }
 

@@ -242,8 +242,9 @@ impl Store {
 
     /// Notes that a part of what is owed is done. When all is, the entry is settled. Not waited
     /// for: if it is lost in a crash, that part is done twice.
-    pub fn note(&self, id: Uuid, step: Step) {
-        self.order(Order::Note(id, step));
+    /// Does nothing if there is a later result of the same job.
+    pub fn note(&self, entry: &Entry, step: Step) {
+        self.order(Order::Note { id: entry.id, finished: entry.finished, step });
     }
 
     /// What is owed for this job, if anything is.

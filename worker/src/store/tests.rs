@@ -58,15 +58,15 @@ async fn what_is_kept_is_found_and_owed() {
     assert_eq!(result(&store, id).unwrap(), "{\"a\":1}\n");
     let (owed, done) = store.owed(id).unwrap();
     assert_eq!((owed.id, done), (id, Done::default()));
-    store.note(id, Step::Published);
-    store.note(id, Step::CalledBack);
+    store.note(&entry(id, "0"), Step::Published);
+    store.note(&entry(id, "0"), Step::CalledBack);
     drop(store);
 
     let store = folder.open();
     let (owed, done) = store.owed(id).unwrap();
     assert_eq!(owed.place.as_ref().unwrap().job, 7);
     assert_eq!(done, Done { published: true, called_back: true, dequeued: false });
-    store.note(id, Step::Dequeued);
+    store.note(&entry(id, "0"), Step::Dequeued);
     drop(store);
     let store = folder.open();
     assert!(store.owed(id).is_none());
@@ -149,7 +149,7 @@ async fn the_journal_does_not_grow_for_ever() {
         let id = Uuid::new_v4();
         store.keep(entry(id, &body)).await.unwrap();
         for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
-            store.note(id, step);
+            store.note(&entry(id, "0"), step);
         }
     }
     store.keep(entry(Uuid::new_v4(), "2")).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_later_result_of_the_same_job_takes_the_place_of_the_earlier() {
     let id = Uuid::new_v4();
     let store = folder.open();
     store.keep(entry(id, "1")).await.unwrap();
-    store.note(id, Step::Published);
+    store.note(&entry(id, "0"), Step::Published);
     store.keep(entry(id, "2")).await.unwrap();
     drop(store);
     let store = folder.open();
@@ -213,7 +213,7 @@ async fn results_expire_in_two_steps_unless_something_is_owed() {
         store.keep(entry(id, "1")).await.unwrap();
     }
     for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
-        store.note(settled, step);
+        store.note(&entry(settled, "0"), step);
     }
     // Carried out in order, so the notes are too.
     store.keep(entry(owed, "1")).await.unwrap();

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -23,7 +24,12 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(super) enum Order {
     Keep(Arc<Entry>, oneshot::Sender<io::Result<()>>),
-    Note(Uuid, Step),
+    /// The time tells this result from others of the same job.
+    Note {
+        id: Uuid,
+        finished: Timestamp,
+        step: Step,
+    },
 }
 
 pub(super) struct Writer {
@@ -69,7 +75,7 @@ impl Writer {
                     Record::Keep { serial, entry: Arc::clone(&entry) }.write(&mut lines);
                     kept.push((Owed { done: Done::of(&entry), entry, serial }, answer));
                 }
-                Order::Note(id, step) => self.note(id, step, &mut lines),
+                Order::Note { id, finished, step } => self.note(id, finished, step, &mut lines),
             }
         }
         let result = self.write(&lines, &kept);
@@ -88,7 +94,7 @@ impl Writer {
         }
         for (_, answer) in kept {
             // Who does not wait any more does not need it.
-            let _ = answer.send(result.as_ref().map(|()| ()).map_err(copy));
+            let _ = answer.send(result.as_ref().copied().map_err(copy));
         }
         if self.journal.as_ref().is_some_and(|journal| journal.size > ROTATE_AT)
             && let Err(error) = self.rotate()
@@ -97,9 +103,10 @@ impl Writer {
         }
     }
 
-    fn note(&self, id: Uuid, step: Step, lines: &mut Vec<u8>) {
+    fn note(&self, id: Uuid, finished: Timestamp, step: Step, lines: &mut Vec<u8>) {
         let mut owing = self.shared.owing();
-        let Some(owed) = owing.get_mut(&id) else { return };
+        let owed = owing.get_mut(&id).filter(|owed| owed.entry.finished == finished);
+        let Some(owed) = owed else { return };
         owed.done.note(step);
         Record::Note { serial: owed.serial, step }.write(lines);
         if owed.done.everything() {

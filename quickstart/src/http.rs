@@ -1,0 +1,76 @@
+//! What a worker says over HTTP: documents, and the events of a running job.
+//!
+//! Enough of HTTP/1.0 to ask a server on this machine that we have started ourselves.
+
+use std::io;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+
+/// Most bytes of an answer that are read.
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// Something that a running job says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A piece of its output.
+    Output(String),
+    /// How far it is, in percent.
+    Progress(f64),
+}
+
+/// The status and the content at a path.
+///
+/// # Errors
+///
+/// If there is no answer.
+pub async fn get(server: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    let (status, mut lines) = ask(server, path).await?;
+    let mut body = String::new();
+    lines.get_mut().read_to_string(&mut body).await?;
+    Ok((status, body))
+}
+
+/// Has `said` know what a job says until its attempt is over. Returns at once if it does not run.
+///
+/// # Errors
+///
+/// If there is no answer.
+pub async fn follow(
+    server: SocketAddr,
+    log: &str,
+    mut said: impl FnMut(Event) -> io::Result<()>,
+) -> io::Result<()> {
+    let (status, mut lines) = ask(server, log).await?;
+    if status != 200 {
+        return Ok(());
+    }
+    while let Some(line) = lines.next_line().await? {
+        let Some(data) = line.strip_prefix("data: ") else { continue };
+        let data: Value = serde_json::from_str(data).unwrap_or_default();
+        if let Some(text) = data["text"].as_str() {
+            said(Event::Output(text.to_owned()))?;
+        } else if let Some(percent) = data["progress"].as_f64() {
+            said(Event::Progress(percent))?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for a path, and reads the head of the answer.
+async fn ask(
+    server: SocketAddr,
+    path: &str,
+) -> io::Result<(u16, Lines<BufReader<impl AsyncReadExt + Unpin>>)> {
+    let mut stream = TcpStream::connect(server).await?;
+    // In the old form an answer ends where the connection does.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n").as_bytes()).await?;
+    let mut lines = BufReader::new(stream.take(MAX_ANSWER)).lines();
+    let first = lines.next_line().await?.unwrap_or_default();
+    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other("the answer is not HTTP"))?;
+    while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
+    Ok((status, lines))
+}

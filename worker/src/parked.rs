@@ -1,0 +1,101 @@
+//! Jobs that went back to the queue because there was no room for their type.
+//!
+//! They are in the queue, delayed, and anybody's once the delay is over. But when there is room here
+//! before that, they are asked for by their number at once: so a type with a limit is as busy as its
+//! limit allows, and nothing is held reserved that nobody runs.
+//!
+//! Owns: which jobs these are. Must not know: how a job is run.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jq_client::JobId;
+
+use crate::job::JobType;
+use crate::source::Source;
+
+/// Most jobs that are remembered. Others wait until their delay is over.
+const MAX_PARKED: usize = 100_000;
+
+/// A job that went back to the queue.
+pub type Parked = (Arc<Source>, JobId);
+
+/// The jobs that went back to the queue, by type, the first first.
+#[derive(Debug, Default)]
+pub struct Parking {
+    lot: Mutex<Lot>,
+}
+
+#[derive(Debug, Default)]
+struct Lot {
+    by_type: HashMap<JobType, VecDeque<Parked>>,
+    count: usize,
+}
+
+impl Parking {
+    /// Remembers a job.
+    pub fn park(&self, kind: &JobType, source: Arc<Source>, job: JobId) {
+        let mut lot = self.lot();
+        if lot.count < MAX_PARKED {
+            lot.count += 1;
+            lot.by_type.entry(kind.clone()).or_default().push_back((source, job));
+        }
+    }
+
+    /// The types of which there are any.
+    pub fn types(&self) -> Vec<JobType> {
+        self.lot().by_type.keys().cloned().collect()
+    }
+
+    /// The job of this type that has been waiting for longest.
+    pub fn next(&self, kind: &JobType) -> Option<Parked> {
+        let mut lot = self.lot();
+        let jobs = lot.by_type.get_mut(kind)?;
+        let next = jobs.pop_front();
+        if jobs.is_empty() {
+            lot.by_type.remove(kind);
+        }
+        lot.count -= usize::from(next.is_some());
+        next
+    }
+
+    fn lot(&self) -> MutexGuard<'_, Lot> {
+        // A panic between two of its statements leaves a wrong count at worst.
+        self.lot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_come_first_served_by_type() {
+        let parking = Parking::default();
+        let source = Arc::new(Source::new("localhost:1".parse().unwrap(), Vec::new()));
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        for job in 1..=3 {
+            parking.park(&a, Arc::clone(&source), job);
+        }
+        parking.park(&b, Arc::clone(&source), 7);
+        let mut next = |kind| parking.next(kind).map(|(_, job)| job);
+        assert_eq!((next(&a), next(&a), next(&b), next(&b)), (Some(1), Some(2), Some(7), None));
+        assert_eq!(parking.types(), [a]);
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let parking = Parking::default();
+        let source = Arc::new(Source::new("localhost:1".parse().unwrap(), Vec::new()));
+        let kind = "a".parse().unwrap();
+        for job in 0..2 * MAX_PARKED as u64 {
+            parking.park(&kind, Arc::clone(&source), job);
+        }
+        let mut count = 0;
+        while parking.next(&kind).is_some() {
+            count += 1;
+        }
+        assert_eq!(count, MAX_PARKED);
+        assert!(parking.types().is_empty());
+    }
+}
