@@ -11,6 +11,8 @@
 //! the result is published all the same, as it is after a crash, since nobody can take back that
 //! the process ran; and the job, if it comes here again, is not run again.
 
+mod owed;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +20,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jq_client::{Connection, Job as QueuedJob, JobId};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::config::Handler;
-use crate::delivery::{self, Delivery};
 use crate::executor::Attempt;
 use crate::job::{BadJob, Job};
 use crate::lease::{Lease, Lost};
@@ -31,12 +31,12 @@ use crate::outbound::Backoff;
 use crate::result::{Failure, FailureKind, JobResult, Status};
 use crate::room::Permit;
 use crate::source::Source;
-use crate::store::{Ending, Entry, Step, remove_tree};
+use crate::store::{Ending, Entry, remove_tree};
 use crate::table::{Guest, Here, Phase, Recent};
 use crate::worker::{Setup, Worker};
+use owed::{conclude, keep, raw, to_disk};
 
-/// Delays between attempts to write a result to the disk.
-const KEEP: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+pub use owed::settle;
 
 /// A job that is here twice waits for the first to be over.
 const TWICE: Duration = Duration::from_secs(5);
@@ -44,10 +44,6 @@ const TWICE: Duration = Duration::from_secs(5);
 /// A job of a type without room is given back for so long at first. It doubles each time. When there is
 /// room here, it is asked for before that.
 const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(600) };
-
-/// Delays between looks for the job of a result that is done, while its server is down or somebody
-/// else has the job.
-const SETTLE: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
 
 /// A job that went back into the queue is not unknown here for so much longer than its delay.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -323,211 +319,6 @@ fn count(worker: &Worker, here: &Here, failure: &Failure, outcome: Outcome) {
         attempt: here.attempt,
         error: failure.clone(),
     });
-}
-
-/// Puts the result on the disk, and then sees to what is owed for it.
-async fn keep(
-    worker: &Arc<Worker>,
-    mut lease: Lease,
-    permit: Permit,
-    guest: Guest,
-    job: &Job,
-    result: JobResult,
-    ending: Ending,
-) {
-    let callback = match result.status {
-        Status::Successful => &job.callback.success,
-        _ => &job.callback.failed,
-    };
-    let refused = result.error.as_ref().is_some_and(|it| it.kind == FailureKind::Publish);
-    let entry = Arc::new(Entry {
-        id: job.id,
-        place: result.queue.clone(),
-        ending,
-        // Where it must not go, it is not even tried.
-        target: job.result.clone().filter(|_| !refused),
-        callback: callback.clone().filter(|_| !refused),
-        finished: result.timestamp,
-        result: raw(&result),
-    });
-    if let Err(lost) = to_disk(worker, &mut lease, &entry).await {
-        return lost_job(worker, &guest, &lost);
-    }
-    let outcome = Outcome::Over(result.status);
-    match &result.error {
-        None => {
-            worker.metrics.ended(Some(&guest.kind), outcome, None);
-            debug!(wall_ms = result.usage.map(|usage| usage.wall_ms), "successful");
-        }
-        Some(failure) => {
-            let kind = failure.kind.as_str();
-            warn!(error = failure.message, kind, status = result.status.as_str(), "over");
-            count(worker, &guest, failure, outcome);
-        }
-    }
-    // From here on there is a result to be seen, and room for another job.
-    drop(guest);
-    drop(permit);
-    conclude(worker, lease, entry).await;
-}
-
-fn raw(result: &JobResult) -> Box<serde_json::value::RawValue> {
-    serde_json::value::to_raw_value(result).expect("a result has no keys that are not text")
-}
-
-/// As often as it takes: the process is not run again because a disk is full.
-async fn to_disk(worker: &Arc<Worker>, lease: &mut Lease, entry: &Arc<Entry>) -> Result<(), Lost> {
-    let mut failures = 0;
-    loop {
-        let kept = worker.store.keep(Arc::clone(entry));
-        match lease.keep_while(kept).await? {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                failures += 1;
-                let delay = KEEP.delay(failures);
-                error!(%error, retry_in = ?delay, "cannot write the result to the disk");
-                lease.keep_while(sleep(delay)).await?;
-            }
-        }
-    }
-}
-
-/// Has the result sent, and then the job taken out of the queue.
-async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<Entry>) {
-    let Some((_, done)) = worker.store.owed(entry.id) else { return };
-    let ended = match lease.keep_while(delivery::deliver(worker, &entry, done)).await {
-        Err(lost) => Err(lost),
-        Ok(Delivery::There) => take_out(lease, &entry).await,
-        Ok(Delivery::UnderWay) => Err(Lost::Stopping),
-        Ok(Delivery::GivenUp(reason)) => {
-            error!(reason, "gave up; the job is buried, and sent again when it is kicked");
-            worker.table.failed(Recent {
-                timestamp: Timestamp::now(),
-                id: Some(entry.id),
-                kind: None,
-                attempt: 0,
-                error: Failure::new(FailureKind::Publish, reason),
-            });
-            // It stays owed.
-            return released(worker, lease.bury().await);
-        }
-    };
-    match ended {
-        Ok(()) => {
-            worker.store.note(&entry, Step::Dequeued);
-            if let Some(place) = &entry.place {
-                worker.given_back.forget(&place.server, place.job);
-            }
-        }
-        Err(Lost::Stopping) => {}
-        Err(lost) => {
-            worker.metrics.leases_lost.inc();
-            warn!(%lost, "the job was lost after it was done; its result counts");
-            settle(worker, entry);
-        }
-    }
-}
-
-async fn take_out(lease: Lease, entry: &Entry) -> Result<(), Lost> {
-    match entry.ending {
-        Ending::Delete | Ending::Dismiss => lease.delete().await,
-        Ending::Bury => lease.bury().await,
-    }
-}
-
-/// Sees to what is owed for a result whose job nobody here has: after a crash, or a lost lease. Looks
-/// again later when the server cannot be reached, or somebody else has the job.
-pub fn settle(worker: &Arc<Worker>, entry: Arc<Entry>) {
-    look_for_job(worker, entry, 1);
-}
-
-fn look_for_job(worker: &Arc<Worker>, entry: Arc<Entry>, number: u32) {
-    let task = Arc::clone(worker);
-    let span = info_span!("job", id = %entry.id);
-    let look = async move {
-        if is_settled(&task, &entry).await {
-            return;
-        }
-        // A worker that stops does not wait for this.
-        tokio::spawn(async move {
-            sleep(SETTLE.delay(number)).await;
-            if !task.room.is_closed() {
-                look_for_job(&task, entry, number.saturating_add(1));
-            }
-        });
-    };
-    worker.spawn(look.instrument(span));
-}
-
-/// Whether there is nothing to look for any more.
-async fn is_settled(worker: &Arc<Worker>, entry: &Arc<Entry>) -> bool {
-    let Some((current, done)) = worker.store.owed(entry.id) else { return true };
-    if !Arc::ptr_eq(&current, entry) {
-        return true;
-    }
-    let found = if done.dequeued { Found::Gone } else { reclaim(worker, entry).await };
-    let is_over = match found {
-        Found::Ours(lease) => {
-            info!("took the job again, to end it; it is not run again");
-            conclude(worker, *lease, Arc::clone(entry)).await;
-            return true;
-        }
-        Found::Gone => true,
-        Found::NotNow => false,
-    };
-    // If it comes again, or is kicked, it is recognised by what is owed.
-    let delivery = delivery::deliver(worker, entry, done).await;
-    is_over || delivery != Delivery::There
-}
-
-/// What became of the job of a result.
-enum Found {
-    /// It is reserved here again.
-    Ours(Box<Lease>),
-    /// The server does not have it any more, which is noted.
-    Gone,
-    /// Somebody else has it, or the server cannot be asked.
-    NotNow,
-}
-
-/// Reserves the job of a result again, if nobody has it.
-async fn reclaim(worker: &Arc<Worker>, entry: &Entry) -> Found {
-    match try_reclaim(worker, entry).await {
-        Some(Found::Gone) => {
-            worker.store.note(entry, Step::Dequeued);
-            Found::Gone
-        }
-        found => found.unwrap_or(Found::NotNow),
-    }
-}
-
-/// `None`: the server cannot be asked.
-async fn try_reclaim(worker: &Arc<Worker>, entry: &Entry) -> Option<Found> {
-    let place = entry.place.as_ref()?;
-    let source = worker.server(&place.server)?;
-    let mut connection = source.connection().await.ok()?;
-    // Servers that lost their jobs begin to count again.
-    let is_ours = |body: &[u8]| match Job::parse(body) {
-        Ok(job) => job.id == entry.id,
-        Err(bad) => bad.id == Some(entry.id),
-    };
-    if !connection.peek(place.job).await.ok()?.is_some_and(|job| is_ours(&job.body)) {
-        source.give(connection);
-        return Some(Found::Gone);
-    }
-    match connection.reserve_job(place.job).await.ok()? {
-        // It was deleted in between, and its number given away: dropping gives that job back.
-        Some(job) if !is_ours(&job.body) => Some(Found::Gone),
-        Some(job) => {
-            let (stopping, metrics) = (worker.stopping(), Arc::clone(&worker.metrics));
-            let lease = Lease::take(connection, source, job, stopping, metrics).await.ok()?;
-            Some(Found::Ours(Box::new(lease)))
-        }
-        None => {
-            source.give(connection);
-            Some(Found::NotNow)
-        }
-    }
 }
 
 /// Buries what is no job, and says so to whoever waits for its result.

@@ -37,6 +37,7 @@ mod orphans;
 mod persistent;
 mod pipes;
 mod procfs;
+mod progress;
 mod wire;
 
 pub use capture::{Captured, TAIL};

@@ -10,6 +10,7 @@ use super::error::RunError;
 use super::keepers::Keepers;
 use super::livelog::{LiveLog, Stream};
 use super::pipes::{self, Drain, Feed};
+use super::progress::Scanner;
 use super::wire::{Ended, Exit, Usage};
 use bytes::Bytes;
 use std::ffi::OsString;
@@ -156,21 +157,28 @@ struct Tap<'a> {
     /// is nothing to go by, as anything that the process started may hold it, or nothing.
     its_end: OwnedFd,
     capture: Capture,
+    /// What says how far the job is, among all else; on standard error, since the whole of standard
+    /// output may be what the job gives.
+    progress: Option<Scanner>,
     log: &'a LiveLog,
 }
 
 impl<'a> Tap<'a> {
     fn new(stream: Stream, limit: usize, log: &'a LiveLog) -> Result<Self, RunError> {
         let (drain, its_end) = pipes::output_pipe().map_err(RunError::Pipes)?;
-        Ok(Self { stream, drain, its_end, capture: Capture::new(limit), log })
+        let progress = (stream == Stream::Stderr).then(Scanner::default);
+        Ok(Self { stream, drain, its_end, capture: Capture::new(limit), progress, log })
     }
 
     async fn read(&mut self) {
-        let Self { stream, drain, capture, log, .. } = self;
+        let Self { stream, drain, capture, progress, log, .. } = self;
         let read = drain
             .read(|chunk| {
                 capture.push(chunk);
                 log.push(*stream, chunk);
+                if let Some(percent) = progress.as_mut().and_then(|it| it.push(chunk)) {
+                    log.set_progress(percent);
+                }
             })
             .await;
         if read.is_err() {

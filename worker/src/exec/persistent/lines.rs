@@ -1,6 +1,6 @@
 //! What a persistent process says: lines, and what a line means.
 
-use serde::Deserialize;
+use crate::exec::progress;
 
 /// Bytes that become lines, up to a length.
 #[derive(Debug)]
@@ -62,21 +62,8 @@ impl Lines {
 
 impl Said {
     pub(super) fn of(line: &[u8]) -> Self {
-        /// The longest line that is looked at for progress: nothing else is in it.
-        const LONGEST_PROGRESS: usize = 64;
-
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Progress {
-            progress: f64,
-        }
-
-        if line.len() <= LONGEST_PROGRESS
-            && let Ok(Progress { progress }) = serde_json::from_slice(line)
-            && (0.0..=100.0).contains(&progress)
-            && line.trim_ascii_start().starts_with(b"{")
-        {
-            return Self::Progress(progress);
+        if let Some(percent) = progress::of_line(line) {
+            return Self::Progress(percent);
         }
         // Borrowed raw: the text has to be UTF-8 and JSON, and is not taken apart.
         match serde_json::from_slice::<&serde_json::value::RawValue>(line) {
