@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -54,6 +55,21 @@ impl Server {
             }
         }
         panic!("{} does not start", program.display());
+    }
+
+    /// Starts such a program on this very address, where another has ended.
+    pub(crate) fn start_at(
+        program: &Path,
+        address: SocketAddr,
+        flags: &[impl AsRef<OsStr>],
+    ) -> Self {
+        let mut started = None;
+        eventually(&format!("{} starts on {address}", program.display()), || {
+            let command = on(address, Command::new(program), flags);
+            started = Self::spawn(command, Endpoint::Tcp(address));
+            started.is_some()
+        });
+        started.expect("it was just started")
     }
 
     /// Starts our server on a free port by a shell command, which does what it has to do first and
@@ -165,8 +181,37 @@ impl Drop for Server {
 ///
 /// Naming the real beanstalkd there shows whether the tests themselves are right.
 pub(crate) fn jq_server() -> PathBuf {
-    env::var_os("JQ_TEST_SERVER")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_jq-server")), PathBuf::from)
+    env::var_os("JQ_TEST_SERVER").map_or_else(built_server, PathBuf::from)
+}
+
+/// Cargo tells where it is to the tests of its own package only. Those of another find it beside the
+/// program of that package, and build it if nobody has.
+fn built_server() -> PathBuf {
+    static BESIDE: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(path) = option_env!("CARGO_BIN_EXE_jq-server") {
+        return PathBuf::from(path);
+    }
+    let beside = || {
+        let Some(other) = option_env!("CARGO_BIN_EXE_jq-worker").map(Path::new) else {
+            panic!("a package that tests with our server has a program of its own");
+        };
+        let server = other.with_file_name("jq-server");
+        if !server.exists() {
+            build(other.parent().expect("it is in a folder"));
+        }
+        server
+    };
+    BESIDE.get_or_init(beside).clone()
+}
+
+/// Builds our server into a folder of Cargo's, `target/debug` say.
+fn build(folder: &Path) {
+    let profile = folder.file_name().expect("it has a name");
+    let profile = if profile == "debug" { OsStr::new("dev") } else { profile };
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "-p", "jq-server", "--bin", "jq-server", "--profile"]);
+    cargo.arg(profile).arg("--target-dir").arg(folder.parent().expect("it is in Cargo's"));
+    assert!(cargo.status().is_ok_and(|status| status.success()), "jq-server can be built");
 }
 
 /// Whether the program under test is ours, and not a beanstalkd that stands in for it.
@@ -196,10 +241,15 @@ pub(crate) fn by_shell(script: &str) -> Command {
     command
 }
 
-fn on_free_port(mut command: Command, flags: &[impl AsRef<OsStr>]) -> (Command, Endpoint) {
+fn on_free_port(command: Command, flags: &[impl AsRef<OsStr>]) -> (Command, Endpoint) {
     let address = free_address();
-    command.args(["-l", "127.0.0.1", "-p", &address.port().to_string()]).args(flags);
-    (command, Endpoint::Tcp(address))
+    (on(address, command, flags), Endpoint::Tcp(address))
+}
+
+fn on(address: SocketAddr, mut command: Command, flags: &[impl AsRef<OsStr>]) -> Command {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    command.args(["-l", &host, "-p", &port]).args(flags);
+    command
 }
 
 fn free_address() -> SocketAddr {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::outbound::{Backoff, DeliverError, Method};
 use crate::result::entity_tag;
-use crate::store::{Done, Entry, Step};
+use crate::store::{Entry, Step};
 use crate::worker::Worker;
 
 /// Delays between attempts.
@@ -73,21 +73,25 @@ impl Deliveries {
 }
 
 /// Sends a result to where it goes, unless it is under way already, and waits until it is there.
-pub async fn deliver(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> Delivery {
-    if done.published {
-        call_back_later(worker, entry, done);
+pub async fn deliver(worker: &Arc<Worker>, entry: &Arc<Entry>) -> Delivery {
+    let Some(mut delivery) = begin(worker, entry) else {
+        call_back_later(worker, entry);
         return Delivery::There;
-    }
-    let mut delivery = begin(worker, entry, done);
+    };
     let over = delivery.wait_for(|delivery| *delivery != Delivery::UnderWay).await;
     // The sender says how it went before it goes; if it did not, the worker is being stopped.
     over.map_or(Delivery::UnderWay, |over| over.clone())
 }
 
-fn begin(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> watch::Receiver<Delivery> {
+/// `None`: it is there already.
+fn begin(worker: &Arc<Worker>, entry: &Arc<Entry>) -> Option<watch::Receiver<Delivery>> {
     let mut active = worker.deliveries.active();
     if let Some(delivery) = active.get(&entry.id) {
-        return delivery.clone();
+        return Some(delivery.clone());
+    }
+    // Only now: what is not under way any more is noted.
+    if worker.store.done(entry).published {
+        return None;
     }
     let (sender, receiver) = watch::channel(Delivery::UnderWay);
     active.insert(entry.id, receiver.clone());
@@ -95,28 +99,23 @@ fn begin(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) -> watch::Receive
     let sending = async move {
         let mut stopping = task.stopping();
         tokio::select! {
-            () = run(&task, &entry, done, &sender) => {}
+            () = run(&task, &entry, &sender) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         task.deliveries.active().remove(&entry.id);
     };
     worker.spawn(sending.in_current_span());
-    receiver
+    Some(receiver)
 }
 
-async fn run(
-    worker: &Arc<Worker>,
-    entry: &Arc<Entry>,
-    done: Done,
-    delivery: &watch::Sender<Delivery>,
-) {
+async fn run(worker: &Arc<Worker>, entry: &Arc<Entry>, delivery: &watch::Sender<Delivery>) {
     let unpublished = worker.room.unpublished();
     let published = publish(worker, entry).await;
     drop(unpublished);
     delivery.send_replace(match published {
         Ok(()) => {
             worker.store.note(entry, Step::Published);
-            call_back_later(worker, entry, done);
+            call_back_later(worker, entry);
             Delivery::There
         }
         Err(error) => Delivery::GivenUp(error),
@@ -125,10 +124,14 @@ async fn run(
 
 /// Tells whoever wants to know that the job is over. Nobody waits for that: not the job, and not a
 /// worker that stops; the next start goes on with it.
-fn call_back_later(worker: &Arc<Worker>, entry: &Arc<Entry>, done: Done) {
-    if done.called_back || !worker.deliveries.calling().insert(entry.id) {
+fn call_back_later(worker: &Arc<Worker>, entry: &Arc<Entry>) {
+    let mut calling = worker.deliveries.calling();
+    // As with sending: what is not under way any more is noted.
+    if calling.contains(&entry.id) || worker.store.done(entry).called_back {
         return;
     }
+    calling.insert(entry.id);
+    drop(calling);
     let (worker, entry) = (Arc::clone(worker), Arc::clone(entry));
     let task = async move {
         call_back(&worker, &entry).await;

@@ -126,17 +126,33 @@ impl Lease {
                 error = self.connection.closed() => return Lost::Connection(error),
                 _ = self.stopping.wait_for(|stopping| *stopping) => return Lost::Stopping,
             }
-            let now = Instant::now();
-            match timeout_at(self.good_until, self.connection.touch(self.id)).await {
-                Ok(Ok(Outcome::Done)) => {
-                    (self.touched, self.good_until) = (now, now + self.ttr);
-                    self.metrics.touches.inc();
-                }
-                Ok(Ok(Outcome::NotFound)) => return Lost::Lease,
-                Ok(Err(error)) => return Lost::Connection(error),
-                Err(_) => return Lost::Silence,
+            if let Err(lost) = self.touch_by(self.good_until).await {
+                return lost;
             }
         }
+    }
+
+    async fn touch_by(&mut self, limit: Instant) -> Result<(), Lost> {
+        let now = Instant::now();
+        match timeout_at(limit, self.connection.touch(self.id)).await {
+            Ok(Ok(Outcome::Done)) => {
+                (self.touched, self.good_until) = (now, now + self.ttr);
+                self.metrics.touches.inc();
+                Ok(())
+            }
+            Ok(Ok(Outcome::NotFound)) => Err(Lost::Lease),
+            Ok(Err(error)) => Err(Lost::Connection(error)),
+            Err(_) => Err(Lost::Silence),
+        }
+    }
+
+    /// Makes sure that the job is ours still, if so much time has passed that it may be another's: this
+    /// process may have been stopped for a while.
+    pub async fn confirm(&mut self) -> Result<(), Lost> {
+        if Instant::now() < self.good_until {
+            return Ok(());
+        }
+        self.touch_by(Instant::now() + self.ttr).await
     }
 
     /// Waits for something, and keeps the job meanwhile.

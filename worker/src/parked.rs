@@ -78,7 +78,7 @@ mod tests {
             parking.park(&a, Arc::clone(&source), job);
         }
         parking.park(&b, Arc::clone(&source), 7);
-        let mut next = |kind| parking.next(kind).map(|(_, job)| job);
+        let next = |kind| parking.next(kind).map(|(_, job)| job);
         assert_eq!((next(&a), next(&a), next(&b), next(&b)), (Some(1), Some(2), Some(7), None));
         assert_eq!(parking.types(), [a]);
     }

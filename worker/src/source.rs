@@ -130,7 +130,9 @@ pub async fn fetch(
     // With one server nobody waits for a turn.
     let mut seems_empty = turn.is_none();
     loop {
-        room.wait_open().await;
+        if seems_empty {
+            room.wait_open().await;
+        }
         let mut connection = match source.connection().await {
             Ok(connection) => connection,
             Err(_) => {
@@ -141,14 +143,17 @@ pub async fn fetch(
         };
         let reserved = match &turn {
             Some(turn) if !seems_empty => {
+                // Room is waited for in turn, too: who came first gets what is free next.
                 let _turn = turn.lock().await;
-                if !room.is_open() {
-                    source.give(connection);
-                    continue;
+                room.wait_open().await;
+                match timeout(TURN, connection.reserve_with_timeout(0)).await {
+                    Ok(reserved) => reserved.map(|reserved| (reserved, room.take())),
+                    // Somebody else's turn. Without the connection, no job can come of this.
+                    Err(_) => {
+                        seems_empty = true;
+                        continue;
+                    }
                 }
-                // Over the time, it goes on waiting without the turn.
-                let prompt = timeout(TURN, connection.reserve_with_timeout(0)).await;
-                prompt.unwrap_or(Ok(Reservation::TimedOut)).map(|reserved| (reserved, room.take()))
             }
             _ => {
                 tokio::select! {
@@ -178,6 +183,8 @@ pub async fn fetch(
             }
             Err(error) => {
                 source.note(Some(&error));
+                // What was lost with this one was lost with the others.
+                lock(&source.idle).clear();
                 // The first attempt to connect again is made at once; after it the delays grow.
                 if failures > 0 {
                     sleep(RECONNECT.delay(failures)).await;

@@ -156,6 +156,10 @@ impl Config {
                 "concurrency is {concurrency}: 1 to {MAX_CONCURRENCY} was expected"
             )));
         }
+        if file.max_unpublished == Some(0) {
+            let message = "max_unpublished is 0: with 1 or more, a worker takes jobs";
+            return Err(ConfigError(message.to_owned()));
+        }
         let listen = flags.listen.clone().or(file.listen);
         let listen = match listen.as_deref().unwrap_or(DEFAULT_LISTEN) {
             "none" => None,

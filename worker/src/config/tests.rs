@@ -172,6 +172,7 @@ fn what_is_wrong_is_named() {
         ("[defaults]\ncommand = [\"true\"]", "defaults: command"),
         ("id = \"w\"", "no handler is in it"),
         (&format!("concurrency = 0\n{handler}"), "concurrency is 0"),
+        (&format!("max_unpublished = 0\n{handler}"), "max_unpublished is 0"),
         (&format!("listen = \"here\"\n{handler}"), "listen is \"here\""),
         (&format!("public_url = \"ftp://x/\"\n{handler}"), "http or https"),
         (&format!("{handler}[control]\ntoken_file = \"gone\""), "control.token_file"),

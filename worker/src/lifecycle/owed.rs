@@ -52,6 +52,9 @@ pub(super) async fn keep(
         result: raw(&result),
     });
     if let Err(lost) = to_disk(worker, &mut lease, &entry).await {
+        if is_owed(worker, &entry) {
+            return lost_when_done(worker, entry, &lost);
+        }
         return lost_job(worker, &guest, &lost);
     }
     let outcome = Outcome::Over(result.status);
@@ -82,10 +85,19 @@ pub(super) async fn to_disk(
     lease: &mut Lease,
     entry: &Arc<Entry>,
 ) -> Result<(), Lost> {
+    lease.confirm().await?;
     let mut failures = 0;
     loop {
-        let kept = worker.store.keep(Arc::clone(entry));
-        match lease.keep_while(kept).await? {
+        let mut kept = std::pin::pin!(worker.store.keep(Arc::clone(entry)));
+        let result = match lease.keep_while(&mut kept).await {
+            Ok(result) => result,
+            Err(lost) => {
+                // It may be on the disk all the same; then it counts.
+                let _ = kept.await;
+                return Err(lost);
+            }
+        };
+        match result {
             Ok(()) => return Ok(()),
             Err(error) => {
                 failures += 1;
@@ -99,8 +111,7 @@ pub(super) async fn to_disk(
 
 /// Has the result sent, and then the job taken out of the queue.
 pub(super) async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<Entry>) {
-    let Some((_, done)) = worker.store.owed(entry.id) else { return };
-    let ended = match lease.keep_while(delivery::deliver(worker, &entry, done)).await {
+    let ended = match lease.keep_while(delivery::deliver(worker, &entry)).await {
         Err(lost) => Err(lost),
         Ok(Delivery::There) => take_out(lease, &entry).await,
         Ok(Delivery::UnderWay) => Err(Lost::Stopping),
@@ -124,13 +135,23 @@ pub(super) async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<
                 worker.given_back.forget(&place.server, place.job);
             }
         }
-        Err(Lost::Stopping) => {}
-        Err(lost) => {
-            worker.metrics.leases_lost.inc();
-            warn!(%lost, "the job was lost after it was done; its result counts");
-            settle(worker, entry);
-        }
+        Err(lost) => lost_when_done(worker, entry, &lost),
     }
+}
+
+/// Whether the result is on the disk, and not settled.
+fn is_owed(worker: &Worker, entry: &Arc<Entry>) -> bool {
+    worker.store.owed(entry.id).is_some_and(|(current, _)| Arc::ptr_eq(&current, entry))
+}
+
+fn lost_when_done(worker: &Arc<Worker>, entry: Arc<Entry>, lost: &Lost) {
+    if matches!(lost, Lost::Stopping) {
+        // The next start sees to it.
+        return;
+    }
+    worker.metrics.leases_lost.inc();
+    warn!(%lost, "the job was lost after it was done; its result counts");
+    settle(worker, entry);
 }
 
 async fn take_out(lease: Lease, entry: &Entry) -> Result<(), Lost> {
@@ -181,7 +202,7 @@ async fn is_settled(worker: &Arc<Worker>, entry: &Arc<Entry>) -> bool {
         Found::NotNow => false,
     };
     // If it comes again, or is kicked, it is recognised by what is owed.
-    let delivery = delivery::deliver(worker, entry, done).await;
+    let delivery = delivery::deliver(worker, entry).await;
     is_over || delivery != Delivery::There
 }
 

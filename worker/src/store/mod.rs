@@ -127,6 +127,8 @@ pub enum Step {
 }
 
 impl Done {
+    const EVERYTHING: Self = Self { published: true, called_back: true, dequeued: true };
+
     /// At first: what is wanted nowhere is where it belongs.
     fn of(entry: &Entry) -> Self {
         let dequeued = entry.place.is_none();
@@ -142,7 +144,7 @@ impl Done {
     }
 
     fn everything(self) -> bool {
-        self.published && self.called_back && self.dequeued
+        self == Self::EVERYTHING
     }
 }
 
@@ -240,11 +242,24 @@ impl Store {
         answered.await.unwrap_or_else(|_| Err(io::Error::other("the store has stopped")))
     }
 
-    /// Notes that a part of what is owed is done. When all is, the entry is settled. Not waited
-    /// for: if it is lost in a crash, that part is done twice.
+    /// Notes that a part of what is owed is done. When all is, the entry is settled. The disk is not
+    /// waited for: if it is lost in a crash, that part is done twice.
     /// Does nothing if there is a later result of the same job.
     pub fn note(&self, entry: &Entry, step: Step) {
+        // Known at once, or somebody who looks before the disk has it would do it again.
+        if let Some(owed) = self.shared.owing().get_mut(&entry.id)
+            && owed.entry.finished == entry.finished
+        {
+            owed.done.note(step);
+        }
         self.order(Order::Note { id: entry.id, finished: entry.finished, step });
+    }
+
+    /// How far what is owed for this very result is done: all of it, if nothing is owed any more.
+    pub fn done(&self, entry: &Entry) -> Done {
+        let owing = self.shared.owing();
+        let owed = owing.get(&entry.id).filter(|owed| owed.entry.finished == entry.finished);
+        owed.map_or(Done::EVERYTHING, |owed| owed.done)
     }
 
     /// What is owed for this job, if anything is.

@@ -245,7 +245,7 @@ fn working_directories_are_fresh_and_cleared() {
     fs::create_dir(first.join("locked")).unwrap();
     fs::write(first.join("locked/file"), "x").unwrap();
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(first.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(first.join("locked"), fs::Permissions::from_mode(0o000)).unwrap();
     let second = store.work_directory().unwrap();
     assert!(store.take_back(&second));
     assert_eq!(store.work_directory().unwrap(), second);

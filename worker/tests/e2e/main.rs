@@ -1,0 +1,49 @@
+//! The real programs together: a queue, workers, their processes, and a website that gives inputs
+//! and takes results. What is promised of a job is looked at from outside, against our queue and
+//! against stock beanstalkd alike.
+//!
+//! Every scenario ends by counting the processes that its jobs have left, which must be none.
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+mod callbacks;
+mod concurrency;
+mod control;
+mod crash;
+mod http;
+mod input;
+mod many;
+mod outcomes;
+mod publish;
+mod queue;
+mod queue_lost;
+mod refused;
+mod reload;
+mod rig;
+mod several;
+mod site;
+mod start;
+mod startup;
+
+/// Makes two tests of each scenario: with our queue, and with beanstalkd.
+macro_rules! each_queue {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::queue::Kind;
+
+            #[test]
+            fn jq_server() {
+                super::$name(Kind::Jq);
+            }
+
+            #[test]
+            fn beanstalkd() {
+                if Kind::Beanstalkd.is_here(stringify!($name)) {
+                    super::$name(Kind::Beanstalkd);
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use each_queue;
