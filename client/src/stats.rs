@@ -25,8 +25,12 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Reads the text. The error is the first line that is not `name: value`.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
+    /// Reads the text of a reply to a stats command, as a [`Pipeline`](crate::Pipeline) gives it.
+    ///
+    /// # Errors
+    ///
+    /// The first line that is not `name: value`.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
         let text = String::from_utf8_lossy(text);
         let mut entries = Vec::new();
         for line in content(&text) {

@@ -43,7 +43,7 @@ pub enum Delivery {
 pub struct Deliveries {
     active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
     /// Whose callbacks are under way.
-    calling: Mutex<HashSet<Uuid>>,
+    calling: Mutex<HashSet<(Uuid, Timestamp)>>,
 }
 
 impl Deliveries {
@@ -67,7 +67,7 @@ impl Deliveries {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn calling(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+    fn calling(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {
         self.calling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,16 +127,23 @@ async fn run(worker: &Arc<Worker>, entry: &Arc<Entry>, delivery: &watch::Sender<
 fn call_back_later(worker: &Arc<Worker>, entry: &Arc<Entry>) {
     let mut calling = worker.deliveries.calling();
     // As with sending: what is not under way any more is noted.
-    if calling.contains(&entry.id) || worker.store.done(entry).called_back {
+    let key = (entry.id, entry.finished);
+    if calling.contains(&key) || worker.store.done(entry).called_back {
         return;
     }
-    calling.insert(entry.id);
+    if calling.len() >= worker.setup().config.max_unpublished {
+        // Their results are in memory, and whoever queues jobs names these URLs.
+        warn!(id = %entry.id, "too many callbacks are under way: this one is given up");
+        worker.metrics.callback_failures.inc();
+        return worker.store.note(entry, Step::CalledBack);
+    }
+    calling.insert(key);
     drop(calling);
     let (worker, entry) = (Arc::clone(worker), Arc::clone(entry));
     let task = async move {
         call_back(&worker, &entry).await;
         worker.store.note(&entry, Step::CalledBack);
-        worker.deliveries.calling().remove(&entry.id);
+        worker.deliveries.calling().remove(&key);
     };
     tokio::spawn(task.in_current_span());
 }

@@ -47,6 +47,23 @@ pub struct Executor {
     persistent: HashMap<Option<JobType>, Persistent>,
 }
 
+/// The last who needed it is done: processes that stay up may end in peace.
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let persistent = std::mem::take(&mut self.persistent);
+        // Without a runtime they are killed as they are dropped.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !persistent.is_empty()
+        {
+            runtime.spawn(async move {
+                for handler in persistent.values() {
+                    handler.stop().await;
+                }
+            });
+        }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Debug, Default)]
 pub struct Attempt {

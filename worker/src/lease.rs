@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jq_client::{
-    Bytes, Connection, Error, JobId, Outcome, Priority, ReleaseOptions, Released, Seconds,
+    Bytes, Command, Connection, Error, JobId, Outcome, Priority, ReleaseOptions, Released, Reply,
+    Seconds, Stats,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::metrics::Metrics;
 use crate::result::QueuePlace;
@@ -21,6 +22,9 @@ use crate::source::Source;
 
 /// Longest time between two touches. A connection that hangs is noticed by them.
 const TOUCH_AT_LEAST: Duration = Duration::from_secs(60);
+
+/// How long the queue may take to confirm a job.
+const TAKE: Duration = Duration::from_secs(30);
 
 /// Why a job is not ours any more.
 #[derive(Debug)]
@@ -79,7 +83,9 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Asks the queue about a job that has just been reserved over this connection.
+    /// Makes sure that a job that came over this connection is ours, and asks the queue about it. This
+    /// process may have been stopped for a while when the job came, so the answer to the reserve may
+    /// be old.
     pub async fn take(
         mut connection: Connection,
         source: Arc<Source>,
@@ -88,8 +94,18 @@ impl Lease {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Lost> {
         let reserved = Instant::now();
-        let stats = connection.stats_job(job.id).await.map_err(Lost::Connection)?;
-        let stats = stats.ok_or(Lost::Lease)?;
+        let replies = async {
+            let mut pipeline = connection.pipeline().await?;
+            pipeline.send(&Command::Touch(job.id));
+            pipeline.send(&Command::StatsJob(job.id));
+            pipeline.collect().await
+        };
+        let replies = match timeout(TAKE, replies).await {
+            Ok(replies) => replies.map_err(Lost::Connection)?,
+            Err(_) => return Err(Lost::Silence),
+        };
+        let [Reply::Touched, Reply::Ok(stats)] = &replies[..] else { return Err(Lost::Lease) };
+        let stats = Stats::parse(stats).map_err(|_| Lost::Lease)?;
         let number = |name| stats.number(name).unwrap_or(0);
         let ttr = Duration::from_secs(number("ttr").max(1));
         let facts = Facts {

@@ -18,9 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jq_client::{Connection, Job as QueuedJob, JobId};
+use jq_client::{Connection, Job as QueuedJob};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tracing::{Instrument, debug, info, info_span, warn};
+use uuid::Uuid;
 
 use crate::config::Handler;
 use crate::executor::Attempt;
@@ -28,13 +30,14 @@ use crate::job::{BadJob, Job};
 use crate::lease::{Lease, Lost};
 use crate::metrics::Outcome;
 use crate::outbound::Backoff;
+use crate::parked::Parked;
 use crate::result::{Failure, FailureKind, JobResult, Status};
 use crate::room::Permit;
 use crate::source::Source;
 use crate::store::{Ending, Entry, remove_tree};
 use crate::table::{Guest, Here, Phase, Recent};
 use crate::worker::{Setup, Worker};
-use owed::{conclude, keep, raw, to_disk};
+use owed::{conclude, is_owed, keep, lost_when_done, raw, to_disk};
 
 pub use owed::settle;
 
@@ -44,6 +47,10 @@ const TWICE: Duration = Duration::from_secs(5);
 /// A job of a type without room is given back for so long at first. It doubles each time. When there is
 /// room here, it is asked for before that.
 const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(600) };
+
+/// When very many jobs were given back for want of room, the next look for others takes so long: a
+/// backlog of one type costs little, and what is behind it is found all the same.
+const CROWDED: Duration = Duration::from_millis(5);
 
 /// A job that went back into the queue is not unknown here for so much longer than its delay.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -70,14 +77,12 @@ pub async fn begin(
 
 /// Reserves a job again that was given back for want of room, now that there is some, and deals with
 /// it. False: somebody else has it.
-pub async fn take_again(
-    worker: &Arc<Worker>,
-    source: Arc<Source>,
-    number: JobId,
-    permit: Permit,
-) -> bool {
+pub async fn take_again(worker: &Arc<Worker>, parked: Parked, permit: Permit) -> bool {
+    let Parked { source, number, id } = parked;
     let Ok(mut connection) = source.connection().await else { return false };
     match connection.reserve_job(number).await {
+        // Servers that lost their jobs begin to count again: dropping the connection gives it back.
+        Ok(Some(job)) if !Job::parse(&job.body).is_ok_and(|job| job.id == id) => false,
         Ok(Some(job)) => {
             begin(worker, source, connection, job, permit).await;
             true
@@ -104,18 +109,33 @@ async fn handle(worker: &Arc<Worker>, lease: Lease, permit: Permit) {
         Err(bad) => {
             let id = bad.id.map(|id| id.to_string());
             let span = info_span!("job", id, attempt = number, queued_as);
-            refuse(worker, lease, number, *bad).instrument(span).await;
+            refuse(worker, lease, permit, number, *bad).instrument(span).await;
         }
     }
 }
 
+/// The result of this very job, if it was done before and is in the queue all the same: after a crash,
+/// or when its result could not be sent and it was kicked.
+fn done_before(worker: &Worker, lease: &Lease, id: Uuid) -> Option<Arc<Entry>> {
+    let (entry, done) = worker.store.owed(id)?;
+    let is_it = entry.place.as_ref() == Some(&lease.facts.place) && !done.dequeued;
+    is_it.then(|| {
+        info!("this job is done already: it is not run again");
+        entry
+    })
+}
+
+async fn give_back_twin(worker: &Worker, lease: Lease) {
+    let place = &lease.facts.place;
+    worker.given_back.add(&place.server, place.job);
+    worker.metrics.given_back.inc();
+    debug!("a job of the same id is here: given back");
+    released(worker, lease.release(TWICE).await);
+}
+
 async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: Job, number: u32) {
     let place = lease.facts.place.clone();
-    if let Some((entry, done)) = worker.store.owed(job.id)
-        && entry.place.as_ref() == Some(&place)
-        && !done.dequeued
-    {
-        info!("this job is done already: it is not run again");
+    if let Some(entry) = done_before(worker, &lease, job.id) {
         drop(permit);
         return conclude(worker, lease, entry).await;
     }
@@ -123,16 +143,21 @@ async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: J
     let Some(handler) = setup.executor.handlers.get(&job.kind).cloned() else {
         let reason = format!("there is no handler of the type {}", job.kind);
         let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
-        return refuse(worker, lease, number, bad).await;
+        return refuse(worker, lease, permit, number, bad).await;
     };
     if !permit.is_for(&job.kind) && !permit.claim(&job.kind, handler.concurrency) {
         let times = worker.given_back.add(&place.server, place.job);
         worker.metrics.given_back.inc();
         debug!("no room for its type: given back");
-        let (source, number) = (lease.source(), place.job);
+        let parked = Parked { source: lease.source(), number: place.job, id: job.id };
         released(worker, lease.release(NO_ROOM.delay(times)).await);
-        worker.parking.park(&job.kind, source, number);
-        return worker.unpark();
+        worker.parking.park(&job.kind, parked);
+        worker.unpark();
+        if worker.parking.is_crowded() {
+            // There is no hurry to find more of them. The permit is held meanwhile, but no job.
+            sleep(CROWDED).await;
+        }
+        return;
     }
     let created = job.created_at.or_else(|| {
         // Of an age of whole seconds.
@@ -140,12 +165,7 @@ async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: J
     });
     let here = Here::new(job.id, job.kind.clone(), number, Some(place.clone()), created);
     let guest = if worker.deliveries.is_active(job.id) { None } else { worker.table.enter(here) };
-    let Some(guest) = guest else {
-        worker.given_back.add(&place.server, place.job);
-        worker.metrics.given_back.inc();
-        debug!("a job of the same id is here: given back");
-        return released(worker, lease.release(TWICE).await);
-    };
+    let Some(guest) = guest else { return give_back_twin(worker, lease).await };
     if number == 1 {
         worker.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
     }
@@ -192,7 +212,7 @@ async fn attempt(
         }
         Some(failure) if attempt.again && guest.attempt <= retries => {
             drop(permit);
-            retry(worker, setup, lease, guest, job, failure.clone()).await;
+            retry(worker, setup, lease, guest, failure.clone()).await;
         }
         Some(_) => {
             let result = result(attempt, Status::Failed);
@@ -261,7 +281,8 @@ async fn run(
         }
     };
     if let Some(directory) = directory {
-        clear(worker, directory).await;
+        let cleared = lease.keep_while(clear(worker, directory)).await;
+        return cleared.and(attempt);
     }
     attempt
 }
@@ -277,14 +298,7 @@ async fn clear(worker: &Worker, directory: PathBuf) {
     }
 }
 
-async fn retry(
-    worker: &Arc<Worker>,
-    setup: &Setup,
-    lease: Lease,
-    guest: Guest,
-    job: &Job,
-    failure: Failure,
-) {
+async fn retry(worker: &Arc<Worker>, setup: &Setup, lease: Lease, guest: Guest, failure: Failure) {
     let Setup { config, .. } = setup;
     let backoff = Backoff { first: config.retry_delay, max: config.max_retry_delay };
     let delay = backoff.delay(guest.attempt);
@@ -298,7 +312,6 @@ async fn retry(
     let document = JobResult {
         status: Status::Accepted,
         error: Some(failure),
-        custom: job.custom.clone(),
         progress: None,
         ..guest.document(&setup.name)
     };
@@ -322,7 +335,24 @@ fn count(worker: &Worker, here: &Here, failure: &Failure, outcome: Outcome) {
 }
 
 /// Buries what is no job, and says so to whoever waits for its result.
-async fn refuse(worker: &Arc<Worker>, mut lease: Lease, number: u32, bad: BadJob) {
+async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: u32, bad: BadJob) {
+    if let Some(entry) = bad.id.and_then(|id| done_before(worker, &lease, id)) {
+        drop(permit);
+        return conclude(worker, lease, entry).await;
+    }
+    let guest = match &bad {
+        BadJob { id: Some(id), .. } if worker.deliveries.is_active(*id) => {
+            return give_back_twin(worker, lease).await;
+        }
+        BadJob { id: Some(id), kind: Some(kind), .. } => {
+            let here = Here::new(*id, kind.clone(), number, None, None);
+            match worker.table.enter(here) {
+                None => return give_back_twin(worker, lease).await,
+                guest => guest,
+            }
+        }
+        _ => None,
+    };
     worker.metrics.refused.inc();
     warn!(reason = bad.reason, "refused; the job is buried");
     let BadJob { reason, id, kind, result: target } = bad;
@@ -342,15 +372,8 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, number: u32, bad: BadJob
     };
     let place = Some(lease.facts.place.clone());
     let created = Timestamp::now().checked_sub(lease.facts.age).ok();
-    let blank = JobResult::blank(
-        id,
-        kind,
-        Status::Failed,
-        setup.name.clone(),
-        number,
-        created,
-        place.clone(),
-    );
+    let name = setup.name.clone();
+    let blank = JobResult::blank(id, kind, Status::Failed, name, number, created, place.clone());
     let result = JobResult { finished: Some(blank.timestamp), error: Some(failure), ..blank };
     let entry = Arc::new(Entry {
         id,
@@ -362,7 +385,12 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, number: u32, bad: BadJob
         result: raw(&result),
     });
     match to_disk(worker, &mut lease, &entry).await {
-        Ok(()) => conclude(worker, lease, entry).await,
+        Ok(()) => {
+            // However long the sending takes, there is room for another job.
+            drop((guest, permit));
+            conclude(worker, lease, entry).await;
+        }
+        Err(lost) if is_owed(worker, &entry) => lost_when_done(worker, entry, &lost),
         Err(lost) => released(worker, Err(lost)),
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jq_client::JobId;
+use uuid::Uuid;
 
 use crate::job::JobType;
 use crate::source::Source;
@@ -17,8 +18,19 @@ use crate::source::Source;
 /// Most jobs that are remembered. Others wait until their delay is over.
 const MAX_PARKED: usize = 100_000;
 
+/// When so many are remembered, there is no hurry to find more.
+const CROWD: usize = 1_000;
+
 /// A job that went back to the queue.
-pub type Parked = (Arc<Source>, JobId);
+#[derive(Debug)]
+pub struct Parked {
+    /// Where it is.
+    pub source: Arc<Source>,
+    /// Its number there.
+    pub number: JobId,
+    /// Its own id, by which it is known from others of the same number.
+    pub id: Uuid,
+}
 
 /// The jobs that went back to the queue, by type, the first first.
 #[derive(Debug, Default)]
@@ -34,12 +46,17 @@ struct Lot {
 
 impl Parking {
     /// Remembers a job.
-    pub fn park(&self, kind: &JobType, source: Arc<Source>, job: JobId) {
+    pub fn park(&self, kind: &JobType, job: Parked) {
         let mut lot = self.lot();
         if lot.count < MAX_PARKED {
             lot.count += 1;
-            lot.by_type.entry(kind.clone()).or_default().push_back((source, job));
+            lot.by_type.entry(kind.clone()).or_default().push_back(job);
         }
+    }
+
+    /// Whether there are very many.
+    pub fn is_crowded(&self) -> bool {
+        self.lot().count > CROWD
     }
 
     /// The types of which there are any.
@@ -69,28 +86,33 @@ impl Parking {
 mod tests {
     use super::*;
 
+    fn parked(number: JobId) -> Parked {
+        let source = Arc::new(Source::new("localhost:1".parse().unwrap(), Vec::new()));
+        Parked { source, number, id: Uuid::nil() }
+    }
+
     #[test]
     fn first_come_first_served_by_type() {
         let parking = Parking::default();
-        let source = Arc::new(Source::new("localhost:1".parse().unwrap(), Vec::new()));
         let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
-        for job in 1..=3 {
-            parking.park(&a, Arc::clone(&source), job);
+        for number in 1..=3 {
+            parking.park(&a, parked(number));
         }
-        parking.park(&b, Arc::clone(&source), 7);
-        let next = |kind| parking.next(kind).map(|(_, job)| job);
+        parking.park(&b, parked(7));
+        let next = |kind| parking.next(kind).map(|job| job.number);
         assert_eq!((next(&a), next(&a), next(&b), next(&b)), (Some(1), Some(2), Some(7), None));
         assert_eq!(parking.types(), [a]);
+        assert!(!parking.is_crowded());
     }
 
     #[test]
     fn it_is_bounded() {
         let parking = Parking::default();
-        let source = Arc::new(Source::new("localhost:1".parse().unwrap(), Vec::new()));
         let kind = "a".parse().unwrap();
-        for job in 0..2 * MAX_PARKED as u64 {
-            parking.park(&kind, Arc::clone(&source), job);
+        for number in 0..2 * MAX_PARKED as u64 {
+            parking.park(&kind, parked(number));
         }
+        assert!(parking.is_crowded());
         let mut count = 0;
         while parking.next(&kind).is_some() {
             count += 1;

@@ -149,8 +149,22 @@ pub struct Failure {
 impl Failure {
     /// A failure of this kind.
     pub fn new(kind: FailureKind, message: impl ToString) -> Self {
-        Self { kind, message: message.to_string() }
+        Self { kind, message: shortened(message.to_string()) }
     }
+}
+
+/// Longest message of a failure, in bytes. It is in results, logs and memory, and strangers may have
+/// a say in it.
+pub const MAX_MESSAGE: usize = 4096;
+
+/// A message, cut where it is too long.
+pub fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or(0));
+        message.push_str(" ...");
+    }
+    message
 }
 
 /// Whose fault it was that a job did not succeed.

@@ -207,6 +207,11 @@ impl Table {
         None
     }
 
+    /// A job that was remembered is over.
+    pub fn is_over(&self, id: Uuid) {
+        self.state().waiting.remove(&id);
+    }
+
     /// Remembers a failure.
     pub fn failed(&self, recent: Recent) {
         let mut state = self.state();

@@ -142,7 +142,15 @@ impl Worker {
     ///
     /// What is wrong with it. Nothing has changed then.
     pub fn reload(self: &Arc<Self>, mut config: Config) -> Result<(), ConfigError> {
+        if config.tubes.is_empty() {
+            return Err(ConfigError(
+                "no tube is named: say with --tube where jobs come from".into(),
+            ));
+        }
         let now = self.setup();
+        if wants_groups(&config.handlers) && !wants_groups(&now.config.handlers) {
+            tracing::warn!("limits that control groups keep count after a restart only");
+        }
         let fixed = [
             ("results", config.results != now.config.results),
             ("sync", config.sync != now.config.sync),
@@ -166,15 +174,6 @@ impl Worker {
         if from_elsewhere {
             self.take_up_sources();
         }
-        // Processes that stay up may have jobs still.
-        let worker = Arc::clone(self);
-        self.spawn(async move {
-            while Arc::strong_count(&now) > 1 && !*worker.stopping.borrow() {
-                let mut busy = worker.busy.subscribe();
-                let _ = busy.changed().await;
-            }
-            now.executor.stop().await;
-        });
         info!("the configuration was read again");
         Ok(())
     }
@@ -223,11 +222,11 @@ impl Worker {
         for kind in self.parking.types() {
             let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
             while let Some(permit) = self.room.take_for(&kind, limit) {
-                let Some((source, job)) = self.parking.next(&kind) else { break };
+                let Some(parked) = self.parking.next(&kind) else { break };
                 let worker = Arc::clone(self);
                 // When somebody else has it, its permit goes, and the next one is tried.
                 self.spawn(async move {
-                    lifecycle::take_again(&worker, source, job, permit).await;
+                    lifecycle::take_again(&worker, parked, permit).await;
                 });
             }
         }
@@ -287,15 +286,19 @@ impl Worker {
 /// there are limits that only control groups can keep, we make ourselves at home in ours.
 pub fn keepers(handlers: &Handlers) -> Keepers {
     let program = "/proc/self/exe".into();
-    let wants_groups = handlers.iter().any(|(_, handler)| {
-        let exec::Limits { memory_bytes, processes, cpu_cores, .. } = handler.limits;
-        memory_bytes.is_some() || processes.is_some() || cpu_cores.is_some()
-    });
-    if wants_groups {
+    if wants_groups(handlers) {
         Keepers::with_cgroups(program, Cgroups::detect().take_over())
     } else {
         Keepers::new(program)
     }
+}
+
+/// Whether there are limits that are best kept by control groups.
+fn wants_groups(handlers: &Handlers) -> bool {
+    handlers.iter().any(|(_, handler)| {
+        let exec::Limits { memory_bytes, processes, cpu_cores, .. } = handler.limits;
+        memory_bytes.is_some() || processes.is_some() || cpu_cores.is_some()
+    })
 }
 
 /// A task that deals with a job, until dropped.

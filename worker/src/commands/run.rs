@@ -1,6 +1,8 @@
 //! One job from a file, without a queue: how a handler is developed.
 
+use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -32,7 +34,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     exec::adopt_orphans()?;
     let keepers = keepers(&config.handlers);
     let directory = std::env::temp_dir().join(format!("jq-worker-run-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&directory)?;
+    DirBuilder::new().mode(0o700).create(&directory)?;
     let result = super::runtime()?.block_on(async {
         let executor = Executor::new(&config, keepers)?;
         let here = Here::new(job.id, kind.clone(), 1, None, job.created_at);

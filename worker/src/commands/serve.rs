@@ -19,6 +19,9 @@ use crate::worker::Worker;
 /// Expired results are looked for at most so often.
 const SWEEP_AT_MOST: Duration = Duration::from_secs(60);
 
+/// When looking for them failed, it is tried again after so long.
+const SWEEP_AGAIN: Duration = Duration::from_secs(600);
+
 /// How long killed jobs may take to be gone when the worker stops.
 const ABANDON: Duration = Duration::from_secs(15);
 
@@ -164,8 +167,8 @@ async fn sweep(worker: Arc<Worker>) {
         let next = match swept {
             Ok(Ok(next)) => next,
             Ok(Err(error)) => {
-                warn!(%error, "cannot look for expired results");
-                None
+                warn!(%error, "cannot look for expired results; trying again");
+                Some(SystemTime::now() + SWEEP_AGAIN)
             }
             Err(_) => None,
         };

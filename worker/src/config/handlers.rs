@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::file::{File, HandlerSettings};
 use super::{ConfigError, DEFAULT_HANDLERS, Flags, MAX_CONCURRENCY, Size};
 use crate::exec::Limits;
-use crate::job::{Job, JobType};
+use crate::job::{Job, JobType, MAX_TIMEOUT};
 
 /// What every process sees of the worker's own environment. The rest may be secret.
 const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ"];
@@ -251,8 +251,12 @@ fn build(
                 .min(processes * pipeline)
         }
     };
-    if settings.timeout == Some(0) {
-        return Err(bad("timeout is 0: seconds were expected".to_owned()));
+    let most = u64::from(MAX_TIMEOUT);
+    if let Some(timeout) = settings.timeout.filter(|timeout| !(1..=most).contains(timeout)) {
+        return Err(bad(format!("timeout is {timeout}: 1 to {most} seconds were expected")));
+    }
+    if let Some(grace) = settings.grace.filter(|grace| *grace > most) {
+        return Err(bad(format!("grace is {grace}: {most} seconds are the most")));
     }
     if let Some(cores) = settings.cpu_cores
         && !(cores.is_finite() && cores >= 0.01)

@@ -189,12 +189,12 @@ impl Config {
                 .or_else(|| file.results.map(|path| base.join(path)))
                 .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
                 .unwrap_or_else(|| PathBuf::from("results")),
-            retention: seconds(file.retention, 7 * 24 * 3600),
+            retention: seconds("retention", file.retention, 7 * 24 * 3600)?,
             sync: file.sync.unwrap_or_default(),
-            stop_timeout: seconds(file.stop_timeout, 60),
-            retry_delay: seconds(file.retry_delay, 2),
-            max_retry_delay: seconds(file.max_retry_delay, 3600),
-            publish_timeout: seconds(file.publish_timeout, 24 * 3600),
+            stop_timeout: seconds("stop_timeout", file.stop_timeout, 60)?,
+            retry_delay: seconds("retry_delay", file.retry_delay, 2)?,
+            max_retry_delay: seconds("max_retry_delay", file.max_retry_delay, 3600)?,
+            publish_timeout: seconds("publish_timeout", file.publish_timeout, 24 * 3600)?,
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
             outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls)),
             callback_secrets: callback_secrets
@@ -227,8 +227,16 @@ fn or<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     if first.is_empty() { second } else { first }
 }
 
-fn seconds(setting: Option<u64>, default: u64) -> Duration {
-    Duration::from_secs(setting.unwrap_or(default))
+/// Longest time that can be configured, in seconds: ten years.
+const MAX_SECONDS: u64 = 10 * 366 * 24 * 3600;
+
+fn seconds(name: &str, setting: Option<u64>, default: u64) -> Result<Duration, ConfigError> {
+    match setting.unwrap_or(default) {
+        seconds @ 0..=MAX_SECONDS => Ok(Duration::from_secs(seconds)),
+        seconds => {
+            Err(ConfigError(format!("{name} is {seconds}: {MAX_SECONDS} seconds are the most")))
+        }
+    }
 }
 
 fn processors() -> usize {

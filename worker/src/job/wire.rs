@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::json;
 use crate::outbound::Method;
+use crate::result::shortened;
 
 use super::{BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Target};
 
@@ -91,7 +92,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Job, Box<BadJob>> {
     read(body).and_then(check).map_err(|reason| {
         // Whose job it was to be, as far as that can be told: a failure is published then.
         let (id, kind, result) = identity(body);
-        Box::new(BadJob { reason, id, kind, result })
+        Box::new(BadJob { reason: shortened(reason), id, kind, result })
     })
 }
 

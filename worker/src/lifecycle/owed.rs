@@ -57,6 +57,7 @@ pub(super) async fn keep(
         }
         return lost_job(worker, &guest, &lost);
     }
+    worker.table.is_over(job.id);
     let outcome = Outcome::Over(result.status);
     match &result.error {
         None => {
@@ -140,11 +141,11 @@ pub(super) async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<
 }
 
 /// Whether the result is on the disk, and not settled.
-fn is_owed(worker: &Worker, entry: &Arc<Entry>) -> bool {
+pub(super) fn is_owed(worker: &Worker, entry: &Arc<Entry>) -> bool {
     worker.store.owed(entry.id).is_some_and(|(current, _)| Arc::ptr_eq(&current, entry))
 }
 
-fn lost_when_done(worker: &Arc<Worker>, entry: Arc<Entry>, lost: &Lost) {
+pub(super) fn lost_when_done(worker: &Arc<Worker>, entry: Arc<Entry>, lost: &Lost) {
     if matches!(lost, Lost::Stopping) {
         // The next start sees to it.
         return;

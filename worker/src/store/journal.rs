@@ -104,6 +104,10 @@ pub(super) fn replay(dir: &Path) -> Result<Replayed, StoreError> {
                 Record::Keep { serial, entry } => {
                     next.serial = next.serial.max(serial + 1);
                     ids.insert(serial, entry.id);
+                    // A new journal begins with what an older one has; its notes may be cut off.
+                    if latest.get(&entry.id).is_some_and(|owed| owed.serial == serial) {
+                        continue;
+                    }
                     latest.insert(entry.id, Owed { done: Done::of(&entry), entry, serial });
                 }
                 Record::Note { serial, step } => {

@@ -22,6 +22,7 @@
 
 mod files;
 mod journal;
+mod remove;
 mod retention;
 mod work;
 mod writer;
@@ -49,7 +50,7 @@ use work::WorkDirectories;
 use writer::{Order, Writer};
 
 pub use files::Found;
-pub(crate) use work::remove_tree;
+pub(crate) use remove::remove_tree;
 
 /// When a result counts as being on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -216,7 +217,8 @@ impl Store {
         for owed in &replayed.latest {
             let body = owed.entry.body();
             let path = files.result(owed.entry.id);
-            files.write(owed.entry.id, &body).map_err(|error| StoreError::Io(path, error))?;
+            let written = files.write_again(owed.entry.id, &body, owed.entry.finished);
+            written.map_err(|error| StoreError::Io(path, error))?;
         }
         let owing = replayed.owing;
         let shared = Arc::new(Shared { files, owing: Mutex::new(owing) });

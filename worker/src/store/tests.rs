@@ -163,6 +163,51 @@ async fn the_journal_does_not_grow_for_ever() {
 }
 
 #[tokio::test]
+async fn a_journal_that_is_all_owed_is_not_begun_anew_each_time() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let body = format!("\"{}\"", "x".repeat(1 << 20));
+    for _ in 0..20 {
+        store.keep(entry(Uuid::new_v4(), &body)).await.unwrap();
+    }
+    drop(store);
+    let journal = folder.journals().pop().unwrap();
+    let number = journal.to_str().unwrap().rsplit('-').next().unwrap().parse::<u32>().unwrap();
+    assert!(number <= 3, "journal {number}");
+}
+
+#[tokio::test]
+async fn a_result_that_had_expired_is_as_old_as_it_was() {
+    let folder = Folder::new();
+    let id = Uuid::new_v4();
+    let store = folder.open();
+    store.keep(entry(id, "1")).await.unwrap();
+    for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
+        store.note(&entry(id, "0"), step);
+    }
+    drop(store);
+    let store = folder.open();
+    store.sweep(Duration::from_secs(3600)).unwrap();
+    assert_eq!(store.find(id).unwrap(), Found::Expired);
+}
+
+#[tokio::test]
+async fn a_new_journal_that_is_cut_takes_nothing_back() {
+    let folder = Folder::new();
+    let (id, place) = (Uuid::new_v4(), entry(Uuid::nil(), "0"));
+    let store = folder.open();
+    store.keep(entry(id, "1")).await.unwrap();
+    store.note(&Entry { id, ..(*place).clone() }, Step::Published);
+    drop(store);
+    let journal = folder.journals().pop().unwrap();
+    let whole = fs::read(&journal).unwrap();
+    let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    // As if the machine had died while the next one was written.
+    fs::write(journal::path(&folder.0, 99), &whole[..first]).unwrap();
+    assert!(journal::replay(&folder.0).unwrap().owing[&id].done.published);
+}
+
+#[tokio::test]
 async fn a_later_result_of_the_same_job_takes_the_place_of_the_earlier() {
     let folder = Folder::new();
     let id = Uuid::new_v4();

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tracing::warn;
+
 use super::StoreError;
+use super::remove::remove_tree;
 
 /// Only the owner may enter.
 const MODE: u32 = 0o700;
@@ -32,7 +35,11 @@ impl WorkDirectories {
         let failed = |error| StoreError::Io(root.clone(), error);
         DirBuilder::new().recursive(true).mode(MODE).create(&root).map_err(failed)?;
         for entry in fs::read_dir(&root).map_err(failed)? {
-            remove_tree(&entry.map_err(failed)?.path()).map_err(failed)?;
+            let path = entry.map_err(failed)?.path();
+            if let Err(error) = remove_tree(&path) {
+                // Its name is not used again.
+                warn!(path = %path.display(), %error, "cannot remove what a job left behind");
+            }
         }
         Ok(Self { root, next: AtomicU64::new(0), idle: Mutex::default() })
     }
@@ -42,9 +49,15 @@ impl WorkDirectories {
         if let Some(path) = idle {
             return Ok(path);
         }
-        let path = self.root.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        DirBuilder::new().mode(MODE).create(&path)?;
-        Ok(path)
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(number.to_string());
+            match DirBuilder::new().mode(MODE).create(&path) {
+                // It is of a job before, and could not be removed.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| path),
+            }
+        }
     }
 
     /// Whether the directory was taken back. If not, there is something in it, to be removed with
@@ -67,31 +80,4 @@ fn is_fresh(path: &Path) -> io::Result<bool> {
     let meta = fs::symlink_metadata(path)?;
     let is_ours = meta.is_dir() && meta.permissions().mode() & 0o7777 == MODE;
     Ok(is_ours && fs::read_dir(path)?.next().is_none())
-}
-
-/// Removes a folder and all that is in it, also folders that its owner may not write to.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-fn open_up(path: &Path) -> io::Result<()> {
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(MODE))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            // Of the entry itself: links are not followed.
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }

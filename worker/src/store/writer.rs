@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::journal::{self, Next, Record};
 use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
 
-/// The journal is begun anew when it is larger than this, in bytes.
+/// The journal is begun anew when it is larger than this, in bytes, and than twice what is owed.
 const ROTATE_AT: u64 = 8 << 20;
 
 /// Most orders that are carried out together. Their results are in memory meanwhile.
@@ -43,6 +43,15 @@ pub(super) struct Writer {
 struct Journal {
     file: File,
     size: u64,
+    /// What it began with, in bytes: what was owed then.
+    begun: u64,
+}
+
+impl Journal {
+    /// Whether so much of it is of no use any more that a new one pays.
+    fn is_long(&self) -> bool {
+        self.size > ROTATE_AT.max(2 * self.begun)
+    }
 }
 
 impl Writer {
@@ -96,7 +105,7 @@ impl Writer {
             // Who does not wait any more does not need it.
             let _ = answer.send(result.as_ref().copied().map_err(copy));
         }
-        if self.journal.as_ref().is_some_and(|journal| journal.size > ROTATE_AT)
+        if self.journal.as_ref().is_some_and(Journal::is_long)
             && let Err(error) = self.rotate()
         {
             warn!(%error, "cannot begin a new journal of results; the one that there is grows");
@@ -108,7 +117,8 @@ impl Writer {
         let owed = owing.get_mut(&id).filter(|owed| owed.entry.finished == finished);
         let Some(owed) = owed else { return };
         owed.done.note(step);
-        Record::Note { serial: owed.serial, step }.write(lines);
+        // More may be done than this step: memory is told at once, and then nothing more may come.
+        write_notes(owed, lines);
         if owed.done.everything() {
             owing.remove(&id);
         }
@@ -166,17 +176,9 @@ impl Writer {
     fn begin(&self, path: &PathBuf) -> io::Result<Journal> {
         let mut lines = Vec::new();
         for owed in self.shared.owing().values() {
-            let Owed { entry, serial, done } = owed;
+            let Owed { entry, serial, .. } = owed;
             Record::Keep { serial: *serial, entry: Arc::clone(entry) }.write(&mut lines);
-            for (is_done, step) in [
-                (done.published, Step::Published),
-                (done.called_back, Step::CalledBack),
-                (done.dequeued, Step::Dequeued),
-            ] {
-                if is_done {
-                    Record::Note { serial: *serial, step }.write(&mut lines);
-                }
-            }
+            write_notes(owed, &mut lines);
         }
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
@@ -187,7 +189,22 @@ impl Writer {
             file.sync_all()?;
             File::open(self.shared.files.dir())?.sync_all()?;
         }
-        Ok(Journal { file, size: lines.len() as u64 })
+        let begun = lines.len() as u64;
+        Ok(Journal { file, size: begun, begun })
+    }
+}
+
+/// Says what is done. Saying it twice does no harm.
+fn write_notes(owed: &Owed, lines: &mut Vec<u8>) {
+    let (serial, done) = (owed.serial, owed.done);
+    for (is_done, step) in [
+        (done.published, Step::Published),
+        (done.called_back, Step::CalledBack),
+        (done.dequeued, Step::Dequeued),
+    ] {
+        if is_done {
+            Record::Note { serial, step }.write(lines);
+        }
     }
 }
 
