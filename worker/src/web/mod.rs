@@ -1,7 +1,7 @@
 //! HTTP that others start: results, logs of running jobs, what the worker is doing, and control.
 //!
 //! Owns: the routes, every status and header of an answer, who may read across origins and who may
-//! control, and the limits of connections ([`serve`]). Must not know: what a job is, where results
+//! control, and the limits of connections ([`serve()`]). Must not know: what a job is, where results
 //! lie, or how a process runs; it asks a [`Worker`], which can as well be a fake.
 //!
 //! Results are for everybody who knows the UUID, which is what makes a link to one work. Everything
