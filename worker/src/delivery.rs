@@ -19,7 +19,7 @@ use tracing::{Instrument, debug, warn};
 use url::Url;
 use uuid::Uuid;
 
-use crate::outbound::{Backoff, DeliverError, Method};
+use crate::outbound::{Backoff, DeliverError, Failure, Method};
 use crate::result::entity_tag;
 use crate::store::{Entry, Step};
 use crate::worker::Worker;
@@ -118,7 +118,14 @@ async fn run(worker: &Arc<Worker>, entry: &Arc<Entry>, delivery: &watch::Sender<
             call_back_later(worker, entry);
             Delivery::There
         }
-        Err(error) => Delivery::GivenUp(error),
+        Err(Ended::Refused(error)) => {
+            // It never can be sent, so nothing is owed. The result is here.
+            worker.store.note(entry, Step::Published);
+            worker.store.note(entry, Step::CalledBack);
+            Delivery::GivenUp(error)
+        }
+        Err(Ended::GivenUp(error)) => Delivery::GivenUp(error),
+        Err(Ended::Closing) => return,
     });
 }
 
@@ -141,15 +148,16 @@ fn call_back_later(worker: &Arc<Worker>, entry: &Arc<Entry>) {
     drop(calling);
     let (worker, entry) = (Arc::clone(worker), Arc::clone(entry));
     let task = async move {
-        call_back(&worker, &entry).await;
-        worker.store.note(&entry, Step::CalledBack);
+        if call_back(&worker, &entry).await {
+            worker.store.note(&entry, Step::CalledBack);
+        }
         worker.deliveries.calling().remove(&key);
     };
     tokio::spawn(task.in_current_span());
 }
 
-/// Sends the result, again and again. The error is why that was given up.
-async fn publish(worker: &Worker, entry: &Entry) -> Result<(), String> {
+/// Sends the result, again and again.
+async fn publish(worker: &Worker, entry: &Entry) -> Result<(), Ended> {
     let Some(target) = &entry.target else { return Ok(()) };
     let body = entry.body();
     let mut headers = HeaderMap::new();
@@ -167,8 +175,8 @@ async fn publish(worker: &Worker, entry: &Entry) -> Result<(), String> {
     persist(worker, what, failures, send).await
 }
 
-/// Tells whoever wants to know that the job is over.
-async fn call_back(worker: &Worker, entry: &Entry) {
+/// Tells whoever wants to know that the job is over. Whether that is done with, be it in vain.
+async fn call_back(worker: &Worker, entry: &Entry) -> bool {
     #[derive(Serialize)]
     struct Event<'a> {
         r#type: &'static str,
@@ -176,7 +184,7 @@ async fn call_back(worker: &Worker, entry: &Entry) {
         data: &'a RawValue,
     }
 
-    let Some(url) = &entry.callback else { return };
+    let Some(url) = &entry.callback else { return true };
     let r#type = match entry.ending {
         crate::store::Ending::Delete => "job.successful",
         crate::store::Ending::Bury | crate::store::Ending::Dismiss => "job.failed",
@@ -197,9 +205,24 @@ async fn call_back(worker: &Worker, entry: &Entry) {
         (Method::Post, url, body.clone(), headers)
     };
     let failures = &worker.metrics.callback_failures;
-    if let Err(error) = persist(worker, "call back", failures, send).await {
-        warn!(error, "gave up the callback");
+    match persist(worker, "call back", failures, send).await {
+        Ok(()) => true,
+        Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
+            warn!(error, "gave up the callback");
+            true
+        }
+        Err(Ended::Closing) => false,
     }
+}
+
+/// Why sending ended without success.
+enum Ended {
+    /// The address must not be spoken to.
+    Refused(String),
+    /// Its time is over.
+    GivenUp(String),
+    /// The worker is about to exit, and the next attempt is not due. The next start goes on.
+    Closing,
 }
 
 /// Sends until it succeeds, or the time for that is over, or it never can.
@@ -208,7 +231,7 @@ async fn persist<'a>(
     what: &str,
     failures: &prometheus_client::metrics::counter::Counter,
     send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
-) -> Result<(), String> {
+) -> Result<(), Ended> {
     let begun = Instant::now();
     let mut attempt = 0;
     loop {
@@ -226,13 +249,18 @@ async fn persist<'a>(
         attempt += 1;
         let delay = RETRY.delay_at_least(attempt, error.retry_after());
         let limit = setup.config.publish_timeout;
-        if matches!(error.failure(), crate::outbound::Failure::Refused(_))
-            || begun.elapsed() + delay > limit
-        {
-            return Err(format!("cannot {what}: {error}"));
+        drop(setup);
+        if matches!(error.failure(), Failure::Refused(_)) {
+            return Err(Ended::Refused(format!("cannot {what}: {error}")));
+        }
+        if begun.elapsed() + delay > limit {
+            return Err(Ended::GivenUp(format!("cannot {what}: {error}")));
         }
         warn!(%error, retry_in = ?delay, "cannot {what}");
-        sleep(delay).await;
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = worker.room.closed() => return Err(Ended::Closing),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
+use url::Url;
 
 use crate::config::{Config, ConfigError, Handler, Handlers, InputMode, Mode};
 use crate::exec::{
@@ -180,7 +181,8 @@ impl Executor {
         let fetched = match &job.input {
             None => None,
             Some(input) => {
-                attempt.input = Some(InputUsed { url: input.url.clone(), digest: None });
+                let url = shown(&input.url);
+                attempt.input = Some(InputUsed { url: url.clone(), digest: None });
                 let fetched = tokio::select! {
                     fetched = self.fetch(input) => fetched,
                     () = &mut cancelled => {
@@ -190,7 +192,7 @@ impl Executor {
                 };
                 match fetched {
                     Ok((bytes, digest)) => {
-                        let used = InputUsed { url: input.url.clone(), digest: Some(digest) };
+                        let used = InputUsed { url, digest: Some(digest) };
                         attempt.input = Some(used);
                         Some(bytes)
                     }
@@ -367,6 +369,15 @@ impl Executor {
             Err(error) => attempt.fail(FailureKind::Executor, error, true),
         }
     }
+}
+
+/// The URL without credentials: results are for everybody. Such a URL is not spoken to anyway.
+fn shown(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only where there cannot be any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
 }
 
 fn late(timeout: Duration) -> String {

@@ -20,6 +20,8 @@ pub struct Room {
     open: watch::Sender<bool>,
     /// Tells whenever a job is over.
     freed: Notify,
+    /// Whether there is no room for good.
+    closed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +60,7 @@ impl Room {
         Self {
             open: watch::Sender::new(state.is_open()),
             freed: Notify::new(),
+            closed: watch::Sender::new(false),
             state: Mutex::new(state),
         }
     }
@@ -75,6 +78,13 @@ impl Room {
     /// No jobs are taken from here on.
     pub fn close(&self) {
         self.change(|state| state.closed = true);
+        self.closed.send_replace(true);
+    }
+
+    /// Waits until it is closed.
+    pub async fn closed(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Whether no jobs are taken for a while.

@@ -125,8 +125,12 @@ pub(super) async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<
                 attempt: 0,
                 error: Failure::new(FailureKind::Publish, reason),
             });
-            // It stays owed.
-            return released(worker, lease.bury().await);
+            let buried = lease.bury().await;
+            // What must not be sent is not owed; all else stays so.
+            if buried.is_ok() && worker.store.done(&entry).published {
+                worker.store.note(&entry, Step::Dequeued);
+            }
+            return released(worker, buried);
         }
     };
     match ended {
