@@ -361,3 +361,36 @@ impl GivenBack {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+
+    #[tokio::test]
+    async fn a_configuration_without_a_tube_is_refused() {
+        let results = std::env::temp_dir().join(format!("jq-worker-{}", uuid::Uuid::new_v4()));
+        let command = vec!["true".to_owned()];
+        let tube = vec!["t".parse().unwrap()];
+        let flags = Flags { command, tube, results: Some(results.clone()), ..Flags::default() };
+        let worker = Worker::new(Config::load(&flags).unwrap()).unwrap();
+        let without = Flags { tube: Vec::new(), concurrency: Some(7), ..flags.clone() };
+        let refused = worker.reload(Config::load(&without).unwrap()).unwrap_err();
+        assert!(refused.to_string().contains("no tube is named"), "{refused}");
+        assert_ne!(worker.setup().config.concurrency, 7);
+        worker.reload(Config::load(&Flags { concurrency: Some(7), ..flags }).unwrap()).unwrap();
+        assert_eq!(worker.setup().config.concurrency, 7);
+        drop(worker);
+        std::fs::remove_dir_all(results).unwrap();
+    }
+
+    #[test]
+    fn what_was_given_back_is_counted_until_it_is_over() {
+        let given_back = GivenBack::default();
+        assert_eq!(given_back.count("s", 1), 0);
+        assert_eq!((given_back.add("s", 1), given_back.add("s", 1)), (1, 2));
+        assert_eq!((given_back.count("s", 1), given_back.count("other", 1)), (2, 0));
+        given_back.forget("s", 1);
+        assert_eq!(given_back.count("s", 1), 0);
+    }
+}

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::each_queue;
-use crate::queue::{Kind, Queue, put};
+use crate::queue::{Kind, Queue, TUBE, put};
 use crate::rig::Rig;
 use crate::site::Answer;
 use crate::support::eventually;
@@ -13,6 +13,7 @@ each_queue!(
     restarted_without_its_jobs,
     down_when_the_worker_starts,
     a_lease_that_ran_out,
+    a_lease_that_ran_out_before_it_was_heard_of,
     a_lease_that_ran_out_before_the_process_was_done,
     a_queue_that_does_not_answer,
     restarted_while_a_result_waits,
@@ -106,6 +107,29 @@ fn a_lease_that_ran_out(kind: Kind) {
     rig.await_no_process(&[&worker]);
     assert_eq!(worker.status()["failures"][0]["kind"], "lease_lost");
     assert_eq!(rig.sent(&job), 0, "nothing is published: the other has the job");
+    other.ask(format!("release {id} 100 0"));
+    assert_eq!(rig.result(&job)["status"], "successful");
+    queue.await_deleted(id);
+    rig.finish(worker);
+}
+
+fn a_lease_that_ran_out_before_it_was_heard_of(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("ok", "echo 1", "");
+    let (first, job) = (rig.job("ok"), rig.job("ok"));
+    let worker = rig.work(&queue, &["--concurrency", "1"]);
+    queue.await_deleted(queue.put(first.body()));
+    eventually("it waits for a job", || queue.count(TUBE, "current-waiting") == 1);
+    worker.signal(Signal::SIGSTOP);
+    // It is given to the worker, which does not hear of it.
+    let id = queue.put_with(UNTOUCHED, job.body());
+    queue.await_state(id, "reserved");
+    let mut other = queue.connect();
+    let taken = other.ask("reserve-with-timeout 10");
+    assert!(taken.line().starts_with(format!("RESERVED {id} ").as_bytes()), "{taken}");
+    worker.signal(Signal::SIGCONT);
+    worker.await_metric("jq_worker_leases_lost_total", 1.0);
+    assert_eq!(rig.runs(&job), [] as [u32; 0], "the other has the job");
     other.ask(format!("release {id} 100 0"));
     assert_eq!(rig.result(&job)["status"], "successful");
     queue.await_deleted(id);
