@@ -100,6 +100,8 @@ fn a_callback_outlives_its_worker(kind: Kind) {
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
     assert_eq!(verified(&first), verified(&second));
     worker.await_metric("jq_worker_spool", 0.0);
-    assert_eq!((rig.runs(&job), rig.sent(&job)), (vec![1], 1));
+    assert_eq!(rig.runs(&job), [1]);
+    // It may be sent again: that it was sent is not synced, nor even waited for.
+    assert!(rig.sent(&job) >= 1);
     rig.finish(worker);
 }

@@ -121,6 +121,14 @@ fn a_lease_that_ran_out_before_it_was_heard_of(kind: Kind) {
     queue.await_deleted(queue.put(first.body()));
     eventually("it waits for a job", || queue.count(TUBE, "current-waiting") == 1);
     worker.signal(Signal::SIGSTOP);
+    eventually("all of its threads have stopped", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", worker.pid())).unwrap();
+        let mut states = threads.map(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+        });
+        states.all(|is_stopped| is_stopped)
+    });
     // It is given to the worker, which does not hear of it.
     let id = queue.put_with(UNTOUCHED, job.body());
     queue.await_state(id, "reserved");

@@ -70,7 +70,7 @@ fn complaints_without_end() {
     rig.handler(
         "louder",
         "yes >&2 & while read -r line; do :; done",
-        &format!("{stays}\ntimeout = 1"),
+        &format!("{stays}\ntimeout = 4"),
     );
     let worker = rig.work(&queue, &[]);
     within_memory(&worker, SOME, || {
