@@ -133,6 +133,7 @@ def main():
             times["xargs"].append(by_xargs(args.jobs))
             times["always"].append(by_worker(args, args.jobs, 8, true, "always"))
             times["never"].append(by_worker(args, args.jobs, 8, true, "never"))
+        for _ in range(args.rounds):
             times["lines"].append(by_worker(args, args.lines, 16, stays, "always"))
             times["lines, never"].append(by_worker(args, args.lines, 16, stays, "never"))
     median = {name: statistics.median(values) for name, values in times.items()}
