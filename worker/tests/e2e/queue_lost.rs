@@ -6,28 +6,35 @@ use crate::each_queue;
 use crate::queue::{Kind, Queue, TUBE, put};
 use crate::rig::Rig;
 use crate::site::Answer;
-use crate::support::eventually;
+use crate::support::{Conn, eventually};
 
 each_queue!(
     restarted_with_its_jobs,
     restarted_without_its_jobs,
     down_when_the_worker_starts,
-    a_lease_that_ran_out,
-    a_lease_that_ran_out_before_it_was_heard_of,
-    a_lease_that_ran_out_before_the_process_was_done,
     a_queue_that_does_not_answer,
     restarted_while_a_result_waits,
     restarted_without_the_job_of_a_result_that_waits,
 );
 
-/// Time to run of a job that is to be lost before it is touched once: when a connection has touched
-/// a job and is silent from then on, beanstalkd sometimes forgets to take the job back.
-const UNTOUCHED: u32 = 3;
+/// Time to run of a job that is to be lost while its worker is stopped.
+const SHORT: u32 = 3;
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
 
 fn go(rig: &Rig) {
     std::fs::write(rig.dir.join("go"), "").unwrap();
+}
+
+// Not of beanstalkd: when a connection has touched a job and is silent from then on, it often forgets
+// to take the job back. That a job is lost with its connection is tested of both.
+
+/// Waits until the queue takes this job for lost and gives it to another connection.
+fn taken_by_another(queue: &Queue, id: u64) -> Conn {
+    let mut other = queue.connect();
+    let taken = other.ask("reserve-with-timeout 10");
+    assert!(taken.line().starts_with(format!("RESERVED {id} ").as_bytes()), "{taken}");
+    other
 }
 
 fn restarted_with_its_jobs(kind: Kind) {
@@ -88,20 +95,19 @@ fn down_when_the_worker_starts(kind: Kind) {
     rig.finish(worker);
 }
 
-fn a_lease_that_ran_out(kind: Kind) {
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
+#[test]
+fn a_lease_that_ran_out() {
+    let (rig, queue) = (Rig::new(), Queue::start(Kind::Jq));
     let script = r#"[ $JQ_ATTEMPT -gt 1 ] || { setsid sleep 30 & sleep 30; }; echo 1"#;
     rig.handler("long", script, "");
     // With room for a second job, it would be the one that gets the job again.
     let worker = rig.work(&queue, &["--concurrency", "1"]);
     let job = rig.job("long");
-    let id = queue.put_with(UNTOUCHED, job.body());
+    let id = queue.put_with(SHORT, job.body());
     rig.await_runs(&job, 1);
     // It does not touch its job any more, until another has got it.
     worker.signal(Signal::SIGSTOP);
-    let mut other = queue.connect();
-    let taken = other.ask("reserve-with-timeout 10");
-    assert!(taken.line().starts_with(format!("RESERVED {id} ").as_bytes()), "{taken}");
+    let mut other = taken_by_another(&queue, id);
     worker.signal(Signal::SIGCONT);
     worker.await_metric("jq_worker_leases_lost_total", 1.0);
     rig.await_no_process(&[&worker]);
@@ -113,8 +119,9 @@ fn a_lease_that_ran_out(kind: Kind) {
     rig.finish(worker);
 }
 
-fn a_lease_that_ran_out_before_it_was_heard_of(kind: Kind) {
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
+#[test]
+fn a_lease_that_ran_out_before_it_was_heard_of() {
+    let (rig, queue) = (Rig::new(), Queue::start(Kind::Jq));
     rig.handler("ok", "echo 1", "");
     let (first, job) = (rig.job("ok"), rig.job("ok"));
     let worker = rig.work(&queue, &["--concurrency", "1"]);
@@ -130,11 +137,9 @@ fn a_lease_that_ran_out_before_it_was_heard_of(kind: Kind) {
         states.all(|is_stopped| is_stopped)
     });
     // It is given to the worker, which does not hear of it.
-    let id = queue.put_with(UNTOUCHED, job.body());
+    let id = queue.put_with(SHORT, job.body());
     queue.await_state(id, "reserved");
-    let mut other = queue.connect();
-    let taken = other.ask("reserve-with-timeout 10");
-    assert!(taken.line().starts_with(format!("RESERVED {id} ").as_bytes()), "{taken}");
+    let mut other = taken_by_another(&queue, id);
     worker.signal(Signal::SIGCONT);
     worker.await_metric("jq_worker_leases_lost_total", 1.0);
     assert_eq!(rig.runs(&job), [] as [u32; 0], "the other has the job");
@@ -144,17 +149,16 @@ fn a_lease_that_ran_out_before_it_was_heard_of(kind: Kind) {
     rig.finish(worker);
 }
 
-fn a_lease_that_ran_out_before_the_process_was_done(kind: Kind) {
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
+#[test]
+fn a_lease_that_ran_out_before_the_process_was_done() {
+    let (rig, queue) = (Rig::new(), Queue::start(Kind::Jq));
     rig.handler("short", WAIT, "");
     let worker = rig.work(&queue, &["--concurrency", "1"]);
     let job = rig.job("short");
-    let id = queue.put_with(UNTOUCHED, job.body());
+    let id = queue.put_with(SHORT, job.body());
     rig.await_runs(&job, 1);
     worker.signal(Signal::SIGSTOP);
-    let mut other = queue.connect();
-    let taken = other.ask("reserve-with-timeout 10");
-    assert!(taken.line().starts_with(format!("RESERVED {id} ").as_bytes()), "{taken}");
+    let mut other = taken_by_another(&queue, id);
     other.ask(format!("bury {id} 100"));
     go(&rig);
     rig.await_no_process(&[&worker]);
