@@ -52,16 +52,6 @@ impl Deliveries {
         self.active().contains_key(&id)
     }
 
-    /// How many are.
-    pub fn len(&self) -> usize {
-        self.active().len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn active(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Receiver<Delivery>>> {
         // Maps are whole between two statements, whoever panicked.
         self.active.lock().unwrap_or_else(PoisonError::into_inner)

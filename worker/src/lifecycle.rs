@@ -76,22 +76,16 @@ pub async fn begin(
 }
 
 /// Reserves a job again that was given back for want of room, now that there is some, and deals with
-/// it. False: somebody else has it.
-pub async fn take_again(worker: &Arc<Worker>, parked: Parked, permit: Permit) -> bool {
+/// it, unless somebody else has it.
+pub async fn take_again(worker: &Arc<Worker>, parked: Parked, permit: Permit) {
     let Parked { source, number, id } = parked;
-    let Ok(mut connection) = source.connection().await else { return false };
+    let Ok(mut connection) = source.connection().await else { return };
     match connection.reserve_job(number).await {
         // Servers that lost their jobs begin to count again: dropping the connection gives it back.
-        Ok(Some(job)) if !Job::parse(&job.body).is_ok_and(|job| job.id == id) => false,
-        Ok(Some(job)) => {
-            begin(worker, source, connection, job, permit).await;
-            true
-        }
-        Ok(None) => {
-            source.give(connection);
-            false
-        }
-        Err(_) => false,
+        Ok(Some(job)) if !Job::parse(&job.body).is_ok_and(|job| job.id == id) => {}
+        Ok(Some(job)) => begin(worker, source, connection, job, permit).await,
+        Ok(None) => source.give(connection),
+        Err(_) => {}
     }
 }
 

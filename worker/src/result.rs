@@ -208,6 +208,13 @@ pub struct WorkerName {
     pub version: String,
 }
 
+impl WorkerName {
+    /// This program's, under this id.
+    pub fn ours(id: &str) -> Self {
+        Self { id: id.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
 /// Where a job was queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueuePlace {

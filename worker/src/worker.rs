@@ -85,8 +85,7 @@ impl std::error::Error for StartError {}
 impl Setup {
     fn new(config: Config, keepers: Keepers) -> Result<Self, ConfigError> {
         let executor = Executor::new(&config, keepers)?;
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let name = WorkerName { id: config.worker_id.clone(), version };
+        let name = WorkerName::ours(&config.worker_id);
         Ok(Self { config, executor, name })
     }
 
@@ -142,11 +141,7 @@ impl Worker {
     ///
     /// What is wrong with it. Nothing has changed then.
     pub fn reload(self: &Arc<Self>, mut config: Config) -> Result<(), ConfigError> {
-        if config.tubes.is_empty() {
-            return Err(ConfigError(
-                "no tube is named: say with --tube where jobs come from".into(),
-            ));
-        }
+        config.require_tubes()?;
         let now = self.setup();
         if wants_groups(&config.handlers) && !wants_groups(&now.config.handlers) {
             tracing::warn!("limits that control groups keep count after a restart only");

@@ -49,10 +49,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
         here.log.finish();
         let _ = log.await;
         executor.stop().await;
-        let name = WorkerName {
-            id: config.worker_id.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let name = WorkerName::ours(&config.worker_id);
         let status = if attempt.failure.is_none() { Status::Successful } else { Status::Failed };
         Ok::<_, Failed>(attempt.into_result(here.document(&name), status, job.custom.clone()))
     });

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::{EXIT_CONFIG, EXIT_LISTEN, Failed};
+use super::{EXIT_LISTEN, Failed};
 use crate::config::{Config, Flags};
 use crate::exec;
 use crate::surface::Surface;
@@ -26,10 +26,7 @@ const SWEEP_AGAIN: Duration = Duration::from_secs(600);
 const ABANDON: Duration = Duration::from_secs(15);
 
 pub(super) fn serve(config: Config, flags: Flags) -> Result<(), Failed> {
-    if config.tubes.is_empty() {
-        let message = "no tube is named: say with --tube where jobs come from";
-        return Err(Failed::new(EXIT_CONFIG, message));
-    }
+    config.require_tubes()?;
     exec::adopt_orphans()?;
     super::runtime()?.block_on(run(config, flags))
 }

@@ -207,6 +207,15 @@ impl Config {
         })
     }
 
+    /// Makes sure that there are tubes to take jobs from.
+    pub fn require_tubes(&self) -> Result<(), ConfigError> {
+        if self.tubes.is_empty() {
+            let message = "no tube is named: say with --tube where jobs come from";
+            return Err(ConfigError(message.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Where the result of a job can be seen, if it is served.
     pub fn result_url(&self, id: uuid::Uuid) -> Option<String> {
         match (&self.public_url, self.listen) {
