@@ -298,6 +298,6 @@ impl Engine {
     }
 
     pub(crate) fn first_buried(&self, conn: ConnId) -> Option<Ix> {
-        Some(self.tubes[self.conns[conn.0].used].first_buried).filter(|job| *job != NONE)
+        Some(self.tubes[self.conns[conn.0].used].buried.first).filter(|job| *job != NONE)
     }
 }

@@ -1,11 +1,11 @@
 //! Jobs, and the table that finds them by number.
 
 use beanstalk_protocol::{JobId, JobState, Priority, Seconds};
-use hashbrown::HashTable;
 
 use crate::arena::{Arena, Ix};
 use crate::body::Body;
 use crate::heap::Positions;
+use crate::index::Index;
 use crate::record::{Home, JobCounters};
 use crate::time::Nanos;
 
@@ -31,9 +31,9 @@ pub(crate) struct Job {
     state: State,
     /// Which file its record is in, as [`Sink::record`](crate::Sink::record) said; 24 bits.
     home: [u8; 3],
-    /// The position in a heap; of a buried job, the one before.
+    /// The position in a heap; of a job in a list, the one before.
     link: u32,
-    /// The connection of a reserved job; of a buried job, the one behind.
+    /// The connection of a reserved job; of a job in a list, the one behind.
     other: Ix,
 }
 
@@ -44,6 +44,7 @@ const _: () = assert!(size_of::<Option<Job>>() == 64);
 #[repr(u8)]
 enum State {
     Nowhere,
+    Lined,
     Ready,
     Delayed,
     Reserved,
@@ -55,7 +56,9 @@ enum State {
 pub(crate) enum Place {
     /// Between two places, within one operation.
     Nowhere,
-    /// In its tube's ready heap.
+    /// In a line of its tube's ready jobs: see [`crate::ready`].
+    Lined { previous: Ix, next: Ix },
+    /// In the heap of its tube's other ready jobs.
     Ready { position: u32 },
     /// In its tube's delayed heap.
     Delayed { position: u32 },
@@ -63,6 +66,13 @@ pub(crate) enum Place {
     Reserved { conn: Ix, position: u32 },
     /// In its tube's list of buried jobs.
     Buried { previous: Ix, next: Ix },
+}
+
+impl Place {
+    /// Whether the job waits to be reserved.
+    pub(crate) fn is_ready(self) -> bool {
+        matches!(self, Self::Lined { .. } | Self::Ready { .. })
+    }
 }
 
 /// The key of ready jobs: priority, then number. The number is in two halves so that a heap entry
@@ -104,6 +114,7 @@ impl Job {
         let (link, other) = (self.link, self.other);
         match self.state {
             State::Nowhere => Place::Nowhere,
+            State::Lined => Place::Lined { previous: link, next: other },
             State::Ready => Place::Ready { position: link },
             State::Delayed => Place::Delayed { position: link },
             State::Reserved => Place::Reserved { conn: other, position: link },
@@ -116,6 +127,7 @@ impl Job {
     pub(crate) fn set_place(&mut self, place: Place) {
         (self.state, self.link, self.other) = match place {
             Place::Nowhere => (State::Nowhere, 0, 0),
+            Place::Lined { previous, next } => (State::Lined, previous, next),
             Place::Ready { position } => (State::Ready, position, 0),
             Place::Delayed { position } => (State::Delayed, position, 0),
             Place::Reserved { conn, position } => (State::Reserved, position, conn),
@@ -135,9 +147,12 @@ impl Job {
         self.home = [low, middle, high];
     }
 
-    /// The neighbours of a buried job.
+    /// The neighbours of a job in a list.
     pub(crate) fn links(&mut self) -> (&mut Ix, &mut Ix) {
-        debug_assert_eq!(self.state, State::Buried, "the neighbours of a buried job are buried");
+        debug_assert!(
+            matches!(self.state, State::Lined | State::Buried),
+            "the neighbours of a job in a list are in it, too"
+        );
         (&mut self.link, &mut self.other)
     }
 
@@ -149,20 +164,13 @@ impl Job {
     pub(crate) fn state(&self) -> JobState {
         match self.state {
             // Never seen from outside: a job is somewhere whenever an operation ends.
-            State::Nowhere | State::Ready => JobState::Ready,
+            State::Nowhere | State::Lined | State::Ready => JobState::Ready,
             State::Delayed => JobState::Delayed,
             State::Reserved => JobState::Reserved,
             State::Buried => JobState::Buried,
         }
     }
 }
-
-/// The index by number is cut into this many tables. Numbers count up, so the tables grow one
-/// after the other and no single put waits for all of it to be rebuilt.
-const SHARDS: usize = 64;
-
-/// Below this many places a table is not worth shrinking.
-const SHRINK_FROM: usize = 256;
 
 /// What is kept aside of a job to which anything happened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -180,16 +188,12 @@ const _: () = assert!(size_of::<Option<Kept>>() == 32);
 pub(crate) struct Jobs {
     arena: Arena<Job>,
     counters: Arena<Kept>,
-    index: Vec<HashTable<Ix>>,
+    index: Index,
 }
 
 impl Jobs {
     pub(crate) fn new() -> Self {
-        Self {
-            arena: Arena::new(),
-            counters: Arena::new(),
-            index: std::iter::repeat_with(HashTable::new).take(SHARDS).collect(),
-        }
+        Self { arena: Arena::new(), counters: Arena::new(), index: Index::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -199,25 +203,18 @@ impl Jobs {
     pub(crate) fn insert(&mut self, job: Job) -> Ix {
         let id = job.id;
         let ix = self.arena.insert(job);
-        let arena = &self.arena;
-        self.index[shard(id)].insert_unique(hash(id), ix, |ix| hash(arena[*ix].id));
+        self.index.insert(id, ix, |ix| self.arena[ix].id);
         ix
     }
 
+    #[inline]
     pub(crate) fn find(&self, id: JobId) -> Option<Ix> {
-        self.index[shard(id)].find(hash(id), |ix| self.arena[*ix].id == id).copied()
+        self.index.find(id, |ix| self.arena[ix].id)
     }
 
     pub(crate) fn remove(&mut self, ix: Ix) -> Option<Job> {
         let id = self.arena.get(ix)?.id;
-        let table = &mut self.index[shard(id)];
-        if let Ok(entry) = table.find_entry(hash(id), |found| *found == ix) {
-            entry.remove();
-        }
-        let arena = &self.arena;
-        if table.capacity() > SHRINK_FROM && table.len() < table.capacity() / 8 {
-            table.shrink_to(table.len() * 2, |ix| hash(arena[*ix].id));
-        }
+        self.index.remove(id, ix, |ix| self.arena[ix].id);
         let job = self.arena.remove(ix)?;
         if job.counters != NONE {
             self.counters.remove(job.counters);
@@ -253,7 +250,7 @@ impl Jobs {
 
     /// All jobs, in no order.
     pub(crate) fn all(&self) -> impl Iterator<Item = Ix> {
-        self.index.iter().flat_map(|table| table.iter().copied())
+        self.index.all()
     }
 
     fn kept(&self, ix: Ix) -> Kept {
@@ -267,17 +264,6 @@ impl Jobs {
         }
         &mut self.counters[job.counters]
     }
-}
-
-fn shard(id: JobId) -> usize {
-    id as usize % SHARDS
-}
-
-/// Spreads consecutive numbers over all 64 bits (the table uses high and low ones). Numbers are
-/// the server's own, so nobody can choose them to collide.
-fn hash(id: JobId) -> u64 {
-    let product = (id / SHARDS as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    product ^ (product >> 32)
 }
 
 impl Positions for Jobs {
@@ -312,7 +298,7 @@ impl std::ops::IndexMut<Ix> for Jobs {
 mod tests {
     use super::*;
 
-    /// Enough for each table of the index to grow, and to shrink again.
+    /// Enough for the index to have pages, and to lose them again.
     const MANY: JobId = 50_000;
 
     #[test]
@@ -338,6 +324,5 @@ mod tests {
         // Counters go with their job: the next one begins at 0.
         let next = jobs.insert(Job::new(MANY + 1, 0, body(), Nanos(0)));
         assert_eq!(jobs.counters(next), JobCounters::default());
-        assert!(jobs.index.iter().all(|table| table.capacity() <= 2 * SHRINK_FROM));
     }
 }

@@ -73,7 +73,9 @@ impl Engine {
     fn durable_state(&self, ix: Ix) -> DurableState {
         let job = &self.jobs[ix];
         match job.place() {
-            Place::Nowhere | Place::Ready { .. } | Place::Reserved { .. } => DurableState::Ready,
+            Place::Nowhere | Place::Lined { .. } | Place::Ready { .. } | Place::Reserved { .. } => {
+                DurableState::Ready
+            }
             Place::Delayed { position } => {
                 DurableState::Delayed(self.tubes[job.tube].delayed.key_at(position).0)
             }
@@ -252,7 +254,7 @@ impl Engine {
     /// The job is ready, as it may be already.
     fn restore_ready(&mut self, now: Nanos, id: JobId) -> Option<Ix> {
         let ix = self.jobs.find(id)?;
-        if !matches!(self.jobs[ix].place(), Place::Ready { .. }) {
+        if !self.jobs[ix].place().is_ready() {
             self.detach(ix);
             self.make_ready(now, ix, &mut Nobody);
         }
@@ -280,7 +282,7 @@ impl Engine {
     pub fn end_restore(&mut self) {
         for tube in self.tubes.places() {
             let mut jobs = Vec::new();
-            let mut next = self.tubes[tube].first_buried;
+            let mut next = self.tubes[tube].buried.first;
             while next != NONE {
                 jobs.push((self.jobs.bury_turn(next), next));
                 next = *self.jobs[next].links().1;

@@ -24,25 +24,17 @@ impl Engine {
         let tube = &mut self.tubes[job.tube];
         match place {
             Place::Nowhere => {}
-            Place::Ready { position } => {
-                tube.ready.remove(position, &mut self.jobs);
+            Place::Lined { previous, next } => {
+                tube.ready.remove_lined(ix, previous, next, &mut self.jobs);
             }
+            Place::Ready { position } => tube.ready.remove_other(position, &mut self.jobs),
             Place::Delayed { position } => {
                 tube.delayed.remove(position, &mut self.jobs);
             }
             Place::Reserved { conn, position } => {
                 self.conns[conn].reserved.remove(position, &mut self.jobs);
             }
-            Place::Buried { previous, next } => {
-                match previous {
-                    NONE => tube.first_buried = next,
-                    _ => *self.jobs[previous].links().1 = next,
-                }
-                match next {
-                    NONE => tube.last_buried = previous,
-                    _ => *self.jobs[next].links().0 = previous,
-                }
-            }
+            Place::Buried { previous, next } => tube.buried.remove(previous, next, &mut self.jobs),
         }
         tube.counts.leave(place, priority);
         self.counts.leave(place, priority);
@@ -71,12 +63,8 @@ impl Engine {
 
     /// The job is behind the last buried one.
     pub(crate) fn make_buried(&mut self, ix: Ix) {
-        let tube = &mut self.tubes[self.jobs[ix].tube];
-        let previous = std::mem::replace(&mut tube.last_buried, ix);
-        match previous {
-            NONE => tube.first_buried = ix,
-            _ => *self.jobs[previous].links().1 = ix,
-        }
+        let tube = self.jobs[ix].tube;
+        let previous = self.tubes[tube].buried.push_back(ix, &mut self.jobs);
         self.enter(ix, Place::Buried { previous, next: NONE });
     }
 

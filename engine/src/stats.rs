@@ -49,7 +49,9 @@ impl Engine {
         let deadline = match job.place() {
             Place::Delayed { position } => self.tubes[job.tube].delayed.key_at(position).0,
             Place::Reserved { conn, position } => self.conns[conn].reserved.key_at(position).0,
-            Place::Nowhere | Place::Ready { .. } | Place::Buried { .. } => now,
+            Place::Nowhere | Place::Lined { .. } | Place::Ready { .. } | Place::Buried { .. } => {
+                now
+            }
         };
         let counters = self.jobs.counters(ix);
         let stats = JobStats {

@@ -8,7 +8,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::arena::{Arena, Ix};
 use crate::heap::JobHeap;
-use crate::job::{DeadlineKey, NONE, Place, ReadyKey};
+use crate::job::{DeadlineKey, Place, ReadyKey};
+use crate::list::List;
+use crate::ready::ReadyJobs;
 use crate::time::Nanos;
 use crate::timers::Listed;
 use crate::waiting::Ticket;
@@ -20,10 +22,9 @@ pub(crate) struct Tube {
     pub(crate) name: TubeName,
     /// Where it stands in [`Tubes::order`].
     order: u32,
-    pub(crate) ready: JobHeap<ReadyKey>,
+    pub(crate) ready: ReadyJobs,
     pub(crate) delayed: JobHeap<DeadlineKey>,
-    pub(crate) first_buried: Ix,
-    pub(crate) last_buried: Ix,
+    pub(crate) buried: List,
     pub(crate) counts: JobCounts,
     /// Jobs that are in it in any state, or whose body is arriving.
     pub(crate) jobs: u64,
@@ -66,7 +67,7 @@ impl JobCounts {
         if let Some(count) = self.count_of(place) {
             *count += 1;
         }
-        if matches!(place, Place::Ready { .. }) && priority < URGENT_PRIORITY {
+        if place.is_ready() && priority < URGENT_PRIORITY {
             self.urgent += 1;
         }
     }
@@ -75,7 +76,7 @@ impl JobCounts {
         if let Some(count) = self.count_of(place) {
             *count -= 1;
         }
-        if matches!(place, Place::Ready { .. }) && priority < URGENT_PRIORITY {
+        if place.is_ready() && priority < URGENT_PRIORITY {
             self.urgent -= 1;
         }
     }
@@ -83,7 +84,7 @@ impl JobCounts {
     fn count_of(&mut self, place: Place) -> Option<&mut u64> {
         match place {
             Place::Nowhere => None,
-            Place::Ready { .. } => Some(&mut self.ready),
+            Place::Lined { .. } | Place::Ready { .. } => Some(&mut self.ready),
             Place::Delayed { .. } => Some(&mut self.delayed),
             Place::Reserved { .. } => Some(&mut self.reserved),
             Place::Buried { .. } => Some(&mut self.buried),
@@ -96,10 +97,9 @@ impl Tube {
         Self {
             name,
             order,
-            ready: JobHeap::new(),
+            ready: ReadyJobs::new(),
             delayed: JobHeap::new(),
-            first_buried: NONE,
-            last_buried: NONE,
+            buried: List::EMPTY,
             counts: JobCounts::default(),
             jobs: 0,
             total_jobs: 0,
