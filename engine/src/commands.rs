@@ -8,6 +8,7 @@ use crate::engine::{ConnId, Engine, Flow};
 use crate::job::{NONE, Place};
 use crate::record::{Change, DurableState, Record};
 use crate::sink::{Answer, Sink};
+use crate::steps::AT_ONCE;
 use crate::time::Nanos;
 
 /// The replies made here without a job's body.
@@ -196,7 +197,8 @@ impl Engine {
         Reply::Watching(self.conns[conn.0].watched.len() as u64)
     }
 
-    /// Kicks buried jobs of the used tube or, only if there are none, delayed ones.
+    /// Kicks buried jobs of the used tube or, only if there are none, delayed ones; more than
+    /// [`AT_ONCE`] in steps.
     pub(crate) fn kick(
         &mut self,
         now: Nanos,
@@ -213,13 +215,21 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::InternalError));
             return Flow::Continue;
         }
+        if kicked > AT_ONCE {
+            self.begin_kick(now, conn.0, kicked, buried);
+            return Flow::Blocked;
+        }
         sink.answer(conn, Answer::Reply(Reply::Kicked(kicked)));
         for _ in 0..kicked {
-            let next = if buried { self.first_buried(conn) } else { self.first_delayed(conn) };
-            let Some(ix) = next else { break };
+            let Some(ix) = self.first_kickable(conn, buried) else { break };
             self.kick_one(now, ix, sink);
         }
         Flow::Continue
+    }
+
+    /// The next job that a kick of buried, or otherwise of delayed, jobs takes.
+    pub(crate) fn first_kickable(&self, conn: ConnId, buried: bool) -> Option<Ix> {
+        if buried { self.first_buried(conn) } else { self.first_delayed(conn) }
     }
 
     pub(crate) fn kick_job(
@@ -246,7 +256,7 @@ impl Engine {
         Flow::Continue
     }
 
-    fn kick_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
+    pub(crate) fn kick_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
         sink.record(Record::Kicked(self.jobs[ix].id));
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.kicks += 1);

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use crate::arena::Ix;
 use crate::heap::JobHeap;
 use crate::job::DeadlineKey;
+use crate::steps::Kicking;
 use crate::time::Nanos;
 use crate::timers::Listed;
 use crate::waiting::Ticket;
@@ -39,8 +40,12 @@ pub(crate) struct Conn {
     pub(crate) is_worker: bool,
     /// The client will send no more, so it shall not wait any more either.
     pub(crate) half_closed: bool,
-    /// The client is gone, and its jobs are on their way back: when the next one is due.
-    pub(crate) leaving: Option<Nanos>,
+    /// The client is gone, and its jobs are on their way back.
+    pub(crate) leaving: bool,
+    /// A `kick` that takes many steps.
+    pub(crate) kicking: Option<Box<Kicking>>,
+    /// When the next step of either is due.
+    pub(crate) next_step: Nanos,
     pub(crate) listed: Listed,
 }
 
@@ -75,7 +80,9 @@ impl Conn {
             is_producer: false,
             is_worker: false,
             half_closed: false,
-            leaving: None,
+            leaving: false,
+            kicking: None,
+            next_step: Nanos::NEVER,
             listed: Listed::NOT,
         }
     }
@@ -90,15 +97,15 @@ impl Conn {
         self.reserved.first().map(|((at, _), _)| at)
     }
 
-    /// When something is due here: a reserved job's time to run ends, or a wait does.
+    /// When something is due here: a reserved job's time to run ends, or a wait does, or there is work
+    /// to go on with.
     pub(crate) fn deadline(&self) -> Nanos {
-        if let Some(at) = self.leaving {
-            return at;
-        }
         let job = self.soonest().unwrap_or(Nanos::NEVER);
         match self.waiting {
             Some(waiting) => job.before(SAFETY_MARGIN).min(waiting.until),
-            None => job,
+            // Of a connection that is gone jobs do not time out: they are given back.
+            None if self.leaving => self.next_step,
+            None => job.min(self.next_step),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::conn::Conn;
 use crate::job::{Jobs, Turn};
 use crate::record::Record;
 use crate::sink::{Answer, Sink};
+use crate::steps::AT_ONCE;
 use crate::time::Nanos;
 use crate::timers::{Owner, Timers};
 use crate::tube::{JobCounts, Tubes};
@@ -15,9 +16,6 @@ use crate::waiting::Ticket;
 /// A connection. Numbers are small and used again after [`Engine::disconnect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u32);
-
-/// Jobs of a connection that is gone which are given back in one go.
-const AT_ONCE: usize = 1000;
 
 /// What the connection may do after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +101,9 @@ impl Engine {
     }
 
     /// The connection is gone. Its reserved jobs are ready again at once, a job that was still
-    /// arriving is forgotten, and the number may be given to another connection. Of more jobs than
-    /// [`AT_ONCE`], each takes a step of [`Engine::tick`], and the number is given away after that:
-    /// nobody shall wait until a million jobs are back.
+    /// arriving is forgotten, and the number may be given to another connection. More than 1000 jobs
+    /// take a step of [`Engine::tick`] each, and the number is given away after that: nobody shall
+    /// wait until a million jobs are back.
     pub fn disconnect(&mut self, now: Nanos, id: ConnId, sink: &mut impl Sink) {
         let conn = id.0;
         self.end_wait(conn);
@@ -124,10 +122,9 @@ impl Engine {
         }
         self.conns[conn].wide = None;
         self.conns[conn].watched = watched;
-        if self.conns[conn].reserved.len() > AT_ONCE {
-            self.conns[conn].leaving = Some(now);
-            self.schedule_conn(conn);
-            return;
+        let state = &self.conns[conn];
+        if state.kicking.is_some() || state.reserved.len() as u64 > AT_ONCE {
+            return self.begin_leaving(now, conn);
         }
         // Waiting connections get the jobs in the order in which this one reserved them.
         for job in self.conns[conn].reserved.in_order_of(|(_, turn)| turn) {
@@ -137,22 +134,8 @@ impl Engine {
         self.remove_conn(conn);
     }
 
-    /// Gives back one job of a connection that is gone, the one that would time out first.
-    fn leave_on(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
-        if let Some((_, job)) = self.conns[conn].reserved.first() {
-            self.detach(job);
-            self.make_ready(now, job, sink);
-        }
-        if self.conns[conn].reserved.first().is_none() {
-            return self.remove_conn(conn);
-        }
-        // Behind whatever else has been due until now.
-        self.conns[conn].leaving = Some(now);
-        self.schedule_conn(conn);
-    }
-
     /// The connection has no jobs, waits for none, and is in no queue.
-    fn remove_conn(&mut self, conn: Ix) {
+    pub(crate) fn remove_conn(&mut self, conn: Ix) {
         let Some(mut state) = self.conns.remove(conn) else { return };
         // The order in which idle tubes vanish shows in `list-tubes`: the first watched, then the
         // last, and on towards the second.
@@ -225,8 +208,8 @@ impl Engine {
     /// Takes one step of the connection, likewise.
     fn tick_conn(&mut self, now: Nanos, due: Nanos, conn: Ix, sink: &mut impl Sink) {
         let state = &self.conns[conn];
-        if state.leaving.is_some() {
-            return self.leave_on(now, conn, sink);
+        if state.next_step <= due {
+            return self.step(now, conn, sink);
         }
         if state.deadline() <= due {
             if state.waiting.is_some() {

@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::record::{Home, JobCounters};
 use crate::time::Nanos;
 
-/// Stands for "no entry" in links and counters.
+/// Stands for "no job" in links.
 pub(crate) const NONE: Ix = Ix::MAX;
 
 /// A job. One cache line, and its body's allocation.
@@ -26,8 +26,8 @@ pub(crate) struct Job {
     /// As last given by put or release; kicks leave it.
     pub(crate) delay: Seconds,
     pub(crate) ttr: Seconds,
-    /// Entry in [`Jobs::counters`], or [`NONE`] while all are 0.
-    counters: Ix,
+    /// See [`Counters`].
+    counters: Counters,
     state: State,
     /// Which file its record is in, as [`Sink::record`](crate::Sink::record) said; 24 bits.
     home: [u8; 3],
@@ -100,7 +100,7 @@ impl Job {
             priority: 0,
             delay: 0,
             ttr: 1,
-            counters: NONE,
+            counters: Counters::reserves(0),
             state: State::Nowhere,
             home: [0; 3],
             link: 0,
@@ -172,7 +172,28 @@ impl Job {
     }
 }
 
-/// What is kept aside of a job to which anything happened.
+/// Where the counters of a job are. Most jobs are reserved, once, and deleted: how often that was is
+/// the number itself, below a bit that is set. Otherwise it is an entry in [`Jobs::counters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counters(u32);
+
+impl Counters {
+    const ONLY_RESERVES: u32 = 1 << 31;
+
+    /// Nothing happened to the job but that it was reserved so many times.
+    fn reserves(times: u32) -> Self {
+        debug_assert!(times < Self::ONLY_RESERVES, "more need an entry");
+        Self(Self::ONLY_RESERVES | times)
+    }
+
+    /// How often the job was reserved, or the entry.
+    fn get(self) -> Result<u32, Ix> {
+        let number = self.0 & !Self::ONLY_RESERVES;
+        if self.0 == number { Err(number) } else { Ok(number) }
+    }
+}
+
+/// What is kept aside of a job to which something happened.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     counters: JobCounters,
@@ -182,6 +203,12 @@ struct Kept {
 }
 
 const _: () = assert!(size_of::<Option<Kept>>() == 32);
+
+impl Kept {
+    fn reserves(reserves: u32) -> Self {
+        Self { counters: JobCounters { reserves, ..JobCounters::default() }, ..Self::default() }
+    }
+}
 
 /// All jobs.
 #[derive(Debug)]
@@ -216,14 +243,26 @@ impl Jobs {
         let id = self.arena.get(ix)?.id;
         self.index.remove(id, ix, |ix| self.arena[ix].id);
         let job = self.arena.remove(ix)?;
-        if job.counters != NONE {
-            self.counters.remove(job.counters);
+        if let Err(entry) = job.counters.get() {
+            self.counters.remove(entry);
         }
         Some(job)
     }
 
     pub(crate) fn counters(&self, ix: Ix) -> JobCounters {
         self.kept(ix).counters
+    }
+
+    /// The job is reserved once more.
+    #[inline]
+    pub(crate) fn count_reserve(&mut self, ix: Ix) {
+        let job = &mut self.arena[ix];
+        match job.counters.get() {
+            Ok(times) if times + 1 < Counters::ONLY_RESERVES => {
+                job.counters = Counters::reserves(times + 1);
+            }
+            _ => self.count(ix, |counters| counters.reserves += 1),
+        }
     }
 
     /// Changes the counters of a job.
@@ -233,7 +272,17 @@ impl Jobs {
 
     /// Says what the counters of a job are.
     pub(crate) fn set_counters(&mut self, ix: Ix, counters: JobCounters) {
-        if counters != self.counters(ix) {
+        if counters == self.counters(ix) {
+            return;
+        }
+        let job = &mut self.arena[ix];
+        let only_reserves = JobCounters { reserves: counters.reserves, ..JobCounters::default() };
+        if job.counters.get().is_ok()
+            && counters == only_reserves
+            && counters.reserves < Counters::ONLY_RESERVES
+        {
+            job.counters = Counters::reserves(counters.reserves);
+        } else {
             self.kept_mut(ix).counters = counters;
         }
     }
@@ -254,15 +303,20 @@ impl Jobs {
     }
 
     fn kept(&self, ix: Ix) -> Kept {
-        self.counters.get(self.arena[ix].counters).copied().unwrap_or_default()
+        match self.arena[ix].counters.get() {
+            Ok(times) => Kept::reserves(times),
+            Err(entry) => self.counters[entry],
+        }
     }
 
     fn kept_mut(&mut self, ix: Ix) -> &mut Kept {
         let job = &mut self.arena[ix];
-        if job.counters == NONE {
-            job.counters = self.counters.insert(Kept::default());
-        }
-        &mut self.counters[job.counters]
+        let entry = match job.counters.get() {
+            Ok(times) => self.counters.insert(Kept::reserves(times)),
+            Err(entry) => entry,
+        };
+        job.counters = Counters(entry);
+        &mut self.counters[entry]
     }
 }
 
@@ -300,6 +354,32 @@ mod tests {
 
     /// Enough for the index to have pages, and to lose them again.
     const MANY: JobId = 50_000;
+
+    #[test]
+    fn counters_that_are_only_reserves_need_no_room() {
+        let mut jobs = Jobs::new();
+        let job = jobs.insert(Job::new(1, 0, Body::from(Box::<[u8]>::default()), Nanos(0)));
+        for _ in 0..3 {
+            jobs.count_reserve(job);
+        }
+        let reserves = |reserves| JobCounters { reserves, ..JobCounters::default() };
+        assert_eq!(jobs.counters(job), reserves(3));
+        assert_eq!(jobs.counters.len(), 0);
+        jobs.count(job, |counters| counters.kicks += 1);
+        jobs.count_reserve(job);
+        assert_eq!(jobs.counters(job), JobCounters { kicks: 1, ..reserves(4) });
+        assert_eq!(jobs.counters.len(), 1);
+        jobs.set_counters(job, reserves(Counters::ONLY_RESERVES - 1));
+        jobs.count_reserve(job);
+        assert_eq!(jobs.counters(job), reserves(Counters::ONLY_RESERVES));
+        jobs.remove(job);
+        assert_eq!(jobs.counters.len(), 0);
+        let next = jobs.insert(Job::new(2, 0, Body::from(Box::<[u8]>::default()), Nanos(0)));
+        jobs.set_counters(next, reserves(Counters::ONLY_RESERVES - 1));
+        assert_eq!(jobs.counters.len(), 0);
+        jobs.count_reserve(next);
+        assert_eq!(jobs.counters(next), reserves(Counters::ONLY_RESERVES));
+    }
 
     #[test]
     fn jobs_are_found_by_number_whatever_comes_and_goes() {

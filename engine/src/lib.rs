@@ -32,6 +32,7 @@ mod restore;
 mod scheduling;
 mod sink;
 mod stats;
+mod steps;
 mod time;
 mod timers;
 mod tube;

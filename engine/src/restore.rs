@@ -186,7 +186,7 @@ impl Engine {
             }
             Record::Reserved(id) => {
                 if let Some(ix) = self.restore_ready(now, id) {
-                    self.jobs.count(ix, |counters| counters.reserves += 1);
+                    self.jobs.count_reserve(ix);
                 }
             }
             Record::TimedOut(id) => {

@@ -72,7 +72,7 @@ impl Engine {
     pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix, sink: &mut impl Sink) {
         sink.record(Record::Reserved(self.jobs[ix].id));
         self.enter(ix, Place::Reserved { conn, position: 0 });
-        self.jobs.count(ix, |counters| counters.reserves += 1);
+        self.jobs.count_reserve(ix);
         let key = self.deadline_key(now.after(self.jobs[ix].ttr));
         self.conns[conn].reserved.push(key, ix, &mut self.jobs);
         self.schedule_conn(conn);

@@ -216,9 +216,11 @@ impl Sink for Replies<'_> {
         // nothing to anybody.
         let urgent = !matches!(record, Record::Reserved(_) | Record::TimedOut(_));
         let home = self.log.append(&record, urgent);
-        if urgent && self.own.is_some() {
-            self.outcome.gated.raise(self.log.position(), self.failures);
+        if urgent {
             self.outcome.commit_soon = true;
+            if self.own.is_some() {
+                self.outcome.gated.raise(self.log.position(), self.failures);
+            }
         }
         home
     }

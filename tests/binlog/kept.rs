@@ -181,6 +181,38 @@ fn buried_jobs_in_their_order() {
     }
 }
 
+/// So many are kicked in steps, and the reply comes when all of that is written.
+#[test]
+fn a_kick_of_many_jobs() {
+    const JOBS: usize = 2500;
+    let folder = Folder::new();
+    let server = folder.serve(&["-f", "0"]);
+    let mut conn = server.connect();
+    conn.send("put 0 0 60 1\r\nx\r\n".repeat(JOBS));
+    conn.send("reserve\r\n".repeat(JOBS));
+    for _ in 0..2 * JOBS {
+        conn.reply();
+    }
+    let buries: String = (1..=JOBS).map(|id| format!("bury {id} 0\r\n")).collect();
+    conn.send(buries);
+    for _ in 0..JOBS {
+        assert_eq!(conn.reply().line(), b"BURIED");
+    }
+    let mut worker = server.connect();
+    worker.send("reserve\r\n");
+    // What comes behind it waits for it.
+    conn.send(format!("kick {}\r\nstats-tube default\r\n", JOBS - 1));
+    assert_eq!(conn.reply().line(), format!("KICKED {}", JOBS - 1).as_bytes());
+    assert_eq!(conn.reply().value("current-jobs-buried"), Some("1"));
+    assert_eq!(worker.reply().line(), b"RESERVED 1 1");
+    kill(server);
+    let server = folder.serve(&["-f", "0"]);
+    let mut conn = server.connect();
+    let counts = ["ready", "buried"].map(|state| format!("current-jobs-{state}"));
+    assert_eq!(counts.map(|key| number(&mut conn, "stats", &key)), [JOBS as u64 - 1, 1]);
+    assert_job(&mut conn, 2, &[("state", "ready"), ("kicks", "1"), ("buries", "1")]);
+}
+
 /// A delay goes on while no server runs; and age and what is left of it go on from where they were.
 #[test]
 fn times() {

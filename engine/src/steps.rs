@@ -1,0 +1,90 @@
+//! Work for so many jobs at once that nobody shall wait for all of it: a large `kick`, and the
+//! return of what a connection has reserved that goes.
+//!
+//! The connection whose work it is has a deadline that is always due, so [`Engine::tick`] takes the
+//! steps, one job each, and other requests come in between.
+
+use beanstalk_protocol::Reply;
+
+use crate::arena::Ix;
+use crate::engine::{ConnId, Engine};
+use crate::record::Change;
+use crate::sink::{Answer, Sink};
+use crate::time::Nanos;
+
+/// Work for this many jobs is done in one go.
+pub(crate) const AT_ONCE: u64 = 1000;
+
+/// A `kick` on its way. The client waits for its reply meanwhile.
+#[derive(Debug)]
+pub(crate) struct Kicking {
+    /// Jobs to be kicked yet, if there are so many.
+    left: u64,
+    done: u64,
+    /// Kicks buried jobs, otherwise delayed ones.
+    buried: bool,
+}
+
+impl Engine {
+    /// The connection kicks so many jobs of the tube that it uses, and is told when that is done.
+    pub(crate) fn begin_kick(&mut self, now: Nanos, conn: Ix, jobs: u64, buried: bool) {
+        self.conns[conn].kicking = Some(Box::new(Kicking { left: jobs, done: 0, buried }));
+        self.step_next(now, conn);
+    }
+
+    /// The connection is gone, and gives its jobs back when a kick of its own is done.
+    pub(crate) fn begin_leaving(&mut self, now: Nanos, conn: Ix) {
+        self.conns[conn].leaving = true;
+        self.step_next(now, conn);
+    }
+
+    /// Takes the connection's next step.
+    pub(crate) fn step(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
+        if self.conns[conn].kicking.is_some() {
+            self.kick_on(now, conn, sink);
+        } else {
+            self.leave_on(now, conn, sink);
+        }
+    }
+
+    /// The next step comes behind whatever else has been due until now.
+    fn step_next(&mut self, now: Nanos, conn: Ix) {
+        self.conns[conn].next_step = now;
+        self.schedule_conn(conn);
+    }
+
+    fn kick_on(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
+        let Some(mut kicking) = self.conns[conn].kicking.take() else { return };
+        // Others may have taken some of them, or there is no room any more to record it.
+        let next = self.first_kickable(ConnId(conn), kicking.buried);
+        if let Some(job) = next.filter(|_| sink.admits(Change::Existing(1))) {
+            let id = self.jobs[job].id;
+            self.kick_one(now, job, sink);
+            sink.concerns(ConnId(conn), id);
+            kicking.done += 1;
+            kicking.left -= 1;
+            if kicking.left > 0 {
+                self.conns[conn].kicking = Some(kicking);
+                return self.step_next(now, conn);
+            }
+        }
+        self.conns[conn].next_step = Nanos::NEVER;
+        if self.conns[conn].leaving {
+            return self.step_next(now, conn);
+        }
+        self.schedule_conn(conn);
+        sink.answer(ConnId(conn), Answer::Reply(Reply::Kicked(kicking.done)));
+    }
+
+    /// Gives back the job that would time out first.
+    fn leave_on(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
+        if let Some((_, job)) = self.conns[conn].reserved.first() {
+            self.detach(job);
+            self.make_ready(now, job, sink);
+        }
+        match self.conns[conn].reserved.first() {
+            Some(_) => self.step_next(now, conn),
+            None => self.remove_conn(conn),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Work for many jobs is done in steps, so that nobody has to wait for all of it: a connection that
+//! goes gives its reserved jobs back, and a large kick.
+
+use beanstalk_protocol::{Command, PutHeader, Reply, Request};
+use jq_engine::{Answer, Change, ConnId, Engine, Flow, Nanos, Sink};
+
+const JOBS: u64 = 3000;
+
+/// Who was answered, and how many jobs were kicked if that was the answer.
+#[derive(Default)]
+struct Answered {
+    conns: Vec<ConnId>,
+    kicked: Option<u64>,
+    /// The log has room for nothing more.
+    full: bool,
+}
+
+impl Sink for Answered {
+    fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
+        self.conns.push(conn);
+        if let Answer::Reply(Reply::Kicked(jobs)) = answer {
+            self.kicked = Some(jobs);
+        }
+    }
+
+    fn admits(&self, _: Change) -> bool {
+        !self.full
+    }
+}
+
+struct Queue {
+    engine: Engine,
+    now: Nanos,
+    said: Answered,
+}
+
+impl Queue {
+    fn ask(&mut self, conn: ConnId, command: Command) -> Flow {
+        self.now.0 += 1;
+        self.engine.handle(self.now, conn, Request::Command(command), &mut self.said)
+    }
+
+    fn put(&mut self, conn: ConnId, delay: u32) {
+        self.now.0 += 1;
+        let header = PutHeader { priority: 0, delay, ttr: 100, size: 0 };
+        self.engine.handle(self.now, conn, Request::Put(header), &mut self.said);
+        self.engine.handle(self.now, conn, Request::Body(Box::default()), &mut self.said);
+    }
+
+    fn tick(&mut self, budget: usize) -> bool {
+        self.now.0 += 1;
+        self.engine.tick(self.now, budget, &mut self.said)
+    }
+
+    fn counts(&self) -> (u64, u64, u64) {
+        let stats = self.engine.server_stats();
+        (stats.ready, stats.reserved, stats.connections)
+    }
+}
+
+/// A queue, a worker that holds all jobs, and somebody else.
+fn held() -> (Queue, ConnId, ConnId) {
+    let engine = Engine::new();
+    let mut queue = Queue { engine, now: Nanos::from_secs(1), said: Answered::default() };
+    let (worker, other) = (queue.engine.connect(), queue.engine.connect());
+    for _ in 0..JOBS {
+        queue.put(other, 0);
+        queue.ask(worker, Command::Reserve);
+    }
+    assert_eq!(queue.counts(), (0, JOBS, 2));
+    (queue, worker, other)
+}
+
+#[test]
+fn jobs_come_back_in_steps() {
+    let (mut queue, worker, _) = held();
+    queue.now.0 += 1;
+    queue.engine.disconnect(queue.now, worker, &mut queue.said);
+    assert_eq!(queue.counts(), (0, JOBS, 2));
+    assert!(queue.engine.next_deadline().is_some_and(|at| at <= queue.now), "there is more to do");
+    assert!(queue.tick(100));
+    assert_eq!(queue.counts(), (100, JOBS - 100, 2));
+    let next = queue.engine.connect();
+    assert_ne!(next, worker, "the number is in use until all are back");
+    while queue.tick(100) {}
+    assert_eq!(queue.counts(), (JOBS, 0, 2));
+    assert_eq!(queue.engine.server_stats().workers, 0);
+    assert_eq!(queue.engine.server_stats().timeouts, 0, "none of them has timed out");
+    assert_eq!(queue.engine.connect(), worker, "it may be given away again");
+}
+
+#[test]
+fn who_waits_is_served_with_the_first() {
+    let (mut queue, worker, other) = held();
+    assert_eq!(queue.ask(other, Command::Reserve), Flow::Blocked);
+    queue.said.conns.clear();
+    queue.engine.disconnect(queue.now, worker, &mut queue.said);
+    assert_eq!(queue.said.conns, []);
+    queue.tick(1);
+    assert_eq!(queue.said.conns, [other]);
+    // What it sends meanwhile is carried out between the steps.
+    assert_eq!(queue.ask(other, Command::Delete(1)), Flow::Continue);
+    assert_eq!(queue.engine.job_count() as u64, JOBS - 1);
+}
+
+#[test]
+fn deadlines_of_others_are_kept_meanwhile() {
+    let (mut queue, worker, other) = held();
+    queue.put(other, 5);
+    queue.engine.disconnect(queue.now, worker, &mut queue.said);
+    queue.now = queue.now.after(6);
+    assert!(queue.tick(2), "the first step, and the delayed job");
+    assert_eq!(queue.engine.server_stats().delayed, 0);
+    assert_eq!(queue.counts(), (2, JOBS - 1, 2));
+}
+
+/// A queue with buried jobs, and two connections.
+fn buried() -> (Queue, ConnId, ConnId) {
+    let (mut queue, worker, other) = held();
+    for id in 1..=JOBS {
+        queue.ask(worker, Command::Bury { id, priority: 0 });
+    }
+    assert_eq!(queue.engine.server_stats().buried, JOBS);
+    queue.said = Answered::default();
+    (queue, worker, other)
+}
+
+#[test]
+fn a_large_kick_takes_steps_and_is_answered_at_their_end() {
+    let (mut queue, kicker, other) = buried();
+    assert_eq!(queue.ask(kicker, Command::Kick(u32::MAX)), Flow::Blocked);
+    assert_eq!(queue.counts(), (0, 0, 2));
+    assert!(queue.tick(100));
+    assert_eq!(queue.counts(), (100, 0, 2));
+    // What others send meanwhile is carried out between the steps: one of the jobs goes.
+    assert_eq!(queue.ask(other, Command::Delete(JOBS)), Flow::Continue);
+    assert_eq!(queue.said.kicked, None);
+    while queue.tick(100) {}
+    assert_eq!(queue.counts(), (JOBS - 1, 0, 2));
+    assert_eq!(queue.said.kicked, Some(JOBS - 1));
+    assert_eq!(queue.said.conns, [other, kicker]);
+    assert_eq!(queue.engine.next_deadline(), None);
+    // It may go on.
+    assert_eq!(queue.ask(kicker, Command::Reserve), Flow::Continue);
+}
+
+#[test]
+fn a_large_kick_takes_no_more_than_it_was_asked_to() {
+    let (mut queue, kicker, _) = buried();
+    assert_eq!(queue.ask(kicker, Command::Kick(1001)), Flow::Blocked);
+    while queue.tick(10) {}
+    assert_eq!(queue.said.kicked, Some(1001));
+    assert_eq!(queue.counts(), (1001, 0, 2));
+    // Few jobs are kicked at once.
+    assert_eq!(queue.ask(kicker, Command::Kick(1000)), Flow::Continue);
+    assert_eq!(queue.counts(), (2001, 0, 2));
+}
+
+#[test]
+fn a_large_kick_of_delayed_jobs() {
+    let (mut queue, worker, other) = held();
+    for id in 1..=JOBS {
+        queue.ask(worker, Command::Release { id, priority: 0, delay: 1000 });
+    }
+    assert_eq!(queue.ask(other, Command::Kick(2000)), Flow::Blocked);
+    while queue.tick(100) {}
+    assert_eq!(queue.said.kicked, Some(2000));
+    assert_eq!(queue.engine.server_stats().delayed, JOBS - 2000);
+}
+
+#[test]
+fn a_large_kick_goes_on_when_its_client_goes() {
+    let (mut queue, kicker, other) = buried();
+    queue.put(other, 0);
+    queue.ask(kicker, Command::Reserve);
+    queue.ask(kicker, Command::Kick(JOBS as u32));
+    queue.tick(100);
+    queue.said = Answered::default();
+    queue.engine.disconnect(queue.now, kicker, &mut queue.said);
+    assert_ne!(queue.engine.connect(), kicker, "the number is in use until all is done");
+    while queue.tick(100) {}
+    // With the one that it had reserved.
+    assert_eq!(queue.counts(), (JOBS + 1, 0, 2));
+    assert_eq!(queue.said.conns, [], "nobody is there to be told");
+    assert_eq!(queue.engine.connect(), kicker, "it may be given away again");
+}
+
+#[test]
+fn a_large_kick_ends_when_the_log_is_full() {
+    let (mut queue, kicker, _) = buried();
+    queue.ask(kicker, Command::Kick(JOBS as u32));
+    queue.tick(100);
+    queue.said.full = true;
+    while queue.tick(100) {}
+    assert_eq!(queue.said.kicked, Some(100));
+    assert_eq!(queue.counts(), (100, 0, 2));
+}
+
+#[test]
+fn jobs_of_a_kicking_client_time_out_meanwhile() {
+    let (mut queue, kicker, other) = buried();
+    queue.put(other, 0);
+    queue.ask(kicker, Command::Reserve);
+    queue.ask(kicker, Command::Kick(JOBS as u32));
+    queue.now = queue.now.after(101);
+    queue.tick(2);
+    assert_eq!(queue.engine.server_stats().timeouts, 1);
+    while queue.tick(100) {}
+    assert_eq!(queue.said.kicked, Some(JOBS));
+    assert_eq!(queue.counts(), (JOBS + 1, 0, 2));
+}
