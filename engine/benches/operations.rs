@@ -1,79 +1,42 @@
 //! What a job costs in the engine, and that this does not grow with what else is there: jobs,
 //! tubes, reservations, watched tubes.
 
-use std::hint::black_box;
+mod support;
 
-use beanstalk_protocol::{Command, JobId, PutHeader, Reply, Request, TubeName};
-use criterion::{Criterion, criterion_group, criterion_main};
-use jq_engine::{Answer, ConnId, Engine, Flow, Nanos, Sink};
-
-/// Bytes of a body.
-const BODY: usize = 128;
-
-/// An engine with one connection that does all the work.
-struct Bench {
-    engine: Engine,
-    conn: ConnId,
-    now: Nanos,
-    sink: Last,
-}
-
-/// Keeps the number of the last job that was put or reserved.
-#[derive(Default)]
-struct Last(JobId);
-
-impl Sink for Last {
-    fn answer(&mut self, _: ConnId, answer: Answer<'_>) {
-        if let Answer::Reply(Reply::Inserted(id) | Reply::Reserved(id, _)) = black_box(answer) {
-            self.0 = id;
-        }
-    }
-}
-
-impl Bench {
-    fn new() -> Self {
-        let mut engine = Engine::new();
-        let conn = engine.connect();
-        Self { engine, conn, now: Nanos::from_secs(1), sink: Last::default() }
-    }
-
-    fn request(&mut self, request: Request) {
-        self.now.0 += 1;
-        let flow = self.engine.handle(self.now, self.conn, request, &mut self.sink);
-        assert_eq!(flow, Flow::Continue);
-    }
-
-    fn command(&mut self, command: Command) {
-        self.request(Request::Command(command));
-    }
-
-    fn put(&mut self, priority: u32) {
-        // Long enough that no time runs out while measuring.
-        let header = PutHeader { priority, delay: 0, ttr: 1_000_000, size: BODY as u32 };
-        self.request(Request::Put(header));
-        self.request(Request::Body([b'x'; BODY].into()));
-    }
-
-    /// A job's whole life. It is more urgent than all that are there.
-    fn cycle(&mut self) {
-        self.put(0);
-        self.command(Command::Reserve);
-        self.command(Command::Delete(self.sink.0));
-    }
-}
+use beanstalk_protocol::{Command, Request, TubeName};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use support::Session;
 
 fn tube(number: usize) -> TubeName {
     TubeName::new(format!("tube-{number}").as_bytes()).expect("a good name")
 }
 
+/// A job's whole life. It is more urgent than all that are there.
+fn cycle(session: &mut Session) {
+    session.put(0, 0);
+    session.take();
+}
+
 fn depth(c: &mut Criterion) {
     let mut group = c.benchmark_group("put, reserve, delete");
     for depth in [0, 1_000, 1_000_000] {
-        let mut bench = Bench::new();
-        for job in 0..depth {
-            bench.put(1 + job % 1000);
-        }
-        group.bench_function(format!("{depth} jobs there"), |b| b.iter(|| bench.cycle()));
+        let mut session = Session::with_jobs(depth, |job| 1 + job % 1000);
+        group.bench_function(format!("{depth} jobs there"), |b| b.iter(|| cycle(&mut session)));
+    }
+    group.finish();
+}
+
+/// The job that is taken has waited for longest, so the queue is worked off from its other end.
+fn order(c: &mut Criterion) {
+    let mut group = c.benchmark_group("take the oldest, put another");
+    for depth in [1_000, 1_000_000] {
+        let mut session = Session::with_jobs(depth, |_| 1);
+        group.bench_function(format!("{depth} jobs there"), |b| {
+            b.iter(|| {
+                session.take();
+                session.put(1, 0);
+            });
+        });
     }
     group.finish();
 }
@@ -81,13 +44,13 @@ fn depth(c: &mut Criterion) {
 fn tubes(c: &mut Criterion) {
     let mut group = c.benchmark_group("put, reserve, delete");
     for tubes in [1, 30_000] {
-        let mut bench = Bench::new();
+        let mut session = Session::default();
         for number in 0..tubes {
-            bench.command(Command::Use(tube(number)));
-            bench.put(1);
+            session.command(Command::Use(tube(number)));
+            session.put(1, 0);
         }
-        bench.command(Command::Use(TubeName::default_tube()));
-        group.bench_function(format!("{tubes} more tubes"), |b| b.iter(|| bench.cycle()));
+        session.command(Command::Use(TubeName::default_tube()));
+        group.bench_function(format!("{tubes} more tubes"), |b| b.iter(|| cycle(&mut session)));
     }
     group.finish();
 }
@@ -95,12 +58,12 @@ fn tubes(c: &mut Criterion) {
 fn watching(c: &mut Criterion) {
     let mut group = c.benchmark_group("put, reserve, delete");
     for watched in [1, 10_000] {
-        let mut bench = Bench::new();
+        let mut session = Session::default();
         for number in 0..watched {
-            bench.command(Command::Watch(tube(number)));
+            session.command(Command::Watch(tube(number)));
         }
-        bench.command(Command::Use(tube(watched / 2)));
-        group.bench_function(format!("{watched} more watched"), |b| b.iter(|| bench.cycle()));
+        session.command(Command::Use(tube(watched / 2)));
+        group.bench_function(format!("{watched} more watched"), |b| b.iter(|| cycle(&mut session)));
     }
     group.finish();
 }
@@ -108,21 +71,71 @@ fn watching(c: &mut Criterion) {
 fn touching(c: &mut Criterion) {
     let mut group = c.benchmark_group("touch");
     for reserved in [1, 20_000] {
-        let mut bench = Bench::new();
+        let mut session = Session::default();
         for _ in 0..reserved {
-            bench.put(1);
-            bench.command(Command::Reserve);
+            session.put(1, 0);
+            session.command(Command::Reserve);
         }
         let mut id = 0;
         group.bench_function(format!("{reserved} jobs reserved"), |b| {
             b.iter(|| {
                 id = id % reserved + 1;
-                bench.command(Command::Touch(id));
+                session.command(Command::Touch(id));
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, depth, tubes, watching, touching);
+/// Jobs in each of the operations on many.
+const MANY: u32 = 10_000;
+
+/// What happens to many jobs at once, for each of them.
+fn many(c: &mut Criterion) {
+    let mut group = c.benchmark_group("many at once");
+    group.throughput(Throughput::Elements(MANY.into()));
+    let buried = || {
+        let mut session = Session::with_jobs(MANY, |_| 1);
+        for _ in 0..MANY {
+            session.command(Command::Reserve);
+            session.command(Command::Bury { id: session.sink.0, priority: 1 });
+        }
+        session
+    };
+    // In one go or in steps.
+    let kick = |session: &mut Session| {
+        session.request(session.conn, Request::Command(Command::Kick(MANY)));
+        session.tick(session.now);
+    };
+    group.bench_function(format!("kick {MANY}"), |b| {
+        b.iter_batched_ref(buried, kick, BatchSize::LargeInput);
+    });
+    let delayed = || {
+        let mut session = Session::default();
+        for _ in 0..MANY {
+            session.put(1, 60);
+        }
+        session
+    };
+    group.bench_function(format!("{MANY} delayed fall due"), |b| {
+        b.iter_batched_ref(delayed, |s| s.tick(s.now.after(61)), BatchSize::LargeInput);
+    });
+    let reserved = || {
+        let mut session = Session::with_jobs(MANY, |_| 1);
+        for _ in 0..MANY {
+            session.command(Command::Reserve);
+        }
+        session
+    };
+    let leave = |session: &mut Session| {
+        session.engine.disconnect(session.now, session.conn, &mut session.sink);
+        session.tick(session.now);
+    };
+    group.bench_function(format!("{MANY} reserved come back"), |b| {
+        b.iter_batched_ref(reserved, leave, BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, depth, order, tubes, watching, touching, many);
 criterion_main!(benches);
