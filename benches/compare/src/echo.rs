@@ -2,11 +2,15 @@
 //! most, if the queue itself cost nothing.
 //!
 //! One thread, one `read` and one `write` for all that has arrived, no work in between. It knows
-//! the commands that a load consists of and no others.
+//! the commands that a load consists of and no others. Of a queue it has two numbers, how many jobs
+//! are ready and how many are reserved: where none is ready, a reserve waits, and the next put is
+//! forwarded to it. So it is the limit of a wake-up, too.
 
 use std::{
+    collections::VecDeque,
     io,
     net::{Ipv4Addr, TcpListener},
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -51,27 +55,43 @@ pub(crate) fn serve(listener: &TcpListener, stop: &AtomicBool) -> io::Result<()>
                 accept(listener, &epoll, &mut clients)?;
                 continue;
             }
-            let slot = &mut clients[token as usize];
-            let Some(client) = slot else { continue };
-            match client.serve(&mut job) {
-                Ok(()) => {
-                    let flags = client.interest();
-                    if flags != client.registered {
-                        epoll::modify(&epoll, &client.channel, EventData::new_u64(token), flags)?;
-                        client.registered = flags;
-                    }
-                }
-                // Closing the socket takes it out of the epoll set.
-                Err(_) => *slot = None,
+            with_client(&epoll, &mut clients, token, |client| client.read(token, &mut job))?;
+            // Who waits hears of a job before the one who put it.
+            for waiter in std::mem::take(&mut job.woken) {
+                with_client(&epoll, &mut clients, waiter, |client| client.send(&job.reply))?;
             }
+            with_client(&epoll, &mut clients, token, Client::reply)?;
         }
+    }
+    Ok(())
+}
+
+/// Has a client do something, and closes its connection if that fails. Nothing happens to one that
+/// is gone.
+fn with_client(
+    epoll: &impl AsFd,
+    clients: &mut [Option<Client>],
+    token: u64,
+    action: impl FnOnce(&mut Client) -> Result<(), Failure>,
+) -> io::Result<()> {
+    let slot = &mut clients[token as usize];
+    let Some(client) = slot else { return Ok(()) };
+    if action(client).is_err() {
+        // Closing the socket takes it out of the epoll set.
+        *slot = None;
+        return Ok(());
+    }
+    let flags = client.interest();
+    if flags != client.registered {
+        epoll::modify(epoll, &client.channel, EventData::new_u64(token), flags)?;
+        client.registered = flags;
     }
     Ok(())
 }
 
 fn accept(
     listener: &TcpListener,
-    epoll: &impl std::os::fd::AsFd,
+    epoll: &impl AsFd,
     clients: &mut Vec<Option<Client>>,
 ) -> io::Result<()> {
     loop {
@@ -87,11 +107,21 @@ fn accept(
     }
 }
 
-/// What `reserve` is answered with: the last body that was put.
+/// The job that there is, again and again.
 #[derive(Default)]
 struct Job {
+    /// The last body that was put.
     body: Vec<u8>,
+    /// What `reserve` is answered with.
     reply: Vec<u8>,
+    /// How often it was put and not reserved yet.
+    ready: u64,
+    /// How often it was reserved and not deleted yet.
+    reserved: u64,
+    /// Who waits for it.
+    waiting: VecDeque<u64>,
+    /// To whom it goes now.
+    woken: Vec<u64>,
 }
 
 impl Job {
@@ -103,6 +133,33 @@ impl Job {
             self.reply.clear();
             wire::reserved(&mut self.reply, 1, body);
         }
+    }
+
+    fn put(&mut self, body: &[u8]) {
+        self.remember(body);
+        match self.waiting.pop_front() {
+            Some(waiter) => {
+                self.reserved += 1;
+                self.woken.push(waiter);
+            }
+            None => self.ready += 1,
+        }
+    }
+
+    fn reserve(&mut self, token: u64, out: &mut Vec<u8>) {
+        if self.ready > 0 {
+            self.ready -= 1;
+            self.reserved += 1;
+            out.extend_from_slice(&self.reply);
+        } else {
+            self.waiting.push_back(token);
+        }
+    }
+
+    /// All have the same id, so which one is meant is guessed.
+    fn delete(&mut self) {
+        let count = if self.reserved > 0 { &mut self.reserved } else { &mut self.ready };
+        *count = count.saturating_sub(1);
     }
 }
 
@@ -118,24 +175,43 @@ impl Client {
         if self.channel.is_flushed() { EventFlags::IN } else { EventFlags::OUT }
     }
 
-    fn serve(&mut self, job: &mut Job) -> Result<(), Failure> {
+    /// Reads and answers what has come, unless earlier replies must leave first.
+    fn read(&mut self, token: u64, job: &mut Job) -> Result<(), Failure> {
         if !self.channel.is_flushed() {
             return self.channel.flush();
         }
         self.channel.fill()?;
         let mut used = 0;
-        while let Some(n) = answer(&self.channel.unread()[used..], &mut self.replies, job)? {
+        let (unread, out) = (self.channel.unread(), &mut self.replies);
+        while let Some(n) = answer(&unread[used..], out, token, job)? {
             used += n;
         }
         self.channel.consume(used);
-        self.channel.send(&self.replies)?;
-        self.replies.clear();
         Ok(())
+    }
+
+    /// Sends the answers.
+    fn reply(&mut self) -> Result<(), Failure> {
+        if !self.replies.is_empty() {
+            self.channel.send(&self.replies)?;
+            self.replies.clear();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.channel.send(bytes)
     }
 }
 
 /// Answers the first command in `bytes` and says how long it is, or `None` if it is incomplete.
-fn answer(bytes: &[u8], out: &mut Vec<u8>, job: &mut Job) -> Result<Option<usize>, Failure> {
+/// `token` stands for the client.
+fn answer(
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+    token: u64,
+    job: &mut Job,
+) -> Result<Option<usize>, Failure> {
     let line = &bytes[..bytes.len().min(MAX_LINE)];
     let Some(end) = line.iter().position(|&b| b == b'\n') else {
         if line.len() == MAX_LINE {
@@ -154,13 +230,14 @@ fn answer(bytes: &[u8], out: &mut Vec<u8>, job: &mut Job) -> Result<Option<usize
         let Some(body) = bytes.get(after..after.saturating_add(size).saturating_add(2)) else {
             return Ok(None);
         };
-        job.remember(&body[..size]);
+        job.put(&body[..size]);
         out.extend_from_slice(b"INSERTED 1\r\n");
         return Ok(Some(after + size + 2));
     }
     if line.starts_with(b"reserve") {
-        out.extend_from_slice(&job.reply);
+        job.reserve(token, out);
     } else if line.starts_with(b"delete ") {
+        job.delete();
         out.extend_from_slice(b"DELETED\r\n");
     } else if let Some(tube) = line.strip_prefix(b"use ") {
         out.extend_from_slice(&[b"USING ", tube, b"\r\n"].concat());
@@ -184,7 +261,7 @@ mod tests {
         for split in 0..input.len() {
             let (mut job, mut out, mut used) = (Job::default(), Vec::new(), 0);
             for end in [split, input.len()] {
-                while let Some(n) = answer(&input[used..end], &mut out, &mut job).unwrap() {
+                while let Some(n) = answer(&input[used..end], &mut out, 0, &mut job).unwrap() {
                     used += n;
                 }
             }
@@ -198,7 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn a_reserve_without_a_job_waits_for_the_next_put() {
+        let (mut job, mut out) = (Job::default(), Vec::new());
+        let mut ask = |token, bytes: &[u8]| {
+            out.clear();
+            answer(bytes, &mut out, token, &mut job).unwrap();
+            (out.escape_ascii().to_string(), std::mem::take(&mut job.woken))
+        };
+        assert_eq!(ask(7, b"reserve\r\n"), (String::new(), vec![]));
+        assert_eq!(ask(8, b"reserve\r\n"), (String::new(), vec![]));
+        for waiters in [vec![7], vec![8], vec![]] {
+            let inserted = "INSERTED 1\\r\\n".to_owned();
+            assert_eq!(ask(9, b"put 1 0 1 1\r\na\r\n"), (inserted, waiters));
+        }
+        assert_eq!(ask(7, b"reserve\r\n").0, "RESERVED 1 1\\r\\na\\r\\n");
+        assert_eq!(ask(7, b"reserve\r\n").0, "", "one job is reserved once");
+    }
+
+    #[test]
+    fn a_job_that_is_deleted_wakes_nobody() {
+        let (mut job, mut out) = (Job::default(), Vec::new());
+        for line in [&b"put 1 0 1 1\r\na\r\n"[..], b"delete 1\r\n", b"reserve\r\n"] {
+            answer(line, &mut out, 0, &mut job).unwrap();
+        }
+        assert_eq!(out, b"INSERTED 1\r\nDELETED\r\n");
+    }
+
+    #[test]
     fn an_endless_line_is_refused() {
-        assert!(answer(&[b'x'; MAX_LINE], &mut Vec::new(), &mut Job::default()).is_err());
+        assert!(answer(&[b'x'; MAX_LINE], &mut Vec::new(), 0, &mut Job::default()).is_err());
     }
 }

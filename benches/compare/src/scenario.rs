@@ -91,13 +91,14 @@ impl Kind {
         }
     }
 
-    /// Whether it makes sense for such a server. Constants are enough of an answer for some; redis
-    /// has no tubes that exist by themselves, no states of jobs, and no statistics of this kind.
+    /// Whether it makes sense for such a server. Constants are enough of an answer for loads, and a
+    /// put that is forwarded for a wake-up; redis has no tubes that exist by themselves, no states
+    /// of jobs, and no statistics of this kind.
     pub(crate) fn suits(&self, dialect: Dialect) -> bool {
         let is_load = matches!(self, Self::Load(_) | Self::Take(_));
         match dialect {
             Dialect::Queue => true,
-            Dialect::Echo => is_load,
+            Dialect::Echo => is_load || matches!(self, Self::Wakeup),
             Dialect::Redis => {
                 is_load || matches!(self, Self::Deep(..) | Self::Wakeup | Self::Memory(_))
             }

@@ -6,7 +6,7 @@ use crate::{
     args::Compare,
     metric::Metric::{
         self, BytesPerConnection, BytesPerJob, CommandsPerCpuSecond, CommandsPerSecond,
-        LongestStall, P50, P99, RestartSeconds,
+        CpuPerMillion, LongestStall, P50, P99, RestartSeconds, SystemCalls,
     },
     report::{self, Outcome},
     round::{self, Plan},
@@ -204,6 +204,10 @@ impl Row {
         }
     }
 
+    fn title(&self, outcome: &Outcome) -> String {
+        format!("{} (`{}`)", self.work, outcome.scenario.name)
+    }
+
     fn cell(&self, name: &str, outcome: &Outcome, all: &[Outcome]) -> String {
         let Some(server) = outcome.server(name) else {
             return String::new();
@@ -212,7 +216,7 @@ impl Row {
             return "failed".to_owned();
         }
         let values = self.metrics.iter().filter_map(|&metric| match self.form {
-            Form::Absolute => Some(report::figure(outcome.summary(server, metric)?.median)),
+            Form::Absolute => median(outcome, server, metric),
             Form::Ratio => Some(format!("{:.2}", outcome.ratio(server, metric)?)),
             Form::LongerThan(other) => {
                 let other = all.iter().find(|outcome| outcome.scenario.name == other)?;
@@ -240,15 +244,51 @@ pub(crate) fn plans(args: &Compare) -> Vec<Plan> {
     ROWS.iter().map(plan).collect()
 }
 
-/// The whole suite in one Markdown table, from the outcomes of [`plans`] in the same order; those
-/// that are missing were not measured because the user had enough.
+/// The median of a metric, as it is shown.
+fn median(outcome: &Outcome, server: usize, metric: Metric) -> Option<String> {
+    Some(report::figure(outcome.summary(server, metric)?.median))
+}
+
+/// What a command costs the servers, in a Markdown table of its own: each has CPU seconds per
+/// million commands and, if they were counted, system calls per command. The rows are those of
+/// [`table`] that are rates; empty if there are none yet.
+fn costs(names: &[&str], outcomes: &[Outcome]) -> String {
+    let cell = |name: &str, outcome: &Outcome| {
+        let server = outcome.server(name).filter(|_| outcome.failure.is_none())?;
+        let figures = [CpuPerMillion, SystemCalls].map(|metric| median(outcome, server, metric));
+        Some(figures.into_iter().flatten().collect::<Vec<_>>().join(" / "))
+    };
+    let mut rows = Vec::new();
+    for (row, outcome) in ROWS.iter().zip(outcomes) {
+        let cells: Vec<String> =
+            names.iter().map(|name| cell(name, outcome).unwrap_or_default()).collect();
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            rows.push([vec![row.title(outcome)], cells].concat());
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["work"].iter().chain(names).map(|&title| title.to_owned()).collect();
+    rows.insert(0, head);
+    let mut text = String::from("\n### What a command costs\n\n");
+    text.push_str(&report::markdown(&rows));
+    text.push_str(
+        "\nSeconds of the server's CPU time for a million commands and, after a slash, system calls \
+         for one command where they were counted.\n",
+    );
+    text
+}
+
+/// The whole suite in Markdown, from the outcomes of [`plans`] in the same order; those that are
+/// missing were not measured because the user had enough.
 pub(crate) fn table(args: &Compare, outcomes: &[Outcome]) -> String {
     let names: Vec<&str> = args.server.iter().map(|spec| &*spec.name).collect();
     let mut rows = vec![vec!["work".to_owned()]];
     rows[0].extend(names.iter().map(|&name| name.to_owned()));
     rows[0].push("must reach".to_owned());
     for (row, outcome) in ROWS.iter().zip(outcomes) {
-        let mut cells = vec![format!("{} (`{}`)", row.work, outcome.scenario.name)];
+        let mut cells = vec![row.title(outcome)];
         cells.extend(names.iter().map(|name| row.cell(name, outcome, outcomes)));
         cells.push(row.goal.to_owned());
         rows.push(cells);
@@ -265,6 +305,7 @@ pub(crate) fn table(args: &Compare, outcomes: &[Outcome]) -> String {
     let rounds = outcomes.iter().map(Outcome::rounds);
     let (all, noisy) = rounds.fold((0, 0), |sum, (all, noisy)| (sum.0 + all, sum.1 + noisy));
     writeln!(text, "\n{noisy} of {all} rounds were not quiet.").expect("a String takes all");
+    text.push_str(&costs(&names, outcomes));
     text
 }
 
@@ -322,7 +363,14 @@ mod tests {
                 for (server, spec) in outcome.servers.iter().enumerate() {
                     let tubes = if outcome.scenario.name == "tubes-100k" { 5.0 } else { 1.0 };
                     let value = if spec.name == "a" { 10.0 } else { 15.0 / tubes };
-                    let values = row.metrics.iter().map(|&metric| (metric, value)).collect();
+                    let mut values: Vec<_> =
+                        row.metrics.iter().map(|&metric| (metric, value)).collect();
+                    if row.metrics.contains(&CommandsPerCpuSecond) {
+                        values.push((CpuPerMillion, value * 2.0));
+                    }
+                    if outcome.scenario.name == "cycle-1" {
+                        values.push((SystemCalls, value / 5.0));
+                    }
                     outcome.samples[server].push(Sample { values, others: None });
                 }
                 outcome
@@ -333,13 +381,20 @@ mod tests {
         outcomes.into_iter().for_each(|outcome| report.add(outcome));
         assert!(report.tubes().contains("tubes-100k in terms of tubes-1"));
         assert!(report.json().contains("\"restart-1m\""));
-        let cells = |scenario: &str| -> Vec<String> {
+        let (text, costs) = text.split_once("\n### What a command costs\n").unwrap();
+        let cells = |text: &str, scenario: &str| -> Vec<String> {
             let line = text.lines().find(|line| line.contains(&format!("(`{scenario}`)")));
             line.unwrap().split('|').skip(2).map(|cell| cell.trim().to_owned()).collect()
         };
-        assert_eq!(cells("cycle-1")[..4], ["1.00 / 1.00", "1.50 / 1.50", "1.50 / 1.50", "1.12"]);
-        assert_eq!(cells("restart-1m")[..4], ["10.0", "15.0", "", "0.5"]);
-        assert_eq!(cells("tubes-100k")[..4], ["", "5.00 / 5.00", "5.00 / 5.00", "1.3"]);
+        assert_eq!(
+            cells(text, "cycle-1")[..4],
+            ["1.00 / 1.00", "1.50 / 1.50", "1.50 / 1.50", "1.12"]
+        );
+        assert_eq!(cells(text, "restart-1m")[..4], ["10.0", "15.0", "", "0.5"]);
+        assert_eq!(cells(text, "tubes-100k")[..4], ["", "5.00 / 5.00", "5.00 / 5.00", "1.3"]);
         assert!(text.ends_with("\n0 of 58 rounds were not quiet.\n"), "{text}");
+        assert_eq!(cells(costs, "cycle-1")[..3], ["20.0 / 2.000", "30.0 / 3.000", "30.0 / 3.000"]);
+        assert_eq!(cells(costs, "body-60k")[..3], ["20.0", "30.0", "30.0"]);
+        assert!(!costs.contains("wakeup"), "only rates have costs: {costs}");
     }
 }

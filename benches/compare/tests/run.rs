@@ -73,7 +73,7 @@ fn two_echoes_in_tables_and_json() {
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("echoes.json");
     command.arg("--json").arg(&json);
     let scenarios = "cycle-1,cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,\
-        body-60k,wakeup";
+        body-60k,wakeup,memory-5k@100";
     let output = short(&mut command, &["a=builtin:echo", "b=builtin:echo"], scenarios, 2);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("### pipeline-2x8-shared"), "{}", text(&output));
@@ -81,7 +81,7 @@ fn two_echoes_in_tables_and_json() {
 
     let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
     let scenarios = report["scenarios"].as_array().unwrap();
-    assert_eq!(scenarios.len(), 8);
+    assert_eq!(scenarios.len(), 9);
     for scenario in &scenarios[..7] {
         let servers = scenario["servers"].as_array().unwrap();
         assert_eq!(servers[0]["metrics"]["commands_per_second"]["ratio"], 1.0, "{scenario}");
@@ -93,8 +93,10 @@ fn two_echoes_in_tables_and_json() {
             }
         }
     }
-    let wakeup = &scenarios[7]["servers"][1];
-    assert_eq!(wakeup["rounds"].as_array().unwrap().len(), 0, "an echo cannot wait");
+    let wakeup = &scenarios[7]["servers"][1]["metrics"]["p50_us"]["median"];
+    assert!(wakeup.as_f64().unwrap() > 0.0, "an echo forwards what is put to who waits");
+    let memory = &scenarios[8]["servers"][1];
+    assert_eq!(memory["rounds"].as_array().unwrap().len(), 0, "an echo keeps nothing");
 }
 
 /// Every kind of scenario.
