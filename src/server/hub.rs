@@ -351,7 +351,8 @@ impl Hub {
         if index >= state.mailboxes.len() {
             state.mailboxes.resize_with(index + 1, Mailbox::vacant);
         }
-        state.mailboxes[index].waker = waker;
+        // Whoever had the number before may have left something in it.
+        state.mailboxes[index] = Mailbox { waker, ..Mailbox::vacant() };
         conn
     }
 
