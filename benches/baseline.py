@@ -50,6 +50,12 @@ def compiler():
     }
 
 
+def cpuinfo(field):
+    """What the system says of each processor under this name."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return re.findall(rf"^{field}\s*: (.*)$", file.read(), re.M)
+
+
 class Instructions:
     """Of 1024 runs of each operation, by the workspace in `benches/instructions`."""
 
@@ -62,8 +68,8 @@ class Instructions:
     def made_with():
         # Copying and searching choose their instructions by what the processor has; valgrind lets
         # them see nothing beyond AVX2.
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            vectors = "AVX2" if re.search(r"^flags.*\bavx2\b", file.read(), re.M) else "no AVX2"
+        flags = " ".join(cpuinfo("flags")).split()
+        vectors = "AVX2" if "avx2" in flags else "no AVX2"
         return compiler() | {"libc": " ".join(platform.libc_ver()), "processor": vectors}
 
     @classmethod
@@ -108,8 +114,7 @@ class Times:
 
     @staticmethod
     def made_with():
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = re.findall(r"^model name\s*: (.*)$", file.read(), re.M)
+        names = cpuinfo("model name")
         machine = f"{len(names)} x {names[0]}" if names else platform.machine()
         return compiler() | {"machine": machine}
 
