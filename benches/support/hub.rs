@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use beanstalk_protocol::{Command, JobId, PutHeader, Request};
-use jq_engine::{Engine, Nanos};
+use jq_engine::Nanos;
 use jq_server::clock::Clock;
 use jq_server::config::Config;
-use jq_server::log::MemoryLog;
-use jq_server::server::hub::{Hub, Queue};
+use jq_server::log::Opened;
+use jq_server::server::hub::Hub;
 
 /// Bytes of a body.
 const BODY: usize = 128;
@@ -25,9 +25,7 @@ pub(crate) fn standing_clock() -> Clock {
 /// A hub of an empty queue without a log.
 pub(crate) fn hub(clock: Clock) -> Arc<Hub> {
     let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
-    let log = Box::new(MemoryLog { max_size: 0 });
-    let queue = Queue { engine: Engine::new(), log, progress: Arc::default() };
-    Hub::new(&config, clock, queue, Box::new(|_| {}))
+    Hub::new(&config, clock, Opened::in_memory(0))
 }
 
 /// The two requests of a put.

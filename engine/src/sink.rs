@@ -54,3 +54,30 @@ pub trait Sink {
         drop(body);
     }
 }
+
+/// For a sink whose type is known only while the program runs.
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
+        (**self).answer(conn, answer);
+    }
+
+    fn concerns(&mut self, conn: ConnId, job: JobId) {
+        (**self).concerns(conn, job);
+    }
+
+    fn admits(&self, change: Change) -> bool {
+        (**self).admits(change)
+    }
+
+    fn record(&mut self, record: Record<'_>) -> Home {
+        (**self).record(record)
+    }
+
+    fn forget(&mut self, home: Home, bytes: usize) {
+        (**self).forget(home, bytes);
+    }
+
+    fn discard(&mut self, body: Body) {
+        (**self).discard(body);
+    }
+}

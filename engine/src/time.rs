@@ -1,5 +1,7 @@
 //! Time as the engine sees it: a number that its caller passes in.
 
+use std::time::Duration;
+
 use beanstalk_protocol::Seconds;
 
 /// Nanoseconds since a beginning that the caller chose, never going backwards.
@@ -26,6 +28,13 @@ impl Nanos {
         Self(self.0.saturating_add(u64::from(seconds) * PER_SECOND))
     }
 
+    /// The moment that much later.
+    #[must_use]
+    pub fn later(self, time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The moment so many seconds earlier, or the beginning.
     #[must_use]
     pub fn before(self, seconds: Seconds) -> Self {
@@ -48,6 +57,8 @@ mod tests {
         assert_eq!(start.after(3), Nanos::from_secs(8));
         assert_eq!(start.before(3), Nanos::from_secs(2));
         assert_eq!(start.before(6), Nanos(0));
+        assert_eq!(start.later(Duration::from_millis(1500)), Nanos(6_500_000_000));
+        assert_eq!(start.later(Duration::MAX), Nanos::NEVER);
         assert_eq!(Nanos(u64::MAX - 1).after(1), Nanos::NEVER);
         assert_eq!(Nanos::from_secs(u64::MAX), Nanos::NEVER);
     }

@@ -99,7 +99,7 @@ impl Sink for Recorder {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 
     fn record(&mut self, record: Record<'_>) -> Home {
-        self.0.append(&record, true)
+        self.0.append(&record, true).home
     }
 
     fn forget(&mut self, home: Home, bytes: usize) {

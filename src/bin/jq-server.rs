@@ -55,7 +55,7 @@ fn main() -> ExitCode {
             error!("{failure}");
             ExitCode::from(config::EXIT_CANNOT_LISTEN)
         }
-        Err(failure @ ServeError::Io(_)) => {
+        Err(failure @ (ServeError::Io(_) | ServeError::LogLost(_))) => {
             error!("{failure}");
             ExitCode::FAILURE
         }

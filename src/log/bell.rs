@@ -24,11 +24,16 @@ impl Bell {
         }
     }
 
+    /// Whether it was rung since this was last asked or waited for.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.swap(false, Ordering::SeqCst)
+    }
+
     /// Waits until it is rung, or so long. Always called by the same thread.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         self.listener.get_or_init(thread::current);
         // Checked behind that: who rang before found nobody to wake.
-        if self.rung.swap(false, Ordering::SeqCst) {
+        if self.is_rung() {
             return;
         }
         match timeout {

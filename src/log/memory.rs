@@ -1,9 +1,12 @@
 //! The log of a server without one.
 
+use std::io;
+use std::sync::Arc;
+
 use beanstalk_protocol::{BinlogStats, JobId};
 use jq_engine::{Change, Home, Record};
 
-use crate::log::{Log, Position};
+use crate::log::{Appended, Log, LogDriver, LoggedQueue, Position, Progress};
 
 /// Keeps nothing.
 #[derive(Debug)]
@@ -17,18 +20,14 @@ impl Log for MemoryLog {
         false
     }
 
-    fn append(&mut self, _: &Record<'_>, _: bool) -> Home {
-        0
+    fn append(&mut self, _: &Record<'_>, _: bool) -> Appended {
+        Appended::default()
     }
 
     fn forget(&mut self, _: Home, _: usize) {}
 
     fn admits(&self, _: Change) -> bool {
         true
-    }
-
-    fn position(&self) -> Position {
-        0
     }
 
     fn concern(&self, _: JobId) -> Position {
@@ -42,4 +41,24 @@ impl Log for MemoryLog {
     fn stats(&self) -> BinlogStats {
         BinlogStats { max_size: self.max_size, ..BinlogStats::default() }
     }
+}
+
+/// Beside a log that keeps nothing there is nothing to do.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryDriver {
+    progress: Arc<Progress>,
+}
+
+impl LogDriver for MemoryDriver {
+    fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    fn commit_soon(&self, _: bool) {}
+
+    fn start(self: Arc<Self>, _: Arc<dyn LoggedQueue>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stop(&self) {}
 }

@@ -8,9 +8,11 @@
 mod bell;
 pub mod binlog;
 mod directory;
+mod driver;
 mod memory;
 mod open;
 mod progress;
+mod uncommitted;
 pub mod v7;
 
 use std::fmt;
@@ -20,22 +22,34 @@ use jq_engine::{Change, Home, Record};
 
 pub(crate) use self::bell::Bell;
 pub use self::directory::{Directory, DirectoryError};
+pub use self::driver::{LogDriver, LoggedQueue};
 pub use self::memory::MemoryLog;
-pub use self::open::{OpenError, Opened};
-pub use self::progress::{Gate, Progress};
+pub use self::open::{OpenError, Opened, OpenedBinlog};
+pub use self::progress::{Gate, Gated, Place, Progress};
+pub use self::uncommitted::Uncommitted;
 
 /// A place in the log: so many bytes have been appended before it since the server started. It says
 /// nothing about files.
 pub type Position = u64;
 
-/// A log as the engine sees it. All of its calls come under the hub's lock, so none may do I/O.
+/// Where a fact went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// The segment that will have it.
+    pub home: Home,
+    /// The end of the log behind it: what is to be committed before anybody may be told of it.
+    pub position: Position,
+}
+
+/// A log as the engine sees it. All of its calls come under the hub's lock, so none may do I/O. What
+/// works beside it is a [`LogDriver`].
 pub trait Log: fmt::Debug + Send {
     /// Whether anything is kept at all.
     fn is_durable(&self) -> bool;
 
     /// Appends a fact. `urgent` says that somebody waits for it; other facts may lie in memory for
-    /// some milliseconds. Returns the file that will have it.
-    fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home;
+    /// some milliseconds.
+    fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended;
 
     /// A job's record in this file is needed no more; its tube's name and its body have so many
     /// bytes.
@@ -43,9 +57,6 @@ pub trait Log: fmt::Debug + Send {
 
     /// Whether a change can be taken on.
     fn admits(&self, change: Change) -> bool;
-
-    /// The end of what was appended.
-    fn position(&self) -> Position;
 
     /// What must be committed before anything about this job may be told; 0 if nothing.
     fn concern(&self, job: JobId) -> Position;

@@ -9,30 +9,36 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::binlog::{Binlog, BinlogHandle, Options, RealDisk, ReplayError};
+use crate::log::binlog::driver::BinlogDriver;
+use crate::log::binlog::{Binlog, BinlogHandle, Disk, Options, RealDisk, ReplayError, Report};
 use crate::log::directory::{Directory, DirectoryError};
+use crate::log::memory::MemoryDriver;
 use crate::log::v7::{self, V7Error};
-use crate::log::{Bell, Log, MemoryLog, Progress};
+use crate::log::{Bell, Log, LogDriver, MemoryLog};
 
 /// A queue, and the log that keeps it.
 #[derive(Debug)]
 pub struct Opened {
-    pub(crate) engine: Engine,
-    pub(crate) log: Box<dyn Log>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) binlog: Option<OpenedBinlog>,
+    /// The queue.
+    pub engine: Engine,
+    /// The half of its log that stands under the hub's lock.
+    pub log: Box<dyn Log>,
+    /// The half that works beside it.
+    pub driver: Arc<dyn LogDriver>,
 }
 
-/// What a binlog needs besides.
+/// A queue that a binlog keeps, and that binlog: for simulations, which take its driver's turns
+/// themselves.
 #[derive(Debug)]
-pub(crate) struct OpenedBinlog {
-    pub(crate) binlog: Arc<Binlog>,
-    /// Rung when the binlog needs something.
-    pub(crate) bell: Arc<Bell>,
-    /// What was damaged is to be given up before anybody is served.
-    pub(crate) repaired: bool,
-    /// Ours as long as we live.
-    pub(crate) _directory: Directory,
+pub struct OpenedBinlog {
+    /// The queue and its log.
+    pub opened: Opened,
+    /// The binlog.
+    pub binlog: Arc<Binlog>,
+    /// The same as in `opened`.
+    pub driver: Arc<BinlogDriver>,
+    /// What the replay found.
+    pub report: Report,
 }
 
 /// The queue cannot be made again.
@@ -72,17 +78,18 @@ impl From<DirectoryError> for OpenError {
 }
 
 impl Opened {
-    /// A queue that is kept in memory only.
-    fn in_memory(max_size: u64) -> Self {
+    /// An empty queue that is kept in memory only. `max_size` is what `binlog-max-size` says, in
+    /// bytes.
+    pub fn in_memory(max_size: u64) -> Self {
         Self {
             engine: Engine::new(),
             log: Box::new(MemoryLog { max_size }),
-            progress: Arc::default(),
-            binlog: None,
+            driver: Arc::new(MemoryDriver::default()),
         }
     }
 
-    /// Opens what the flags name, and replays it.
+    /// Opens what the flags name, and replays it. Which log there is, is decided here and nowhere
+    /// else.
     pub fn open(config: &Config, clock: &Clock) -> Result<Self, OpenError> {
         let Some(dir) = &config.binlog else {
             return Ok(Self::in_memory(config.binlog_size));
@@ -93,22 +100,15 @@ impl Opened {
         let segments = directory.segments()?;
         let name = segments.display().to_string();
         let options = Options::new(config.sync_policy, config.binlog_size);
-        let bell = Arc::new(Bell::default());
-        let ring = Arc::clone(&bell);
-        let mut engine = Engine::new();
         let started = Instant::now();
-        let (binlog, report) = Binlog::open(
-            Arc::new(RealDisk::new(segments)),
-            options,
-            &mut engine,
-            clock.now(),
-            config.binlog_repair,
-            Box::new(move || ring.ring()),
-        )
-        .map_err(|error| OpenError::Replay(name.clone(), error))?;
+        let disk = Arc::new(RealDisk::new(segments));
+        let repair = config.binlog_repair;
+        let OpenedBinlog { opened, binlog, report, .. } =
+            OpenedBinlog::open(disk, options, clock, repair, Some(directory))
+                .map_err(|error| OpenError::Replay(name.clone(), error))?;
         info!(
             dir = name,
-            jobs = engine.job_count(),
+            jobs = opened.engine.job_count(),
             records = report.records,
             segments = report.segments,
             bytes = report.bytes,
@@ -124,12 +124,28 @@ impl Opened {
                  bytes are in files named damaged-*"
             );
         }
-        let repaired = config.binlog_repair;
-        Ok(Self {
-            engine,
-            log: Box::new(BinlogHandle(Arc::clone(&binlog))),
-            progress: Arc::clone(binlog.progress()),
-            binlog: Some(OpenedBinlog { binlog, bell, repaired, _directory: directory }),
-        })
+        Ok(opened)
+    }
+}
+
+impl OpenedBinlog {
+    /// Opens the binlog on this disk, and replays it. The `directory` stays locked until the driver
+    /// is stopped.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        clock: &Clock,
+        repair: bool,
+        directory: Option<Directory>,
+    ) -> Result<Self, ReplayError> {
+        let bell = Arc::new(Bell::default());
+        let ring = Arc::clone(&bell);
+        let mut engine = Engine::new();
+        let ring = Box::new(move || ring.ring());
+        let (binlog, report) = Binlog::open(disk, options, &mut engine, clock.now(), repair, ring)?;
+        let log = Box::new(BinlogHandle(Arc::clone(&binlog)));
+        let driver = BinlogDriver::new(Arc::clone(&binlog), clock.clone(), bell, repair, directory);
+        let opened = Opened { engine, log, driver: Arc::clone(&driver) as Arc<dyn LogDriver> };
+        Ok(Self { opened, binlog, driver, report })
     }
 }

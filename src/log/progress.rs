@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::task::Waker;
+
+use tokio::sync::Notify;
 
 use crate::log::Position;
 
@@ -20,7 +22,42 @@ pub struct Progress {
     failures: AtomicU64,
     /// How far the log was committed at each of the last failures.
     failed_at: Mutex<VecDeque<Position>>,
-    waiting: Mutex<Vec<(Position, Waker)>>,
+    waiting: Mutex<Waiting>,
+    /// Why the log may not be written any more.
+    lost: OnceLock<String>,
+    /// Notified when `lost` is set.
+    losing: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// How often somebody was taken out.
+    round: u64,
+    wakers: Vec<(Position, Waker)>,
+}
+
+/// What must be committed before replies may leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gated {
+    /// Everything before this; 0 if nothing.
+    position: Position,
+    /// [`Progress::failures`] when the first of the replies was made.
+    failures: u64,
+}
+
+impl Gated {
+    /// Everything before `position`, too, of which was told after so many failures.
+    pub(crate) fn raise(&mut self, position: Position, failures: u64) {
+        if self.position == 0 {
+            self.failures = failures;
+        }
+        self.position = self.position.max(position);
+    }
+
+    /// Whether anything must be committed.
+    pub fn is_needed(self) -> bool {
+        self.position > 0
+    }
 }
 
 /// Whether a reply may leave.
@@ -32,7 +69,13 @@ pub enum Gate {
     Held,
     /// It failed, so the reply must not leave.
     Failed,
+    /// The log was lost: nothing may leave, and nobody knows what becomes of it.
+    Lost,
 }
+
+/// Where somebody waits, so that they wait there once however often they ask.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place(Option<(Position, u64)>);
 
 impl Progress {
     /// Everything before this is committed.
@@ -40,29 +83,33 @@ impl Progress {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// A number that changes with each failure; for [`Progress::poll`].
+    /// A number that changes with each failure.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Whether a reply that needs `position` committed may leave. If it is held, `waker` is woken
-    /// when that may have changed. `failures` is what [`Progress::failures`] was when the reply was
-    /// made.
-    pub fn poll(&self, position: Position, failures: u64, waker: &Waker) -> Gate {
-        let gate = self.state(position, failures);
+    /// Whether a reply may leave that needs this committed. If it is held, `waker` is woken when that
+    /// may have changed; `place` is the asker's own, and the same each time.
+    pub fn poll(&self, gated: Gated, place: &mut Place, waker: &Waker) -> Gate {
+        let gate = self.state(gated);
         if gate != Gate::Held {
             return gate;
         }
         let mut waiting = self.lock();
         // Once more, under the lock that whoever moves it takes afterwards.
-        let gate = self.state(position, failures);
-        if gate == Gate::Held {
-            waiting.push((position, waker.clone()));
+        let gate = self.state(gated);
+        let here = Some((gated.position, waiting.round));
+        if gate == Gate::Held && place.0 != here {
+            place.0 = here;
+            waiting.wakers.push((gated.position, waker.clone()));
         }
         gate
     }
 
-    fn state(&self, position: Position, failures: u64) -> Gate {
+    fn state(&self, Gated { position, failures }: Gated) -> Gate {
+        if self.is_lost() {
+            return Gate::Lost;
+        }
         // In this order: what was committed by recovering from a failure shows the failure too.
         let committed = self.committed();
         if self.failures() != failures && position > self.committed_at_failure(failures) {
@@ -85,22 +132,23 @@ impl Progress {
     }
 
     /// Everything before `position` is committed.
-    pub(crate) fn commit(&self, position: Position) {
+    pub fn commit(&self, position: Position) {
         self.committed.fetch_max(position, Ordering::AcqRel);
         let committed = self.committed();
         let mut waiting = self.lock();
-        if waiting.is_empty() {
+        if waiting.wakers.is_empty() {
             return;
         }
-        let all = mem::take(&mut *waiting);
+        waiting.round += 1;
+        let all = mem::take(&mut waiting.wakers);
         let (ready, held) = all.into_iter().partition(|(position, _)| *position <= committed);
-        *waiting = held;
+        waiting.wakers = held;
         drop(waiting);
         wake(ready);
     }
 
     /// What comes after `committed` has failed.
-    pub(crate) fn fail(&self, committed: Position) {
+    pub fn fail(&self, committed: Position) {
         {
             let mut failed_at =
                 self.failed_at.lock().expect("nobody panics while holding this lock");
@@ -110,11 +158,45 @@ impl Progress {
             failed_at.push_back(committed);
             self.failures.fetch_add(1, Ordering::AcqRel);
         }
-        let all = mem::take(&mut *self.lock());
+        self.wake_all();
+    }
+
+    /// The right to write the log is lost, for good, and this is why: a sentence for people. From now
+    /// on no reply leaves, neither one that waits nor any other; what becomes of what was not
+    /// committed is not known. Only the first call counts.
+    pub fn lose(&self, why: &str) {
+        if self.lost.set(why.to_owned()).is_ok() {
+            self.losing.notify_waiters();
+            self.wake_all();
+        }
+    }
+
+    /// Whether the log was lost: see [`Progress::lose`].
+    #[inline]
+    pub fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    /// Waits until the log is lost, which may be never, and tells why.
+    pub async fn lost(&self) -> &str {
+        loop {
+            let losing = self.losing.notified();
+            if let Some(why) = self.lost.get() {
+                return why;
+            }
+            losing.await;
+        }
+    }
+
+    fn wake_all(&self) {
+        let mut waiting = self.lock();
+        waiting.round += 1;
+        let all = mem::take(&mut waiting.wakers);
+        drop(waiting);
         wake(all);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Position, Waker)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("nobody panics while holding this lock")
     }
 }
@@ -127,14 +209,18 @@ fn wake(waiting: Vec<(Position, Waker)>) {
 mod tests {
     use super::*;
 
+    fn ask(progress: &Progress, position: Position, failures: u64) -> Gate {
+        progress.poll(Gated { position, failures }, &mut Place::default(), Waker::noop())
+    }
+
     #[test]
     fn replies_leave_when_their_position_is_committed() {
         let progress = Progress::default();
-        let poll = |position| progress.poll(position, 0, Waker::noop());
+        let poll = |position| ask(&progress, position, 0);
         assert_eq!((poll(0), poll(1), poll(10)), (Gate::Open, Gate::Held, Gate::Held));
         progress.commit(5);
         assert_eq!((poll(5), poll(6)), (Gate::Open, Gate::Held));
-        assert_eq!(progress.lock().len(), 2, "the one who waits for 1 is woken");
+        assert_eq!(progress.lock().wakers.len(), 2, "the one who waits for 1 is woken");
     }
 
     #[test]
@@ -142,25 +228,60 @@ mod tests {
         let progress = Progress::default();
         progress.commit(5);
         progress.fail(5);
-        assert_eq!(progress.poll(5, 0, Waker::noop()), Gate::Open);
-        assert_eq!(progress.poll(6, 0, Waker::noop()), Gate::Failed);
+        assert_eq!(ask(&progress, 5, 0), Gate::Open);
+        assert_eq!(ask(&progress, 6, 0), Gate::Failed);
         // A reply that was made after the failure waits for what comes.
-        assert_eq!(progress.poll(6, 1, Waker::noop()), Gate::Held);
+        assert_eq!(ask(&progress, 6, 1), Gate::Held);
         progress.commit(6);
-        assert_eq!(progress.poll(6, 0, Waker::noop()), Gate::Failed, "it comes late to ask");
-        assert_eq!(progress.poll(6, 1, Waker::noop()), Gate::Open);
+        assert_eq!(ask(&progress, 6, 0), Gate::Failed, "it comes late to ask");
+        assert_eq!(ask(&progress, 6, 1), Gate::Open);
         progress.fail(6);
-        assert_eq!(progress.poll(6, 0, Waker::noop()), Gate::Failed, "the first failure counts");
-        assert_eq!(progress.poll(6, 1, Waker::noop()), Gate::Open);
-        assert_eq!(progress.poll(7, 1, Waker::noop()), Gate::Failed);
+        assert_eq!(ask(&progress, 6, 0), Gate::Failed, "the first failure counts");
+        assert_eq!(ask(&progress, 6, 1), Gate::Open);
+        assert_eq!(ask(&progress, 7, 1), Gate::Failed);
     }
 
     #[test]
     fn what_was_committed_before_a_failure_may_be_told_of_later() {
         let progress = Progress::default();
         progress.fail(5);
-        assert_eq!(progress.poll(5, 0, Waker::noop()), Gate::Held);
+        assert_eq!(ask(&progress, 5, 0), Gate::Held);
         progress.commit(5);
-        assert_eq!(progress.poll(5, 0, Waker::noop()), Gate::Open);
+        assert_eq!(ask(&progress, 5, 0), Gate::Open);
+    }
+
+    #[test]
+    fn whoever_asks_often_waits_once() {
+        let progress = Progress::default();
+        let (mut one, mut other) = (Place::default(), Place::default());
+        let ask = |place: &mut Place, position| {
+            progress.poll(Gated { position, failures: 0 }, place, Waker::noop())
+        };
+        for _ in 0..10 {
+            assert_eq!((ask(&mut one, 5), ask(&mut other, 7)), (Gate::Held, Gate::Held));
+        }
+        assert_eq!(progress.lock().wakers.len(), 2);
+        progress.commit(5);
+        assert_eq!(progress.lock().wakers.len(), 1);
+        // Whoever is woken for something else waits anew.
+        progress.fail(5);
+        assert_eq!(progress.lock().wakers.len(), 0);
+        let again = Gated { position: 9, failures: 1 };
+        assert_eq!(progress.poll(again, &mut other, Waker::noop()), Gate::Held);
+        assert_eq!(progress.lock().wakers.len(), 1);
+    }
+
+    #[test]
+    fn nothing_leaves_once_the_log_is_lost() {
+        let progress = Progress::default();
+        progress.commit(5);
+        assert_eq!((ask(&progress, 5, 0), ask(&progress, 6, 0)), (Gate::Open, Gate::Held));
+        progress.lose("another server leads");
+        progress.lose("a second reason");
+        assert_eq!((ask(&progress, 5, 0), ask(&progress, 6, 0)), (Gate::Lost, Gate::Lost));
+        assert!(progress.lock().wakers.is_empty(), "who waited is woken");
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        let lost = std::pin::pin!(progress.lost()).poll(&mut cx);
+        assert_eq!(lost, std::task::Poll::Ready("another server leads"));
     }
 }

@@ -3,9 +3,14 @@
 //! The future is written out by hand. It holds next to nothing between batches, since thousands of
 //! connections wait at any time: input is read into a buffer of the thread, and memory of the
 //! connection's own is needed only for what it could not finish: half a request, requests behind a
-//! blocked one, replies that the client does not read.
+//! blocked one, replies that the client does not read, or that wait for the log.
+//!
+//! While replies wait for the log, further requests are read and carried out, so that a client with
+//! many of them on their way does not pay for each with the time of a commit. Their replies wait
+//! behind: replies leave in the order of the requests, whatever each of them waits for.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -17,8 +22,8 @@ use jq_engine::{ConnId, Flow};
 use tokio::io::ReadBuf;
 use tracing::{debug, trace};
 
-use crate::log::Gate;
-use crate::server::hub::{Batch, Gated, Hub, REPLY_LIMIT};
+use crate::log::{Gate, Gated, Place};
+use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
 use crate::server::socket::{Socket, read_now};
 
@@ -34,6 +39,10 @@ const MAX_BATCH: usize = 512;
 
 /// Batches of one connection before others on the same thread have their turn.
 const TURNS: usize = 8;
+
+/// Batches of one connection whose replies wait for the log. Reaching it, or [`REPLY_LIMIT`] bytes of
+/// such replies, the connection reads nothing more until the log has come further.
+const MAX_HELD: usize = 256;
 
 /// What a thread needs to serve a connection, shared by all of its connections.
 struct Scratch {
@@ -55,16 +64,56 @@ pub(crate) struct Connection<S: Socket> {
     id: Option<ConnId>,
     decoder: RequestDecoder,
     state: State,
-    /// Replies that the socket did not take, or that wait for the log.
+    /// Replies that the socket did not take.
     unsent: OutBuf,
-    /// What they wait for.
-    gated: Gated,
+    /// Those behind them, which wait for the log.
+    held: Held,
     /// Input behind a request that blocked, or that made more replies than the client reads.
     unhandled: Vec<u8>,
     /// The socket may hold bytes that tokio does not know of.
     maybe_unread: bool,
     /// The client takes no more replies.
     deaf: bool,
+}
+
+/// Replies that wait for the log, a batch's each, in order.
+#[derive(Default)]
+struct Held {
+    batches: VecDeque<(Gated, OutBuf)>,
+    /// Bytes in all of them.
+    bytes: usize,
+    /// Where the first of them waits.
+    place: Place,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.batches.len() >= MAX_HELD || self.bytes >= REPLY_LIMIT
+    }
+
+    fn push(&mut self, gated: Gated, out: OutBuf) {
+        self.bytes += out.len();
+        self.batches.push_back((gated, out));
+    }
+
+    /// The first replies, if they need wait no longer: what they tell, or that it has failed.
+    fn pop(&mut self, hub: &Hub, cx: &Context<'_>) -> Option<OutBuf> {
+        let (gated, _) = self.batches.front()?;
+        let gate = hub.poll_gate(*gated, &mut self.place, cx.waker());
+        if matches!(gate, Gate::Held | Gate::Lost) {
+            return None;
+        }
+        let (_, mut out) = self.batches.pop_front()?;
+        self.bytes -= out.len();
+        if gate == Gate::Failed {
+            out.fail();
+        }
+        Some(out)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +135,7 @@ impl<S: Socket> Connection<S> {
             decoder,
             state: State::Running,
             unsent: OutBuf::default(),
-            gated: Gated::default(),
+            held: Held::default(),
             unhandled: Vec::new(),
             maybe_unread: false,
             deaf: false,
@@ -96,8 +145,7 @@ impl<S: Socket> Connection<S> {
     /// Waits for the answer to a reserve, or for the client to go.
     fn poll_blocked(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
         if let Some((answer, gated)) = self.hub.collect(id) {
-            self.unsent.append(*answer);
-            self.gated = gated;
+            self.send_later(gated, *answer);
             self.state = State::Running;
             return Poll::Ready(());
         }
@@ -138,9 +186,8 @@ impl<S: Socket> Connection<S> {
             let has_woken = std::mem::take(&mut batch.outcome.has_woken);
             // Straight to the socket; only what it does not take becomes the connection's own, and
             // what must not leave yet.
-            if gated.is_needed() {
-                self.gated = gated;
-                self.unsent = std::mem::take(&mut batch.outcome.out);
+            if gated.is_needed() || !self.held.is_empty() {
+                self.send_later(gated, std::mem::take(&mut batch.outcome.out));
             } else if has_woken {
                 // A worker gets its job before its producer hears that it was put: the one has
                 // waited for long, the other for microseconds.
@@ -157,6 +204,36 @@ impl<S: Socket> Connection<S> {
             batch.outcome.out.clear(KEEP_OUT);
             Poll::Ready(())
         })
+    }
+
+    /// Keeps replies until what they tell is committed, and what was kept before is sent.
+    fn send_later(&mut self, gated: Gated, out: OutBuf) {
+        if gated.is_needed() || !(self.held.is_empty() || out.is_empty()) {
+            self.held.push(gated, out);
+        } else {
+            self.unsent.append(out);
+        }
+    }
+
+    /// Sends what may leave. Ready when the connection may go on with requests, or close.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(out) = self.held.pop(&self.hub, cx) {
+            self.unsent.append(out);
+        }
+        if !self.unsent.is_empty() {
+            if !self.deaf
+                && let Err(error) = ready!(self.unsent.poll_write(cx, &mut self.socket))
+            {
+                self.go_deaf(&error);
+            }
+            self.unsent.clear(0);
+        }
+        let waits = match self.state {
+            State::Running => self.held.is_full(),
+            State::Blocked => false,
+            State::Closing => !self.held.is_empty(),
+        };
+        if waits { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -242,22 +319,11 @@ impl<S: Socket> Future for Connection<S> {
             }
         };
         for _ in 0..TURNS {
-            if this.gated.is_needed() {
-                match this.hub.poll_gate(this.gated, cx.waker()) {
-                    Gate::Open => {}
-                    Gate::Held => return Poll::Pending,
-                    Gate::Failed => this.unsent.fail(),
-                }
-                this.gated = Gated::default();
+            if this.hub.has_lost_log() {
+                // Whatever it would be told might not be so.
+                return Poll::Ready(());
             }
-            if !this.unsent.is_empty() {
-                if !this.deaf
-                    && let Err(error) = ready!(this.unsent.poll_write(cx, &mut this.socket))
-                {
-                    this.go_deaf(&error);
-                }
-                this.unsent.clear(0);
-            }
+            ready!(this.poll_send(cx));
             match this.state {
                 State::Closing => return Poll::Ready(()),
                 State::Blocked => ready!(this.poll_blocked(cx, id)),

@@ -6,9 +6,10 @@
 //!
 //! It is public for simulations, which drive it without sockets.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use beanstalk_protocol::{Dialect, JobId, Request};
 use jq_engine::{Answer, Body, Change, ConnId, Engine, Flow, Home, Nanos, Record, Sink};
@@ -16,8 +17,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::binlog::Fact;
-use crate::log::{Gate, Log, Position, Progress};
+use crate::log::{Appended, Gate, Gated, Log, LogDriver, LoggedQueue, Opened, Place, Progress};
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 
@@ -34,20 +34,6 @@ const ALONE: u32 = 1000;
 /// Jobs that may change their state by the clock while everybody waits for the lock.
 const TICK_BUDGET: usize = 256;
 
-/// See [`Hub::new`].
-pub type CommitSoon = Box<dyn Fn(bool) + Send + Sync>;
-
-/// A queue, and the log that keeps it.
-#[derive(Debug)]
-pub struct Queue {
-    /// The queue.
-    pub engine: Engine,
-    /// Its log.
-    pub log: Box<dyn Log>,
-    /// How far that is committed.
-    pub progress: Arc<Progress>,
-}
-
 /// The queue, shared by all threads.
 pub struct Hub {
     state: Mutex<State>,
@@ -57,7 +43,7 @@ pub struct Hub {
     identity: Identity,
     keeps_log: bool,
     progress: Arc<Progress>,
-    commit_soon: CommitSoon,
+    driver: Arc<dyn LogDriver>,
     stopping: AtomicBool,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
@@ -90,30 +76,6 @@ struct Mailbox {
     waker: Waker,
     out: Option<Box<OutBuf>>,
     gated: Gated,
-}
-
-/// What must be committed before replies may leave.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Gated {
-    /// Everything before this; 0 if nothing.
-    position: Position,
-    /// [`Progress::failures`] when the first of the replies was made.
-    failures: u64,
-}
-
-impl Gated {
-    /// Everything before `position`, too.
-    fn raise(&mut self, position: Position, failures: u64) {
-        if self.position == 0 {
-            self.failures = failures;
-        }
-        self.position = self.position.max(position);
-    }
-
-    /// Whether anything must be committed.
-    pub fn is_needed(self) -> bool {
-        self.position > 0
-    }
 }
 
 impl Mailbox {
@@ -161,10 +123,20 @@ pub struct Applied {
     pub end: usize,
 }
 
+/// Whose operation it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Actor {
+    /// This connection's. Its replies, and what they wait for, are in the outcome.
+    Conn(ConnId),
+    /// Somebody's who is no connection, and may have to wait for what was recorded.
+    Outside,
+    /// Nobody's: time passes.
+    Time,
+}
+
 /// Sends the answers where they belong.
 struct Replies<'a> {
-    /// The connection whose operation it is.
-    own: Option<ConnId>,
+    actor: Actor,
     outcome: &'a mut Outcome,
     mailboxes: &'a mut [Mailbox],
     dialect: Dialect,
@@ -178,7 +150,7 @@ struct Replies<'a> {
 impl Sink for Replies<'_> {
     #[inline]
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
-        if self.own == Some(conn) {
+        if self.actor == Actor::Conn(conn) {
             self.outcome.out.push(answer, self.dialect, self.log);
         } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
             mailbox.out.get_or_insert_default().push(answer, self.dialect, self.log);
@@ -195,7 +167,7 @@ impl Sink for Replies<'_> {
         if position == 0 {
             return;
         }
-        if self.own == Some(conn) {
+        if self.actor == Actor::Conn(conn) {
             self.outcome.gated.raise(position, self.failures);
         } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
             mailbox.gated.raise(position, self.failures);
@@ -215,11 +187,11 @@ impl Sink for Replies<'_> {
         // That a job was reserved or timed out changes how often that happened to it, and promises
         // nothing to anybody.
         let urgent = !matches!(record, Record::Reserved(_) | Record::TimedOut(_));
-        let home = self.log.append(&record, urgent);
+        let Appended { home, position } = self.log.append(&record, urgent);
         if urgent {
             self.outcome.commit_soon = true;
-            if self.own.is_some() {
-                self.outcome.gated.raise(self.log.position(), self.failures);
+            if self.actor != Actor::Time {
+                self.outcome.gated.raise(position, self.failures);
             }
         }
         home
@@ -240,6 +212,16 @@ impl Sink for Replies<'_> {
     }
 }
 
+/// What was asked for could not be committed, so it may have been taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotCommitted;
+
+impl LoggedQueue for Hub {
+    fn change(&self, change: &mut dyn FnMut(&mut Engine, &mut dyn Sink)) -> Gated {
+        self.operate(Actor::Outside, |engine, replies, _| change(engine, replies)).1
+    }
+}
+
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hub").field("state", &self.state).finish_non_exhaustive()
@@ -247,16 +229,16 @@ impl std::fmt::Debug for Hub {
 }
 
 impl State {
-    /// The engine, and a sink for an operation of `own`.
+    /// The engine, and a sink for an operation of this actor.
     fn parts<'a>(
         &'a mut self,
-        own: Option<ConnId>,
+        actor: Actor,
         outcome: &'a mut Outcome,
         hub: &Hub,
     ) -> (&'a mut Engine, Replies<'a>) {
         let Self { engine, log, mailboxes, .. } = self;
         let replies = Replies {
-            own,
+            actor,
             outcome,
             mailboxes,
             dialect: hub.dialect,
@@ -296,15 +278,13 @@ impl State {
 }
 
 impl Hub {
-    /// A hub of a queue and the log that keeps it. `commit_soon` is called, unlocked, whenever
-    /// somebody waits for what was appended to the log, and is told whether nobody else has asked
-    /// for anything for a long time.
-    pub fn new(config: &Config, clock: Clock, queue: Queue, commit_soon: CommitSoon) -> Arc<Self> {
-        let Queue { engine, log, progress } = queue;
+    /// A hub of a queue and the log that keeps it, whose driver is yet to be started.
+    pub fn new(config: &Config, clock: Clock, opened: Opened) -> Arc<Self> {
+        let Opened { engine, log, driver } = opened;
         Arc::new(Self {
             keeps_log: log.is_durable(),
-            progress,
-            commit_soon,
+            progress: Arc::clone(driver.progress()),
+            driver,
             identity: Identity::new(config, clock.started()),
             state: Mutex::new(State {
                 engine,
@@ -329,10 +309,76 @@ impl Hub {
         &self.clock
     }
 
-    /// Whether replies may leave; if they are held, `waker` is woken when that may have changed.
+    /// Whether replies may leave: see [`Progress::poll`].
     #[inline]
-    pub fn poll_gate(&self, gated: Gated, waker: &Waker) -> Gate {
-        self.progress.poll(gated.position, gated.failures, waker)
+    pub fn poll_gate(&self, gated: Gated, place: &mut Place, waker: &Waker) -> Gate {
+        self.progress.poll(gated, place, waker)
+    }
+
+    /// Whether the log was lost, so that nothing may leave any more.
+    #[inline]
+    pub(crate) fn has_lost_log(&self) -> bool {
+        self.progress.is_lost()
+    }
+
+    /// Waits until the log is lost, which may be never, and tells why.
+    pub(crate) async fn log_lost(&self) -> String {
+        self.progress.lost().await.to_owned()
+    }
+
+    /// Looks at the queue, and at what time it is for it. Everybody waits meanwhile, so `read` takes
+    /// what it needs and leaves; a long look is made of several. What it sees may not be committed
+    /// yet.
+    pub fn read<T>(&self, read: impl FnOnce(&Engine, Nanos) -> T) -> T {
+        let clock = self.clock.now();
+        let state = self.lock();
+        read(&state.engine, clock.max(state.last))
+    }
+
+    /// Changes the queue on behalf of somebody who is no connection, at this moment, and delivers what
+    /// comes of it: answers to connections that waited, and what is to be committed. Everybody waits
+    /// meanwhile, so a long change is made of several. Tells also what must be committed before
+    /// anybody may be told of it: see [`Hub::committed`].
+    ///
+    /// This, [`Hub::read`] and the batches of connections are the only ways in.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Engine, &mut dyn Sink, Nanos) -> T,
+    ) -> (T, Gated) {
+        self.operate(Actor::Outside, |engine, replies, now| change(engine, replies, now))
+    }
+
+    /// Waits until what a change has recorded is committed. `Err` if that failed, so that what was to
+    /// be done may have been taken back, or nobody knows.
+    pub async fn committed(&self, gated: Gated) -> Result<(), NotCommitted> {
+        if !gated.is_needed() {
+            return Ok(());
+        }
+        let mut place = Place::default();
+        let gate = poll_fn(|cx| match self.poll_gate(gated, &mut place, cx.waker()) {
+            Gate::Held => Poll::Pending,
+            gate => Poll::Ready(gate),
+        });
+        match gate.await {
+            Gate::Open => Ok(()),
+            Gate::Held | Gate::Failed | Gate::Lost => Err(NotCommitted),
+        }
+    }
+
+    /// An operation, from the lock to the delivery of what comes of it.
+    fn operate<T>(
+        &self,
+        actor: Actor,
+        operation: impl FnOnce(&mut Engine, &mut Replies<'_>, Nanos) -> T,
+    ) -> (T, Gated) {
+        let mut outcome = Outcome::default();
+        let clock = self.clock.now();
+        let mut state = self.lock();
+        let now = state.advance(clock);
+        let (engine, mut replies) = state.parts(actor, &mut outcome, self);
+        let result = operation(engine, &mut replies, now);
+        self.release(state, &mut outcome);
+        (result, outcome.gated)
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -361,7 +407,7 @@ impl Hub {
         let mut outcome = Outcome::default();
         let mut state = self.lock();
         let now = state.advance(self.clock.now());
-        let (engine, mut replies) = state.parts(Some(conn), &mut outcome, self);
+        let (engine, mut replies) = state.parts(Actor::Conn(conn), &mut outcome, self);
         engine.disconnect(now, conn, &mut replies);
         state.mailboxes[conn.0 as usize] = Mailbox::vacant();
         self.release(state, &mut outcome);
@@ -378,10 +424,12 @@ impl Hub {
         let mut state = self.lock();
         let mut now = state.advance(clock);
         outcome.alone = state.is_alone(conn);
-        let (engine, mut replies) = state.parts(Some(conn), outcome, self);
-        if engine.next_deadline().is_some_and(|at| at <= now) {
+        if state.engine.next_deadline().is_some_and(|at| at <= now) {
+            // Nobody's operation: what it records is nothing that this client waits for.
+            let (engine, mut replies) = state.parts(Actor::Time, outcome, self);
             engine.tick(now, TICK_BUDGET, &mut replies);
         }
+        let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
         for (request, end) in requests.by_ref() {
             // Behind the line of a put comes its body: the two are not torn apart.
             let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
@@ -412,11 +460,8 @@ impl Hub {
 
     /// The client of a blocked connection will send nothing more.
     pub fn half_close(&self, conn: ConnId) {
-        let mut outcome = Outcome::default();
-        let mut state = self.lock();
         // The answer goes through the mailbox, since one may be there already.
-        let (engine, mut replies) = state.parts(None, &mut outcome, self);
-        engine.half_close(conn, &mut replies);
+        self.operate(Actor::Outside, |engine, replies, _| engine.half_close(conn, replies));
     }
 
     /// Lets what is due happen. Tells when to come again: at once, at a moment, or when
@@ -426,41 +471,12 @@ impl Hub {
         let clock = self.clock.now();
         let mut state = self.lock();
         let now = state.advance(clock);
-        let (engine, mut replies) = state.parts(None, &mut outcome, self);
+        let (engine, mut replies) = state.parts(Actor::Time, &mut outcome, self);
         let more = engine.tick(now, TICK_BUDGET, &mut replies);
         let next = if more { Some(now) } else { engine.next_deadline() };
         state.timekeeper_at = next.unwrap_or(Nanos::NEVER);
         self.release(state, &mut outcome);
         next
-    }
-
-    /// Refuses new jobs from now on, or takes them again.
-    pub fn set_draining(&self, draining: bool) {
-        let mut outcome = Outcome::default();
-        let mut state = self.lock();
-        let (engine, mut replies) = state.parts(None, &mut outcome, self);
-        engine.set_draining(draining, &mut replies);
-    }
-
-    /// Records these facts once more, as far as they are true. Not many at a time: everybody waits.
-    pub fn record_again(&self, facts: &[Fact]) {
-        let mut outcome = Outcome::default();
-        let mut state = self.lock();
-        let (engine, mut replies) = state.parts(None, &mut outcome, self);
-        for fact in facts {
-            fact.record_again(engine, &mut replies);
-        }
-    }
-
-    /// Takes back new jobs whose records failed, of which nobody has been told.
-    pub fn take_back(&self, jobs: &[JobId]) {
-        let mut outcome = Outcome::default();
-        let mut state = self.lock();
-        let (engine, mut replies) = state.parts(None, &mut outcome, self);
-        for job in jobs {
-            engine.take_back(*job, &mut replies);
-        }
-        self.release(state, &mut outcome);
     }
 
     /// Has every connection finish what it received, and close.
@@ -502,7 +518,7 @@ impl Hub {
             self.backlog_drained.notify_one();
         }
         if std::mem::take(&mut outcome.commit_soon) {
-            (self.commit_soon)(outcome.alone);
+            self.driver.commit_soon(outcome.alone);
         }
         outcome.has_woken |= !outcome.wakes.is_empty();
         outcome.wakes.drain(..).for_each(Waker::wake);

@@ -5,7 +5,6 @@ mod connection;
 mod housekeeping;
 pub mod hub;
 mod identity;
-mod keeper;
 mod listener;
 pub mod outbuf;
 mod signals;
@@ -26,13 +25,12 @@ use tracing::{error, info, warn};
 pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::Signals;
 
-use self::hub::{Hub, Queue};
-use self::keeper::Keeper;
+use self::hub::Hub;
 use self::signals::Request;
 use self::workers::Workers;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::Opened;
+use crate::log::{LoggedQueue, Opened};
 
 /// How long clients have to read their last replies when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -68,36 +66,24 @@ pub fn run_until(
     opened: Opened,
     until: Until,
 ) -> Result<(), ServeError> {
-    let Opened { engine, log, progress, binlog } = opened;
-    let queue = Queue { engine, log, progress };
-    let keeper =
-        binlog.as_ref().map(|it| Keeper::new(Arc::clone(&it.binlog), Arc::clone(&it.bell)));
-    let asked = keeper.clone();
-    let commit_soon = move |alone| asked.iter().for_each(|keeper| keeper.commit_soon(alone));
-    let hub = Hub::new(config, clock, queue, Box::new(commit_soon));
-    let mut threads = None;
-    if let (Some(keeper), Some(binlog)) = (&keeper, &binlog) {
-        if binlog.repaired {
-            keeper.finish_repair(&hub);
-        }
-        threads = Some(keeper.start(&hub)?);
-    }
+    let driver = Arc::clone(&opened.driver);
+    let hub = Hub::new(config, clock, opened);
     let runtime = workers::runtime()?;
-    let workers = {
+    let started = {
         let _entered = runtime.enter();
-        if let Some(keeper) = keeper {
-            tokio::spawn(keeper.flush_in_turn(Arc::clone(&hub)));
-        }
-        Arc::new(Workers::start(&hub, config.threads)?)
+        let queue = Arc::clone(&hub) as Arc<dyn LoggedQueue>;
+        Arc::clone(&driver).start(queue)
     };
-    let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-    let served = runtime.block_on(serve(listeners, hub, workers, until));
-    if let Some(threads) = threads {
-        threads.stop();
-    }
-    // The directory is another server's to take from here on.
-    drop(binlog);
-    Ok(served?)
+    let served = started.map_err(ServeError::Io).and_then(|()| {
+        let workers = {
+            let _entered = runtime.enter();
+            Arc::new(Workers::start(&hub, config.threads)?)
+        };
+        let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
+        runtime.block_on(serve(listeners, hub, workers, until))
+    });
+    driver.stop();
+    served
 }
 
 /// Why a server could not serve.
@@ -105,6 +91,8 @@ pub fn run_until(
 pub enum ServeError {
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// The log may not be written any more, and this is why. Nothing was told to anybody since.
+    LogLost(String),
     /// Something else.
     Io(io::Error),
 }
@@ -113,6 +101,7 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
+            Self::LogLost(why) => write!(f, "the log may not be written any more: {why}"),
             Self::Io(error) => write!(f, "the server failed: {error}"),
         }
     }
@@ -137,7 +126,7 @@ async fn serve(
     hub: Arc<Hub>,
     workers: Arc<Workers>,
     until: Until,
-) -> io::Result<()> {
+) -> Result<(), ServeError> {
     let mut requests = match until {
         Until::Signal => Requests::Signals(Signals::register()?),
         Until::Told(told) => Requests::Told(told),
@@ -150,22 +139,26 @@ async fn serve(
         let (hub, workers) = (Arc::clone(&hub), Arc::clone(&workers));
         accepting.spawn(async move { accept::accept_all(&listener, &hub, &workers).await });
     }
-    loop {
+    let lost = loop {
         tokio::select! {
             request = requests.next() => match request {
                 Request::Drain => {
                     info!("draining: new jobs are refused until SIGUSR2");
-                    hub.set_draining(true);
+                    hub.change(|engine, mut sink, _| engine.set_draining(true, &mut sink));
                 }
                 Request::EndDrain => {
                     info!("draining has ended: new jobs are taken again");
-                    hub.set_draining(false);
+                    hub.change(|engine, mut sink, _| engine.set_draining(false, &mut sink));
                 }
                 Request::Stop(signal) => {
                     info!(signal, connections = hub.connections(), jobs = hub.jobs(), "stopping");
-                    break;
+                    break None;
                 }
             },
+            why = hub.log_lost() => {
+                error!(%why, connections = hub.connections(), "the log is lost: nobody is served any more");
+                break Some(why);
+            }
             Some(ended) = accepting.join_next() => {
                 let failure = match ended {
                     Ok(Ok(())) => io::Error::other("accepting ended"),
@@ -173,10 +166,10 @@ async fn serve(
                     Err(failure) => io::Error::other(failure),
                 };
                 error!(%failure, "cannot accept connections");
-                return Err(failure);
+                return Err(failure.into());
             }
         }
-    }
+    };
     // Closes the sockets too, so that the next server can have the address.
     accepting.shutdown().await;
     hub.stop();
@@ -186,7 +179,7 @@ async fn serve(
     timekeeper.abort();
     housekeeping.abort();
     info!("stopped");
-    Ok(())
+    lost.map_or(Ok(()), |why| Err(ServeError::LogLost(why)))
 }
 
 /// Where requests to stop come from.

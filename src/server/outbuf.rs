@@ -144,6 +144,10 @@ impl OutBuf {
 
     /// Adds another buffer, of which nothing is written yet.
     pub fn append(&mut self, mut other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         let offset = self.bytes.len();
         self.bytes.append(&mut other.bytes);
         self.inserted += other.inserted;

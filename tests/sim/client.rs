@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use beanstalk_protocol::{Command, JobId, PutHeader, Request};
 use fastrand::Rng;
 use jq_engine::ConnId;
-use jq_server::server::hub::Gated;
+use jq_server::log::Gated;
 use jq_server::server::outbuf::OutBuf;
 
 use crate::history::Moment;
@@ -34,7 +34,10 @@ pub(crate) struct Held {
     pub(crate) puts: Vec<JobId>,
 }
 
-/// A connection. It asks for nothing more while replies are held, or it waits for a job.
+/// Batches of replies that a client has to receive yet before it asks for nothing more.
+const MAX_HELD: usize = 5;
+
+/// A connection. It asks for nothing more while many replies are held, or it waits for a job.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) conn: ConnId,
@@ -50,7 +53,7 @@ impl Client {
     }
 
     pub(crate) fn may_ask(&self) -> bool {
-        self.held.is_empty() && !self.waits
+        self.held.len() < MAX_HELD && !self.waits
     }
 }
 

@@ -34,7 +34,7 @@ impl Sim {
             self.reserve_all(conn, tube)?;
         }
         self.server.hub.disconnect(conn);
-        self.server.hub.set_draining(false);
+        self.server.drain(false);
         self.model.drain(false);
         self.settle()?;
         self.restart()?;

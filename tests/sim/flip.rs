@@ -80,7 +80,7 @@ impl Sim {
             Hit::Note => {
                 let all = (0..TUBES.len()).map(|tube| Command::PauseTube(tube_name(tube), 0));
                 self.server.apply(conn, all.map(Request::Command).collect());
-                self.server.hub.set_draining(false);
+                self.server.drain(false);
                 self.model.lose_notes();
             }
         }

@@ -1,6 +1,6 @@
 //! The deterministic simulation: the real hub, engine and binlog on a fake disk and a told clock.
 //!
-//! A seed decides everything: what clients ask for, which hand of the keeper does what in between,
+//! A seed decides everything: what clients ask for, which hand of the log's driver does what in between,
 //! when the disk fails, is full, or stops; and how much of what was not synced is there afterwards.
 //! The next server is asked for everything it has, and a model says whether that may be so: no
 //! promise broken, nothing deleted back, one moment to which all of it goes back.
@@ -17,10 +17,11 @@ mod client;
 mod disk;
 mod emptying;
 mod flip;
+mod hands;
 mod history;
 mod inode;
 mod job;
-mod keeper;
+
 mod model;
 mod observe;
 mod restart;

@@ -26,14 +26,14 @@ impl Sim {
     /// The server ends somehow, and another one starts.
     pub(crate) fn restart(&mut self) -> Result<(), Violation> {
         let mut end = match self.rng.u8(..6) {
-            0 if !self.disk.is_stopped() && self.failing.is_empty() => End::Closed,
+            0 if !self.disk.is_stopped() && !self.server.hands.are_busy() => End::Closed,
             // That nothing is ever synced is soon tested enough.
             1..5 if self.plan.options.policy == SyncPolicy::Never => End::Killed,
             0..3 => End::Killed,
             _ => End::PowerLost,
         };
         if end == End::Closed {
-            let good = self.model.records && self.server.binlog.close().is_ok();
+            let good = self.model.records && self.server.driver.close(&self.server.queue);
             end = if good { End::Closed } else { End::Killed };
         }
         self.tainted |= self.disk.take_lost_writes();
@@ -104,11 +104,9 @@ impl Sim {
         let repaired = Server::start(&self.disk, self.plan.options, &self.time, true);
         self.server = repaired.map_err(|error| format!("cannot repair: {error}"))?;
         self.begin_server();
-        while self.server.binlog.needs().compact {
-            self.compact();
-            if !self.failing.is_empty() {
-                return Err("a repair fails on a good disk".into());
-            }
+        self.server.driver.finish_repair(&self.server.queue);
+        if self.server.binlog.needs().compact || !self.server.queue.taken_back().is_empty() {
+            return Err("a repair fails on a good disk".into());
         }
         let again = self.next_end();
         self.end(again);
@@ -119,9 +117,6 @@ impl Sim {
 
     fn begin_server(&mut self) {
         self.clients.clear();
-        self.failing.clear();
-        self.recovered.clear();
-        self.compacted.clear();
         self.tainted = false;
     }
 

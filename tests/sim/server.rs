@@ -1,15 +1,17 @@
-//! The server under test: the real hub, engine and binlog, on a fake disk and a told clock.
+//! The server under test: the real hub, engine, binlog and driver, on a fake disk and a told clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use beanstalk_protocol::{BinlogHealth, BinlogUse, Request};
-use jq_engine::{ConnId, Engine, Flow, Nanos};
+use beanstalk_protocol::{BinlogHealth, BinlogUse, JobId, Request};
+use jq_engine::{ConnId, Engine, Flow, Sink};
 use jq_server::clock::Clock;
 use jq_server::config::Config;
-use jq_server::log::binlog::{Binlog, BinlogHandle, Options, ReplayError};
-use jq_server::server::hub::{Batch, Gated, Hub, Queue};
+use jq_server::log::binlog::driver::{BinlogDriver, Compaction, Flusher, Keeper, Turn};
+use jq_server::log::binlog::{Binlog, Options, ReplayError};
+use jq_server::log::{Gated, LoggedQueue, OpenedBinlog};
+use jq_server::server::hub::{Batch, Hub};
 use jq_server::server::outbuf::OutBuf;
 
 use crate::disk::FakeDisk;
@@ -44,7 +46,57 @@ pub(crate) struct Answers {
 pub(crate) struct Server {
     pub(crate) hub: Arc<Hub>,
     pub(crate) binlog: Arc<Binlog>,
+    pub(crate) driver: Arc<BinlogDriver>,
+    pub(crate) queue: Watched,
+    pub(crate) hands: Hands,
     time: Time,
+}
+
+/// What the driver's hands keep between their turns.
+#[derive(Debug, Default)]
+pub(crate) struct Hands {
+    pub(crate) flusher: Flusher,
+    pub(crate) keeper: Keeper,
+    pub(crate) compaction: Compaction,
+}
+
+impl Hands {
+    pub(crate) fn are_busy(&self) -> bool {
+        self.flusher.is_busy() || self.keeper.is_busy() || self.compaction.is_busy()
+    }
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    Flusher,
+    Keeper,
+    Compactor,
+}
+
+/// The hub as the driver sees it. Remembers which jobs it had taken back.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    hub: Arc<Hub>,
+    taken_back: Mutex<Vec<JobId>>,
+}
+
+impl Watched {
+    /// The jobs that were taken back since this was last asked.
+    pub(crate) fn taken_back(&self) -> Vec<JobId> {
+        std::mem::take(&mut *self.taken_back.lock().expect("nobody panics while holding it"))
+    }
+}
+
+impl LoggedQueue for Watched {
+    fn change(&self, change: &mut dyn FnMut(&mut Engine, &mut dyn Sink)) -> Gated {
+        LoggedQueue::change(&*self.hub, change)
+    }
+
+    fn take_back(&self, jobs: &[JobId]) {
+        self.hub.take_back(jobs);
+        self.taken_back.lock().expect("nobody panics while holding it").extend(jobs);
+    }
 }
 
 impl Server {
@@ -55,16 +107,34 @@ impl Server {
         time: &Time,
         repair: bool,
     ) -> Result<Self, ReplayError> {
-        let mut engine = Engine::new();
-        let now = Nanos(time.pass(0));
+        time.pass(0);
+        let clock = Clock::told(Arc::clone(&time.0));
         let disk = Arc::new(disk.clone());
-        let (binlog, _) = Binlog::open(disk, options, &mut engine, now, repair, Box::new(|| {}))?;
-        let log = Box::new(BinlogHandle(Arc::clone(&binlog)));
-        let progress = Arc::clone(binlog.progress());
+        let OpenedBinlog { opened, binlog, driver, .. } =
+            OpenedBinlog::open(disk, options, &clock, repair, None)?;
         let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
-        let queue = Queue { engine, log, progress };
-        let hub = Hub::new(&config, Clock::told(Arc::clone(&time.0)), queue, Box::new(|_| {}));
-        Ok(Self { hub, binlog, time: time.clone() })
+        let hub = Hub::new(&config, clock, opened);
+        let queue = Watched { hub: Arc::clone(&hub), taken_back: Mutex::default() };
+        Ok(Self { hub, binlog, driver, queue, hands: Hands::default(), time: time.clone() })
+    }
+
+    /// Has one of the hands take a turn.
+    pub(crate) fn turn(&mut self, hand: Hand) -> Turn {
+        let Self { driver, queue, hands, .. } = self;
+        match hand {
+            Hand::Flusher => driver.flush(&mut hands.flusher, queue),
+            Hand::Keeper => driver.keep(&mut hands.keeper, queue),
+            Hand::Compactor => driver.compact(&mut hands.compaction, queue),
+        }
+    }
+
+    /// Whether a hand was called since this was last asked.
+    pub(crate) fn is_called(&self, hand: Hand) -> bool {
+        match hand {
+            Hand::Flusher => self.driver.flusher_is_called(),
+            Hand::Keeper => self.driver.keeper_is_called(),
+            Hand::Compactor => self.driver.compactor_is_called(),
+        }
     }
 
     pub(crate) fn apply(&self, conn: ConnId, requests: Vec<Request>) -> Answers {
@@ -74,6 +144,11 @@ impl Server {
         let applied = self.hub.apply(conn, &mut batch);
         let outcome = batch.outcome;
         Answers { at, flow: applied.flow, out: outcome.out, gated: outcome.gated }
+    }
+
+    /// Refuses new jobs from now on, or takes them again.
+    pub(crate) fn drain(&self, draining: bool) {
+        self.hub.change(|engine, mut sink, _| engine.set_draining(draining, &mut sink));
     }
 
     /// Lets what is due happen, and returns the time.

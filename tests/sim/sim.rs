@@ -1,4 +1,4 @@
-//! One run: clients, the hands of the keeper, and a disk, in an order that the seed decides.
+//! One run: clients, the hands of the log's driver, and a disk, in an order that the seed decides.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use beanstalk_protocol::{Command, JobId};
 use fastrand::Rng;
 use jq_engine::Flow;
-use jq_server::log::Gate;
-use jq_server::log::binlog::{Fact, Options, SyncPolicy};
+use jq_server::log::binlog::{Options, SyncPolicy};
+use jq_server::log::{Gate, Place};
 
 use crate::client::{Ask, Client, Exchange, Held, Taste, believe, requests, think};
 use crate::disk::{FakeDisk, Faults};
@@ -62,15 +62,6 @@ impl Plan {
     }
 }
 
-/// A failure of the log, of which not everybody knows yet.
-#[derive(Debug)]
-pub(crate) enum Failing {
-    /// These jobs are to be taken back.
-    TakeBack(Vec<JobId>),
-    /// Who waits is to be told.
-    Tell,
-}
-
 #[derive(Debug)]
 pub(crate) struct Sim {
     pub(crate) rng: Rng,
@@ -81,10 +72,6 @@ pub(crate) struct Sim {
     pub(crate) model: Model,
     pub(crate) trace: Trace,
     pub(crate) clients: Vec<Option<Client>>,
-    pub(crate) failing: Vec<Failing>,
-    /// What the keeper, and what the compactor has to record again.
-    pub(crate) recovered: Vec<Fact>,
-    pub(crate) compacted: Vec<Fact>,
     /// A sync has failed, and what it concerned is not written anew yet.
     pub(crate) tainted: bool,
 }
@@ -111,9 +98,6 @@ impl Sim {
             model: Model::new(),
             trace,
             clients: Vec::new(),
-            failing: Vec::new(),
-            recovered: Vec::new(),
-            compacted: Vec::new(),
             tainted: false,
         }
     }
@@ -171,11 +155,11 @@ impl Sim {
         self.collect(now)?;
         match self.rng.u8(..100) {
             0..70 => self.ask()?,
-            70..94 => self.keep()?,
+            70..94 => self.keep(),
             94..96 => self.change_faults(),
             96 => {
                 let draining = self.rng.u8(..8) == 0;
-                self.server.hub.set_draining(draining);
+                self.server.drain(draining);
                 self.model.drain(draining);
             }
             _ => self.reconnect(now)?,
@@ -244,11 +228,14 @@ impl Sim {
             let Some(client) = client.as_mut().filter(|_| self.rng.u8(..4) > 0) else { continue };
             while let Some(held) = client.held.front_mut() {
                 let gate = match held.gated.is_needed() {
-                    true => self.server.hub.poll_gate(held.gated, Waker::noop()),
+                    true => {
+                        self.server.hub.poll_gate(held.gated, &mut Place::default(), Waker::noop())
+                    }
                     false => Gate::Open,
                 };
                 match gate {
                     Gate::Held => break,
+                    Gate::Lost => return Err("the log says that it is lost".into()),
                     Gate::Open => {
                         self.model.promised = self.model.promised.max(held.promise);
                         let gone = |id: &&JobId| self.model.jobs[*id].taken_back;

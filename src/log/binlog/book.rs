@@ -10,12 +10,11 @@ use std::io;
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
 use jq_engine::{Change, Home, Record};
 
-use crate::log::Position;
 use crate::log::binlog::Needs;
 use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, home_of, live_len, number_of};
-use crate::log::binlog::uncommitted::{Stage, Uncommitted};
+use crate::log::{Position, Uncommitted};
 
 /// Segments that `stats` tells of one by one, the oldest first. Bounds the length of the reply.
 const TOLD_SEGMENTS: usize = 16;
@@ -289,11 +288,7 @@ impl Book {
     }
 
     pub(crate) fn concern(&self, job: JobId) -> Position {
-        match self.uncommitted.stage(job) {
-            Stage::Waiting => self.position,
-            Stage::Flying => self.taken,
-            Stage::Committed => 0,
-        }
+        self.uncommitted.concern(job, self.position, self.taken)
     }
 
     /// Hands what was appended to the writer.

@@ -43,7 +43,8 @@ pub enum Fact {
 
 impl Fact {
     /// Has the engine record it once more in `sink`, as far as it is true.
-    pub fn record_again(&self, engine: &mut Engine, sink: &mut impl Sink) {
+    pub fn record_again(&self, engine: &mut Engine, mut sink: &mut dyn Sink) {
+        let sink = &mut sink;
         match self {
             Self::Job(id) => {
                 engine.record_again(*id, sink);

@@ -1,27 +1,27 @@
 //! The binlog: segment files that the queue can be made again from.
 //!
-//! [`Binlog`] is the whole of it. It has no thread and no timer: whoever owns it calls
+//! [`Binlog`] is what there is to be done. It has no thread and no timer: whoever owns it calls
 //! [`Binlog::flush`], [`Binlog::sync`], [`Binlog::prepare`], [`Binlog::compact`] and
 //! [`Binlog::recover`] when [`Binlog::needs`] says so. So a simulation can call them in any order,
-//! on a disk of its own.
+//! on a disk of its own. In a server, its [`driver`](self::driver) does.
 //!
 //! - `format`: what the bytes mean (`docs/binlog.md`)
-//! - `book`: what was appended, in memory, with `segments`: what is live in which, and `uncommitted`:
-//!   which jobs somebody may have to wait for
+//! - `book`: what was appended, in memory, with `segments`: what is live in which
 //! - `writer`: from the book to the files; recovery from a failed write or sync
 //! - `compact`: giving up old segments
 //! - `read`, `replay`: from the files to the engine; repair
 //! - `disk`: the few things that are asked of a file system
+//! - `driver`: the threads that keep it
 
 mod book;
 mod compact;
 mod disk;
+pub mod driver;
 pub mod format;
 mod options;
 mod read;
 mod replay;
 mod segments;
-mod uncommitted;
 mod writer;
 
 use std::fmt;
@@ -40,7 +40,7 @@ pub use self::options::{Options, SyncPolicy};
 pub use self::replay::ReplayError;
 pub use self::writer::Flushed;
 use self::writer::Writer;
-use crate::log::{Log, Position, Progress};
+use crate::log::{Appended, Log, Position, Progress};
 
 const PREFIX: &str = "segment-";
 
@@ -405,8 +405,11 @@ impl Log for BinlogHandle {
         true
     }
 
-    fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home {
-        self.change(|book| book.append(record, urgent))
+    fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended {
+        self.change(|book| Appended {
+            home: book.append(record, urgent),
+            position: book.position(),
+        })
     }
 
     fn forget(&mut self, home: Home, bytes: usize) {
@@ -415,10 +418,6 @@ impl Log for BinlogHandle {
 
     fn admits(&self, change: Change) -> bool {
         lock(&self.0.book).admits(change)
-    }
-
-    fn position(&self) -> Position {
-        lock(&self.0.book).position()
     }
 
     fn concern(&self, job: JobId) -> Position {

@@ -248,7 +248,13 @@ impl Writer {
         if wants_spare && self.spare.is_none() {
             self.spare = Some(self.create(last.number + 1, Err)?);
         }
-        lock(book).set_spare(self.spare.is_some());
+        let mut noted = lock(book);
+        noted.set_spare(self.spare.is_some());
+        if self.cannot_allocate {
+            // Found out when a file was made, perhaps; else it would be asked for again at once.
+            noted.set_cannot_allocate();
+        }
+        drop(noted);
         if !self.has_reserve && !self.cannot_allocate {
             self.set_reserve_aside()?;
         }

@@ -119,10 +119,10 @@ fn write(folder: &Path, segment_size: u64, now: Nanos, jobs: &Jobs) -> Result<()
         if binlog.needs().prepare {
             binlog.prepare();
         }
-        log.append(&Record::Put(job), false);
-        if log.position() - synced >= SYNC_EVERY {
+        let position = log.append(&Record::Put(job), false).position;
+        if position - synced >= SYNC_EVERY {
             binlog.sync().map_err(|_| V7Error::Unwritable)?;
-            synced = log.position();
+            synced = position;
         }
     }
     binlog.close().map_err(|_| V7Error::Unwritable)

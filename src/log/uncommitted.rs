@@ -1,4 +1,7 @@
-//! The jobs that somebody may have to wait for.
+//! The jobs that somebody may have to wait for: a table for any log that is committed in batches.
+//!
+//! A record waits in memory until a writer takes it, together with all others; it is in flight until
+//! the writer says that it is committed.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -29,68 +32,78 @@ type IdSet = HashSet<JobId, BuildHasherDefault<IdHasher>>;
 
 /// Which jobs have records that are not committed.
 #[derive(Debug, Default)]
-pub(crate) struct Uncommitted {
+pub struct Uncommitted {
     /// Those with a record that the writer has not taken.
     waiting: IdSet,
-    /// Those with one that it has.
-    flying: IdSet,
+    /// Those with one that it has, and has not committed.
+    in_flight: IdSet,
     /// New jobs, in order.
     fresh: VecDeque<(Position, JobId)>,
 }
 
 /// How far a job's records are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+enum Stage {
     /// All are committed.
     Committed,
     /// The writer has them.
-    Flying,
+    InFlight,
     /// The writer has not taken all of them.
     Waiting,
 }
 
 impl Uncommitted {
     /// A record of this job was appended.
-    pub(crate) fn add(&mut self, job: JobId) {
+    pub fn add(&mut self, job: JobId) {
         self.waiting.insert(job);
     }
 
     /// The job is new, and its record ends at `position`.
-    pub(crate) fn add_fresh(&mut self, job: JobId, position: Position) {
+    pub fn add_fresh(&mut self, job: JobId, position: Position) {
         self.fresh.push_back((position, job));
     }
 
-    pub(crate) fn stage(&self, job: JobId) -> Stage {
+    fn stage(&self, job: JobId) -> Stage {
         if self.waiting.contains(&job) {
             Stage::Waiting
-        } else if self.flying.contains(&job) {
-            Stage::Flying
+        } else if self.in_flight.contains(&job) {
+            Stage::InFlight
         } else {
             Stage::Committed
         }
     }
 
+    /// What must be committed before anything about this job may be told, 0 if nothing: `position`
+    /// is the end of what was appended, `taken` of what the writer has taken.
+    pub fn concern(&self, job: JobId, position: Position, taken: Position) -> Position {
+        match self.stage(job) {
+            Stage::Waiting => position,
+            Stage::InFlight => taken,
+            Stage::Committed => 0,
+        }
+    }
+
     /// The writer has taken everything.
-    pub(crate) fn take(&mut self) {
-        if self.flying.is_empty() {
-            std::mem::swap(&mut self.flying, &mut self.waiting);
+    pub fn take(&mut self) {
+        if self.in_flight.is_empty() {
+            std::mem::swap(&mut self.in_flight, &mut self.waiting);
         } else {
-            self.flying.extend(self.waiting.drain());
+            self.in_flight.extend(self.waiting.drain());
         }
     }
 
     /// Everything up to `position` is committed; `all` if that is all that the writer has taken.
-    pub(crate) fn commit(&mut self, position: Position, all: bool) {
+    pub fn commit(&mut self, position: Position, all: bool) {
         while self.fresh.front().is_some_and(|(end, _)| *end <= position) {
             self.fresh.pop_front();
         }
         if all {
-            self.flying.clear();
+            self.in_flight.clear();
         }
     }
 
     /// The new jobs. They are not asked for again.
-    pub(crate) fn take_fresh(&mut self) -> Vec<JobId> {
+    pub fn take_fresh(&mut self) -> Vec<JobId> {
         self.fresh.drain(..).map(|(_, id)| id).collect()
     }
 }
@@ -106,13 +119,13 @@ mod tests {
         jobs.add_fresh(7, 10);
         jobs.add_fresh(8, 20);
         jobs.take();
-        assert_eq!((jobs.stage(7), jobs.stage(9)), (Stage::Flying, Stage::Committed));
+        assert_eq!((jobs.stage(7), jobs.stage(9)), (Stage::InFlight, Stage::Committed));
         jobs.add(7);
         assert_eq!(jobs.stage(7), Stage::Waiting);
         // Taken once more while the first is on its way: neither is forgotten.
         jobs.take();
         jobs.commit(10, false);
-        assert_eq!(jobs.stage(7), Stage::Flying);
+        assert_eq!(jobs.stage(7), Stage::InFlight);
         jobs.commit(15, true);
         assert_eq!(jobs.stage(7), Stage::Committed);
         assert_eq!(jobs.take_fresh(), [8]);
