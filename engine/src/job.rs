@@ -6,7 +6,7 @@ use crate::arena::{Arena, Ix};
 use crate::body::Body;
 use crate::heap::Positions;
 use crate::index::Index;
-use crate::record::{Home, JobCounters};
+use crate::record::{JobCounters, SegmentRef};
 use crate::time::Nanos;
 
 /// Stands for "no job" in links.
@@ -14,7 +14,7 @@ pub(crate) const NONE: Ix = Ix::MAX;
 
 /// A job. One cache line, and its body's allocation.
 ///
-/// Its place is in three fields, packed so that the number of its file fits beside it: see
+/// Its place is in three fields, packed so that its segment fits beside it: see
 /// [`Job::place`].
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -29,8 +29,8 @@ pub(crate) struct Job {
     /// See [`Counters`].
     counters: Counters,
     state: State,
-    /// Which file its record is in, as [`Sink::record`](crate::Sink::record) said; 24 bits.
-    home: [u8; 3],
+    /// Which segment has its record, as [`Sink::record`](crate::Sink::record) said.
+    pub(crate) segment: SegmentRef,
     /// The position in a heap; of a job in a list, the one before.
     link: u32,
     /// The connection of a reserved job; of a job in a list, the one behind.
@@ -102,7 +102,7 @@ impl Job {
             ttr: 1,
             counters: Counters::reserves(0),
             state: State::Nowhere,
-            home: [0; 3],
+            segment: SegmentRef::default(),
             link: 0,
             other: 0,
         }
@@ -133,18 +133,6 @@ impl Job {
             Place::Reserved { conn, position } => (State::Reserved, position, conn),
             Place::Buried { previous, next } => (State::Buried, previous, next),
         };
-    }
-
-    /// Which file the job's record is in.
-    pub(crate) fn home(&self) -> Home {
-        let [low, middle, high] = self.home;
-        Home::from_le_bytes([low, middle, high, 0])
-    }
-
-    /// Says which file the job's record is in; only the lower 24 bits are kept.
-    pub(crate) fn set_home(&mut self, home: Home) {
-        let [low, middle, high, _] = home.to_le_bytes();
-        self.home = [low, middle, high];
     }
 
     /// The neighbours of a job in a list.

@@ -41,6 +41,6 @@ mod wide;
 
 pub use body::Body;
 pub use engine::{ConnId, Engine, Flow};
-pub use record::{Change, DurableState, Home, JobCounters, JobRecord, JobUpdate, Record};
+pub use record::{Change, DurableState, JobCounters, JobRecord, JobUpdate, Record, SegmentRef};
 pub use sink::{Answer, Sink};
 pub use time::Nanos;

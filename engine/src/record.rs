@@ -10,9 +10,32 @@ use beanstalk_protocol::{JobId, Priority, Seconds};
 
 use crate::time::Nanos;
 
-/// Which file of a log a job's record is in, in terms of the log; of its bits the engine keeps the
-/// lower 24.
-pub type Home = u32;
+/// The segment of a log that holds a job's record.
+///
+/// The engine keeps one for each job and gives it back to the log; what it means is the log's
+/// business. It takes three bytes, because that is what a job has room for: segments are told apart
+/// as long as no more than 2^24 of them exist at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SegmentRef([u8; 3]);
+
+impl SegmentRef {
+    const MASK: u64 = 0xFF_FFFF;
+
+    /// Refers to the segment of this number by its lower 24 bits.
+    #[inline]
+    pub const fn of(number: u64) -> Self {
+        let [low, middle, high, ..] = number.to_le_bytes();
+        Self([low, middle, high])
+    }
+
+    /// The number of the segment; the oldest one that there is has the number `oldest`.
+    #[inline]
+    pub const fn number(self, oldest: u64) -> u64 {
+        let [low, middle, high] = self.0;
+        let bits = u32::from_le_bytes([low, middle, high, 0]) as u64;
+        oldest + (bits.wrapping_sub(oldest) & Self::MASK)
+    }
+}
 
 /// A fact that outlives a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

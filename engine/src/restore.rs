@@ -6,7 +6,7 @@ use crate::arena::Ix;
 use crate::body::Body;
 use crate::engine::{ConnId, Engine};
 use crate::job::{Job, NONE, Place};
-use crate::record::{DurableState, Home, JobRecord, JobUpdate, Record};
+use crate::record::{DurableState, JobRecord, JobUpdate, Record, SegmentRef};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -48,8 +48,8 @@ impl Engine {
 
     /// Records all of a job that is, or is about to be, in this state.
     pub(crate) fn record_put(&mut self, ix: Ix, state: DurableState, sink: &mut impl Sink) {
-        let home = sink.record(Record::Put(self.job_record(ix, state)));
-        self.jobs[ix].set_home(home);
+        let segment = sink.record(Record::Put(self.job_record(ix, state)));
+        self.jobs[ix].segment = segment;
     }
 
     fn job_record(&self, ix: Ix, state: DurableState) -> JobRecord<'_> {
@@ -104,21 +104,21 @@ impl Engine {
         let Some(ix) = self.jobs.find(id) else { return false };
         let job = &self.jobs[ix];
         let bytes = self.tubes[job.tube].name.as_bytes().len() + job.body.as_ref().len();
-        sink.forget(job.home(), bytes);
-        let home = sink.record(Record::Again(self.job_record(ix, self.durable_state(ix))));
-        self.jobs[ix].set_home(home);
+        sink.forget(job.segment, bytes);
+        let segment = sink.record(Record::Again(self.job_record(ix, self.durable_state(ix))));
+        self.jobs[ix].segment = segment;
         true
     }
 
-    /// Which file has the record of this job, if there is the job.
-    pub fn home_of(&self, id: JobId) -> Option<Home> {
-        self.jobs.find(id).map(|ix| self.jobs[ix].home())
+    /// Which segment has the record of this job, if there is the job.
+    pub fn segment_of(&self, id: JobId) -> Option<SegmentRef> {
+        self.jobs.find(id).map(|ix| self.jobs[ix].segment)
     }
 
-    /// The jobs whose record is in this file. Looks at all jobs.
-    pub fn jobs_at(&self, home: Home) -> Vec<JobId> {
+    /// The jobs whose record is in this segment. Looks at all jobs.
+    pub fn jobs_in(&self, segment: SegmentRef) -> Vec<JobId> {
         let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);
-        jobs.filter(|job| job.home() == home).map(|job| job.id).collect()
+        jobs.filter(|job| job.segment == segment).map(|job| job.id).collect()
     }
 
     /// The tubes that are paused. Looks at all tubes.
@@ -161,7 +161,7 @@ impl Engine {
         self.next_id = self.next_id.max(next_id);
     }
 
-    /// Makes a recorded fact true again; `home` is the file that it comes from. `sink` is told of
+    /// Makes a recorded fact true again; `segment` is where it comes from. `sink` is told of
     /// what is forgotten, and asked nothing else.
     ///
     /// Facts about jobs that are not there change nothing: when a file is given up, the jobs in it
@@ -171,12 +171,12 @@ impl Engine {
         &mut self,
         now: Nanos,
         record: Record<'_>,
-        home: Home,
+        segment: SegmentRef,
         sink: &mut impl Sink,
     ) -> Result<(), BadTubeName> {
         match record {
             Record::Put(job) | Record::Again(job) => {
-                return self.restore_put(now, &job, home, sink);
+                return self.restore_put(now, &job, segment, sink);
             }
             Record::Update(update) => {
                 if let Some(ix) = self.jobs.find(update.id) {
@@ -218,7 +218,7 @@ impl Engine {
         &mut self,
         now: Nanos,
         record: &JobRecord<'_>,
-        home: Home,
+        segment: SegmentRef,
         sink: &mut impl Sink,
     ) -> Result<(), BadTubeName> {
         // Made first, so that a record that makes no sense changes nothing; and held, since the tube
@@ -233,7 +233,7 @@ impl Engine {
         let body = Body::from(Box::<[u8]>::from(record.body));
         let mut job = Job::new(id, tube, body, record.created);
         job.ttr = record.ttr.max(1);
-        job.set_home(home);
+        job.segment = segment;
         let ix = self.jobs.insert(job);
         self.reserve_ids(id.saturating_add(1));
         self.restore_state(now, ix, &record.now);

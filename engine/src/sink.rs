@@ -4,7 +4,7 @@ use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeStats};
 
 use crate::body::Body;
 use crate::engine::ConnId;
-use crate::record::{Change, Home, Record};
+use crate::record::{Change, Record, SegmentRef};
 
 /// An answer to one request.
 pub enum Answer<'a> {
@@ -37,16 +37,17 @@ pub trait Sink {
         true
     }
 
-    /// This is true now. For a [`Record::Put`] or [`Record::Again`], returns which file has the record.
+    /// This is true now. For a [`Record::Put`] or [`Record::Again`], returns which segment has the
+    /// record.
     #[inline]
-    fn record(&mut self, _record: Record<'_>) -> Home {
-        0
+    fn record(&mut self, _record: Record<'_>) -> SegmentRef {
+        SegmentRef::default()
     }
 
-    /// The record of a job in the file `home` is needed no more. The names of its tube and its body
+    /// The record of a job in this segment is needed no more. The names of its tube and its body
     /// are so many bytes together.
     #[inline]
-    fn forget(&mut self, _home: Home, _bytes: usize) {}
+    fn forget(&mut self, _segment: SegmentRef, _bytes: usize) {}
 
     /// The body of a job that is gone. To free a large one takes time, which a caller that holds a
     /// lock may want to spend later.
@@ -69,12 +70,12 @@ impl<S: Sink + ?Sized> Sink for &mut S {
         (**self).admits(change)
     }
 
-    fn record(&mut self, record: Record<'_>) -> Home {
+    fn record(&mut self, record: Record<'_>) -> SegmentRef {
         (**self).record(record)
     }
 
-    fn forget(&mut self, home: Home, bytes: usize) {
-        (**self).forget(home, bytes);
+    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+        (**self).forget(segment, bytes);
     }
 
     fn discard(&mut self, body: Body) {

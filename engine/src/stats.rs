@@ -63,7 +63,7 @@ impl Engine {
             delay: job.delay,
             ttr: job.ttr,
             time_left: deadline.seconds_since(now),
-            file: u64::from(job.home()),
+            file: job.segment.number(0),
             reserves: counters.reserves,
             timeouts: counters.timeouts,
             releases: counters.releases,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use beanstalk_protocol::{Command, PutHeader, Request, TubeName};
-use jq_engine::{Answer, ConnId, Engine, Flow, Home, Nanos, Record, Sink};
+use jq_engine::{Answer, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
 use proptest::prelude::*;
 
 /// Clients, tubes, and the highest number of a job that is named.
@@ -27,11 +27,11 @@ impl Sink for Follower {
         self.answered.push(conn);
     }
 
-    fn record(&mut self, record: Record<'_>) -> Home {
+    fn record(&mut self, record: Record<'_>) -> SegmentRef {
         self.records += 1;
-        let home = self.records as Home;
-        self.engine.restore(self.now, record, home, &mut Deaf).expect("the name is sound");
-        home
+        let segment = SegmentRef::of(self.records as u64);
+        self.engine.restore(self.now, record, segment, &mut Deaf).expect("the name is sound");
+        segment
     }
 }
 
@@ -178,11 +178,11 @@ fn kicked(mut engine: Engine, now: Nanos) -> Vec<u64> {
     struct Kicked(Vec<u64>);
     impl Sink for Kicked {
         fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
-        fn record(&mut self, record: Record<'_>) -> Home {
+        fn record(&mut self, record: Record<'_>) -> SegmentRef {
             if let Record::Kicked(id) = record {
                 self.0.push(id);
             }
-            0
+            SegmentRef::default()
         }
     }
     let mut sink = Kicked::default();
@@ -215,7 +215,7 @@ proptest! {
         // What is told all at once, in whatever order, makes an equal one too.
         let mut third = Engine::new();
         live.tell_all(|record| {
-            third.restore(now, record, 0, &mut Deaf).expect("the name is sound");
+            third.restore(now, record, SegmentRef::default(), &mut Deaf).expect("the name is sound");
         });
         third.end_restore();
         prop_assert_eq!(told(&live), told(&third));
@@ -239,7 +239,9 @@ fn a_clock_that_was_set_back_prolongs_nothing() {
     let earlier = Nanos::from_secs(7_000);
     let mut again = Engine::new();
     engine.tell_all(|record| {
-        again.restore(earlier, record, 0, &mut Deaf).expect("the name is sound");
+        again
+            .restore(earlier, record, SegmentRef::default(), &mut Deaf)
+            .expect("the name is sound");
     });
     assert_eq!(again.next_deadline(), Some(earlier.after(60)));
     while again.tick(earlier.after(60), 10, &mut Deaf) {}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use jq_engine::{Answer, ConnId, Engine, Home, Nanos, Record, Sink};
+use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink};
 use jq_server::log::Log;
 use jq_server::log::binlog::format::{self, FRAME_LEN, Header};
 use jq_server::log::binlog::{
@@ -98,12 +98,12 @@ struct Recorder(BinlogHandle);
 impl Sink for Recorder {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 
-    fn record(&mut self, record: Record<'_>) -> Home {
-        self.0.append(&record, true).home
+    fn record(&mut self, record: Record<'_>) -> SegmentRef {
+        self.0.append(&record, true).segment
     }
 
-    fn forget(&mut self, home: Home, bytes: usize) {
-        self.0.forget(home, bytes);
+    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+        self.0.forget(segment, bytes);
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use beanstalk_protocol::{BinlogStats, JobId};
-use jq_engine::{Change, Home, Record};
+use jq_engine::{Change, Record, SegmentRef};
 
 use crate::log::{Appended, Log, LogDriver, LoggedQueue, Position, Progress};
 
@@ -24,7 +24,7 @@ impl Log for MemoryLog {
         Appended::default()
     }
 
-    fn forget(&mut self, _: Home, _: usize) {}
+    fn forget(&mut self, _: SegmentRef, _: usize) {}
 
     fn admits(&self, _: Change) -> bool {
         true
@@ -34,8 +34,8 @@ impl Log for MemoryLog {
         0
     }
 
-    fn file_number(&self, home: Home) -> u64 {
-        u64::from(home)
+    fn segment_number(&self, segment: SegmentRef) -> u64 {
+        segment.number(0)
     }
 
     fn stats(&self) -> BinlogStats {

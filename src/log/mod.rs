@@ -18,7 +18,7 @@ pub mod v7;
 use std::fmt;
 
 use beanstalk_protocol::{BinlogStats, JobId};
-use jq_engine::{Change, Home, Record};
+use jq_engine::{Change, Record, SegmentRef};
 
 pub(crate) use self::bell::Bell;
 pub use self::directory::{Directory, DirectoryError};
@@ -36,7 +36,7 @@ pub type Position = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Appended {
     /// The segment that will have it.
-    pub home: Home,
+    pub segment: SegmentRef,
     /// The end of the log behind it: what is to be committed before anybody may be told of it.
     pub position: Position,
 }
@@ -51,9 +51,9 @@ pub trait Log: fmt::Debug + Send {
     /// some milliseconds.
     fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended;
 
-    /// A job's record in this file is needed no more; its tube's name and its body have so many
+    /// A job's record in this segment is needed no more; its tube's name and its body have so many
     /// bytes.
-    fn forget(&mut self, home: Home, bytes: usize);
+    fn forget(&mut self, segment: SegmentRef, bytes: usize);
 
     /// Whether a change can be taken on.
     fn admits(&self, change: Change) -> bool;
@@ -61,8 +61,8 @@ pub trait Log: fmt::Debug + Send {
     /// What must be committed before anything about this job may be told; 0 if nothing.
     fn concern(&self, job: JobId) -> Position;
 
-    /// The number of a file, of which the engine knows the lower bits.
-    fn file_number(&self, home: Home) -> u64;
+    /// The number of a segment.
+    fn segment_number(&self, segment: SegmentRef) -> u64;
 
     /// For `stats`.
     fn stats(&self) -> BinlogStats;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use beanstalk_protocol::{Dialect, JobId, Request};
-use jq_engine::{Answer, Body, Change, ConnId, Engine, Flow, Home, Nanos, Record, Sink};
+use jq_engine::{Answer, Body, Change, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -180,27 +180,27 @@ impl Sink for Replies<'_> {
     }
 
     #[inline]
-    fn record(&mut self, record: Record<'_>) -> Home {
+    fn record(&mut self, record: Record<'_>) -> SegmentRef {
         if !self.durable {
-            return 0;
+            return SegmentRef::default();
         }
         // That a job was reserved or timed out changes how often that happened to it, and promises
         // nothing to anybody.
         let urgent = !matches!(record, Record::Reserved(_) | Record::TimedOut(_));
-        let Appended { home, position } = self.log.append(&record, urgent);
+        let Appended { segment, position } = self.log.append(&record, urgent);
         if urgent {
             self.outcome.commit_soon = true;
             if self.actor != Actor::Time {
                 self.outcome.gated.raise(position, self.failures);
             }
         }
-        home
+        segment
     }
 
     #[inline]
-    fn forget(&mut self, home: Home, bytes: usize) {
+    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
         if self.durable {
-            self.log.forget(home, bytes);
+            self.log.forget(segment, bytes);
         }
     }
 

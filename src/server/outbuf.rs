@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use beanstalk_protocol::{
     BinlogStats, Dialect, Reply, ServerStats, begin_tube_list, push_tube_list,
 };
-use jq_engine::{Answer, Body, Home};
+use jq_engine::{Answer, Body, SegmentRef};
 use tokio::io::AsyncWrite;
 
 use crate::log::Log;
@@ -115,7 +115,7 @@ impl OutBuf {
                 self.insert(Piece::Stats(Box::new((*stats, log.stats()))), STATS_SIZE);
             }
             Answer::JobStats(mut stats) => {
-                stats.file = log.file_number(stats.file as Home);
+                stats.file = log.segment_number(SegmentRef::of(stats.file));
                 self.push_text(&stats.to_yaml(dialect));
             }
             Answer::TubeStats(stats) => self.push_text(&stats.to_yaml(dialect)),

@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::io;
 
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
-use jq_engine::{Change, Home, Record};
+use jq_engine::{Change, Record, SegmentRef};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
-use crate::log::binlog::segments::{Segment, Segments, home_of, live_len, number_of};
+use crate::log::binlog::segments::{Segment, Segments, live_len};
 use crate::log::{Position, Uncommitted};
 
 /// Segments that `stats` tells of one by one, the oldest first. Bounds the length of the reply.
@@ -164,11 +164,11 @@ impl Book {
         Some(self.last_begins).filter(|begins| is_before_last && *begins > self.committed)
     }
 
-    pub(crate) fn append(&mut self, record: &Record<'_>, urgent: bool) -> Home {
+    pub(crate) fn append(&mut self, record: &Record<'_>, urgent: bool) -> SegmentRef {
         if !urgent && matches!(self.health, Health::Failed(_)) {
             // Of this there may be much before the log can be written again. The rest is what is
             // recorded again, whose record before that is forgotten already.
-            return self.home();
+            return self.appending_to();
         }
         if self.spare {
             let last = self.last();
@@ -210,7 +210,7 @@ impl Book {
         if is_news && let Some(id) = id {
             self.uncommitted.add(id);
         }
-        self.home()
+        self.appending_to()
     }
 
     /// Makes sure that the last chunk is one to append to.
@@ -232,21 +232,22 @@ impl Book {
         self.chunks.push(Chunk { segment, offset, bytes, end });
     }
 
-    fn home(&self) -> Home {
-        home_of(self.last().number)
+    /// The segment that is appended to.
+    fn appending_to(&self) -> SegmentRef {
+        SegmentRef::of(self.last().number)
     }
 
-    /// The number of the segment that the engine knows by its lower bits.
-    pub(crate) fn number(&self, home: Home) -> u64 {
-        number_of(home, self.segments.first_number())
+    /// The number of a segment.
+    pub(crate) fn number(&self, segment: SegmentRef) -> u64 {
+        segment.number(self.segments.first_number())
     }
 
     pub(crate) fn next_id(&self) -> JobId {
         self.next_id
     }
 
-    pub(crate) fn forget(&mut self, home: Home, bytes: usize) {
-        self.segments.forget(home, live_len(bytes));
+    pub(crate) fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+        self.segments.forget(segment, live_len(bytes));
     }
 
     pub(crate) fn admits(&self, change: Change) -> bool {

@@ -9,14 +9,13 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use beanstalk_protocol::JobId;
-use jq_engine::{Engine, Record, Sink};
+use jq_engine::{Engine, Record, SegmentRef, Sink};
 
 use crate::log::Position;
 use crate::log::binlog::book::Health;
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
 use crate::log::binlog::read::{Found, SegmentReader};
-use crate::log::binlog::segments::{home_of, number_of};
 use crate::log::binlog::{Book, lock, segment_name};
 
 /// Facts that are looked at in one step.
@@ -50,7 +49,7 @@ impl Fact {
                 engine.record_again(*id, sink);
             }
             Self::Old(id, oldest, last) => {
-                let number = engine.home_of(*id).map(|home| number_of(home, *oldest));
+                let number = engine.segment_of(*id).map(|segment| segment.number(*oldest));
                 if !number.is_some_and(|number| number > *oldest && number <= *last) {
                     engine.record_again(*id, sink);
                 }
@@ -58,7 +57,7 @@ impl Fact {
             Self::Pause(tube) => engine.record_pause_again(tube, sink),
             Self::Drain => engine.record_draining_again(sink),
             Self::All(number) => {
-                for id in engine.jobs_at(home_of(*number)) {
+                for id in engine.jobs_in(SegmentRef::of(*number)) {
                     engine.record_again(id, sink);
                 }
                 for tube in engine.paused_tubes() {

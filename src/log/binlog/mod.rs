@@ -29,7 +29,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use beanstalk_protocol::{BinlogStats, JobId};
-use jq_engine::{Change, Engine, Home, Nanos, Record};
+use jq_engine::{Change, Engine, Nanos, Record, SegmentRef};
 use tracing::{error, info, warn};
 
 use self::book::{Book, Health};
@@ -407,13 +407,13 @@ impl Log for BinlogHandle {
 
     fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended {
         self.change(|book| Appended {
-            home: book.append(record, urgent),
+            segment: book.append(record, urgent),
             position: book.position(),
         })
     }
 
-    fn forget(&mut self, home: Home, bytes: usize) {
-        self.change(|book| book.forget(home, bytes));
+    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+        self.change(|book| book.forget(segment, bytes));
     }
 
     fn admits(&self, change: Change) -> bool {
@@ -424,8 +424,8 @@ impl Log for BinlogHandle {
         lock(&self.0.book).concern(job)
     }
 
-    fn file_number(&self, home: Home) -> u64 {
-        lock(&self.0.book).number(home)
+    fn segment_number(&self, segment: SegmentRef) -> u64 {
+        lock(&self.0.book).number(segment)
     }
 
     fn stats(&self) -> BinlogStats {

@@ -8,13 +8,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use jq_engine::{Answer, ConnId, Engine, Home, Nanos, Record, Sink};
+use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink};
 use tracing::{info, warn};
 
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN};
 use crate::log::binlog::read::{Found, SegmentReader};
-use crate::log::binlog::segments::{Segment, home_of, live_len, number_of};
+use crate::log::binlog::segments::{Segment, live_len};
 use crate::log::binlog::{segment_name, segment_number};
 
 /// A replay of this many bytes more is told of.
@@ -139,9 +139,9 @@ struct Tally {
 impl Sink for Tally {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 
-    fn forget(&mut self, home: Home, bytes: usize) {
+    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
         let Some(first) = self.segments.first().map(|segment| segment.number) else { return };
-        let number = number_of(home, first);
+        let number = segment.number(first);
         if let Ok(at) = self.segments.binary_search_by_key(&number, |segment| segment.number) {
             self.segments[at].live -= live_len(bytes);
         }
@@ -303,7 +303,7 @@ impl Replay<'_> {
         is_last: bool,
     ) -> Result<(), ReplayError> {
         let end = next.unwrap_or(source.len);
-        let home = home_of(source.number);
+        let place = SegmentRef::of(source.number);
         let segment = Segment { number: source.number, bytes: end, live: 0, notes: 0 };
         self.tally.segments.push(segment);
         self.found.marked = 0;
@@ -312,7 +312,7 @@ impl Replay<'_> {
             let offset = reader.offset();
             let damage = match reader.next() {
                 Ok(Found::Entry(Entry::Fact(record))) => {
-                    match self.engine.restore(self.now, record, home, &mut self.tally) {
+                    match self.engine.restore(self.now, record, place, &mut self.tally) {
                         Ok(()) => {
                             self.found.records += 1;
                             count(&mut self.tally, &record);

@@ -3,12 +3,9 @@
 use std::collections::VecDeque;
 
 use beanstalk_protocol::BinlogSegment;
-use jq_engine::Home;
+use jq_engine::SegmentRef;
 
 use crate::log::binlog::format::JOB_LEN;
-
-/// Bits of a segment's number that the engine keeps for each job.
-const HOME_MASK: u64 = 0xFF_FFFF;
 
 /// A segment, in use or sealed.
 #[derive(Debug, Clone, Copy)]
@@ -111,17 +108,17 @@ impl Segments {
     }
 
     /// The record of a job is needed no more.
-    pub(crate) fn forget(&mut self, home: Home, len: u64) {
-        if let Some(segment) = self.at_home(home) {
+    pub(crate) fn forget(&mut self, segment: SegmentRef, len: u64) {
+        if let Some(segment) = self.find(segment) {
             debug_assert!(segment.live >= len, "what is forgotten was counted");
             segment.live -= len;
             self.live -= len;
         }
     }
 
-    fn at_home(&mut self, home: Home) -> Option<&mut Segment> {
+    fn find(&mut self, segment: SegmentRef) -> Option<&mut Segment> {
         let (oldest, last) = (self.first_number(), self.last().number);
-        let number = number_of(home, oldest);
+        let number = segment.number(oldest);
         // Numbers leave none out, but for what a repair could not find.
         let at = if self.all.len() as u64 == last - oldest + 1 {
             usize::try_from(number - oldest).ok()?
@@ -166,16 +163,6 @@ pub(crate) fn live_len(bytes: usize) -> u64 {
     (JOB_LEN + bytes) as u64
 }
 
-/// What the engine knows of a segment's number.
-pub(crate) fn home_of(number: u64) -> Home {
-    (number & HOME_MASK) as Home
-}
-
-/// The segment that the engine knows as `home`; the oldest there is has the number `oldest`.
-pub(crate) fn number_of(home: Home, oldest: u64) -> u64 {
-    oldest + (u64::from(home).wrapping_sub(oldest) & HOME_MASK)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,8 +176,8 @@ mod tests {
         let sealed = vec![segment(5, 100, 60), segment(6, 100, 50)];
         let mut segments = Segments::new(sealed, segment(7, 48, 0));
         segments.grow(70, 70);
-        segments.forget(home_of(5), 60);
-        segments.forget(home_of(7), 10);
+        segments.forget(SegmentRef::of(5), 60);
+        segments.forget(SegmentRef::of(7), 10);
         let live: Vec<_> = segments.told(9).iter().map(|told| (told.number, told.live)).collect();
         assert_eq!(live, [(5, 0), (6, 50), (7, 60)]);
         assert_eq!((segments.live(), segments.sealed_bytes(), segments.bytes()), (110, 200, 318));
@@ -198,20 +185,20 @@ mod tests {
         segments.push(segment(8, 48, 0));
         assert_eq!((segments.live(), segments.sealed_bytes(), segments.bytes()), (110, 218, 266));
         // Nothing is known of one that is gone.
-        segments.forget(home_of(5), 60);
+        segments.forget(SegmentRef::of(5), 60);
         assert_eq!(segments.live(), 110);
     }
 
     #[test]
     fn numbers_are_known_by_their_lower_bits_for_ever() {
-        let oldest = HOME_MASK - 1;
+        let oldest = (1 << 24) - 2;
         for number in oldest..oldest + 5 {
-            assert_eq!(number_of(home_of(number), oldest), number);
+            assert_eq!(SegmentRef::of(number).number(oldest), number);
         }
         let sealed = vec![segment(oldest, 100, 60), segment(oldest + 2, 100, 50)];
         let mut segments = Segments::new(sealed, segment(oldest + 3, 48, 0));
-        segments.forget(home_of(oldest + 2), 50);
-        segments.forget(home_of(oldest + 1), 50);
+        segments.forget(SegmentRef::of(oldest + 2), 50);
+        segments.forget(SegmentRef::of(oldest + 1), 50);
         assert_eq!(segments.live(), 60, "a repair has left one out");
     }
 }

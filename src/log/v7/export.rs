@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use beanstalk_protocol::{JobId, TubeName};
 use jq_engine::{
-    Answer, ConnId, DurableState, Engine, Home, JobCounters, JobRecord, JobUpdate, Nanos, Record,
-    Sink,
+    Answer, ConnId, DurableState, Engine, JobCounters, JobRecord, JobUpdate, Nanos, Record,
+    SegmentRef, Sink,
 };
 use tracing::warn;
 
@@ -159,11 +159,11 @@ struct Writer<'a> {
 impl Sink for Writer<'_> {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 
-    fn record(&mut self, record: Record<'_>) -> Home {
+    fn record(&mut self, record: Record<'_>) -> SegmentRef {
         if let (Record::Again(job), Ok(())) = (record, &self.failed) {
             self.failed = self.job(&job);
         }
-        0
+        SegmentRef::default()
     }
 }
 
