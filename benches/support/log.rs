@@ -34,7 +34,7 @@ pub(crate) fn open(disk: Arc<MemoryDisk>) -> (Arc<Binlog>, Engine) {
 
 /// Records these jobs, and writes them at once, as for the batch of a connection.
 pub(crate) fn write(binlog: &Arc<Binlog>, jobs: impl Iterator<Item = JobId>) {
-    let mut handle = BinlogHandle(Arc::clone(binlog));
+    let mut handle = BinlogHandle::new(binlog);
     for job in jobs {
         handle.append(&put(job), true);
     }

@@ -167,7 +167,7 @@ fn open(disk: &Arc<Memory>, repair: bool) -> Option<Opened> {
 
 /// Gives up what is to be given up.
 fn compact((binlog, engine): &mut Opened) {
-    let mut sink = Recorder(BinlogHandle(Arc::clone(binlog)));
+    let mut sink = Recorder(BinlogHandle::new(binlog));
     for _ in 0..MAX_STEPS {
         match binlog.compact().expect("this disk does not fail") {
             Step::Idle => return,

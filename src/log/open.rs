@@ -143,7 +143,7 @@ impl OpenedBinlog {
         let mut engine = Engine::new();
         let ring = Box::new(move || ring.ring());
         let (binlog, report) = Binlog::open(disk, options, &mut engine, clock.now(), repair, ring)?;
-        let log = Box::new(BinlogHandle(Arc::clone(&binlog)));
+        let log = Box::new(BinlogHandle::new(&binlog));
         let driver = BinlogDriver::new(Arc::clone(&binlog), clock.clone(), bell, repair, directory);
         let opened = Opened { engine, log, driver: Arc::clone(&driver) as Arc<dyn LogDriver> };
         Ok(Self { opened, binlog, driver, report })

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
 use jq_engine::{Change, Record, SegmentRef};
@@ -92,7 +94,9 @@ pub(crate) struct Book {
     pub(crate) is_stuck: bool,
     /// What the one who keeps the log knows of.
     known: Needs,
-    pub(crate) health: Health,
+    health: Health,
+    /// Whether that is [`Health::Good`], for those who have not locked the book.
+    is_good: Arc<AtomicBool>,
     /// Segments up to this number are to be given up whatever is in them.
     compact_through: u64,
     records_written: u64,
@@ -126,6 +130,7 @@ impl Book {
             is_stuck: false,
             known: Needs::default(),
             health: Health::Good,
+            is_good: Arc::new(AtomicBool::new(true)),
             compact_through: 0,
             records_written: 0,
             records_migrated: 0,
@@ -395,10 +400,24 @@ impl Book {
         news
     }
 
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn set_health(&mut self, health: Health) {
+        self.is_good.store(matches!(health, Health::Good), Ordering::Release);
+        self.health = health;
+    }
+
+    /// Whether changes of all kinds are taken on, as far as one can know without locking the book.
+    pub(crate) fn goodness(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_good)
+    }
+
     /// The log has failed. Returns the new jobs of which nobody has been told.
     pub(crate) fn fail(&mut self, error: &io::Error) -> Vec<JobId> {
         self.failures += 1;
-        self.health = Health::Failed(error.to_string());
+        self.set_health(Health::Failed(error.to_string()));
         self.take_fresh()
     }
 
@@ -428,7 +447,7 @@ impl Book {
         self.durable = self.taken;
         self.commit(self.taken);
         // Until room is set aside in the new file: else the next put might fail as the last did.
-        self.health = Health::Full("the log has just failed".into());
+        self.set_health(Health::Full("the log has just failed".into()));
         self.compact_through = suspect;
         self.chunks.last().map_or(&[], |late| &late.bytes)
     }

@@ -109,7 +109,7 @@ impl Compactor {
     pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
         let (oldest, wanted, position, durable, failures, last) = {
             let book = lock(book);
-            if matches!(book.health, Health::Failed(_)) {
+            if matches!(book.health(), Health::Failed(_)) {
                 return Ok(Step::Idle);
             }
             let (position, durable) = (book.position(), book.durable());

@@ -26,6 +26,7 @@ mod writer;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use beanstalk_protocol::{BinlogStats, JobId};
@@ -263,7 +264,7 @@ impl Binlog {
     }
 
     fn has_failed(&self) -> bool {
-        matches!(lock(&self.book).health, Health::Failed(_))
+        matches!(lock(&self.book).health(), Health::Failed(_))
     }
 
     fn fail(&self, writer: &mut Writer, what: &str, error: &io::Error) -> Failure {
@@ -303,19 +304,19 @@ impl Binlog {
             writer.spend_reserve(&self.book);
         }
         let mut book = lock(&self.book);
-        match (prepared, &book.health) {
+        match (prepared, book.health()) {
             (Ok(()), Health::Full(_)) => {
                 info!("there is room for the binlog again: new jobs are taken");
-                book.health = Health::Good;
+                book.set_health(Health::Good);
             }
             (Err(error), Health::Good) => {
                 error!(%error, "no room for the binlog: new jobs are refused");
-                book.health = Health::Full(error.to_string());
+                book.set_health(Health::Full(error.to_string()));
             }
-            (Err(error), Health::Full(_)) => book.health = Health::Full(error.to_string()),
+            (Err(error), Health::Full(_)) => book.set_health(Health::Full(error.to_string())),
             (Ok(()), _) | (Err(_), Health::Failed(_)) => {}
         }
-        let is_good = matches!(book.health, Health::Good);
+        let is_good = matches!(book.health(), Health::Good);
         drop(book);
         drop(writer);
         self.publish();
@@ -340,7 +341,7 @@ impl Binlog {
                 Some(jobs.into_iter().map(Fact::Job).collect())
             }
             Err(error) => {
-                lock(&self.book).health = Health::Failed(error.to_string());
+                lock(&self.book).set_health(Health::Failed(error.to_string()));
                 None
             }
         }
@@ -381,20 +382,35 @@ impl Binlog {
     }
 }
 
-/// The binlog as the engine sees it.
+/// The binlog as the engine sees it. There is one, under the hub's lock.
 #[derive(Debug)]
-pub struct BinlogHandle(pub Arc<Binlog>);
+pub struct BinlogHandle {
+    binlog: Arc<Binlog>,
+    /// See [`Book::goodness`].
+    is_good: Arc<AtomicBool>,
+    /// The end of what was appended.
+    appended: Position,
+}
 
 impl BinlogHandle {
+    /// Of this binlog.
+    pub fn new(binlog: &Arc<Binlog>) -> Self {
+        let (is_good, appended) = {
+            let book = lock(&binlog.book);
+            (book.goodness(), book.position())
+        };
+        Self { binlog: Arc::clone(binlog), is_good, appended }
+    }
+
     /// Changes the book, and rings if there is something to do now.
     #[inline]
     fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        let mut book = lock(&self.0.book);
+        let mut book = lock(&self.binlog.book);
         let result = change(&mut book);
         let ring = book.has_news();
         drop(book);
         if ring {
-            (self.0.bell)();
+            (self.binlog.bell)();
         }
         result
     }
@@ -406,10 +422,12 @@ impl Log for BinlogHandle {
     }
 
     fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended {
-        self.change(|book| Appended {
+        let appended = self.change(|book| Appended {
             segment: book.append(record, urgent),
             position: book.position(),
-        })
+        });
+        self.appended = appended.position;
+        appended
     }
 
     fn forget(&mut self, segment: SegmentRef, bytes: usize) {
@@ -417,18 +435,23 @@ impl Log for BinlogHandle {
     }
 
     fn admits(&self, change: Change) -> bool {
-        lock(&self.0.book).admits(change)
+        // Whoever is told that it is good just before it fails is taken back: see [`Binlog::late`].
+        self.is_good.load(Ordering::Acquire) || lock(&self.binlog.book).admits(change)
     }
 
     fn concern(&self, job: JobId) -> Position {
-        lock(&self.0.book).concern(job)
+        // When all is committed, so is what is known of the job.
+        if self.binlog.progress.committed() >= self.appended {
+            return 0;
+        }
+        lock(&self.binlog.book).concern(job)
     }
 
     fn segment_number(&self, segment: SegmentRef) -> u64 {
-        lock(&self.0.book).number(segment)
+        lock(&self.binlog.book).number(segment)
     }
 
     fn stats(&self) -> BinlogStats {
-        self.0.stats()
+        self.binlog.stats()
     }
 }

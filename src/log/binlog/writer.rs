@@ -223,7 +223,7 @@ impl Writer {
     pub(crate) fn prepare(&mut self, book: &Mutex<Book>) -> io::Result<()> {
         let (last, full, wants_spare) = {
             let book = lock(book);
-            (book.last(), matches!(book.health, Health::Full(_)), book.wants_spare())
+            (book.last(), matches!(book.health(), Health::Full(_)), book.wants_spare())
         };
         let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
         else {

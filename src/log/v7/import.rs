@@ -113,7 +113,7 @@ fn write(folder: &Path, segment_size: u64, now: Nanos, jobs: &Jobs) -> Result<()
     let disk = Arc::new(RealDisk::new(folder.to_owned()));
     let opened = Binlog::open(disk, options, &mut engine, now, false, Box::new(|| ()));
     let (binlog, _) = opened.map_err(V7Error::Replay)?;
-    let mut log = BinlogHandle(Arc::clone(&binlog));
+    let mut log = BinlogHandle::new(&binlog);
     let mut synced = 0;
     for job in jobs.records() {
         if binlog.needs().prepare {
