@@ -104,6 +104,20 @@ impl<T> Arena<T> {
         self.chunks.get(number)?.slots.get(slot)?.as_ref()
     }
 
+    /// The places from `ix` on, in order, with what is there. Those without memory are left out but for
+    /// one of each chunk.
+    pub(crate) fn from(&self, ix: Ix) -> impl Iterator<Item = (Ix, Option<&T>)> {
+        let (first, skip) = split(ix);
+        let chunks = self.chunks.iter().enumerate().skip(first);
+        chunks.flat_map(move |(number, chunk)| {
+            let start = (number * CHUNK) as Ix;
+            let slots = chunk.slots.iter().map(Option::as_ref);
+            let hollow = chunk.slots.is_empty().then_some(None);
+            let skip = if number == first { skip } else { 0 };
+            slots.chain(hollow).enumerate().skip(skip).map(move |(at, it)| (start + at as Ix, it))
+        })
+    }
+
     fn new_chunk(&mut self) -> u32 {
         let slots = std::iter::repeat_with(|| None).take(CHUNK).collect();
         let chunk = Chunk { slots, free: [u64::MAX; WORDS] };

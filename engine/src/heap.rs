@@ -60,6 +60,11 @@ impl<K: Ord + Copy> JobHeap<K> {
         job
     }
 
+    /// All jobs, in no order.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = Ix> {
+        self.items.iter().map(|(_, job)| *job)
+    }
+
     /// All jobs, in the order of a part of their keys.
     pub(crate) fn in_order_of<P: Ord>(&self, part: impl Fn(K) -> P) -> Vec<Ix> {
         let mut items = self.items.clone();

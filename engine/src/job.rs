@@ -135,6 +135,15 @@ impl Job {
         };
     }
 
+    /// The job behind this one in a list, or [`NONE`].
+    pub(crate) fn next(&self) -> Ix {
+        debug_assert!(
+            matches!(self.state, State::Lined | State::Buried),
+            "the neighbours of a job in a list are in it, too"
+        );
+        self.other
+    }
+
     /// The neighbours of a job in a list.
     pub(crate) fn links(&mut self) -> (&mut Ix, &mut Ix) {
         debug_assert!(
@@ -241,6 +250,15 @@ impl Jobs {
         self.kept(ix).counters
     }
 
+    pub(crate) fn counters_of(&self, job: &Job) -> JobCounters {
+        self.kept_of(job).counters
+    }
+
+    /// The places from `ix` on, in order, with the jobs that are there.
+    pub(crate) fn from(&self, ix: Ix) -> impl Iterator<Item = (Ix, Option<&Job>)> {
+        self.arena.from(ix)
+    }
+
     /// The job is reserved once more.
     #[inline]
     pub(crate) fn count_reserve(&mut self, ix: Ix) {
@@ -291,7 +309,11 @@ impl Jobs {
     }
 
     fn kept(&self, ix: Ix) -> Kept {
-        match self.arena[ix].counters.get() {
+        self.kept_of(&self.arena[ix])
+    }
+
+    fn kept_of(&self, job: &Job) -> Kept {
+        match job.counters.get() {
             Ok(times) => Kept::reserves(times),
             Err(entry) => self.counters[entry],
         }

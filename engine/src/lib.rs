@@ -24,6 +24,7 @@ mod dispatch;
 mod engine;
 mod heap;
 mod index;
+mod inspect;
 mod job;
 mod list;
 mod ready;
@@ -41,6 +42,7 @@ mod wide;
 
 pub use body::Body;
 pub use engine::{ConnId, Engine, Flow};
+pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use record::{Change, DurableState, JobCounters, JobRecord, JobUpdate, Record, SegmentRef};
 pub use sink::{Answer, Sink};
 pub use time::Nanos;

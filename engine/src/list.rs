@@ -14,6 +14,12 @@ pub(crate) struct List {
 impl List {
     pub(crate) const EMPTY: Self = Self { first: NONE, last: NONE };
 
+    /// The jobs in it, in order.
+    pub(crate) fn all(self, jobs: &Jobs) -> impl Iterator<Item = Ix> {
+        let some = |job: Ix| Some(job).filter(|job| *job != NONE);
+        std::iter::successors(some(self.first), move |job| some(jobs[*job].next()))
+    }
+
     /// `job` is the last now. Returns the one before it, for its place.
     pub(crate) fn push_back(&mut self, job: Ix, jobs: &mut Jobs) -> Ix {
         let previous = std::mem::replace(&mut self.last, job);

@@ -41,6 +41,12 @@ impl ReadyJobs {
         self.first
     }
 
+    /// All of them, in no order.
+    pub(crate) fn all(&self, jobs: &Jobs) -> impl Iterator<Item = Ix> {
+        let lined = self.lines.iter().flat_map(|line| line.jobs.all(jobs));
+        lined.chain(self.rest.jobs())
+    }
+
     /// Takes a job in and sets its place.
     pub(crate) fn push(&mut self, key: ReadyKey, job: Ix, jobs: &mut Jobs) {
         if self.first.is_none_or(|(first, _)| key < first) {

@@ -1,9 +1,11 @@
 //! What the engine tells of itself.
 
+use std::borrow::Cow;
+
 use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStats};
 
+use crate::arena::Ix;
 use crate::engine::{ConnId, Engine, Flow};
-use crate::job::Place;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -46,13 +48,6 @@ impl Engine {
             return Flow::Continue;
         };
         let job = &self.jobs[ix];
-        let deadline = match job.place() {
-            Place::Delayed { position } => self.tubes[job.tube].delayed.key_at(position).0,
-            Place::Reserved { conn, position } => self.conns[conn].reserved.key_at(position).0,
-            Place::Nowhere | Place::Lined { .. } | Place::Ready { .. } | Place::Buried { .. } => {
-                now
-            }
-        };
         let counters = self.jobs.counters(ix);
         let stats = JobStats {
             id,
@@ -62,7 +57,7 @@ impl Engine {
             age: now.seconds_since(job.created),
             delay: job.delay,
             ttr: job.ttr,
-            time_left: deadline.seconds_since(now),
+            time_left: self.due(job).unwrap_or(now).seconds_since(now),
             file: job.segment.number(0),
             reserves: counters.reserves,
             timeouts: counters.timeouts,
@@ -85,9 +80,14 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
+        sink.answer(conn, Answer::TubeStats(self.stats_of_tube(now, ix)));
+        Flow::Continue
+    }
+
+    pub(crate) fn stats_of_tube(&self, now: Nanos, ix: Ix) -> TubeStats<'_> {
         let tube = &self.tubes[ix];
-        let stats = TubeStats {
-            name: tube.name.as_str(),
+        TubeStats {
+            name: Cow::Borrowed(tube.name.as_str()),
             urgent: tube.counts.urgent,
             ready: tube.counts.ready,
             reserved: tube.counts.reserved,
@@ -101,8 +101,6 @@ impl Engine {
             pauses: tube.pauses,
             pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
             pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
-        };
-        sink.answer(conn, Answer::TubeStats(stats));
-        Flow::Continue
+        }
     }
 }

@@ -171,6 +171,11 @@ impl Tubes {
         self.order.iter().map(|ix| &self.arena[*ix])
     }
 
+    /// The places from `ix` on, in order, with the tubes that are there.
+    pub(crate) fn from(&self, ix: Ix) -> impl Iterator<Item = (Ix, Option<&Tube>)> {
+        self.arena.from(ix)
+    }
+
     /// Where the tubes are, as of now.
     pub(crate) fn places(&self) -> Vec<Ix> {
         self.order.clone()

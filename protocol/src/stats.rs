@@ -3,6 +3,7 @@
 //! Keys of our own come after all of beanstalkd's, so that a client that reads by position or
 //! compares prefixes is not disturbed.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use crate::dialect::Dialect;
@@ -57,7 +58,7 @@ pub struct JobStats<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the keys of the text.
 pub struct TubeStats<'a> {
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     pub urgent: u64,
     pub ready: u64,
     pub reserved: u64,
@@ -71,6 +72,13 @@ pub struct TubeStats<'a> {
     pub pauses: u64,
     pub pause: u64,
     pub pause_time_left: u64,
+}
+
+impl TubeStats<'_> {
+    /// The same, with a name of its own.
+    pub fn into_owned(self) -> TubeStats<'static> {
+        TubeStats { name: Cow::Owned(self.name.into_owned()), ..self }
+    }
 }
 
 /// How often each command was received, well-formed.

@@ -144,7 +144,7 @@ fn stats_job() {
 #[test]
 fn stats_tube() {
     let stats = TubeStats {
-        name: "a/b.c",
+        name: "a/b.c".into(),
         urgent: 201,
         ready: 202,
         reserved: 203,

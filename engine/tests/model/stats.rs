@@ -84,7 +84,7 @@ impl Model {
         };
         let watching = || self.conns.iter().filter(|conn| conn.watched.contains(&tube.name));
         Some(TubeStats {
-            name: tube.name.as_str(),
+            name: tube.name.as_str().into(),
             urgent: jobs(|job| is_urgent(job)),
             ready: jobs(|job| job.place == Place::Ready),
             reserved: jobs(|job| matches!(job.place, Place::Reserved { .. })),

@@ -88,7 +88,7 @@ impl Sink for Answers {
                 urgent: stats.priority < URGENT_PRIORITY,
             },
             Answer::TubeStats(stats) => Told::Tube(TubeView {
-                name: stats.name.to_owned(),
+                name: stats.name.into_owned(),
                 jobs: JobTally {
                     urgent: stats.urgent,
                     ready: stats.ready,
