@@ -29,7 +29,7 @@ impl Sink for Follower {
 
     fn record(&mut self, record: Record<'_>) -> SegmentRef {
         self.records += 1;
-        let segment = SegmentRef::of(self.records as u64);
+        let segment = SegmentRef::of(self.records);
         self.engine.restore(self.now, record, segment, &mut Deaf).expect("the name is sound");
         segment
     }
