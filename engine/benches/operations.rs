@@ -5,6 +5,7 @@ mod support;
 
 use beanstalk_protocol::{Command, Request, TubeName};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use jq_engine::CloseReason;
 use support::Session;
 
 fn tube(number: usize) -> TubeName {
@@ -128,7 +129,12 @@ fn many(c: &mut Criterion) {
         session
     };
     let leave = |session: &mut Session| {
-        session.engine.disconnect(session.now, session.conn, &mut session.sink);
+        session.engine.disconnect(
+            session.now,
+            session.conn,
+            CloseReason::Vanished,
+            &mut session.sink,
+        );
         session.tick(session.now);
     };
     group.bench_function(format!("{MANY} reserved come back"), |b| {

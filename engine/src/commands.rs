@@ -3,10 +3,11 @@
 use beanstalk_protocol::{JobId, Priority, Reply, Seconds, TubeName};
 
 use crate::arena::Ix;
+use crate::attempts::AttemptEnd;
 use crate::body::Body;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::{NONE, Place};
-use crate::record::{Change, DurableState, Record};
+use crate::record::{Change, DurableState, Pause, Record};
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
@@ -113,15 +114,8 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::InternalError));
             return Flow::Continue;
         }
-        self.detach(ix);
-        self.jobs.count(ix, |counters| counters.releases += 1);
-        let job = &mut self.jobs[ix];
-        job.priority = priority;
-        job.delay = delay;
-        let state = DurableState::after(now, delay);
-        sink.record(Record::Update(self.job_update(ix, state)));
         sink.answer(conn, Answer::Reply(Reply::Released));
-        self.make(now, ix, state, sink);
+        self.end_attempt(now, ix, AttemptEnd::Released { priority, delay }, sink);
         Flow::Continue
     }
 
@@ -281,8 +275,9 @@ impl Engine {
         }
         self.tubes[tube].pauses += 1;
         sink.answer(conn, Answer::Reply(Reply::Paused));
-        self.pause(now, tube, seconds, sink);
-        self.drop_if_idle(tube);
+        let mut settings = self.tubes[tube].settings;
+        settings.pause = (seconds > 0).then(|| Pause { seconds, until: now.after(seconds) });
+        self.set_tube(now, tube, settings, sink);
         Flow::Continue
     }
 

@@ -7,6 +7,7 @@ use beanstalk_protocol::{JobId, PutHeader};
 use indexmap::IndexMap;
 
 use crate::arena::Ix;
+use crate::engine::CloseReason;
 use crate::heap::JobHeap;
 use crate::job::DeadlineKey;
 use crate::steps::Kicking;
@@ -40,8 +41,8 @@ pub(crate) struct Conn {
     pub(crate) is_worker: bool,
     /// The client will send no more, so it shall not wait any more either.
     pub(crate) half_closed: bool,
-    /// The client is gone, and its jobs are on their way back.
-    pub(crate) leaving: bool,
+    /// The client is gone for this reason, and its jobs are on their way back.
+    pub(crate) leaving: Option<CloseReason>,
     /// A `kick` that takes many steps.
     pub(crate) kicking: Option<Box<Kicking>>,
     /// When the next step of either is due.
@@ -80,7 +81,7 @@ impl Conn {
             is_producer: false,
             is_worker: false,
             half_closed: false,
-            leaving: false,
+            leaving: None,
             kicking: None,
             next_step: Nanos::NEVER,
             listed: Listed::NOT,
@@ -104,7 +105,7 @@ impl Conn {
         match self.waiting {
             Some(waiting) => job.before(SAFETY_MARGIN).min(waiting.until),
             // Of a connection that is gone jobs do not time out: they are given back.
-            None if self.leaving => self.next_step,
+            None if self.leaving.is_some() => self.next_step,
             None => job.min(self.next_step),
         }
     }

@@ -88,7 +88,7 @@ impl Engine {
         body: Box<[u8]>,
         sink: &mut impl Sink,
     ) -> Flow {
-        if self.draining {
+        if self.settings.draining {
             self.abandon_put(conn);
             sink.answer(conn, Answer::Reply(Reply::Draining));
             return Flow::Continue;

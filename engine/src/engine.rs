@@ -3,9 +3,10 @@
 use beanstalk_protocol::{CommandCounts, JobId, Reply};
 
 use crate::arena::{Arena, Ix};
+use crate::attempts::AttemptEnd;
 use crate::conn::Conn;
 use crate::job::{Jobs, Turn};
-use crate::record::Record;
+use crate::record::ServerSettings;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
@@ -28,6 +29,17 @@ pub enum Flow {
     Close,
 }
 
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client said `quit`: whatever it had reserved, it gave back on purpose.
+    Quit,
+    /// The server closed it, because it stops.
+    ServerStops,
+    /// It was closed or reset by the client without a word, or lost: the client may have crashed.
+    Vanished,
+}
+
 /// A whole queue: see the crate's documentation.
 #[derive(Debug)]
 pub struct Engine {
@@ -47,7 +59,7 @@ pub struct Engine {
     pub(crate) producers: u64,
     pub(crate) workers: u64,
     pub(crate) waiting: u64,
-    pub(crate) draining: bool,
+    pub(crate) settings: ServerSettings,
 }
 
 impl Default for Engine {
@@ -76,7 +88,7 @@ impl Engine {
             producers: 0,
             workers: 0,
             waiting: 0,
-            draining: false,
+            settings: ServerSettings::default(),
         }
     }
 
@@ -101,10 +113,17 @@ impl Engine {
     }
 
     /// The connection is gone. Its reserved jobs are ready again at once, a job that was still
-    /// arriving is forgotten, and the number may be given to another connection. More than 1000 jobs
+    /// arriving is forgotten, and the number may be given to another connection. If it has vanished,
+    /// that is counted for each of these jobs. More than 1000 jobs
     /// take a step of [`Engine::tick`] each, and the number is given away after that: nobody shall
     /// wait until a million jobs are back.
-    pub fn disconnect(&mut self, now: Nanos, id: ConnId, sink: &mut impl Sink) {
+    pub fn disconnect(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        reason: CloseReason,
+        sink: &mut impl Sink,
+    ) {
         let conn = id.0;
         self.end_wait(conn);
         if let Some(incoming) = self.conns[conn].incoming.take() {
@@ -124,12 +143,11 @@ impl Engine {
         self.conns[conn].watched = watched;
         let state = &self.conns[conn];
         if state.kicking.is_some() || state.reserved.len() as u64 > AT_ONCE {
-            return self.begin_leaving(now, conn);
+            return self.begin_leaving(now, conn, reason);
         }
         // Waiting connections get the jobs in the order in which this one reserved them.
         for job in self.conns[conn].reserved.in_order_of(|(_, turn)| turn) {
-            self.detach(job);
-            self.make_ready(now, job, sink);
+            self.end_attempt(now, job, AttemptEnd::Closed(reason), sink);
         }
         self.remove_conn(conn);
     }
@@ -184,22 +202,14 @@ impl Engine {
         self.timers.first().map(|(at, _)| at)
     }
 
-    /// Whether new jobs are refused.
-    pub fn set_draining(&mut self, draining: bool, sink: &mut impl Sink) {
-        if draining != self.draining {
-            self.draining = draining;
-            sink.record(Record::Drain(draining));
-        }
-    }
-
     /// Takes one step of the tube if one was due at `due`; its entry may have been early.
     fn tick_tube(&mut self, now: Nanos, due: Nanos, tube: Ix, sink: &mut impl Sink) {
         let delayed = self.tubes[tube].delayed.first();
         if let Some((_, job)) = delayed.filter(|((at, _), _)| *at <= due) {
             self.detach(job);
             self.make_ready(now, job, sink);
-        } else if self.tubes[tube].pause.is_some_and(|pause| pause.until <= due) {
-            self.resume(now, tube, sink);
+        } else if self.tubes[tube].settings.pause.is_some_and(|pause| pause.until <= due) {
+            self.end_pause(now, tube, sink);
         }
         self.schedule_tube(tube);
         self.drop_if_idle(tube);
@@ -218,11 +228,7 @@ impl Engine {
                 self.end_wait(conn);
                 sink.answer(ConnId(conn), Answer::Reply(reply));
             } else if let Some((_, job)) = state.reserved.first() {
-                self.timeouts += 1;
-                self.jobs.count(job, |counters| counters.timeouts += 1);
-                sink.record(Record::TimedOut(self.jobs[job].id));
-                self.detach(job);
-                self.make_ready(now, job, sink);
+                self.end_attempt(now, job, AttemptEnd::TimedOut, sink);
             }
         }
         self.schedule_conn(conn);

@@ -165,7 +165,7 @@ impl Engine {
 
     /// A connection; `None` if there is none of that number, or its client is gone.
     pub fn connection(&self, id: ConnId) -> Option<ConnInfo> {
-        let conn = self.conns.get(id.0).filter(|conn| !conn.leaving)?;
+        let conn = self.conns.get(id.0).filter(|conn| conn.leaving.is_none())?;
         let name = |tube: Ix| self.tubes[tube].name.clone();
         let watched = conn.watched.keys().take(ConnInfo::MAX_WATCHED);
         Some(ConnInfo {

@@ -14,8 +14,14 @@ pub(crate) const NONE: Ix = Ix::MAX;
 
 /// A job. One cache line, and its body's allocation.
 ///
-/// Its place is in three fields, packed so that its segment fits beside it: see
-/// [`Job::place`].
+/// The line is full: its place is in three fields, packed so that its segment fits beside it (see
+/// [`Job::place`]), and [`State`] has the only bits that are left, five of a byte. Nothing can be
+/// added that every job would pay for. What only some jobs have goes aside, and lazily, as the
+/// counters do: [`Job::counters`] is either the whole truth in 31 bits, or the place of an entry in
+/// [`Jobs::counters`], which is made when something happens that does not fit, and goes with the
+/// job. A field that is added to [`Kept`] costs the jobs that have an entry so many bytes, and the
+/// others nothing; something rarer, or larger, deserves an arena of its own, whose place is in
+/// [`Kept`]. What is the same for all jobs of a tube belongs to the tube.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
@@ -199,7 +205,7 @@ struct Kept {
     bury_turn: [u32; 2],
 }
 
-const _: () = assert!(size_of::<Option<Kept>>() == 32);
+const _: () = assert!(size_of::<Option<Kept>>() == 36);
 
 impl Kept {
     fn reserves(reserves: u32) -> Self {

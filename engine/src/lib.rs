@@ -17,6 +17,7 @@
 //! [`wide`]: crate::wide
 
 mod arena;
+mod attempts;
 mod body;
 mod commands;
 mod conn;
@@ -31,6 +32,7 @@ mod ready;
 mod record;
 mod restore;
 mod scheduling;
+mod settings;
 mod sink;
 mod stats;
 mod steps;
@@ -41,8 +43,11 @@ mod waiting;
 mod wide;
 
 pub use body::Body;
-pub use engine::{ConnId, Engine, Flow};
+pub use engine::{CloseReason, ConnId, Engine, Flow};
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
-pub use record::{Change, DurableState, JobCounters, JobRecord, JobUpdate, Record, SegmentRef};
+pub use record::{
+    Change, DurableState, JobCounters, JobRecord, JobUpdate, Pause, Record, SegmentRef,
+    ServerSettings, Subject, TubeSettings,
+};
 pub use sink::{Answer, Sink};
 pub use time::Nanos;

@@ -2,7 +2,7 @@
 //!
 //! The engine tells each of them through [`Sink::record`](crate::Sink::record) when it becomes true,
 //! in an order in which they may be told again: [`Engine::restore`](crate::Engine::restore) of all
-//! of them gives the jobs, tubes and pauses of the engine that told them, after its last client has
+//! of them gives the jobs, tubes and settings of the engine that told them, after its last client has
 //! gone. A reserved job is therefore recorded as ready. Who waits for which job, who uses or watches
 //! which tube, and how often each command was given, is not kept.
 
@@ -51,21 +51,105 @@ pub enum Record<'a> {
     Reserved(JobId),
     /// The time to run of the job ran out.
     TimedOut(JobId),
+    /// The connection that had the job reserved vanished.
+    Disconnected(JobId),
     /// The job was kicked, and is ready.
     Kicked(JobId),
     /// The job is gone.
     Delete(JobId),
-    /// Nothing is reserved from the tube before `until`; at once if `seconds` is 0.
-    Pause {
+    /// The tube has these settings now, and no others.
+    Tube {
         /// Which tube.
         tube: &'a str,
-        /// For how long it was paused.
-        seconds: Seconds,
-        /// When that is over.
-        until: Nanos,
+        /// All that is set.
+        settings: TubeSettings,
     },
-    /// Whether new jobs are refused.
-    Drain(bool),
+    /// The server has these settings now, and no others.
+    Server(ServerSettings),
+}
+
+/// What a fact is about. A later fact about the same subject may make an earlier one needless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A job.
+    Job(JobId),
+    /// The settings of a tube.
+    Tube(&'a str),
+    /// The settings of the server.
+    Server,
+}
+
+impl<'a> Record<'a> {
+    /// What it is about.
+    #[inline]
+    pub fn subject(&self) -> Subject<'a> {
+        match self {
+            Self::Put(job) | Self::Again(job) => Subject::Job(job.now.id),
+            Self::Update(update) => Subject::Job(update.id),
+            Self::Reserved(id)
+            | Self::TimedOut(id)
+            | Self::Disconnected(id)
+            | Self::Kicked(id)
+            | Self::Delete(id) => Subject::Job(*id),
+            Self::Tube { tube, .. } => Subject::Tube(tube),
+            Self::Server(_) => Subject::Server,
+        }
+    }
+
+    /// The job, if the record says all there is to know of it.
+    #[inline]
+    pub fn whole_job(&self) -> Option<&JobRecord<'a>> {
+        match self {
+            Self::Put(job) | Self::Again(job) => Some(job),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody may wait for it. That a job was reserved, timed out or lost its connection
+    /// changes how often that happened to it, and promises nothing to anybody.
+    #[inline]
+    pub fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Reserved(_) | Self::TimedOut(_) | Self::Disconnected(_))
+    }
+}
+
+/// What is set for a tube. A tube exists as long as anything is set for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TubeSettings {
+    /// Nothing is reserved from the tube meanwhile.
+    pub pause: Option<Pause>,
+}
+
+impl TubeSettings {
+    /// Whether nothing is set.
+    #[inline]
+    pub fn is_default(&self) -> bool {
+        let Self { pause } = self;
+        pause.is_none()
+    }
+}
+
+/// A pause of a tube.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// How long it was to last.
+    pub seconds: Seconds,
+    /// When it ends.
+    pub until: Nanos,
+}
+
+/// What is set for the whole server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// New jobs are refused.
+    pub draining: bool,
+}
+
+impl ServerSettings {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// All that is to be kept of a job.
@@ -118,6 +202,7 @@ pub struct JobCounters {
     pub releases: u32,
     pub buries: u32,
     pub kicks: u32,
+    pub disconnects: u32,
 }
 
 /// What a command would record, for [`Sink::admits`](crate::Sink::admits).

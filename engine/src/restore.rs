@@ -86,12 +86,9 @@ impl Engine {
     /// Tells everything durable, from which an equal queue can be made: see [`Engine::restore`].
     /// What [`Sink::record`] returns is not kept.
     pub fn tell_all(&self, mut tell: impl FnMut(Record<'_>)) {
-        tell(Record::Drain(self.draining));
-        for tube in self.tubes.all() {
-            if let Some(pause) = tube.pause {
-                let (seconds, until) = (pause.seconds, pause.until);
-                tell(Record::Pause { tube: tube.name.as_str(), seconds, until });
-            }
+        tell(Record::Server(self.settings));
+        for tube in self.tubes.all().filter(|tube| !tube.settings.is_default()) {
+            tell(Record::Tube { tube: tube.name.as_str(), settings: tube.settings });
         }
         for ix in self.jobs.all() {
             tell(Record::Put(self.job_record(ix, self.durable_state(ix))));
@@ -119,27 +116,6 @@ impl Engine {
     pub fn jobs_in(&self, segment: SegmentRef) -> Vec<JobId> {
         let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);
         jobs.filter(|job| job.segment == segment).map(|job| job.id).collect()
-    }
-
-    /// The tubes that are paused. Looks at all tubes.
-    pub fn paused_tubes(&self) -> Vec<String> {
-        let paused = self.tubes.all().filter(|tube| tube.pause.is_some());
-        paused.map(|tube| tube.name.as_str().to_owned()).collect()
-    }
-
-    /// Records once more that the tube is paused, if it is.
-    pub fn record_pause_again(&self, name: &str, sink: &mut impl Sink) {
-        if let Some(tube) = self.tubes.find(name).map(|ix| &self.tubes[ix])
-            && let Some(pause) = tube.pause
-        {
-            let (seconds, until) = (pause.seconds, pause.until);
-            sink.record(Record::Pause { tube: name, seconds, until });
-        }
-    }
-
-    /// Records once more whether new jobs are refused.
-    pub fn record_draining_again(&self, sink: &mut impl Sink) {
-        sink.record(Record::Drain(self.draining));
     }
 
     /// Takes back a job that nobody has been told of. Records nothing.
@@ -194,6 +170,11 @@ impl Engine {
                     self.jobs.count(ix, |counters| counters.timeouts += 1);
                 }
             }
+            Record::Disconnected(id) => {
+                if let Some(ix) = self.restore_ready(now, id) {
+                    self.jobs.count(ix, |counters| counters.disconnects += 1);
+                }
+            }
             Record::Kicked(id) => {
                 if let Some(ix) = self.restore_ready(now, id) {
                     self.jobs.count(ix, |counters| counters.kicks += 1);
@@ -204,12 +185,11 @@ impl Engine {
                     self.remove_job(ix, sink);
                 }
             }
-            Record::Pause { tube, seconds, until } => {
+            Record::Tube { tube, settings } => {
                 let tube = self.tube_named(tube)?;
-                // As with a delay: the clock may have been set back.
-                self.restore_pause(now, tube, seconds, until.min(now.after(seconds)));
+                self.restore_tube(now, tube, settings, sink);
             }
-            Record::Drain(draining) => self.draining = draining,
+            Record::Server(settings) => self.settings = settings,
         }
         Ok(())
     }
@@ -259,15 +239,6 @@ impl Engine {
             self.make_ready(now, ix, &mut Nobody);
         }
         Some(ix)
-    }
-
-    fn restore_pause(&mut self, now: Nanos, tube: Ix, seconds: Seconds, until: Nanos) {
-        if seconds == 0 || until <= now {
-            self.resume(now, tube, &mut Nobody);
-            self.drop_if_idle(tube);
-        } else {
-            self.set_pause(tube, seconds, until);
-        }
     }
 
     fn tube_named(&mut self, name: &str) -> Result<Ix, BadTubeName> {

@@ -4,7 +4,7 @@
 //! one of the functions that put it somewhere. Each move keeps the counts of the tube and of the
 //! whole queue, so these agree with the contents whatever happens.
 
-use beanstalk_protocol::{Reply, Seconds};
+use beanstalk_protocol::Reply;
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine};
@@ -13,7 +13,6 @@ use crate::record::Record;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 use crate::timers::Owner;
-use crate::tube::Pause;
 
 impl Engine {
     /// Takes a job out of wherever it is.
@@ -112,33 +111,6 @@ impl Engine {
         }
     }
 
-    /// Nothing is reserved from the tube for so many seconds.
-    pub(crate) fn pause(&mut self, now: Nanos, tube: Ix, seconds: Seconds, sink: &mut impl Sink) {
-        if seconds == 0 {
-            let name = self.tubes[tube].name.as_str();
-            sink.record(Record::Pause { tube: name, seconds, until: now });
-            return self.resume(now, tube, sink);
-        }
-        let until = now.after(seconds);
-        self.set_pause(tube, seconds, until);
-        let tube = self.tubes[tube].name.as_str();
-        sink.record(Record::Pause { tube, seconds, until });
-    }
-
-    /// Nothing is reserved from the tube before then.
-    pub(crate) fn set_pause(&mut self, tube: Ix, seconds: Seconds, until: Nanos) {
-        self.tubes[tube].pause = Some(Pause { seconds, until });
-        self.schedule_tube(tube);
-    }
-
-    /// The tube's pause is over.
-    pub(crate) fn resume(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
-        if self.tubes[tube].pause.take().is_some() {
-            self.serve(now, tube, sink);
-            self.alert(tube);
-        }
-    }
-
     /// The job is gone for good.
     pub(crate) fn remove_job(&mut self, ix: Ix, sink: &mut impl Sink) {
         self.detach(ix);
@@ -151,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// The tube goes if nothing needs it any more.
+    /// The tube goes if nothing needs it any more, as `Tube::is_needed` has it.
     #[inline]
     pub(crate) fn drop_if_idle(&mut self, tube: Ix) {
         if let Some(mut listed) = self.tubes.remove_if_idle(tube) {

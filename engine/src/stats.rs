@@ -27,7 +27,7 @@ impl Engine {
             workers: self.workers,
             waiting: self.waiting,
             total_connections: self.total_connections,
-            draining: self.draining,
+            draining: self.settings.draining,
         }
     }
 
@@ -64,6 +64,7 @@ impl Engine {
             releases: counters.releases,
             buries: counters.buries,
             kicks: counters.kicks,
+            disconnects: counters.disconnects,
         };
         sink.answer(conn, Answer::JobStats(stats));
         Flow::Continue
@@ -99,8 +100,8 @@ impl Engine {
             waiting: self.waiting_on(ix),
             deletes: tube.deletes,
             pauses: tube.pauses,
-            pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
-            pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
+            pause: tube.settings.pause.map_or(0, |pause| u64::from(pause.seconds)),
+            pause_time_left: tube.settings.pause.map_or(0, |pause| pause.until.seconds_since(now)),
         }
     }
 }

@@ -7,7 +7,8 @@
 use beanstalk_protocol::Reply;
 
 use crate::arena::Ix;
-use crate::engine::{ConnId, Engine};
+use crate::attempts::AttemptEnd;
+use crate::engine::{CloseReason, ConnId, Engine};
 use crate::record::Change;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
@@ -33,8 +34,8 @@ impl Engine {
     }
 
     /// The connection is gone, and gives its jobs back when a kick of its own is done.
-    pub(crate) fn begin_leaving(&mut self, now: Nanos, conn: Ix) {
-        self.conns[conn].leaving = true;
+    pub(crate) fn begin_leaving(&mut self, now: Nanos, conn: Ix, reason: CloseReason) {
+        self.conns[conn].leaving = Some(reason);
         self.step_next(now, conn);
     }
 
@@ -42,8 +43,8 @@ impl Engine {
     pub(crate) fn step(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
         if self.conns[conn].kicking.is_some() {
             self.kick_on(now, conn, sink);
-        } else {
-            self.leave_on(now, conn, sink);
+        } else if let Some(reason) = self.conns[conn].leaving {
+            self.leave_on(now, conn, reason, sink);
         }
     }
 
@@ -69,7 +70,7 @@ impl Engine {
             }
         }
         self.conns[conn].next_step = Nanos::NEVER;
-        if self.conns[conn].leaving {
+        if self.conns[conn].leaving.is_some() {
             return self.step_next(now, conn);
         }
         self.schedule_conn(conn);
@@ -77,10 +78,9 @@ impl Engine {
     }
 
     /// Gives back the job that would time out first.
-    fn leave_on(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
+    fn leave_on(&mut self, now: Nanos, conn: Ix, reason: CloseReason, sink: &mut impl Sink) {
         if let Some((_, job)) = self.conns[conn].reserved.first() {
-            self.detach(job);
-            self.make_ready(now, job, sink);
+            self.end_attempt(now, job, AttemptEnd::Closed(reason), sink);
         }
         match self.conns[conn].reserved.first() {
             Some(_) => self.step_next(now, conn),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
-use beanstalk_protocol::{Priority, Seconds, TubeName, URGENT_PRIORITY};
+use beanstalk_protocol::{Priority, TubeName, URGENT_PRIORITY};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::arena::{Arena, Ix};
@@ -11,12 +11,12 @@ use crate::heap::JobHeap;
 use crate::job::{DeadlineKey, Place, ReadyKey};
 use crate::list::List;
 use crate::ready::ReadyJobs;
+use crate::record::TubeSettings;
 use crate::time::Nanos;
 use crate::timers::Listed;
 use crate::waiting::Ticket;
 
-/// A tube. It lives while a connection uses or watches it, a job is in it, or it is paused; the
-/// default tube always.
+/// A tube. See [`Tube::is_needed`] for how long it exists.
 #[derive(Debug)]
 pub(crate) struct Tube {
     pub(crate) name: TubeName,
@@ -40,16 +40,9 @@ pub(crate) struct Tube {
     pub(crate) queue: BTreeSet<(Ticket, Ix)>,
     /// Connections to be told when a better job is here: see [`crate::wide`].
     pub(crate) armed: BTreeSet<Ix>,
-    pub(crate) pause: Option<Pause>,
+    pub(crate) settings: TubeSettings,
     pub(crate) pauses: u64,
     pub(crate) listed: Listed,
-}
-
-/// A pause: nothing is reserved from the tube before it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pause {
-    pub(crate) seconds: Seconds,
-    pub(crate) until: Nanos,
 }
 
 /// How many jobs are in which state. Kept for each tube, and for all together.
@@ -110,7 +103,7 @@ impl Tube {
             wide_watchers: 0,
             queue: BTreeSet::new(),
             armed: BTreeSet::new(),
-            pause: None,
+            settings: TubeSettings::default(),
             pauses: 0,
             listed: Listed::NOT,
         }
@@ -119,18 +112,20 @@ impl Tube {
     /// The next job that a connection may reserve: none while the tube is paused.
     #[inline]
     pub(crate) fn available(&self) -> Option<ReadyKey> {
-        if self.pause.is_some() { None } else { self.ready.first().map(|(key, _)| key) }
+        if self.settings.pause.is_some() { None } else { self.ready.first().map(|(key, _)| key) }
     }
 
     /// When something is due here: the first delayed job, or the end of the pause.
     pub(crate) fn deadline(&self) -> Nanos {
         let delayed = self.delayed.first().map_or(Nanos::NEVER, |((at, _), _)| at);
-        let pause = self.pause.map_or(Nanos::NEVER, |pause| pause.until);
+        let pause = self.settings.pause.map_or(Nanos::NEVER, |pause| pause.until);
         delayed.min(pause)
     }
 
+    /// Whether the tube has to exist: a connection uses or watches it, a job is in it, or something
+    /// is set for it. The default tube exists without that.
     fn is_needed(&self) -> bool {
-        self.using + self.watching + self.jobs > 0 || self.pause.is_some()
+        self.using + self.watching + self.jobs > 0 || !self.settings.is_default()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use beanstalk_protocol::{Command, PutHeader, Request, TubeName};
-use jq_engine::{Answer, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
+use jq_engine::{Answer, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
 use proptest::prelude::*;
 
 /// Clients, tubes, and the highest number of a job that is named.
@@ -45,7 +45,7 @@ impl Sink for Deaf {
 enum Op {
     Put { priority: u32, delay: u32, ttr: u32, body: Vec<u8> },
     Command(Command),
-    Disconnect,
+    Disconnect(CloseReason),
     HalfClose,
     Drain(bool),
     Again(u64),
@@ -62,6 +62,11 @@ fn name(number: u8) -> TubeName {
         0 => TubeName::default_tube(),
         _ => TubeName::new(&[b'a' + number]).expect("a letter is a name"),
     }
+}
+
+fn reason() -> impl Strategy<Value = CloseReason> {
+    use CloseReason::{Quit, ServerStops, Vanished};
+    prop::sample::select(vec![Quit, ServerStops, Vanished])
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -87,7 +92,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..5u32, 0..3u32, 1..4u32, body)
             .prop_map(|(priority, delay, ttr, body)| Op::Put { priority, delay, ttr, body }),
         12 => command.prop_map(Op::Command),
-        1 => Just(Op::Disconnect),
+        2 => reason().prop_map(Op::Disconnect),
         1 => Just(Op::HalfClose),
         1 => any::<bool>().prop_map(Op::Drain),
         1 => id.prop_map(Op::Again),
@@ -124,8 +129,8 @@ impl Live {
             Op::Again(id) => {
                 self.engine.record_again(id, &mut self.follower);
             }
-            Op::Disconnect => {
-                self.engine.disconnect(now, conn, &mut self.follower);
+            Op::Disconnect(reason) => {
+                self.engine.disconnect(now, conn, reason, &mut self.follower);
                 self.blocked.remove(&conn);
                 self.clients[client] = self.engine.connect();
             }
@@ -153,7 +158,8 @@ impl Live {
     /// The last client goes, and what is due happens, in both.
     fn end(mut self) -> (Engine, Engine) {
         for conn in self.clients {
-            self.engine.disconnect(self.follower.now, conn, &mut self.follower);
+            let reason = CloseReason::Vanished;
+            self.engine.disconnect(self.follower.now, conn, reason, &mut self.follower);
         }
         let now = self.follower.now;
         while self.engine.tick(now, 100, &mut self.follower) {}

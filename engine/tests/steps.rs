@@ -2,7 +2,9 @@
 //! goes gives its reserved jobs back, and a large kick.
 
 use beanstalk_protocol::{Command, PutHeader, Reply, Request};
-use jq_engine::{Answer, Change, ConnId, Engine, Flow, Nanos, Sink};
+use jq_engine::{
+    Answer, Change, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink,
+};
 
 const JOBS: u64 = 3000;
 
@@ -11,6 +13,10 @@ const JOBS: u64 = 3000;
 struct Answered {
     conns: Vec<ConnId>,
     kicked: Option<u64>,
+    /// What `stats-job` told of disconnects last.
+    disconnects: Option<u32>,
+    /// How many records there were of jobs whose connection vanished.
+    disconnected: u32,
     /// The log has room for nothing more.
     full: bool,
 }
@@ -18,9 +24,17 @@ struct Answered {
 impl Sink for Answered {
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
         self.conns.push(conn);
-        if let Answer::Reply(Reply::Kicked(jobs)) = answer {
-            self.kicked = Some(jobs);
+        if let Answer::Reply(Reply::Kicked(jobs)) = &answer {
+            self.kicked = Some(*jobs);
         }
+        if let Answer::JobStats(stats) = answer {
+            self.disconnects = Some(stats.disconnects);
+        }
+    }
+
+    fn record(&mut self, record: Record<'_>) -> SegmentRef {
+        self.disconnected += u32::from(matches!(record, Record::Disconnected(_)));
+        SegmentRef::default()
     }
 
     fn admits(&self, _: Change) -> bool {
@@ -47,9 +61,19 @@ impl Queue {
         self.engine.handle(self.now, conn, Request::Body(Box::default()), &mut self.said);
     }
 
+    fn disconnect(&mut self, conn: ConnId, reason: CloseReason) {
+        self.engine.disconnect(self.now, conn, reason, &mut self.said);
+    }
+
     fn tick(&mut self, budget: usize) -> bool {
         self.now.0 += 1;
         self.engine.tick(self.now, budget, &mut self.said)
+    }
+
+    fn disconnects(&mut self, conn: ConnId, id: u64) -> Option<u32> {
+        self.said.disconnects = None;
+        self.ask(conn, Command::StatsJob(id));
+        self.said.disconnects
     }
 
     fn counts(&self) -> (u64, u64, u64) {
@@ -75,7 +99,7 @@ fn held() -> (Queue, ConnId, ConnId) {
 fn jobs_come_back_in_steps() {
     let (mut queue, worker, _) = held();
     queue.now.0 += 1;
-    queue.engine.disconnect(queue.now, worker, &mut queue.said);
+    queue.disconnect(worker, CloseReason::Vanished);
     assert_eq!(queue.counts(), (0, JOBS, 2));
     assert!(queue.engine.next_deadline().is_some_and(|at| at <= queue.now), "there is more to do");
     assert!(queue.tick(100));
@@ -94,7 +118,7 @@ fn who_waits_is_served_with_the_first() {
     let (mut queue, worker, other) = held();
     assert_eq!(queue.ask(other, Command::Reserve), Flow::Blocked);
     queue.said.conns.clear();
-    queue.engine.disconnect(queue.now, worker, &mut queue.said);
+    queue.disconnect(worker, CloseReason::Vanished);
     assert_eq!(queue.said.conns, []);
     queue.tick(1);
     assert_eq!(queue.said.conns, [other]);
@@ -107,7 +131,7 @@ fn who_waits_is_served_with_the_first() {
 fn deadlines_of_others_are_kept_meanwhile() {
     let (mut queue, worker, other) = held();
     queue.put(other, 5);
-    queue.engine.disconnect(queue.now, worker, &mut queue.said);
+    queue.disconnect(worker, CloseReason::Vanished);
     queue.now = queue.now.after(6);
     assert!(queue.tick(2), "the first step, and the delayed job");
     assert_eq!(queue.engine.server_stats().delayed, 0);
@@ -176,7 +200,7 @@ fn a_large_kick_goes_on_when_its_client_goes() {
     queue.ask(kicker, Command::Kick(JOBS as u32));
     queue.tick(100);
     queue.said = Answered::default();
-    queue.engine.disconnect(queue.now, kicker, &mut queue.said);
+    queue.disconnect(kicker, CloseReason::Vanished);
     assert_ne!(queue.engine.connect(), kicker, "the number is in use until all is done");
     while queue.tick(100) {}
     // With the one that it had reserved.
@@ -208,4 +232,24 @@ fn jobs_of_a_kicking_client_time_out_meanwhile() {
     while queue.tick(100) {}
     assert_eq!(queue.said.kicked, Some(JOBS));
     assert_eq!(queue.counts(), (JOBS + 1, 0, 2));
+}
+
+/// Each of them is counted, in a queue that is made again from the records too, however many they
+/// are; and nobody has to wait for that.
+#[test]
+fn jobs_of_a_vanished_connection_are_counted_step_by_step() {
+    for (reason, expected) in
+        [(CloseReason::Vanished, 1), (CloseReason::Quit, 0), (CloseReason::ServerStops, 0)]
+    {
+        let (mut queue, worker, other) = held();
+        queue.disconnect(worker, reason);
+        assert!(queue.tick(100));
+        assert_eq!(queue.counts(), (100, JOBS - 100, 2));
+        assert_eq!(queue.disconnects(other, JOBS), Some(0), "it has not come back yet");
+        while queue.tick(100) {}
+        for id in [1, 100, 101, JOBS] {
+            assert_eq!(queue.disconnects(other, id), Some(expected), "{reason:?} {id}");
+        }
+        assert_eq!(queue.said.disconnected, expected * JOBS as u32);
+    }
 }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink};
 use jq_server::log::Log;
-use jq_server::log::binlog::format::{self, FRAME_LEN, Header};
+use jq_server::log::binlog::format::{self, Damage, FRAME_LEN, Header};
 use jq_server::log::binlog::{
-    Binlog, BinlogHandle, Disk, DiskFile, Options, Step, SyncPolicy, segment_name,
+    Binlog, BinlogHandle, Disk, DiskFile, Options, ReplayError, Step, SyncPolicy, segment_name,
 };
 
 /// Steps of compaction after which there must be nothing left to do.
@@ -17,14 +17,22 @@ const MAX_STEPS: usize = 10_000;
 
 /// Files in memory.
 #[derive(Debug, Default)]
-struct Memory(Mutex<BTreeMap<String, Arc<File>>>);
+pub struct Memory(Mutex<BTreeMap<String, Arc<File>>>);
 
+/// One of them.
 #[derive(Debug, Default)]
-struct File(Mutex<Vec<u8>>);
+pub struct File(Mutex<Vec<u8>>);
 
 impl Memory {
-    fn put(&self, name: &str, bytes: Vec<u8>) {
+    /// There is this file now.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
         self.0.lock().unwrap().insert(name.into(), Arc::new(File(Mutex::new(bytes))));
+    }
+
+    /// All files and what is in them.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = self.0.lock().unwrap();
+        files.iter().map(|(name, file)| (name.clone(), file.0.lock().unwrap().clone())).collect()
     }
 }
 
@@ -93,7 +101,7 @@ impl DiskFile for File {
 }
 
 /// What the engine records goes to the log, as in a server.
-struct Recorder(BinlogHandle);
+pub struct Recorder(pub BinlogHandle);
 
 impl Sink for Recorder {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
@@ -108,7 +116,7 @@ impl Sink for Recorder {
 }
 
 /// Everything durable, in an order of its own.
-fn told(engine: &Engine) -> Vec<String> {
+pub fn told(engine: &Engine) -> Vec<String> {
     let mut all = Vec::new();
     engine.tell_all(|record| all.push(format!("{record:?}")));
     all.sort_unstable();
@@ -154,19 +162,21 @@ fn disk(data: &[u8]) -> Memory {
     disk
 }
 
-type Opened = (Arc<Binlog>, Engine);
+/// A log and the queue that was made from it.
+pub type Opened = (Arc<Binlog>, Engine);
 
-fn open(disk: &Arc<Memory>, repair: bool) -> Option<Opened> {
+/// Replays what is on the disk.
+pub fn open(disk: &Arc<Memory>, repair: bool) -> Result<Opened, ReplayError> {
     let mut engine = Engine::new();
     let options = Options { policy: SyncPolicy::Always, segment_size: 2000, shown_size: 0 };
     let disk: Arc<dyn Disk> = Arc::clone(disk) as Arc<dyn Disk>;
     let now = Nanos::from_secs(1_000_000);
     let opened = Binlog::open(disk, options, &mut engine, now, repair, Box::new(|| {}));
-    opened.ok().map(|(binlog, _)| (binlog, engine))
+    opened.map(|(binlog, _)| (binlog, engine))
 }
 
 /// Gives up what is to be given up.
-fn compact((binlog, engine): &mut Opened) {
+pub fn compact((binlog, engine): &mut Opened) {
     let mut sink = Recorder(BinlogHandle::new(binlog));
     for _ in 0..MAX_STEPS {
         match binlog.compact().expect("this disk does not fail") {
@@ -186,12 +196,17 @@ fn compact((binlog, engine): &mut Opened) {
 /// Replays what `data` says.
 pub fn run(data: &[u8]) {
     let disk = Arc::new(disk(data));
-    if let Some((binlog, engine)) = open(&disk, false) {
+    if let Ok((binlog, engine)) = open(&disk, false) {
         binlog.close().expect("this disk does not fail");
         let (_, again) = open(&disk, false).expect("what was sound is sound");
         assert_eq!(told(&engine), told(&again));
     }
-    let mut repaired = open(&disk, true).expect("anything can be repaired");
+    let mut repaired = match open(&disk, true) {
+        Ok(opened) => opened,
+        // Settings of a newer release are not damage.
+        Err(ReplayError::Damaged { damage: Damage::Newer(_), .. }) => return,
+        Err(error) => panic!("anything can be repaired, but: {error}"),
+    };
     let before = told(&repaired.1);
     compact(&mut repaired);
     repaired.0.close().expect("this disk does not fail");

@@ -52,6 +52,8 @@ pub struct JobStats<'a> {
     pub releases: u32,
     pub buries: u32,
     pub kicks: u32,
+    /// How often the connection that had it reserved vanished: a key of our own.
+    pub disconnects: u32,
 }
 
 /// Answer to `stats-tube`. Times are in seconds.
@@ -226,6 +228,7 @@ impl JobStats<'_> {
         line!(out, "delay: {}\nttr: {}\ntime-left: {}", self.delay, self.ttr, self.time_left);
         line!(out, "file: {}\nreserves: {}\ntimeouts: {}", self.file, self.reserves, self.timeouts);
         line!(out, "releases: {}\nburies: {}\nkicks: {}", self.releases, self.buries, self.kicks);
+        line!(out, "disconnects: {}", self.disconnects);
         out
     }
 }

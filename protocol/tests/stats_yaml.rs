@@ -21,6 +21,7 @@ timeouts: 107
 releases: 108
 buries: 109
 kicks: 110
+disconnects: 111
 ";
 
 const TUBE: &str = "---
@@ -129,6 +130,7 @@ fn stats_job() {
         releases: 108,
         buries: 109,
         kicks: 110,
+        disconnects: 111,
     };
     assert_text(|dialect| stats.to_yaml(dialect), JOB);
     for (state, word) in [

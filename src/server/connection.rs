@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use beanstalk_protocol::RequestDecoder;
-use jq_engine::{ConnId, Flow};
+use jq_engine::{CloseReason, ConnId, Flow};
 use tokio::io::ReadBuf;
 use tracing::{debug, trace};
 
@@ -74,6 +74,8 @@ pub(crate) struct Connection<S: Socket> {
     maybe_unread: bool,
     /// The client takes no more replies.
     deaf: bool,
+    /// The client has said `quit`.
+    has_quit: bool,
 }
 
 /// Replies that wait for the log, a batch's each, in order.
@@ -139,6 +141,7 @@ impl<S: Socket> Connection<S> {
             unhandled: Vec::new(),
             maybe_unread: false,
             deaf: false,
+            has_quit: false,
         }
     }
 
@@ -271,6 +274,7 @@ impl<S: Socket> Connection<S> {
                 Flow::Continue => {}
                 Flow::Blocked => self.state = State::Blocked,
                 Flow::Close => {
+                    self.has_quit = true;
                     self.state = State::Closing;
                     return;
                 }
@@ -338,7 +342,12 @@ impl<S: Socket> Future for Connection<S> {
 impl<S: Socket> Drop for Connection<S> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.hub.disconnect(id);
+            let reason = match (self.has_quit, self.hub.is_stopping()) {
+                (true, _) => CloseReason::Quit,
+                (false, true) => CloseReason::ServerStops,
+                (false, false) => CloseReason::Vanished,
+            };
+            self.hub.disconnect(id, reason);
             debug!(connection = id.0, "disconnected");
         }
     }

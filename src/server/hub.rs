@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use beanstalk_protocol::{Dialect, JobId, Request};
-use jq_engine::{Answer, Body, Change, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
+use jq_engine::{
+    Answer, Body, Change, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink,
+};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -184,9 +186,7 @@ impl Sink for Replies<'_> {
         if !self.durable {
             return SegmentRef::default();
         }
-        // That a job was reserved or timed out changes how often that happened to it, and promises
-        // nothing to anybody.
-        let urgent = !matches!(record, Record::Reserved(_) | Record::TimedOut(_));
+        let urgent = record.is_urgent();
         let Appended { segment, position } = self.log.append(&record, urgent);
         if urgent {
             self.outcome.commit_soon = true;
@@ -403,12 +403,12 @@ impl Hub {
     }
 
     /// The connection is gone; what it had reserved goes to others.
-    pub fn disconnect(&self, conn: ConnId) {
+    pub fn disconnect(&self, conn: ConnId, reason: CloseReason) {
         let mut outcome = Outcome::default();
         let mut state = self.lock();
         let now = state.advance(self.clock.now());
         let (engine, mut replies) = state.parts(Actor::Conn(conn), &mut outcome, self);
-        engine.disconnect(now, conn, &mut replies);
+        engine.disconnect(now, conn, reason, &mut replies);
         state.mailboxes[conn.0 as usize] = Mailbox::vacant();
         self.release(state, &mut outcome);
     }

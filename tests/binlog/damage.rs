@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use jq_server::log::binlog::format::{self, VERSION};
+
 use crate::support::Conn;
 use crate::support::folder::{Folder, kill, name, stop};
 
@@ -212,17 +214,39 @@ fn a_segment_that_is_too_short() {
 #[test]
 fn a_newer_format() {
     let folder = folder();
+    let newer = format!("version {}", VERSION + 1);
     for path in folder.segments() {
         let mut bytes = fs::read(&path).expect("it can be read");
-        bytes[8] = 2;
+        bytes[8] = VERSION as u8 + 1;
         let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
         bytes[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
         fs::write(&path, bytes).expect("it can be written");
     }
-    assert_refused(&folder, &["version 2"]);
+    assert_refused(&folder, &[&newer]);
     let before = folder.contents();
     let (status, output) = folder.refuse(REPAIR);
     assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
-    assert!(output.contains("version 2"), "{output}");
+    assert!(output.contains(&newer), "{output}");
     assert!(folder.contents() == before, "nothing is changed");
+}
+
+/// Nor is a setting that only a newer release knows, wherever it is.
+#[test]
+fn a_newer_setting() {
+    let folder = folder();
+    // What is set aside goes back, so that a record can be appended.
+    drop(stop(folder.serve(POLICY)));
+    let path = folder.last_segment();
+    let mut bytes = fs::read(&path).expect("it can be read");
+    format::frame(b"\x0a\x01\x01a\x07\0", &mut bytes);
+    fs::write(&path, bytes).expect("it can be written");
+    let before = folder.contents();
+    for flags in [POLICY, REPAIR] {
+        let (status, output) = folder.refuse(flags);
+        assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
+        assert!(output.contains("was written by a newer release"), "{output}");
+        assert!(output.contains("a tube's settings, with one of kind 7"), "{output}");
+        assert!(!output.contains("--binlog-repair"), "{output}");
+        assert!(folder.contents() == before, "nothing is changed");
+    }
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod damage;
 mod directory;
+mod disconnects;
 mod disk_use;
 mod full;
 mod kept;

@@ -1,71 +1,185 @@
-//! A segment of which every byte is known. If this fails, the format has changed: that takes a new
-//! version, and a server that still reads the old one.
+//! Segments of which every byte is known, one for each version of the format. The newest is what is
+//! written. If that fails, the format has changed: that takes a new version, and a server that still
+//! reads the old ones.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Record};
+use jq_engine::{DurableState, Engine, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
+use jq_engine::{ServerSettings, TubeSettings};
+use jq_server::log::Log;
 use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
+use jq_server::log::binlog::{BinlogHandle, segment_name};
+
+use crate::replay::{Memory, Recorder, compact, open, told};
 
 const HEADER: Header = Header { number: 7, next_id: 42, previous_end: 1234 };
 
 const COUNTERS: JobCounters =
-    JobCounters { reserves: 5, timeouts: 1, releases: 2, buries: 3, kicks: 4 };
+    JobCounters { reserves: 5, timeouts: 1, releases: 2, buries: 3, kicks: 4, disconnects: 0 };
 
-/// One record of each kind, and one job in each state.
-fn records() -> Vec<Record<'static>> {
-    let update = |id, state, counters| JobUpdate { id, priority: 1024, delay: 9, state, counters };
-    let created = Nanos(1_700_000_000_000_000_000);
-    let job = |tube, now, body| JobRecord { tube, created, ttr: 60, now, body };
-    let until = Nanos(1_700_000_009_000_000_000);
+const CREATED: Nanos = Nanos(1_700_000_000_000_000_000);
+const UNTIL: Nanos = Nanos(1_700_000_009_000_000_000);
+
+const PAUSED: TubeSettings = TubeSettings { pause: Some(Pause { seconds: 30, until: UNTIL }) };
+
+fn update(id: u64, state: DurableState, counters: JobCounters) -> JobUpdate {
+    JobUpdate { id, priority: 1024, delay: 9, state, counters }
+}
+
+fn job<'a>(tube: &'a str, now: JobUpdate, body: &'a [u8]) -> JobRecord<'a> {
+    JobRecord { tube, created: CREATED, ttr: 60, now, body }
+}
+
+/// One record of each kind of version 1, and one job in each state.
+fn version_1() -> Vec<Record<'static>> {
     let none = JobCounters::default();
     vec![
         Record::Put(job("default", update(1, DurableState::Ready, none), b"hello")),
-        Record::Put(job("a", update(2, DurableState::Delayed(until), none), b"")),
+        Record::Put(job("a", update(2, DurableState::Delayed(UNTIL), none), b"")),
         Record::Put(job("b", update(u64::MAX - 1, DurableState::Buried(17), COUNTERS), b"\0\r\n")),
         Record::Update(update(1, DurableState::Ready, COUNTERS)),
-        Record::Update(update(1, DurableState::Delayed(until), COUNTERS)),
+        Record::Update(update(1, DurableState::Delayed(UNTIL), COUNTERS)),
         Record::Update(update(1, DurableState::Buried(18), COUNTERS)),
         Record::Reserved(1),
         Record::TimedOut(1),
         Record::Kicked(1),
         Record::Delete(1),
-        Record::Pause { tube: "default", seconds: 30, until },
-        Record::Drain(true),
+        Record::Tube { tube: "default", settings: PAUSED },
+        Record::Server(ServerSettings { draining: true }),
     ]
+}
+
+/// The same, and what version 2 has besides.
+fn version_2() -> Vec<Record<'static>> {
+    let lost = JobCounters { disconnects: 6, ..COUNTERS };
+    let mut records = version_1();
+    records.extend([
+        Record::Put(job("c", update(3, DurableState::Ready, lost), b"lost")),
+        Record::Update(update(3, DurableState::Buried(19), lost)),
+        Record::Disconnected(2),
+        Record::Tube { tube: "a", settings: PAUSED },
+        Record::Tube { tube: "a", settings: TubeSettings::default() },
+        Record::Server(ServerSettings::default()),
+        Record::Server(ServerSettings { draining: true }),
+    ]);
+    records
 }
 
 const MARK: u64 = 300;
 
-fn golden() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/segments/golden.segment");
-    std::fs::read(path).expect("the golden file is part of the sources")
+fn golden(version: u32) -> Vec<u8> {
+    let name = format!("tests/segments/version-{version}.segment");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read(path).expect("the golden files are part of the sources")
 }
 
 #[test]
 fn is_written_so() {
+    assert_eq!(format::VERSION, 2, "there is a golden file for each version");
     let mut bytes = HEADER.encode().to_vec();
-    for record in records() {
+    for record in version_2() {
         let before = bytes.len();
         assert_eq!(format::encode(&record, &mut bytes), bytes.len() - before, "{record:?}");
     }
     format::encode_mark(MARK, &mut bytes);
-    assert!(bytes == golden(), "the format has changed");
+    assert!(bytes == golden(2), "the format has changed");
 }
 
 #[test]
 fn is_read_so() {
-    let bytes = golden();
-    assert_eq!(Header::decode(&bytes), Ok(HEADER));
-    let mut rest = &bytes[HEADER_LEN..];
-    for record in records() {
-        let Ok(Next::Entry(entry, len)) = format::decode(rest) else {
-            panic!("{record:?} is not read");
-        };
-        assert_eq!(entry, Entry::Fact(record));
-        rest = &rest[len..];
+    for (version, records) in [(1, version_1()), (2, version_2())] {
+        let bytes = golden(version);
+        assert_eq!(bytes[8..12], version.to_le_bytes());
+        assert_eq!(Header::decode(&bytes), Ok(HEADER));
+        let mut rest = &bytes[HEADER_LEN..];
+        for record in records {
+            let Ok(Next::Entry(entry, len)) = format::decode(rest) else {
+                panic!("{record:?} of version {version} is not read");
+            };
+            assert_eq!(entry, Entry::Fact(record));
+            rest = &rest[len..];
+        }
+        assert_eq!(format::decode(rest), Ok(Next::Entry(Entry::Mark(MARK), format::MARK_LEN)));
+        assert_eq!(rest.len(), format::MARK_LEN);
     }
-    assert_eq!(format::decode(rest), Ok(Next::Entry(Entry::Mark(MARK), format::MARK_LEN)));
-    assert_eq!(rest.len(), format::MARK_LEN);
+}
+
+/// A disk with the golden file of this version, as it would be found in a directory.
+fn disk_of(version: u32) -> Arc<Memory> {
+    let disk = Memory::default();
+    disk.put(&segment_name(HEADER.number), golden(version));
+    Arc::new(disk)
+}
+
+/// The queue that these records make.
+fn queue_of(records: &[Record<'_>]) -> Engine {
+    let disk = Memory::default();
+    let mut bytes = HEADER.encode().to_vec();
+    for record in records {
+        format::encode(record, &mut bytes);
+    }
+    disk.put(&segment_name(HEADER.number), bytes);
+    open(&Arc::new(disk), false).expect("it is sound").1
+}
+
+#[test]
+fn is_replayed() {
+    for (version, records) in [(1, version_1()), (2, version_2())] {
+        let (_, engine) = open(&disk_of(version), false).expect("it is sound");
+        assert_eq!(told(&engine), told(&queue_of(&records)), "version {version}");
+        assert_eq!(engine.job_count(), version as usize + 1);
+        assert_eq!(engine.tubes_with_settings(), ["default"]);
+        assert!(engine.server_stats().draining);
+    }
+}
+
+/// A server of today goes on in a directory of an older one, is started again, and gives up what
+/// the older one has written.
+#[test]
+fn versions_are_mixed_in_one_directory() {
+    let disk = disk_of(1);
+    let mut opened = open(&disk, false).expect("it is sound");
+    let (binlog, engine) = &mut opened;
+    let mut sink = Recorder(BinlogHandle::new(binlog));
+    let now = Nanos::from_secs(1_000_000);
+    let lost = JobCounters { disconnects: 6, ..COUNTERS };
+    let news = [
+        Record::Disconnected(2),
+        Record::Update(update(u64::MAX - 1, DurableState::Ready, lost)),
+        Record::Tube { tube: "default", settings: TubeSettings::default() },
+        Record::Tube { tube: "b", settings: PAUSED },
+    ];
+    for record in news {
+        let segment = sink.0.append(&record, true).segment;
+        engine.restore(now, record, segment, &mut sink).expect("the name is sound");
+    }
+    binlog.sync().expect("this disk does not fail");
+    binlog.close().expect("this disk does not fail");
+    let expected = told(engine);
+    assert!(expected.iter().any(|record| record.contains("disconnects: 1")), "{expected:?}");
+    assert!(expected.iter().any(|record| record.contains("disconnects: 6")), "{expected:?}");
+    assert_eq!(engine.tubes_with_settings(), ["b"]);
+
+    let versions = || -> Vec<u8> { disk.contents().values().map(|bytes| bytes[8]).collect() };
+    assert_eq!(versions(), [1, 2]);
+    let mut again = open(&disk, false).expect("both are sound");
+    assert_eq!(told(&again.1), expected);
+    // The old one is given up some time, and then all is of today's version.
+    let mut sink = Recorder(BinlogHandle::new(&again.0));
+    for _ in 0..100 {
+        for _ in 0..20 {
+            sink.0.append(&Record::Delete(40), true);
+        }
+        again.0.sync().expect("this disk does not fail");
+        compact(&mut again);
+    }
+    assert!(!disk.contents().contains_key(&segment_name(HEADER.number)));
+    assert_eq!(told(&again.1), expected);
+    again.0.close().expect("this disk does not fail");
+    assert!(versions().iter().all(|version| *version == 2));
+    let (_, last) = open(&disk, false).expect("all are sound");
+    assert_eq!(told(&last), expected);
 }
 
 /// What the documentation promises of the size of a job.
@@ -81,4 +195,16 @@ fn a_job_of_100_bytes_takes_146() {
     };
     let job = JobRecord { tube: "default", created: Nanos(0), ttr: 1, now, body: &[0; 100] };
     assert_eq!(format::encode(&Record::Put(job), &mut bytes), 146);
+}
+
+/// A job whose connection never vanished takes no byte for that.
+#[test]
+fn only_disconnects_take_room() {
+    let len = |counters| {
+        let record = Record::Update(update(1, DurableState::Ready, counters));
+        format::encode(&record, &mut Vec::new())
+    };
+    let disconnected = JobCounters { disconnects: 1, ..COUNTERS };
+    assert_eq!(len(COUNTERS), format::SMALL_LEN - 4 - 8);
+    assert_eq!(len(disconnected), len(COUNTERS) + 4);
 }

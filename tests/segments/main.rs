@@ -3,6 +3,7 @@
 #[path = "../../fuzz/src/corpus.rs"]
 pub mod corpus;
 mod golden;
+mod newer;
 #[path = "../../fuzz/src/replay.rs"]
 pub mod replay;
 mod round_trip;

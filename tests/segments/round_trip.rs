@@ -1,6 +1,7 @@
 //! What is written is read; what was damaged is found out.
 
-use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Record};
+use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
+use jq_engine::{ServerSettings, TubeSettings};
 use jq_server::log::binlog::format::{self, Damage, Entry, HEADER_LEN, Header, Next, VERSION};
 
 fn state(rng: &mut fastrand::Rng) -> DurableState {
@@ -18,6 +19,7 @@ fn update(rng: &mut fastrand::Rng) -> JobUpdate {
         releases: rng.u32(..),
         buries: rng.u32(..),
         kicks: rng.u32(..),
+        disconnects: rng.u32(..2),
     };
     let counters = if rng.bool() { counters } else { JobCounters::default() };
     let (id, priority, delay) = (rng.u64(..), rng.u32(..), rng.u32(..));
@@ -26,7 +28,7 @@ fn update(rng: &mut fastrand::Rng) -> JobUpdate {
 
 fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<'a> {
     let id = rng.u64(..);
-    match rng.u8(..8) {
+    match rng.u8(..10) {
         0..=1 => Record::Put(JobRecord {
             tube,
             created: Nanos(rng.u64(..)),
@@ -39,7 +41,12 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
         4 => Record::TimedOut(id),
         5 => Record::Kicked(id),
         6 => Record::Delete(id),
-        _ => Record::Pause { tube, seconds: rng.u32(..), until: Nanos(rng.u64(..)) },
+        7 => Record::Disconnected(id),
+        8 => {
+            let pause = Pause { seconds: rng.u32(..), until: Nanos(rng.u64(..)) };
+            Record::Tube { tube, settings: TubeSettings { pause: rng.bool().then_some(pause) } }
+        }
+        _ => Record::Server(ServerSettings { draining: rng.bool() }),
     }
 }
 

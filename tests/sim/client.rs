@@ -272,10 +272,10 @@ fn same_stats(model: &Model, id: JobId, reply: &Reply, at: u64) -> Result<(), St
         (None, Place::Delayed(_)) => "delayed",
         (None, Place::Buried(_)) => "buried",
     };
-    let counts = [u64::from(now.reserves), u64::from(now.timeouts)];
+    let counts = [now.reserves, now.timeouts, now.disconnects].map(u64::from);
     if job.is_same(&seen)
         && seen.is(state)
-        && counts == ["reserves", "timeouts"].map(|key| seen.number(key))
+        && counts == ["reserves", "timeouts", "disconnects"].map(|key| seen.number(key))
     {
         return Ok(());
     }

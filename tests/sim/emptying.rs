@@ -1,7 +1,7 @@
 //! The last questions of a run: everything is taken out of the queue, in its order.
 
 use beanstalk_protocol::{Command, JobId, PutHeader, Request};
-use jq_engine::ConnId;
+use jq_engine::{CloseReason, ConnId};
 
 use crate::client::{Ask, Client, Exchange, believe, requests};
 use crate::job::{Kept, Place};
@@ -33,7 +33,7 @@ impl Sim {
             });
             self.reserve_all(conn, tube)?;
         }
-        self.server.hub.disconnect(conn);
+        self.server.hub.disconnect(conn, CloseReason::Quit);
         self.server.drain(false);
         self.model.drain(false);
         self.settle()?;

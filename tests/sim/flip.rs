@@ -1,7 +1,7 @@
 //! Bits that turn over while no server runs.
 
 use beanstalk_protocol::{Command, Request};
-use jq_engine::Record;
+use jq_engine::{CloseReason, Subject};
 use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use jq_server::log::binlog::{ReplayError, segment_name};
 
@@ -20,7 +20,7 @@ pub(crate) enum Hit {
     Header,
     /// A record about this job.
     Job(u64),
-    /// A record of a pause, or of draining.
+    /// A record of settings: a pause, draining.
     Note,
 }
 
@@ -84,7 +84,7 @@ impl Sim {
                 self.model.lose_notes();
             }
         }
-        self.server.hub.disconnect(conn);
+        self.server.hub.disconnect(conn, CloseReason::Quit);
         self.server.binlog.sync().map_err(|failure| format!("{failure:?}"))
     }
 }
@@ -108,12 +108,10 @@ fn hit(segment: &[u8], offset: usize) -> (Hit, bool) {
 
 fn what_is_hit(entry: &Entry<'_>) -> Hit {
     match entry {
-        Entry::Fact(Record::Put(job) | Record::Again(job)) => Hit::Job(job.now.id),
-        Entry::Fact(Record::Update(update)) => Hit::Job(update.id),
-        Entry::Fact(
-            Record::Reserved(id) | Record::TimedOut(id) | Record::Kicked(id) | Record::Delete(id),
-        ) => Hit::Job(*id),
-        Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => Hit::Note,
+        Entry::Fact(record) => match record.subject() {
+            Subject::Job(id) => Hit::Job(id),
+            Subject::Tube(_) | Subject::Server => Hit::Note,
+        },
         Entry::Mark(_) => Hit::Nothing,
     }
 }

@@ -1,7 +1,7 @@
 //! The hands of the log's driver: who takes a turn next is what the seed says.
 
 use beanstalk_protocol::{BinlogHealth, Command, Request};
-use jq_engine::Nanos;
+use jq_engine::{CloseReason, Nanos};
 use jq_server::log::LogDriver;
 use jq_server::log::binlog::SyncPolicy;
 use jq_server::log::binlog::driver::Turn;
@@ -81,7 +81,7 @@ impl Sim {
             let conn = self.server.connect();
             let pause = Command::PauseTube(tube_name(0), 0);
             self.server.apply(conn, vec![Request::Command(pause)]);
-            self.server.hub.disconnect(conn);
+            self.server.hub.disconnect(conn, CloseReason::Quit);
             self.bring_in_order()?;
         }
         self.is_settled()

@@ -25,9 +25,11 @@ pub(crate) struct Durable {
     pub(crate) delay: u32,
     /// How often it was released, buried, kicked.
     pub(crate) moves: [u32; 3],
-    /// How often it was reserved and timed out: at least and at most, as these may be lost.
+    /// How often it was reserved, timed out and lost its connection: at least and at most, as these may
+    /// be lost.
     pub(crate) reserves: (u32, u32),
     pub(crate) timeouts: (u32, u32),
+    pub(crate) disconnects: (u32, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub(crate) struct Now {
     pub(crate) reserved: Option<(ClientId, u64)>,
     pub(crate) reserves: u32,
     pub(crate) timeouts: u32,
+    pub(crate) disconnects: u32,
 }
 
 /// Where a job is that is put or released with a delay of so many seconds.
@@ -77,6 +80,7 @@ impl Durable {
     pub(crate) fn settle(&mut self) {
         self.reserves.0 = self.reserves.1;
         self.timeouts.0 = self.timeouts.1;
+        self.disconnects.0 = self.disconnects.1;
     }
 
     /// Whether a restarted server shows a job that was so.
@@ -99,6 +103,7 @@ impl Durable {
             && seen.number("delay") == u64::from(self.delay)
             && within(self.reserves, "reserves")
             && within(self.timeouts, "timeouts")
+            && within(self.disconnects, "disconnects")
     }
 }
 
@@ -138,14 +143,16 @@ impl Job {
     pub(crate) fn begin(&mut self, seen: &JobSeen) {
         let shown = self.kept.states().rev().find(|kept| kept.is_shown(Some(seen))).cloned();
         let Some(Kept::There(mut kept)) = shown else { return };
-        let (reserves, timeouts) = (seen.number("reserves") as u32, seen.number("timeouts") as u32);
+        let [reserves, timeouts, disconnects] =
+            ["reserves", "timeouts", "disconnects"].map(|key| seen.number(key) as u32);
         kept.reserves = (reserves, reserves);
         kept.timeouts = (timeouts, timeouts);
+        kept.disconnects = (disconnects, disconnects);
         if seen.is("ready") {
             kept.place = Place::Ready;
         }
         self.put = 0;
-        self.now = Some(Now { place: kept.place, reserved: None, reserves, timeouts });
+        self.now = Some(Now { place: kept.place, reserved: None, reserves, timeouts, disconnects });
         self.kept = History::new(Kept::There(kept));
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use beanstalk_protocol::{JobId, PutHeader};
+use jq_engine::CloseReason;
 use jq_server::log::binlog::format::JOB_LEN;
 
 use crate::history::{History, Moment};
@@ -164,6 +165,7 @@ impl Model {
                 reserved: None,
                 reserves: 0,
                 timeouts: 0,
+                disconnects: 0,
             }),
         };
         let kept = Durable {
@@ -173,6 +175,7 @@ impl Model {
             moves: [0; 3],
             reserves: (0, 0),
             timeouts: (0, 0),
+            disconnects: (0, 0),
         };
         job.kept.push(job.put, self.records, true, Kept::There(kept));
         self.jobs.insert(id, job);
@@ -220,11 +223,11 @@ impl Model {
         let job = self.there(id)?;
         let Some(state) = &mut job.now else { return Ok(()) };
         (state.place, state.reserved) = (place, None);
-        let counts = (state.reserves, state.timeouts);
+        let counts = (state.reserves, state.timeouts, state.disconnects);
         let Kept::There(kept) = job.kept.last() else { return Ok(()) };
         let mut kept = kept.clone();
         kept.place = place;
-        (kept.reserves.1, kept.timeouts.1) = counts;
+        (kept.reserves.1, kept.timeouts.1, kept.disconnects.1) = counts;
         change(&mut kept);
         job.kept.push(moment, records, true, Kept::There(kept));
         Ok(())
@@ -313,10 +316,18 @@ impl Model {
         }
     }
 
-    pub(crate) fn disconnect(&mut self, client: ClientId) {
-        for state in self.jobs.values_mut().filter_map(|job| job.now.as_mut()) {
-            if state.reserved.is_some_and(|(owner, _)| owner == client) {
-                state.reserved = None;
+    pub(crate) fn disconnect(&mut self, client: ClientId, reason: CloseReason) {
+        for job in self.jobs.values_mut() {
+            let Some(state) = &mut job.now else { continue };
+            if state.reserved.is_none_or(|(owner, _)| owner != client) {
+                continue;
+            }
+            state.reserved = None;
+            if reason == CloseReason::Vanished {
+                state.disconnects += 1;
+                if let Kept::There(kept) = job.kept.last_mut() {
+                    kept.disconnects.1 = state.disconnects;
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use beanstalk_protocol::{Command, JobId, Request, TubeName};
-use jq_engine::ConnId;
+use jq_engine::{CloseReason, ConnId};
 
 use crate::model::{Pause, TUBES};
 use crate::server::{Server, replies};
@@ -124,6 +124,6 @@ pub(crate) fn observe(server: &Server, ids: JobId) -> Seen {
     let first_buried = buried.iter().skip(1).step_by(2).map(|(reply, ..)| number(reply)).collect();
     let stats = ask(server, conn, vec![Command::Stats]);
     let draining = stats[0].0.value("draining") == Some("true");
-    server.hub.disconnect(conn);
+    server.hub.disconnect(conn, CloseReason::Quit);
     Seen { jobs, pauses, draining, first_buried }
 }

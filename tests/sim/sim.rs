@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use beanstalk_protocol::{Command, JobId};
 use fastrand::Rng;
-use jq_engine::Flow;
+use jq_engine::{CloseReason, Flow};
 use jq_server::log::binlog::{Options, SyncPolicy};
 use jq_server::log::{Gate, Place};
 
@@ -264,10 +264,12 @@ impl Sim {
         let who: ClientId = self.rng.usize(..self.clients.len());
         match self.clients[who].take() {
             Some(client) => {
-                self.trace.note(format_args!("{who} goes"));
+                let reasons = [CloseReason::Vanished, CloseReason::Quit, CloseReason::ServerStops];
+                let reason = reasons[self.rng.usize(..reasons.len())];
+                self.trace.note(format_args!("{who} goes: {reason:?}"));
                 self.time.pass(0);
-                self.server.hub.disconnect(client.conn);
-                self.model.disconnect(who);
+                self.server.hub.disconnect(client.conn, reason);
+                self.model.disconnect(who, reason);
                 self.collect(now)
             }
             None => {
@@ -287,9 +289,9 @@ impl Sim {
         for (who, client) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             if let Some(client) = client {
                 self.time.pass(0);
-                self.server.hub.disconnect(client.conn);
+                self.server.hub.disconnect(client.conn, CloseReason::Vanished);
             }
-            self.model.disconnect(who);
+            self.model.disconnect(who, CloseReason::Vanished);
         }
         Ok(())
     }

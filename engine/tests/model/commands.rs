@@ -62,6 +62,7 @@ impl Model {
             releases: 0,
             buries: 0,
             kicks: 0,
+            disconnects: 0,
         };
         self.jobs.push(job);
         self.next_id += 1;

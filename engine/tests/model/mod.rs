@@ -10,7 +10,7 @@ mod stats;
 mod time;
 
 use beanstalk_protocol::{CommandCounts, JobId, Priority, Reply, Seconds, TubeName};
-use jq_engine::{Answer, Body, ConnId, Nanos, Sink};
+use jq_engine::{Answer, Body, CloseReason, ConnId, Nanos, Sink};
 
 /// The whole queue. Its functions are those of the engine.
 #[derive(Debug, Clone)]
@@ -81,6 +81,7 @@ pub(crate) struct Job {
     releases: u32,
     buries: u32,
     kicks: u32,
+    disconnects: u32,
 }
 
 /// Where a job is. `order` tells the sooner from the later of two that came there.
@@ -146,11 +147,20 @@ impl Model {
         }
     }
 
-    pub(crate) fn disconnect(&mut self, now: Nanos, id: ConnId, sink: &mut impl Sink) {
+    pub(crate) fn disconnect(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        reason: CloseReason,
+        sink: &mut impl Sink,
+    ) {
         self.conn(id).waiting = None;
         self.jobs.retain(|job| job.place != Place::Arriving { from: id });
         // The jobs go back one after the other, in the order of their reservation.
         while let Some(job) = self.first_reserved_by(id) {
+            if reason == CloseReason::Vanished {
+                self.job(job).disconnects += 1;
+            }
             self.make_ready(now, job, sink);
         }
         // What `ignore` does to the list, on its first name until there is none.

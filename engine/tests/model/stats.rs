@@ -128,5 +128,6 @@ fn job_stats(job: &Job, now: Nanos) -> JobStats<'_> {
         releases: job.releases,
         buries: job.buries,
         kicks: job.kicks,
+        disconnects: job.disconnects,
     }
 }

@@ -1,7 +1,7 @@
 //! Looking at everything.
 
 use beanstalk_protocol::{Command, Request, TubeName};
-use jq_engine::{ConnId, Nanos};
+use jq_engine::{CloseReason, ConnId, Nanos};
 use proptest::prelude::*;
 
 use super::{Duel, Outcome};
@@ -41,7 +41,7 @@ impl Duel {
         let mut conns: Vec<ConnId> = self.model.conns.iter().map(|conn| conn.id).collect();
         conns.retain(|conn| *conn != self.auditor);
         for conn in conns {
-            self.disconnect(conn)?;
+            self.disconnect(conn, CloseReason::Vanished)?;
         }
         let tubes: Vec<TubeName> = self.model.tubes.iter().map(|tube| tube.name.clone()).collect();
         for tube in &tubes {

@@ -7,7 +7,7 @@ mod ops;
 mod passing;
 
 use beanstalk_protocol::Request;
-use jq_engine::{ConnId, Engine, Flow, Nanos};
+use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -45,9 +45,9 @@ impl Duel {
                 prop_assert_eq!(self.engine.connect(), self.model.connect());
             }
             Op::Connect => {}
-            Op::Disconnect(pick) => {
+            Op::Disconnect(pick, reason) => {
                 if let Some(conn) = self.client(pick, |_| true) {
-                    self.disconnect(conn)?;
+                    self.disconnect(conn, *reason)?;
                 }
             }
             Op::HalfClose(pick) => {
@@ -83,10 +83,10 @@ impl Duel {
         self.model.jobs.iter().any(|job| job.place == Place::Arriving { from: conn })
     }
 
-    fn disconnect(&mut self, conn: ConnId) -> Outcome {
+    fn disconnect(&mut self, conn: ConnId, reason: CloseReason) -> Outcome {
         self.both(
-            |engine, now, said| engine.disconnect(now, conn, said),
-            |model, now, said| model.disconnect(now, conn, said),
+            |engine, now, said| engine.disconnect(now, conn, reason, said),
+            |model, now, said| model.disconnect(now, conn, reason, said),
         )
     }
 
@@ -96,7 +96,7 @@ impl Duel {
             |engine, now, said| engine.handle(now, conn, request, said),
             |model, now, said| model.handle(now, conn, same, said),
         )?;
-        if flow == Flow::Close { self.disconnect(conn) } else { Ok(()) }
+        if flow == Flow::Close { self.disconnect(conn, CloseReason::Quit) } else { Ok(()) }
     }
 
     /// Does the same to the engine and to the model. What they say and what they return must agree.

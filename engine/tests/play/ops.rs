@@ -1,6 +1,7 @@
 //! What may happen to a queue, to be drawn at random.
 
 use beanstalk_protocol::Rejection;
+use jq_engine::CloseReason;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -9,7 +10,7 @@ use proptest::sample::Index;
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Connect,
-    Disconnect(Index),
+    Disconnect(Index, CloseReason),
     HalfClose(Index),
     Ask(Index, Ask),
     /// Time passes, and the engine is told so.
@@ -131,12 +132,18 @@ fn op(kind: Kind) -> impl Strategy<Value = Op> {
     };
     prop_oneof![
         come_and_go => Just(Op::Connect),
-        come_and_go => conn().prop_map(Op::Disconnect),
+        come_and_go =>
+            (conn(), reason()).prop_map(|(conn, reason)| Op::Disconnect(conn, reason)),
         1 => conn().prop_map(Op::HalfClose),
         60 => (conn(), ask(kind)).prop_map(|(conn, ask)| Op::Ask(conn, ask)),
         15 => (span(), ticks()).prop_map(|(span, ticks)| Op::Pass(span, ticks)),
         1 => any::<bool>().prop_map(Op::Drain),
     ]
+}
+
+fn reason() -> impl Strategy<Value = CloseReason> {
+    use CloseReason::{Quit, ServerStops, Vanished};
+    prop::sample::select(vec![Quit, ServerStops, Vanished])
 }
 
 fn ask(kind: Kind) -> BoxedStrategy<Ask> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, RequestDecoder};
-use jq_engine::{ConnId, Engine, Flow, Nanos};
+use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
 
 use super::parse::Step;
 use crate::common::Wire;
@@ -87,7 +87,7 @@ impl Host {
             }
             Step::Gone(name) => {
                 self.client(name).is_known_closed = true;
-                self.close(name);
+                self.close(name, CloseReason::Vanished);
             }
             Step::Closed(name) => {
                 let client = self.client(name);
@@ -148,24 +148,24 @@ impl Host {
             match self.engine.handle(self.now, client.conn, request, &mut self.wire) {
                 Flow::Continue => {}
                 Flow::Blocked => client.is_blocked = true,
-                Flow::Close => self.close(name),
+                Flow::Close => self.close(name, CloseReason::Quit),
             }
             self.deliver();
         }
         if let Some(client) = self.clients.get_mut(&name) {
             client.input.clear();
             if client.has_sent_fin {
-                self.close(name);
+                self.close(name, CloseReason::Vanished);
             }
         }
     }
 
-    fn close(&mut self, name: char) {
+    fn close(&mut self, name: char, reason: CloseReason) {
         let Some(client) = self.clients.get_mut(&name) else { return };
         if !client.is_closed {
             client.is_closed = true;
             let conn = client.conn;
-            self.engine.disconnect(self.now, conn, &mut self.wire);
+            self.engine.disconnect(self.now, conn, reason, &mut self.wire);
             self.deliver();
         }
     }

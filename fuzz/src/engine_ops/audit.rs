@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use beanstalk_protocol::{Command, JobState, Reply, Request, TubeName};
-use jq_engine::Flow;
+use jq_engine::{CloseReason, Flow};
 
 use super::ledger::Holder;
 use super::told::{Answers, JobTally, Told, TubeView};
@@ -46,7 +46,7 @@ impl World {
         self.check();
         self.audit();
         while !self.clients.is_empty() {
-            self.disconnect(0);
+            self.disconnect(0, CloseReason::Vanished);
             self.check();
         }
         self.audit();

@@ -134,7 +134,10 @@ impl World {
             (Command::KickJob(_), Told::Reply(Reply::KickedJob | Reply::NotFound))
             | (Command::PauseTube(..), Told::Reply(Reply::Paused | Reply::NotFound))
             | (Command::Stats, Told::Server(_)) => {}
-            (Command::StatsJob(id), Told::Job { id: told, .. }) => assert_eq!(told, *id),
+            (Command::StatsJob(id), Told::Job { id: told, disconnects, .. }) => {
+                assert_eq!(told, *id);
+                self.ledger.counted(told, disconnects);
+            }
             (Command::StatsTube(tube), Told::Tube(view)) => assert_eq!(view.name, tube.as_str()),
             (Command::StatsTube(tube), Told::Reply(Reply::NotFound)) => {
                 let known = |client: &Client| {

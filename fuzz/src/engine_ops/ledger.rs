@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use beanstalk_protocol::{JobId, PutHeader};
-use jq_engine::{ConnId, Nanos};
+use jq_engine::{CloseReason, ConnId, Nanos};
 
 /// The jobs that were put and not deleted.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(super) struct Job {
     /// Who reserved it last and did not give it back, and when that ends. Nobody is told of the
     /// end, so it may be in the past.
     holder: Option<(ConnId, Nanos)>,
+    /// How often its holder vanished: at least, and at most.
+    disconnects: (u32, u32),
 }
 
 /// What is known about who has a job.
@@ -36,7 +38,8 @@ pub(super) enum Holder {
 
 impl Ledger {
     pub(super) fn insert(&mut self, id: JobId, header: PutHeader, body: Vec<u8>) {
-        let old = self.jobs.insert(id, Job { body, ttr: header.ttr, holder: None });
+        let old =
+            self.jobs.insert(id, Job { body, ttr: header.ttr, holder: None, disconnects: (0, 0) });
         assert!(old.is_none(), "job {id} was there before");
         self.inserted += 1;
     }
@@ -82,12 +85,25 @@ impl Ledger {
     }
 
     /// `conn` is gone.
-    pub(super) fn give_back_all(&mut self, conn: ConnId) {
+    pub(super) fn give_back_all(&mut self, now: Nanos, conn: ConnId, reason: CloseReason) {
         for job in self.jobs.values_mut() {
-            if job.holder.is_some_and(|(holder, _)| holder == conn) {
-                job.holder = None;
+            let Some((_, until)) = job.holder.filter(|(holder, _)| *holder == conn) else {
+                continue;
+            };
+            job.holder = None;
+            if reason == CloseReason::Vanished {
+                let (least, most) = &mut job.disconnects;
+                *least += u32::from(until > now);
+                *most += 1;
             }
         }
+    }
+
+    /// `stats-job` said so of the job.
+    pub(super) fn counted(&self, id: JobId, disconnects: u32) {
+        let job = self.jobs.get(&id).unwrap_or_else(|| panic!("there is no job {id}"));
+        let (least, most) = job.disconnects;
+        assert!((least..=most).contains(&disconnects), "job {id}: {least} {disconnects} {most}");
     }
 
     /// Everything that was due has happened: nobody holds a job beyond its time.

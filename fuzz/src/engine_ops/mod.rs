@@ -9,6 +9,7 @@ mod told;
 mod world;
 
 use input::{Input, Operation};
+use jq_engine::CloseReason;
 use world::World;
 
 /// The fuzz target: bytes are operations, see [`Input`].
@@ -18,7 +19,7 @@ pub fn run(data: &[u8]) {
     while let Some(operation) = input.operation(world.newest_job()) {
         match operation {
             Operation::Connect => world.connect(),
-            Operation::Disconnect(client) => world.disconnect(client),
+            Operation::Disconnect(client) => world.disconnect(client, CloseReason::Vanished),
             Operation::HalfClose(client) => world.half_close(client),
             Operation::Send(client, bytes) => world.send(client, &bytes),
             Operation::Pass(nanos) => world.pass(nanos),

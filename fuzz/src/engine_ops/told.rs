@@ -8,7 +8,7 @@ use jq_engine::{Answer, Body, ConnId, Sink};
 pub(super) enum Told {
     Reply(Reply<Vec<u8>>),
     Server(Box<ServerStats>),
-    Job { id: JobId, tube: String, state: JobState, urgent: bool },
+    Job { id: JobId, tube: String, state: JobState, urgent: bool, disconnects: u32 },
     Tube(TubeView),
     Tubes(Vec<String>),
 }
@@ -86,6 +86,7 @@ impl Sink for Answers {
                 tube: stats.tube.to_owned(),
                 state: stats.state,
                 urgent: stats.priority < URGENT_PRIORITY,
+                disconnects: stats.disconnects,
             },
             Answer::TubeStats(stats) => Told::Tube(TubeView {
                 name: stats.name.into_owned(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use beanstalk_protocol::{Command, Dialect, JobId, PutHeader, Reply, Request, RequestDecoder};
-use jq_engine::{ConnId, Engine, Flow, Nanos};
+use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
 
 use super::judge::wait_until;
 use super::ledger::Ledger;
@@ -87,14 +87,14 @@ impl World {
         });
     }
 
-    pub(super) fn disconnect(&mut self, client: usize) {
+    pub(super) fn disconnect(&mut self, client: usize, reason: CloseReason) {
         if self.clients.is_empty() {
             return;
         }
         let gone = self.clients.remove(client % self.clients.len());
-        self.ledger.give_back_all(gone.conn);
+        self.ledger.give_back_all(self.now, gone.conn, reason);
         let mut answers = Answers::default();
-        self.engine.disconnect(self.now, gone.conn, &mut answers);
+        self.engine.disconnect(self.now, gone.conn, reason, &mut answers);
         self.end_waits(answers, |reply| matches!(reply, Reply::Reserved(..)));
         self.handle_all();
     }
@@ -226,7 +226,7 @@ impl World {
             }
         }
         if flow == Flow::Close {
-            self.disconnect(index);
+            self.disconnect(index, CloseReason::Quit);
         }
     }
 

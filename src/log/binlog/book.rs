@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
-use jq_engine::{Change, Record, SegmentRef};
+use jq_engine::{Change, Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len};
+use crate::log::binlog::settings;
 use crate::log::{Position, Uncommitted};
 
 /// Segments that `stats` tells of one by one, the oldest first. Bounds the length of the reply.
@@ -187,21 +188,15 @@ impl Book {
         self.position += len;
         chunk.end = self.position;
         self.records_written += 1;
-        let mut live = 0;
-        let id = match record {
-            Record::Put(job) | Record::Again(job) => {
-                live = live_len(job.tube.len() + job.body.len());
-                Some(job.now.id)
-            }
-            Record::Update(update) => Some(update.id),
-            Record::Reserved(id) | Record::TimedOut(id) => Some(*id),
-            Record::Kicked(id) | Record::Delete(id) => Some(*id),
-            Record::Pause { .. } | Record::Drain(_) => {
+        let live = record.whole_job().map_or(0, |job| live_len(job.tube.len() + job.body.len()));
+        self.segments.grow(len, live);
+        let id = match record.subject() {
+            Subject::Job(id) => Some(id),
+            Subject::Tube(_) | Subject::Server => {
                 self.segments.add_notes(1);
                 None
             }
         };
-        self.segments.grow(len, live);
         match record {
             Record::Put(job) => {
                 self.uncommitted.add_fresh(job.now.id, self.position);
@@ -550,10 +545,11 @@ fn begin(
 
 /// What a record takes at most.
 fn longest(record: &Record<'_>) -> u64 {
-    let variable = match record {
-        Record::Put(job) | Record::Again(job) => job.tube.len() + job.body.len(),
-        Record::Pause { tube, .. } => tube.len(),
-        _ => 0,
+    let variable = match (record.whole_job(), record.subject()) {
+        (Some(job), _) => job.tube.len() + job.body.len(),
+        (None, Subject::Job(_)) => 0,
+        (None, Subject::Tube(tube)) => tube.len() + settings::MAX_LEN,
+        (None, Subject::Server) => settings::MAX_LEN,
     };
     (JOB_LEN + SMALL_LEN + variable) as u64
 }

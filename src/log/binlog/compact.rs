@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use beanstalk_protocol::JobId;
-use jq_engine::{Engine, Record, SegmentRef, Sink};
+use jq_engine::{Engine, Record, SegmentRef, Sink, Subject};
 
 use crate::log::Position;
 use crate::log::binlog::book::Health;
@@ -32,15 +32,26 @@ pub enum Fact {
     /// The same, unless its record is in one of the segments behind the first of these numbers, up
     /// to the second: then this is what is left of a failure or a restart, and needed no more.
     Old(JobId, u64, u64),
-    /// That this tube is paused.
-    Pause(String),
-    /// Whether new jobs are refused.
-    Drain,
+    /// What is set for this tube.
+    Tube(String),
+    /// What is set for the server.
+    Server,
     /// Everything that the book has in the segment of this number: it cannot be read.
     All(u64),
 }
 
 impl Fact {
+    /// What may have to be recorded once more when the segment of this number, where the record is,
+    /// is given up; `last` is the last segment that there is. `None` if that is told by another
+    /// record.
+    fn of(record: &Record<'_>, number: u64, last: u64) -> Option<Self> {
+        match record.subject() {
+            Subject::Job(id) => record.whole_job().map(|_| Self::Old(id, number, last)),
+            Subject::Tube(tube) => Some(Self::Tube(tube.to_owned())),
+            Subject::Server => Some(Self::Server),
+        }
+    }
+
     /// Has the engine record it once more in `sink`, as far as it is true.
     pub fn record_again(&self, engine: &mut Engine, mut sink: &mut dyn Sink) {
         let sink = &mut sink;
@@ -54,16 +65,16 @@ impl Fact {
                     engine.record_again(*id, sink);
                 }
             }
-            Self::Pause(tube) => engine.record_pause_again(tube, sink),
-            Self::Drain => engine.record_draining_again(sink),
+            Self::Tube(tube) => engine.record_tube_again(tube, sink),
+            Self::Server => engine.record_server_again(sink),
             Self::All(number) => {
                 for id in engine.jobs_in(SegmentRef::of(*number)) {
                     engine.record_again(id, sink);
                 }
-                for tube in engine.paused_tubes() {
-                    engine.record_pause_again(&tube, sink);
+                for tube in engine.tubes_with_settings() {
+                    engine.record_tube_again(&tube, sink);
                 }
-                engine.record_draining_again(sink);
+                engine.record_server_again(sink);
             }
         }
     }
@@ -211,12 +222,7 @@ fn scan(reader: &mut SegmentReader, number: u64, last: u64) -> Option<Vec<Fact>>
     while facts.len() < STEP_FACTS && reader.offset() < end {
         match reader.next() {
             Ok(Found::Entry(Entry::Fact(record))) => {
-                let fact = match record {
-                    Record::Put(job) | Record::Again(job) => Fact::Old(job.now.id, number, last),
-                    Record::Pause { tube, .. } => Fact::Pause(tube.to_owned()),
-                    Record::Drain(_) => Fact::Drain,
-                    _ => continue,
-                };
+                let Some(fact) = Fact::of(&record, number, last) else { continue };
                 // Or else as many records as there once were would be recorded again for ever.
                 if !facts.contains(&fact) {
                     facts.push(fact);

@@ -5,13 +5,23 @@
 
 use beanstalk_protocol::{JobId, MAX_JOB_SIZE};
 use crc32c::{crc32c, crc32c_append};
-use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Record};
+use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
+use jq_engine::{ServerSettings, TubeSettings};
+
+use crate::log::binlog::fields::Fields;
+use crate::log::binlog::settings::{self, Newer};
 
 /// The first bytes of a segment.
 pub const MAGIC: [u8; 8] = *b"jqbinlog";
 
-/// The version of the format.
-pub const VERSION: u32 = 1;
+/// The version of the format that is written.
+///
+/// A record means the same in every version; a new version says that there may be kinds of records,
+/// or flags in them, that older releases do not know.
+pub const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+pub const OLDEST_VERSION: u32 = 1;
 
 /// Bytes of a segment's header.
 pub const HEADER_LEN: usize = 48;
@@ -23,12 +33,13 @@ pub const FRAME_LEN: usize = 8;
 pub const MARK_LEN: usize = FRAME_LEN + 1 + 8;
 
 /// Most bytes of a record that refers to a job that there is, its frame included.
-pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN;
+pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN + 4;
 
 /// What a job takes that is recorded anew and to which nothing happened, besides its tube's name
 /// and its body, in bytes.
 pub const JOB_LEN: usize = FRAME_LEN + 1 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
 
+/// Bytes of the counters that beanstalkd has, too.
 const COUNTERS_LEN: usize = 20;
 
 /// The longest record: the largest body, the longest name, and all else twice over.
@@ -41,9 +52,14 @@ const RESERVED: u8 = 3;
 const TIMED_OUT: u8 = 4;
 const KICKED: u8 = 5;
 const DELETE: u8 = 6;
+/// Read, not written: what version 1 has in place of [`TUBE`].
 const PAUSE: u8 = 7;
+/// Read, not written: what version 1 has in place of [`SERVER`].
 const DRAIN: u8 = 8;
 const MARK: u8 = 9;
+const TUBE: u8 = 10;
+const SERVER: u8 = 11;
+const DISCONNECTED: u8 = 12;
 
 // The flags of a job.
 const STATE: u8 = 0b11;
@@ -51,6 +67,7 @@ const READY: u8 = 0;
 const DELAYED: u8 = 1;
 const BURIED: u8 = 2;
 const HAS_COUNTERS: u8 = 0b100;
+const HAS_DISCONNECTS: u8 = 0b1000;
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +101,7 @@ impl Header {
     /// Reads a header.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         let bytes = bytes.get(..HEADER_LEN).ok_or(Damage::Short)?;
-        let mut fields = Fields(bytes);
+        let mut fields = Fields::new(bytes);
         if fields.array()? != MAGIC {
             return Err(Damage::Magic);
         }
@@ -94,7 +111,7 @@ impl Header {
             return Err(Damage::Checksum);
         }
         let version = fields.u32()?;
-        if version != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
             return Err(Damage::Version(version));
         }
         fields.u32()?;
@@ -118,6 +135,8 @@ pub enum Damage {
     Checksum,
     /// The checksum is right, the meaning is not: written by something else, or a newer version.
     Meaning,
+    /// Settings of which this release does not know all: a newer one has written them.
+    Newer(Newer),
 }
 
 impl std::fmt::Display for Damage {
@@ -125,10 +144,14 @@ impl std::fmt::Display for Damage {
         match self {
             Self::Short => f.write_str("the file ends within it"),
             Self::Magic => f.write_str("it does not begin with \"jqbinlog\""),
-            Self::Version(version) => write!(f, "its format is version {version}, not {VERSION}"),
+            Self::Version(version) => write!(
+                f,
+                "its format is version {version}; this release reads {OLDEST_VERSION} to {VERSION}"
+            ),
             Self::Length(len) => write!(f, "its length, {len}, makes no sense"),
             Self::Checksum => f.write_str("its checksum does not match"),
             Self::Meaning => f.write_str("its checksum matches, but not its contents"),
+            Self::Newer(newer) => newer.fmt(f),
         }
     }
 }
@@ -168,12 +191,13 @@ pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
         Record::TimedOut(id) => record(out, TIMED_OUT, |out| out.extend(id.to_le_bytes())),
         Record::Kicked(id) => record(out, KICKED, |out| out.extend(id.to_le_bytes())),
         Record::Delete(id) => record(out, DELETE, |out| out.extend(id.to_le_bytes())),
-        Record::Pause { tube, seconds, until } => record(out, PAUSE, |out| {
-            out.extend(seconds.to_le_bytes());
-            out.extend(until.0.to_le_bytes());
-            out.extend_from_slice(tube.as_bytes());
-        }),
-        Record::Drain(draining) => record(out, DRAIN, |out| out.push(u8::from(*draining))),
+        Record::Disconnected(id) => record(out, DISCONNECTED, |out| out.extend(id.to_le_bytes())),
+        Record::Tube { tube, settings } => {
+            record(out, TUBE, |out| settings::encode_tube(tube, settings, out))
+        }
+        Record::Server(settings) => {
+            record(out, SERVER, |out| settings::encode_server(settings, out))
+        }
     }
 }
 
@@ -183,7 +207,11 @@ pub fn encode_mark(synced: u64, out: &mut Vec<u8>) -> usize {
 }
 
 fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
-    let counters = if has_counters { HAS_COUNTERS } else { 0 };
+    let disconnects = update.counters.disconnects;
+    let mut counters = if has_counters { HAS_COUNTERS } else { 0 };
+    if has_counters && disconnects > 0 {
+        counters |= HAS_DISCONNECTS;
+    }
     match update.state {
         DurableState::Ready => out.push(READY | counters),
         DurableState::Delayed(until) => {
@@ -196,9 +224,13 @@ fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
         }
     }
     if has_counters {
-        let JobCounters { reserves, timeouts, releases, buries, kicks } = update.counters;
+        let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects: _ } =
+            update.counters;
         for counter in [reserves, timeouts, releases, buries, kicks] {
             out.extend_from_slice(&counter.to_le_bytes());
+        }
+        if disconnects > 0 {
+            out.extend_from_slice(&disconnects.to_le_bytes());
         }
     }
 }
@@ -282,7 +314,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Checked, Damage> {
 
 /// Reads a record that was checked.
 pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
-    let mut fields = Fields(record.get(FRAME_LEN..).ok_or(Damage::Short)?);
+    let mut fields = Fields::new(record.get(FRAME_LEN..).ok_or(Damage::Short)?);
     let fact = match fields.u8()? {
         PUT => Record::Put(job(&mut fields)?),
         UPDATE => {
@@ -296,9 +328,16 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
         DELETE => Record::Delete(fields.u64()?),
         PAUSE => {
             let (seconds, until) = (fields.u32()?, Nanos(fields.u64()?));
-            Record::Pause { tube: fields.name(usize::MAX)?, seconds, until }
+            let pause = (seconds > 0).then_some(Pause { seconds, until });
+            Record::Tube { tube: fields.name(fields.len())?, settings: TubeSettings { pause } }
         }
-        DRAIN => Record::Drain(fields.u8()? != 0),
+        DRAIN => Record::Server(ServerSettings { draining: fields.u8()? != 0 }),
+        TUBE => {
+            let (tube, settings) = settings::decode_tube(&mut fields)?;
+            Record::Tube { tube, settings }
+        }
+        SERVER => Record::Server(settings::decode_server(&mut fields)?),
+        DISCONNECTED => Record::Disconnected(fields.u64()?),
         MARK => return Ok(Entry::Mark(fields.u64()?)),
         _ => return Err(Damage::Meaning),
     };
@@ -311,7 +350,7 @@ fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
     let (state, counters) = state(fields)?;
     let len = fields.u8()?;
     let tube = fields.name(usize::from(len))?;
-    let body = std::mem::take(&mut fields.0);
+    let body = fields.rest();
     let now = JobUpdate { id, priority, delay, state, counters };
     Ok(JobRecord { tube, created, ttr, now, body })
 }
@@ -326,47 +365,19 @@ fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage>
     };
     let mut counters = JobCounters::default();
     if flags & HAS_COUNTERS != 0 {
-        let JobCounters { reserves, timeouts, releases, buries, kicks } = &mut counters;
+        let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } =
+            &mut counters;
         for counter in [reserves, timeouts, releases, buries, kicks] {
             *counter = fields.u32()?;
+        }
+        if flags & HAS_DISCONNECTS != 0 {
+            *disconnects = fields.u32()?;
         }
     }
     Ok((state, counters))
 }
 
-/// The fields of a record that are not read yet.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
-        let (array, rest) = self.0.split_first_chunk::<N>().ok_or(Damage::Meaning)?;
-        self.0 = rest;
-        Ok(*array)
-    }
-
-    fn u8(&mut self) -> Result<u8, Damage> {
-        let [byte] = self.array()?;
-        Ok(byte)
-    }
-
-    fn u32(&mut self) -> Result<u32, Damage> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Damage> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// A tube's name of so many bytes, or all that is left if that is less than [`usize::MAX`].
-    fn name(&mut self, len: usize) -> Result<&'a str, Damage> {
-        let len = if len == usize::MAX { self.0.len() } else { len };
-        let (name, rest) = self.0.split_at_checked(len).ok_or(Damage::Meaning)?;
-        self.0 = rest;
-        std::str::from_utf8(name).map_err(|_| Damage::Meaning)
-    }
-}
-
 /// Whether a record may begin with this byte.
 pub(crate) fn is_kind(byte: u8) -> bool {
-    (PUT..=MARK).contains(&byte)
+    (PUT..=DISCONNECTED).contains(&byte)
 }

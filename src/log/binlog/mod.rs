@@ -17,11 +17,13 @@ mod book;
 mod compact;
 mod disk;
 pub mod driver;
+mod fields;
 pub mod format;
 mod options;
 mod read;
 mod replay;
 mod segments;
+pub mod settings;
 mod writer;
 
 use std::fmt;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink};
+use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink, Subject};
 use tracing::{info, warn};
 
 use crate::log::binlog::disk::{Disk, DiskFile};
@@ -60,6 +60,12 @@ impl fmt::Display for ReplayError {
             Self::Damaged { file, damage: damage @ Damage::Version(_), .. } => {
                 write!(f, "{file} was written by another release: {damage}")
             }
+            Self::Damaged { file, offset, damage: damage @ Damage::Newer(_) } => {
+                write!(
+                    f,
+                    "{file} was written by a newer release: the record at offset {offset}: {damage}"
+                )
+            }
             Self::Damaged { file, offset, damage } if *offset == 0 => {
                 write!(f, "{file} is damaged: the header at offset 0: {damage}")
             }
@@ -83,7 +89,8 @@ impl ReplayError {
     pub fn is_repairable(&self) -> bool {
         match self {
             // There is nothing wrong with it; but only a newer release can read it.
-            Self::Damaged { damage: Damage::Version(_), .. } | Self::Io { .. } => false,
+            Self::Damaged { damage: Damage::Version(_) | Damage::Newer(_), .. }
+            | Self::Io { .. } => false,
             Self::Damaged { .. } | Self::Missing { .. } | Self::Misnamed { .. } => true,
         }
     }
@@ -287,7 +294,7 @@ impl Replay<'_> {
     fn is_torn(&self, source: &Source) -> Result<bool, ReplayError> {
         let mut reader = self.reader(source, source.len);
         let found = reader.next().map_err(io_error(format!("read {}", source.name)))?;
-        Ok(!matches!(found, Found::Entry(_)))
+        Ok(!matches!(found, Found::Entry(_) | Found::Damage(Damage::Newer(_))))
     }
 
     fn reader(&self, source: &Source, end: u64) -> SegmentReader {
@@ -332,6 +339,11 @@ impl Replay<'_> {
                 Ok(Found::Damage(damage)) => damage,
                 Err(error) => return Err(io_error(format!("read {}", source.name))(error)),
             };
+            if matches!(damage, Damage::Newer(_)) {
+                // Neither torn nor damaged.
+                let file = source.name.clone();
+                return Err(ReplayError::Damaged { file, offset, damage });
+            }
             // If the one behind it does not say where this one ends, it ends with what was written;
             // and it was on the disk before anything was written to another.
             if next.is_none()
@@ -431,17 +443,18 @@ impl Replay<'_> {
 fn is_sound(bytes: &[u8]) -> bool {
     let kind = bytes.get(format::FRAME_LEN);
     kind.is_some_and(|kind| format::is_kind(*kind))
-        && matches!(format::check(bytes), Ok(Checked::Sound(len)) if format::parse(&bytes[..len]).is_ok())
+        && matches!(format::check(bytes), Ok(Checked::Sound(len))
+            if matches!(format::parse(&bytes[..len]), Ok(_) | Err(Damage::Newer(_))))
 }
 
 fn count(tally: &mut Tally, record: &Record<'_>) {
     let Some(segment) = tally.segments.last_mut() else { return };
-    match record {
-        Record::Put(job) | Record::Again(job) => {
-            segment.live += live_len(job.tube.len() + job.body.len());
+    match record.subject() {
+        Subject::Job(_) => {
+            let bytes = record.whole_job().map(|job| job.tube.len() + job.body.len());
+            segment.live += bytes.map_or(0, live_len);
         }
-        Record::Pause { .. } | Record::Drain(_) => segment.notes += 1,
-        _ => {}
+        Subject::Tube(_) | Subject::Server => segment.notes += 1,
     }
 }
 

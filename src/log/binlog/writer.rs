@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use beanstalk_protocol::JobId;
-use jq_engine::Record;
+use jq_engine::{Record, Subject};
 
 use crate::log::binlog::book::{Chunk, Health};
 use crate::log::binlog::disk::{Disk, DiskFile};
@@ -338,19 +338,19 @@ impl Writer {
             while let Ok(Next::Entry(entry, len)) = format::decode(records) {
                 let (record, rest) = records.split_at(len);
                 records = rest;
-                match entry {
-                    Entry::Fact(Record::Put(job) | Record::Again(job)) => {
-                        if self.taken_back.binary_search(&job.now.id).is_ok() {
+                // A mark is about the file that failed.
+                let Entry::Fact(fact) = entry else { continue };
+                match (fact.whole_job(), fact.subject()) {
+                    (Some(_), Subject::Job(id)) => {
+                        if self.taken_back.binary_search(&id).is_ok() {
                             // If it was the disk that was full, there may be no room for it.
-                            left_out.push(job.now.id);
+                            left_out.push(id);
                             continue;
                         }
-                        jobs.push(job.now.id);
+                        jobs.push(id);
                     }
-                    Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => notes += 1,
-                    Entry::Fact(_) => {}
-                    // It is about the file that failed.
-                    Entry::Mark(_) => continue,
+                    (_, Subject::Job(_)) => {}
+                    (_, Subject::Tube(_) | Subject::Server) => notes += 1,
                 }
                 bytes.extend_from_slice(record);
             }
@@ -388,10 +388,11 @@ impl Writer {
         let mut late = book.recover(suspect, end, segment);
         let mut late_notes = 0;
         while let Ok(Next::Entry(entry, len)) = format::decode(late) {
-            match entry {
-                Entry::Fact(Record::Put(job) | Record::Again(job)) => jobs.push(job.now.id),
-                Entry::Fact(Record::Pause { .. } | Record::Drain(_)) => late_notes += 1,
-                Entry::Fact(_) | Entry::Mark(_) => {}
+            if let Entry::Fact(fact) = entry {
+                match fact.subject() {
+                    Subject::Job(id) => jobs.extend(fact.whole_job().map(|_| id)),
+                    Subject::Tube(_) | Subject::Server => late_notes += 1,
+                }
             }
             late = &late[len..];
         }

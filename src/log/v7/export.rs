@@ -104,7 +104,13 @@ fn make(folder: Folder<'_>, options: Options, now: Nanos) -> Result<Exported, V7
     if let Err(error) = folder.sync().and_then(|()| remove(&exporting)) {
         warn!("{error}");
     }
-    let (jobs, paused) = (engine.job_count(), engine.paused_tubes().len());
+    let mut paused = 0;
+    engine.tell_all(|record| {
+        if let Record::Tube { settings, .. } = record {
+            paused += usize::from(settings.pause.is_some());
+        }
+    });
+    let jobs = engine.job_count();
     Ok(Exported { jobs, dir: folder.path().to_owned(), files, aside, largest, paused })
 }
 

@@ -191,6 +191,7 @@ pub(super) fn fields(version: Version, bytes: &[u8]) -> Result<Fields, Damage> {
         releases: numbers.u32(),
         buries: numbers.u32(),
         kicks: numbers.u32(),
+        disconnects: 0,
     };
     let [state] = numbers.bytes();
     let nanos = |what, value: i64| match u64::try_from(value) {
@@ -261,7 +262,8 @@ fn encode_fields(job: &JobRecord<'_>, state: u8, deadline: Nanos, out: &mut Vec<
     out.extend_from_slice(&padding);
     out.extend_from_slice(&signed(job.created).to_le_bytes());
     out.extend_from_slice(&signed(deadline).to_le_bytes());
-    let JobCounters { reserves, timeouts, releases, buries, kicks } = now.counters;
+    // There is no place for disconnects.
+    let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects: _ } = now.counters;
     for count in [reserves, timeouts, releases, buries, kicks] {
         out.extend_from_slice(&count.to_le_bytes());
     }

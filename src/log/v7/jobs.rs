@@ -25,7 +25,8 @@ impl Job {
     /// that was not written to its end.
     fn may_become(&self, later: &Fields) -> bool {
         let numbers = |fields: &Fields| {
-            let JobCounters { reserves, timeouts, releases, buries, kicks } = fields.counters;
+            let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects: _ } =
+                fields.counters;
             [reserves, timeouts, releases, buries, kicks]
         };
         let mut counters = std::iter::zip(numbers(&self.fields), numbers(later));

@@ -21,7 +21,8 @@ fn job<'a>(
     state: DurableState,
     [reserves, timeouts, releases, buries, kicks]: [u32; 5],
 ) -> JobRecord<'a> {
-    let counters = JobCounters { reserves, timeouts, releases, buries, kicks };
+    let counters =
+        JobCounters { reserves, timeouts, releases, buries, kicks, ..JobCounters::default() };
     let now = JobUpdate { id, priority, delay, state, counters };
     JobRecord { tube, created: Nanos(created), ttr, now, body }
 }

@@ -1,0 +1,53 @@
+//! Reading the fields of a record, one behind the other.
+
+use crate::log::binlog::format::Damage;
+
+/// The fields of a record that are not read yet.
+#[derive(Debug)]
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Bytes that are left.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (array, rest) = self.0.split_first_chunk::<N>().ok_or(Damage::Meaning)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Damage> {
+        let [byte] = self.array()?;
+        Ok(byte)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Damage> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Damage> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Damage> {
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(Damage::Meaning)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// A tube's name of so many bytes.
+    pub(crate) fn name(&mut self, len: usize) -> Result<&'a str, Damage> {
+        std::str::from_utf8(self.bytes(len)?).map_err(|_| Damage::Meaning)
+    }
+}

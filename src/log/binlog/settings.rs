@@ -1,0 +1,153 @@
+//! The bytes of settings: what is set for a tube, or for the server.
+//!
+//! A version comes first, then (of a tube) the name, then a field for each setting that is not the
+//! default: a tag, a length and so many bytes. A setting that is added gets a new tag. A release
+//! that does not know a tag must not go on without what it says, and refuses.
+
+use std::fmt;
+
+use jq_engine::{Nanos, Pause, ServerSettings, TubeSettings};
+
+use crate::log::binlog::fields::Fields;
+use crate::log::binlog::format::Damage;
+
+/// How settings are laid out. Another layout gets another number; another setting does not.
+const LAYOUT: u8 = 1;
+
+/// Most bytes of settings, besides a tube's name.
+pub(crate) const MAX_LEN: usize = 2 + FIELD_LEN + PAUSE_LEN;
+
+/// Bytes in front of each field.
+const FIELD_LEN: usize = 2;
+const PAUSE_LEN: usize = 4 + 8;
+
+// Tags of a tube's settings.
+const PAUSE: u8 = 1;
+
+// Tags of the server's settings.
+const DRAINING: u8 = 1;
+
+/// What a newer release has written that this one does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newer {
+    /// Whose settings the record has.
+    pub owner: Owner,
+    /// What is new about them.
+    pub unknown: Unknown,
+}
+
+/// Whose settings a record has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A tube's.
+    Tube,
+    /// The server's.
+    Server,
+}
+
+/// What of settings is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// How they are laid out.
+    Layout(u8),
+    /// A setting with this tag.
+    Tag(u8),
+}
+
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match self.owner {
+            Owner::Tube => "a tube's",
+            Owner::Server => "the server's",
+        };
+        match self.unknown {
+            Unknown::Layout(layout) => {
+                write!(f, "{whose} settings, in version {layout}, which is unknown to this release")
+            }
+            Unknown::Tag(tag) => {
+                write!(
+                    f,
+                    "{whose} settings, with one of kind {tag}, which is unknown to this release"
+                )
+            }
+        }
+    }
+}
+
+pub(crate) fn encode_tube(name: &str, settings: &TubeSettings, out: &mut Vec<u8>) {
+    let TubeSettings { pause } = settings;
+    out.push(LAYOUT);
+    // A name has 200 bytes at most.
+    out.push(name.len() as u8);
+    out.extend_from_slice(name.as_bytes());
+    if let Some(Pause { seconds, until }) = pause {
+        out.extend_from_slice(&[PAUSE, PAUSE_LEN as u8]);
+        out.extend_from_slice(&seconds.to_le_bytes());
+        out.extend_from_slice(&until.0.to_le_bytes());
+    }
+}
+
+pub(crate) fn decode_tube<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, TubeSettings), Damage> {
+    read_layout(Owner::Tube, fields)?;
+    let len = fields.u8()?;
+    let name = fields.name(usize::from(len))?;
+    let mut settings = TubeSettings::default();
+    each_setting(Owner::Tube, fields, |tag, value| {
+        match tag {
+            PAUSE => {
+                let (seconds, until) = (value.u32()?, Nanos(value.u64()?));
+                settings.pause = Some(Pause { seconds, until });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok((name, settings))
+}
+
+pub(crate) fn encode_server(settings: &ServerSettings, out: &mut Vec<u8>) {
+    let ServerSettings { draining } = settings;
+    out.push(LAYOUT);
+    if *draining {
+        out.extend_from_slice(&[DRAINING, 0]);
+    }
+}
+
+pub(crate) fn decode_server(fields: &mut Fields<'_>) -> Result<ServerSettings, Damage> {
+    read_layout(Owner::Server, fields)?;
+    let mut settings = ServerSettings::default();
+    each_setting(Owner::Server, fields, |tag, _| {
+        match tag {
+            DRAINING => settings.draining = true,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(settings)
+}
+
+fn read_layout(owner: Owner, fields: &mut Fields<'_>) -> Result<(), Damage> {
+    match fields.u8()? {
+        LAYOUT => Ok(()),
+        layout => Err(Damage::Newer(Newer { owner, unknown: Unknown::Layout(layout) })),
+    }
+}
+
+/// Hands each setting to `take`, which says whether it knows its tag, and must read all of it.
+fn each_setting(
+    owner: Owner,
+    fields: &mut Fields<'_>,
+    mut take: impl FnMut(u8, &mut Fields<'_>) -> Result<bool, Damage>,
+) -> Result<(), Damage> {
+    while fields.len() > 0 {
+        let (tag, len) = (fields.u8()?, fields.u8()?);
+        let mut value = Fields::new(fields.bytes(usize::from(len))?);
+        if !take(tag, &mut value)? {
+            return Err(Damage::Newer(Newer { owner, unknown: Unknown::Tag(tag) }));
+        }
+        if value.len() > 0 {
+            return Err(Damage::Meaning);
+        }
+    }
+    Ok(())
+}
