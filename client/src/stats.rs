@@ -70,6 +70,12 @@ impl Stats {
         self.parsed(name)
     }
 
+    /// Of a job: how often the connection that had it reserved vanished. `None` if the server does not
+    /// count that, as beanstalkd does not.
+    pub fn disconnects(&self) -> Option<u64> {
+        self.number("disconnects")
+    }
+
     /// All names and values in the server's order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -138,6 +144,15 @@ mod tests {
         assert_eq!(stats.parsed::<u16>("pri"), None);
         assert_eq!(stats.number("state"), None);
         assert_eq!(stats.number("missing"), None);
+    }
+
+    /// beanstalkd's `stats-job` has no such key.
+    #[test]
+    fn keys_that_not_every_server_has() {
+        let ours = Stats::parse(b"---\nid: 1\nkicks: 4\ndisconnects: 2\n").unwrap();
+        let theirs = Stats::parse(b"---\nid: 1\nkicks: 4\n").unwrap();
+        assert_eq!([ours.number("kicks"), theirs.number("kicks")], [Some(4), Some(4)]);
+        assert_eq!([&ours, &theirs].map(Stats::disconnects), [Some(2), None]);
     }
 
     #[test]

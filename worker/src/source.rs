@@ -172,7 +172,10 @@ pub async fn fetch(
                 run(connection, job, permit);
             }
             Ok((Reservation::Reserved(job), None)) => {
-                // As the connection is dropped, the job is ready for others.
+                // With a `quit`, the job is ready for others, and the queue does not count it as one
+                // whose worker vanished. Nobody waits for that; if it fails, the connection ends
+                // all the same.
+                tokio::spawn(connection.quit());
                 debug!(server = source.name(), job = job.id, "no room: given back");
                 metrics.given_back.inc();
                 seems_empty = turn.is_none();
