@@ -19,13 +19,14 @@ use tracing::{Instrument, debug, warn};
 use url::Url;
 use uuid::Uuid;
 
-use crate::outbound::{Backoff, DeliverError, Failure, Method};
+use crate::outbound::{DeliverError, Failure, Method};
 use crate::result::entity_tag;
+use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::store::{Entry, Step};
 use crate::worker::Worker;
 
 /// Delays between attempts.
-const RETRY: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
 
 /// How far a result is on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,15 +238,18 @@ async fn persist<'a>(
             };
         failures.inc();
         attempt += 1;
-        let delay = RETRY.delay_at_least(attempt, error.retry_after());
-        let limit = setup.config.publish_timeout;
+        let policy = DeliveryRetry { backoff: BACKOFF, within: setup.config.publish_timeout };
         drop(setup);
-        if matches!(error.failure(), Failure::Refused(_)) {
-            return Err(Ended::Refused(format!("cannot {what}: {error}")));
-        }
-        if begun.elapsed() + delay > limit {
-            return Err(Ended::GivenUp(format!("cannot {what}: {error}")));
-        }
+        let why = match (error.failure(), error.retry_after()) {
+            (Failure::Refused(_), _) => Why::Permanent,
+            (_, Some(least)) => Why::Deferred(least),
+            (_, None) => Why::Transient,
+        };
+        let Some(delay) = policy.next(attempt, begun.elapsed(), why, jitter()) else {
+            let message = format!("cannot {what}: {error}");
+            let is_refused = why == Why::Permanent;
+            return Err(if is_refused { Ended::Refused(message) } else { Ended::GivenUp(message) });
+        };
         warn!(%error, retry_in = ?delay, "cannot {what}");
         tokio::select! {
             () = sleep(delay) => {}

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod parked;
 pub mod result;
+pub mod retry;
 pub mod room;
 pub mod source;
 pub mod store;

@@ -29,9 +29,9 @@ use crate::executor::Attempt;
 use crate::job::{BadJob, Job};
 use crate::lease::{Lease, Lost};
 use crate::metrics::Outcome;
-use crate::outbound::Backoff;
 use crate::parked::Parked;
 use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::retry::{Backoff, JobRetry, Why, jitter};
 use crate::room::Permit;
 use crate::source::Source;
 use crate::store::{Ending, Entry, remove_tree};
@@ -144,7 +144,7 @@ async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: J
         worker.metrics.given_back.inc();
         debug!("no room for its type: given back");
         let parked = Parked { source: lease.source(), number: place.job, id: job.id };
-        released(worker, lease.release(NO_ROOM.delay(times)).await);
+        released(worker, lease.release(NO_ROOM.delay(times, jitter())).await);
         worker.parking.park(&job.kind, parked);
         worker.unpark();
         if worker.parking.is_crowded() {
@@ -198,21 +198,21 @@ async fn attempt(
         worker.metrics.ran(&job.kind, Duration::from_millis(usage.wall_ms).as_secs_f64());
     }
     guest.set_phase(Phase::Finishing);
-    let retries = job.retry.unwrap_or(handler.retry);
-    match &attempt.failure {
-        None => {
-            let result = result(attempt, Status::Successful);
-            keep(worker, lease, permit, guest, job, result, Ending::Delete).await;
-        }
-        Some(failure) if attempt.again && guest.attempt <= retries => {
-            drop(permit);
-            retry(worker, setup, lease, guest, failure.clone()).await;
-        }
-        Some(_) => {
-            let result = result(attempt, Status::Failed);
-            keep(worker, lease, permit, guest, job, result, Ending::Bury).await;
-        }
+    let Some(failure) = &attempt.failure else {
+        let result = result(attempt, Status::Successful);
+        return keep(worker, lease, permit, guest, job, result, Ending::Delete).await;
+    };
+    let policy = JobRetry {
+        retries: job.retry.unwrap_or(handler.retry),
+        backoff: Backoff { first: setup.config.retry_delay, max: setup.config.max_retry_delay },
+    };
+    let why = if attempt.again { Why::Transient } else { Why::Permanent };
+    if let Some(delay) = policy.next(guest.attempt, why, jitter()) {
+        drop(permit);
+        return retry(worker, setup, lease, guest, failure.clone(), delay).await;
     }
+    let result = result(attempt, Status::Failed);
+    keep(worker, lease, permit, guest, job, result, Ending::Bury).await;
 }
 
 /// Why a job is not even tried.
@@ -292,10 +292,14 @@ async fn clear(worker: &Worker, directory: PathBuf) {
     }
 }
 
-async fn retry(worker: &Arc<Worker>, setup: &Setup, lease: Lease, guest: Guest, failure: Failure) {
-    let Setup { config, .. } = setup;
-    let backoff = Backoff { first: config.retry_delay, max: config.max_retry_delay };
-    let delay = backoff.delay(guest.attempt);
+async fn retry(
+    worker: &Arc<Worker>,
+    setup: &Setup,
+    lease: Lease,
+    guest: Guest,
+    failure: Failure,
+    delay: Duration,
+) {
     warn!(
         error = failure.message,
         kind = failure.kind.as_str(),

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
-use crate::outbound::Backoff;
+use crate::retry::{Backoff, jitter};
 use crate::room::{Permit, Room};
 
 /// Delays between attempts to reach a server.
@@ -137,7 +137,7 @@ pub async fn fetch(
             Ok(connection) => connection,
             Err(_) => {
                 failures = failures.saturating_add(1);
-                sleep(RECONNECT.delay(failures)).await;
+                sleep(RECONNECT.delay(failures, jitter())).await;
                 continue;
             }
         };
@@ -190,7 +190,7 @@ pub async fn fetch(
                 lock(&source.idle).clear();
                 // The first attempt to connect again is made at once; after it the delays grow.
                 if failures > 0 {
-                    sleep(RECONNECT.delay(failures)).await;
+                    sleep(RECONNECT.delay(failures, jitter())).await;
                 }
                 failures = failures.saturating_add(1);
             }

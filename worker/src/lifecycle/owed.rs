@@ -12,8 +12,8 @@ use crate::delivery::{self, Delivery};
 use crate::job::Job;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Outcome;
-use crate::outbound::Backoff;
 use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::retry::{Backoff, jitter};
 use crate::room::Permit;
 use crate::store::{Ending, Entry, Step};
 use crate::table::{Guest, Recent};
@@ -102,7 +102,7 @@ pub(super) async fn to_disk(
             Ok(()) => return Ok(()),
             Err(error) => {
                 failures += 1;
-                let delay = KEEP.delay(failures);
+                let delay = KEEP.delay(failures, jitter());
                 error!(%error, retry_in = ?delay, "cannot write the result to the disk");
                 lease.keep_while(sleep(delay)).await?;
             }
@@ -181,7 +181,7 @@ fn look_for_job(worker: &Arc<Worker>, entry: Arc<Entry>, number: u32) {
         }
         // A worker that stops does not wait for this.
         tokio::spawn(async move {
-            sleep(SETTLE.delay(number)).await;
+            sleep(SETTLE.delay(number, jitter())).await;
             if !task.room.is_closed() {
                 look_for_job(&task, entry, number.saturating_add(1));
             }
