@@ -25,7 +25,7 @@ use crate::job::{Input, Job, JobType};
 use crate::json;
 use crate::outbound::{Digest, Outbound, Signer};
 use crate::result::{Failure, FailureKind, InputUsed, JobResult, Status, Usage, Written};
-use crate::table::{Here, Phase};
+use crate::table::{ActiveJob, Phase};
 
 use output::{Given, written};
 
@@ -172,7 +172,7 @@ impl Executor {
         &self,
         job: &Job,
         handler: &Handler,
-        here: &Here,
+        active: &ActiveJob,
         directory: Option<&Path>,
         cancelled: impl Future<Output = ()>,
     ) -> Attempt {
@@ -227,9 +227,9 @@ impl Executor {
             }
         }
         let has_file = fetched.is_some() && handler.input == InputMode::File;
-        let document = job.document(here.attempt, data.as_deref());
+        let document = job.document(active.attempt, data.as_deref());
         let timeout = job.timeout.unwrap_or(handler.timeout);
-        here.set_phase(Phase::Running);
+        active.set_phase(Phase::Running);
         match handler.mode {
             Mode::Process => {
                 let mut spec = Spec {
@@ -249,13 +249,13 @@ impl Executor {
                     // Temporary files go with the job.
                     spec.env.push(("TMPDIR".into(), directory.into()));
                 }
-                spec.env.extend(variables(job, here, timeout, &result_file, input_file));
-                self.run_process(spec, &result_file, here, cancelled, &mut attempt).await;
+                spec.env.extend(variables(job, active, timeout, &result_file, input_file));
+                self.run_process(spec, &result_file, active, cancelled, &mut attempt).await;
             }
             Mode::Persistent(_) => {
                 let file = has_file.then_some(input_file.as_path());
                 let line = with_file(document, file);
-                self.run_line(line, timeout, here, cancelled, &mut attempt).await;
+                self.run_line(line, timeout, active, cancelled, &mut attempt).await;
             }
         }
         attempt
@@ -276,16 +276,16 @@ impl Executor {
         &self,
         spec: Spec,
         result_file: &Path,
-        here: &Here,
+        active: &ActiveJob,
         cancelled: impl Future<Output = ()>,
         attempt: &mut Attempt,
     ) {
         let (limit, timeout) = (spec.output_limit, spec.timeout);
-        let finished = match exec::run(&self.keepers, spec, Arc::clone(&here.log), cancelled).await
-        {
-            Ok(finished) => finished,
-            Err(error) => return attempt.fail(FailureKind::System, error, true),
-        };
+        let finished =
+            match exec::run(&self.keepers, spec, Arc::clone(&active.log), cancelled).await {
+                Ok(finished) => finished,
+                Err(error) => return attempt.fail(FailureKind::System, error, true),
+            };
         attempt.left_behind = finished.left_behind;
         attempt.usage = Some(usage(&finished.usage));
         attempt.ended(finished.exit);
@@ -331,15 +331,16 @@ impl Executor {
         &self,
         line: Vec<u8>,
         timeout: Duration,
-        here: &Here,
+        active: &ActiveJob,
         cancelled: impl Future<Output = ()>,
         attempt: &mut Attempt,
     ) {
-        let handler = self.persistent.get(&Some(here.kind.clone())).or(self.persistent.get(&None));
+        let handler =
+            self.persistent.get(&Some(active.kind.clone())).or(self.persistent.get(&None));
         let Some(handler) = handler else {
             return attempt.fail(FailureKind::System, "the handler is gone", true);
         };
-        let answer = handler.run(line.into(), timeout, Arc::clone(&here.log), cancelled).await;
+        let answer = handler.run(line.into(), timeout, Arc::clone(&active.log), cancelled).await;
         match answer {
             Ok(answer) => {
                 attempt.usage =
@@ -395,7 +396,7 @@ fn usage(usage: &exec::Usage) -> Usage {
 /// What differs with each job in the environment of its process.
 fn variables(
     job: &Job,
-    here: &Here,
+    active: &ActiveJob,
     timeout: Duration,
     result_file: &Path,
     input_file: Option<PathBuf>,
@@ -404,7 +405,7 @@ fn variables(
     let mut variables = BTreeMap::from([
         ("JQ_JOB_ID", OsString::from(job.id.to_string())),
         ("JQ_TYPE", job.kind.as_str().into()),
-        ("JQ_ATTEMPT", here.attempt.to_string().into()),
+        ("JQ_ATTEMPT", active.attempt.to_string().into()),
         ("JQ_RESULT_FILE", result_file.into()),
         ("JQ_DEADLINE", format!("{deadline:.3}").into()),
     ]);

@@ -35,7 +35,7 @@ use crate::retry::{Backoff, JobRetry, Why, jitter};
 use crate::room::Permit;
 use crate::source::Source;
 use crate::store::{Ending, Entry, remove_tree};
-use crate::table::{Guest, Here, Phase, Recent};
+use crate::table::{ActiveJob, FailedAttempt, Phase, Registration};
 use crate::worker::{Setup, Worker};
 use owed::{conclude, is_owed, keep, lost_when_done, raw, to_disk};
 
@@ -157,13 +157,14 @@ async fn with_job(worker: &Arc<Worker>, lease: Lease, mut permit: Permit, job: J
         // Of an age of whole seconds.
         Timestamp::now().checked_sub(lease.facts.age).ok()
     });
-    let here = Here::new(job.id, job.kind.clone(), number, Some(place.clone()), created);
-    let guest = if worker.deliveries.is_active(job.id) { None } else { worker.table.enter(here) };
-    let Some(guest) = guest else { return give_back_twin(worker, lease).await };
+    let active = ActiveJob::new(job.id, job.kind.clone(), number, Some(place.clone()), created);
+    let active =
+        if worker.deliveries.is_active(job.id) { None } else { worker.table.register(active) };
+    let Some(active) = active else { return give_back_twin(worker, lease).await };
     if number == 1 {
         worker.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
     }
-    attempt(worker, &setup, lease, permit, guest, &job, &handler).await;
+    attempt(worker, &setup, lease, permit, active, &job, &handler).await;
 }
 
 async fn attempt(
@@ -171,48 +172,48 @@ async fn attempt(
     setup: &Setup,
     mut lease: Lease,
     permit: Permit,
-    guest: Guest,
+    active: Registration,
     job: &Job,
     handler: &Handler,
 ) {
     let running = worker.metrics.running(&job.kind);
     let result = |attempt: Attempt, status| {
-        attempt.into_result(guest.document(&setup.name), status, job.custom.clone())
+        attempt.into_result(active.document(&setup.name), status, job.custom.clone())
     };
     let attempt = match before(setup, job) {
         Some((status, failure)) => {
             let attempt = Attempt { failure: Some(failure), ..Attempt::default() };
             let result = result(attempt, status);
             let ending = if status == Status::Dismissed { Ending::Dismiss } else { Ending::Bury };
-            return keep(worker, lease, permit, guest, job, result, ending).await;
+            return keep(worker, lease, permit, active, job, result, ending).await;
         }
-        None => run(worker, setup, &mut lease, &guest, job, handler).await,
+        None => run(worker, setup, &mut lease, &active, job, handler).await,
     };
     drop(running);
     let attempt = match attempt {
         Ok(attempt) => attempt,
-        Err(lost) => return lost_job(worker, &guest, &lost),
+        Err(lost) => return lost_job(worker, &active, &lost),
     };
     worker.metrics.left_behind.inc_by(attempt.left_behind.into());
     if let Some(usage) = &attempt.usage {
         worker.metrics.ran(&job.kind, Duration::from_millis(usage.wall_ms).as_secs_f64());
     }
-    guest.set_phase(Phase::Finishing);
+    active.set_phase(Phase::Finishing);
     let Some(failure) = &attempt.failure else {
         let result = result(attempt, Status::Successful);
-        return keep(worker, lease, permit, guest, job, result, Ending::Delete).await;
+        return keep(worker, lease, permit, active, job, result, Ending::Delete).await;
     };
     let policy = JobRetry {
         retries: job.retry.unwrap_or(handler.retry),
         backoff: Backoff { first: setup.config.retry_delay, max: setup.config.max_retry_delay },
     };
     let why = if attempt.again { Why::Transient } else { Why::Permanent };
-    if let Some(delay) = policy.next(guest.attempt, why, jitter()) {
+    if let Some(delay) = policy.next(active.attempt, why, jitter()) {
         drop(permit);
-        return retry(worker, setup, lease, guest, failure.clone(), delay).await;
+        return retry(worker, setup, lease, active, failure.clone(), delay).await;
     }
     let result = result(attempt, Status::Failed);
-    keep(worker, lease, permit, guest, job, result, Ending::Bury).await;
+    keep(worker, lease, permit, active, job, result, Ending::Bury).await;
 }
 
 /// Why a job is not even tried.
@@ -244,7 +245,7 @@ async fn run(
     worker: &Arc<Worker>,
     setup: &Setup,
     lease: &mut Lease,
-    here: &Here,
+    active: &ActiveJob,
     job: &Job,
     handler: &Handler,
 ) -> Result<Attempt, Lost> {
@@ -263,7 +264,7 @@ async fn run(
         let _ = cancelled.await;
     };
     let attempt = {
-        let attempt = setup.executor.attempt(job, handler, here, directory.as_deref(), cancelled);
+        let attempt = setup.executor.attempt(job, handler, active, directory.as_deref(), cancelled);
         let mut attempt = std::pin::pin!(attempt);
         match lease.keep_while(&mut attempt).await {
             Ok(attempt) => Ok(attempt),
@@ -296,7 +297,7 @@ async fn retry(
     worker: &Arc<Worker>,
     setup: &Setup,
     lease: Lease,
-    guest: Guest,
+    active: Registration,
     failure: Failure,
     delay: Duration,
 ) {
@@ -306,28 +307,28 @@ async fn retry(
         retry_in = ?delay,
         "failed; it will be tried again"
     );
-    count(worker, &guest, &failure, Outcome::Retried);
+    count(worker, &active, &failure, Outcome::Retried);
     let document = JobResult {
         status: Status::Accepted,
         error: Some(failure),
         progress: None,
-        ..guest.document(&setup.name)
+        ..active.document(&setup.name)
     };
     if let Ok(until) = Timestamp::now().checked_add(delay + REMEMBERED) {
-        worker.table.wait_for(document, until);
+        worker.table.set_waiting(document, until);
     }
-    // It may be reserved again before this returns, and must not find itself here.
-    drop(guest);
+    // It may be reserved again before this returns, and must not find itself listed.
+    drop(active);
     released(worker, lease.release(delay).await);
 }
 
-fn count(worker: &Worker, here: &Here, failure: &Failure, outcome: Outcome) {
-    worker.metrics.ended(Some(&here.kind), outcome, Some(failure.kind));
-    worker.table.failed(Recent {
+fn count(worker: &Worker, active: &ActiveJob, failure: &Failure, outcome: Outcome) {
+    worker.metrics.ended(Some(&active.kind), outcome, Some(failure.kind));
+    worker.table.push_failure(FailedAttempt {
         timestamp: Timestamp::now(),
-        id: Some(here.id),
-        kind: Some(here.kind.clone()),
-        attempt: here.attempt,
+        id: Some(active.id),
+        kind: Some(active.kind.clone()),
+        attempt: active.attempt,
         error: failure.clone(),
     });
 }
@@ -338,15 +339,15 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: 
         drop(permit);
         return conclude(worker, lease, entry).await;
     }
-    let guest = match &bad {
+    let active = match &bad {
         BadJob { id: Some(id), .. } if worker.deliveries.is_active(*id) => {
             return give_back_twin(worker, lease).await;
         }
         BadJob { id: Some(id), kind: Some(kind), .. } => {
-            let here = Here::new(*id, kind.clone(), number, None, None);
-            match worker.table.enter(here) {
+            let active = ActiveJob::new(*id, kind.clone(), number, None, None);
+            match worker.table.register(active) {
                 None => return give_back_twin(worker, lease).await,
-                guest => guest,
+                active => active,
             }
         }
         _ => None,
@@ -356,7 +357,7 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: 
     let BadJob { reason, id, kind, result: target } = bad;
     let failure = Failure::new(FailureKind::Input, reason);
     worker.metrics.ended(None, Outcome::Over(Status::Failed), Some(failure.kind));
-    worker.table.failed(Recent {
+    worker.table.push_failure(FailedAttempt {
         timestamp: Timestamp::now(),
         id,
         kind: kind.clone(),
@@ -385,7 +386,7 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: 
     match to_disk(worker, &mut lease, &entry).await {
         Ok(()) => {
             // However long the sending takes, there is room for another job.
-            drop((guest, permit));
+            drop((active, permit));
             conclude(worker, lease, entry).await;
         }
         Err(lost) if is_owed(worker, &entry) => lost_when_done(worker, entry, &lost),
@@ -393,7 +394,7 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: 
     }
 }
 
-fn lost_job(worker: &Worker, here: &Here, lost: &Lost) {
+fn lost_job(worker: &Worker, active: &ActiveJob, lost: &Lost) {
     if matches!(lost, Lost::Stopping) {
         info!("the worker stops: the job goes back to the queue");
         return;
@@ -401,7 +402,7 @@ fn lost_job(worker: &Worker, here: &Here, lost: &Lost) {
     worker.metrics.leases_lost.inc();
     warn!(%lost, "the job was lost: what ran was killed, nothing is published");
     let failure = Failure::new(FailureKind::LeaseLost, lost);
-    count(worker, here, &failure, Outcome::Lost);
+    count(worker, active, &failure, Outcome::Lost);
 }
 
 fn released(worker: &Worker, released: Result<(), Lost>) {

@@ -50,8 +50,8 @@ impl Surface {
 
     fn pending(&self, id: Uuid) -> Option<Lookup> {
         let setup = self.worker.setup();
-        let here = self.worker.table.get(id).map(|here| here.document(&setup.name));
-        let document = here.or_else(|| self.worker.table.waiting(id))?;
+        let active = self.worker.table.get(id).map(|active| active.document(&setup.name));
+        let document = active.or_else(|| self.worker.table.waiting(id))?;
         Some(Lookup::Pending { body: document.to_json(), retry_after: RETRY_AFTER })
     }
 }
@@ -109,7 +109,7 @@ impl web::Worker for Surface {
             let count = |status| worker.metrics.count(&kind, Outcome::Over(status));
             let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
             TypeStatus {
-                running: running.iter().filter(|here| here.kind == kind).count(),
+                running: running.iter().filter(|active| active.kind == kind).count(),
                 concurrency: if limit == 0 { setup.config.concurrency } else { limit },
                 successful: count(JobStatus::Successful),
                 failed: count(JobStatus::Failed) + count(JobStatus::Dismissed),
@@ -117,7 +117,7 @@ impl web::Worker for Surface {
                 name: kind.to_string(),
             }
         });
-        let failures = worker.table.recent().into_iter().map(|recent| FailureStatus {
+        let failures = worker.table.last_failures().into_iter().map(|recent| FailureStatus {
             id: recent.id,
             job_type: recent.kind.map(|kind| kind.to_string()),
             at: recent.timestamp,
@@ -134,12 +134,12 @@ impl web::Worker for Surface {
             servers: servers.collect(),
             running: running
                 .iter()
-                .map(|here| RunStatus {
-                    id: here.id,
-                    job_type: here.kind.to_string(),
-                    attempt: here.attempt,
-                    started: here.started.get().copied().unwrap_or(here.since),
-                    progress: here.log.progress(),
+                .map(|active| RunStatus {
+                    id: active.id,
+                    job_type: active.kind.to_string(),
+                    attempt: active.attempt,
+                    started: active.started.get().copied().unwrap_or(active.since),
+                    progress: active.log.progress(),
                 })
                 .collect(),
             types: types.collect(),

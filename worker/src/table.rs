@@ -1,6 +1,6 @@
-//! The jobs that are here now, and what happened lately.
+//! The jobs that this worker has now, those that wait for a retry, and the last failures.
 //!
-//! Owns: what can be said of a job while it has no result. Must not know: results, queues.
+//! Owns: what is known of a job while it has no result. Must not know: queues, or where results are.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,26 +14,26 @@ use crate::exec::LiveLog;
 use crate::job::JobType;
 use crate::result::{Failure, JobResult, QueuePlace, Status, WorkerName};
 
-/// Most jobs that are remembered as waiting for their next attempt.
+/// Most jobs that are remembered while they wait for their next attempt.
 const MAX_WAITING: usize = 10_000;
 
-/// How many failures are remembered for the status page.
-const RECENT: usize = 20;
+/// Most failures that are remembered for the status page.
+const MAX_FAILURES: usize = 20;
 
-/// A job that this worker has.
+/// A job that this worker has reserved and whose attempt is not over.
 #[derive(Debug)]
-pub struct Here {
+pub struct ActiveJob {
     /// The job's.
     pub id: Uuid,
     /// The job's.
     pub kind: JobType,
     /// The first is 1.
     pub attempt: u32,
-    /// Where it is queued.
+    /// Where it is queued. `None`: it comes from a file.
     pub place: Option<QueuePlace>,
     /// When it was queued.
     pub created: Option<Timestamp>,
-    /// When it came here.
+    /// When this worker reserved it.
     pub since: Timestamp,
     /// When its process was started.
     pub started: OnceLock<Timestamp>,
@@ -54,8 +54,8 @@ pub enum Phase {
     Finishing = 2,
 }
 
-impl Here {
-    /// A job that has just come.
+impl ActiveJob {
+    /// A job that was just reserved.
     pub fn new(
         id: Uuid,
         kind: JobType,
@@ -76,7 +76,7 @@ impl Here {
         }
     }
 
-    /// Notes how far it is.
+    /// Notes how far it is. The first [`Phase::Running`] also sets `started`.
     pub fn set_phase(&self, phase: Phase) {
         if phase == Phase::Running {
             let _ = self.started.set(Timestamp::now());
@@ -93,7 +93,7 @@ impl Here {
         }
     }
 
-    /// What is said of it while it has no result.
+    /// The document served for it while it has no result.
     pub fn document(&self, worker: &WorkerName) -> JobResult {
         let status =
             if self.phase() == Phase::Preparing { Status::Accepted } else { Status::Running };
@@ -113,7 +113,7 @@ impl Here {
     }
 }
 
-/// A job that is in the queue again.
+/// A job that went back to the queue, to be tried again.
 #[derive(Debug, Clone)]
 struct Waiting {
     document: JobResult,
@@ -122,7 +122,7 @@ struct Waiting {
 
 /// A failure, for the status page.
 #[derive(Debug, Clone, Serialize)]
-pub struct Recent {
+pub struct FailedAttempt {
     /// When.
     pub timestamp: Timestamp,
     /// The job's, if it could be read.
@@ -138,54 +138,55 @@ pub struct Recent {
 
 #[derive(Debug, Default)]
 struct State {
-    here: HashMap<Uuid, Arc<Here>>,
+    active: HashMap<Uuid, Arc<ActiveJob>>,
     waiting: HashMap<Uuid, Waiting>,
-    recent: VecDeque<Recent>,
+    failures: VecDeque<FailedAttempt>,
 }
 
-/// The jobs that are here now, and what happened lately.
+/// See the [module](self).
 #[derive(Debug, Default)]
 pub struct Table {
     state: Mutex<State>,
 }
 
 impl Table {
-    /// Notes a job as here, until what is returned is dropped. `None`: it is here already.
-    pub fn enter(self: &Arc<Self>, here: Here) -> Option<Guest> {
-        let here = Arc::new(here);
+    /// Lists a job as active until the registration is dropped. `None`: a job of this id is active
+    /// already.
+    pub fn register(self: &Arc<Self>, job: ActiveJob) -> Option<Registration> {
+        let job = Arc::new(job);
         let mut state = self.state();
-        if state.here.contains_key(&here.id) {
+        if state.active.contains_key(&job.id) {
             return None;
         }
-        state.here.insert(here.id, Arc::clone(&here));
-        Some(Guest { table: Arc::clone(self), here })
+        state.active.insert(job.id, Arc::clone(&job));
+        Some(Registration { table: Arc::clone(self), job })
     }
 
-    /// A job that is here.
-    pub fn get(&self, id: Uuid) -> Option<Arc<Here>> {
-        self.state().here.get(&id).cloned()
+    /// The active job of this id.
+    pub fn get(&self, id: Uuid) -> Option<Arc<ActiveJob>> {
+        self.state().active.get(&id).cloned()
     }
 
-    /// All jobs that are here, the longest first.
-    pub fn all(&self) -> Vec<Arc<Here>> {
-        let mut all: Vec<_> = self.state().here.values().cloned().collect();
-        all.sort_by_key(|here| here.since);
+    /// All active jobs, oldest first.
+    pub fn all(&self) -> Vec<Arc<ActiveJob>> {
+        let mut all: Vec<_> = self.state().active.values().cloned().collect();
+        all.sort_by_key(|job| job.since);
         all
     }
 
-    /// How many are here.
+    /// How many jobs are active.
     pub fn len(&self) -> usize {
-        self.state().here.len()
+        self.state().active.len()
     }
 
-    /// Whether none is.
+    /// Whether no job is active.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Remembers a job that went back into the queue, for as long as it can be expected to be taken
-    /// again: it is not unknown meanwhile.
-    pub fn wait_for(&self, document: JobResult, until: Timestamp) {
+    /// Remembers a job that went back to the queue, until the time at which somebody must have taken
+    /// it again: till then it is not unknown here. With [`MAX_WAITING`] remembered, it is not.
+    pub fn set_waiting(&self, document: JobResult, until: Timestamp) {
         let mut state = self.state();
         if state.waiting.len() >= MAX_WAITING {
             let now = Timestamp::now();
@@ -196,7 +197,7 @@ impl Table {
         }
     }
 
-    /// What is said of a job that is in the queue again.
+    /// The document served for a job that went back to the queue.
     pub fn waiting(&self, id: Uuid) -> Option<JobResult> {
         let mut state = self.state();
         let waiting = state.waiting.get(&id)?;
@@ -207,21 +208,21 @@ impl Table {
         None
     }
 
-    /// A job that was remembered is over.
-    pub fn is_over(&self, id: Uuid) {
+    /// Forgets a job that went back to the queue: it has a result now.
+    pub fn clear_waiting(&self, id: Uuid) {
         self.state().waiting.remove(&id);
     }
 
-    /// Remembers a failure.
-    pub fn failed(&self, recent: Recent) {
+    /// Adds a failure to the last ones.
+    pub fn push_failure(&self, failed: FailedAttempt) {
         let mut state = self.state();
-        state.recent.truncate(RECENT - 1);
-        state.recent.push_front(recent);
+        state.failures.truncate(MAX_FAILURES - 1);
+        state.failures.push_front(failed);
     }
 
-    /// The last failures, the newest first.
-    pub fn recent(&self) -> Vec<Recent> {
-        self.state().recent.iter().cloned().collect()
+    /// The last failures, newest first.
+    pub fn last_failures(&self) -> Vec<FailedAttempt> {
+        self.state().failures.iter().cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -230,26 +231,26 @@ impl Table {
     }
 }
 
-/// A job that is here, until dropped.
+/// Keeps a job listed as active. Dropping it takes the job off the list and ends its log.
 #[derive(Debug)]
-pub struct Guest {
+pub struct Registration {
     table: Arc<Table>,
-    here: Arc<Here>,
+    job: Arc<ActiveJob>,
 }
 
-impl std::ops::Deref for Guest {
-    type Target = Arc<Here>;
+impl std::ops::Deref for Registration {
+    type Target = Arc<ActiveJob>;
 
-    fn deref(&self) -> &Arc<Here> {
-        &self.here
+    fn deref(&self) -> &Arc<ActiveJob> {
+        &self.job
     }
 }
 
-impl Drop for Guest {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.here.log.finish();
+        self.job.log.finish();
         let mut state = self.table.state();
-        state.here.remove(&self.here.id);
+        state.active.remove(&self.job.id);
     }
 }
 
@@ -261,23 +262,23 @@ mod tests {
         WorkerName { id: "w".into(), version: "1".into() }
     }
 
-    fn here(id: Uuid) -> Here {
-        Here::new(id, "t".parse().unwrap(), 1, None, None)
+    fn job(id: Uuid) -> ActiveJob {
+        ActiveJob::new(id, "t".parse().unwrap(), 1, None, None)
     }
 
     #[test]
-    fn a_job_is_here_once() {
+    fn a_job_is_active_once() {
         let table = Arc::new(Table::default());
         let id = Uuid::new_v4();
-        let guest = table.enter(here(id)).unwrap();
-        assert!(table.enter(here(id)).is_none());
+        let registration = table.register(job(id)).unwrap();
+        assert!(table.register(job(id)).is_none());
         assert_eq!(table.get(id).unwrap().document(&worker()).status, Status::Accepted);
-        guest.set_phase(Phase::Running);
-        guest.log.set_progress(40.0);
+        registration.set_phase(Phase::Running);
+        registration.log.set_progress(40.0);
         let document = table.get(id).unwrap().document(&worker());
         assert_eq!((document.status, document.progress), (Status::Running, Some(40.0)));
         assert!(document.started.is_some());
-        drop(guest);
+        drop(registration);
         assert!(table.get(id).is_none() && table.is_empty());
     }
 
@@ -285,14 +286,14 @@ mod tests {
     fn what_waits_is_remembered_for_a_while() {
         let table = Arc::new(Table::default());
         let id = Uuid::new_v4();
-        let document = here(id).document(&worker());
+        let document = job(id).document(&worker());
         let soon = Timestamp::now() + std::time::Duration::from_secs(60);
-        table.wait_for(document.clone(), soon);
+        table.set_waiting(document.clone(), soon);
         assert_eq!(table.waiting(id).unwrap().id, id);
-        table.wait_for(document.clone(), Timestamp::UNIX_EPOCH);
+        table.set_waiting(document.clone(), Timestamp::UNIX_EPOCH);
         assert!(table.waiting(id).is_none());
         for _ in 0..2 * MAX_WAITING {
-            table.wait_for(JobResult { id: Uuid::new_v4(), ..document.clone() }, soon);
+            table.set_waiting(JobResult { id: Uuid::new_v4(), ..document.clone() }, soon);
         }
         assert_eq!(table.state().waiting.len(), MAX_WAITING);
     }
@@ -303,9 +304,9 @@ mod tests {
         for attempt in 0..50 {
             let error = Failure::new(crate::result::FailureKind::Input, "x");
             let timestamp = Timestamp::now();
-            table.failed(Recent { timestamp, id: None, kind: None, attempt, error });
+            table.push_failure(FailedAttempt { timestamp, id: None, kind: None, attempt, error });
         }
-        let recent = table.recent();
-        assert_eq!((recent.len(), recent[0].attempt), (RECENT, 49));
+        let failures = table.last_failures();
+        assert_eq!((failures.len(), failures[0].attempt), (MAX_FAILURES, 49));
     }
 }

@@ -13,7 +13,7 @@ use crate::exec::{self, LogEvent};
 use crate::executor::Executor;
 use crate::result::{JobResult, Status, WorkerName};
 use crate::store::remove_tree;
-use crate::table::Here;
+use crate::table::ActiveJob;
 use crate::worker::keepers;
 
 #[derive(Debug, clap::Args)]
@@ -37,21 +37,22 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     DirBuilder::new().mode(0o700).create(&directory)?;
     let result = super::runtime()?.block_on(async {
         let executor = Executor::new(&config, keepers)?;
-        let here = Here::new(job.id, kind.clone(), 1, None, job.created_at);
-        let log = tokio::spawn(show(here.log.reader()));
+        let active = ActiveJob::new(job.id, kind.clone(), 1, None, job.created_at);
+        let log = tokio::spawn(show(active.log.reader()));
         let interrupted = async {
             // If it cannot be listened for, it ends us as usual.
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending().await
             }
         };
-        let attempt = executor.attempt(&job, &handler, &here, Some(&directory), interrupted).await;
-        here.log.finish();
+        let attempt =
+            executor.attempt(&job, &handler, &active, Some(&directory), interrupted).await;
+        active.log.finish();
         let _ = log.await;
         executor.stop().await;
         let name = WorkerName::ours(&config.worker_id);
         let status = if attempt.failure.is_none() { Status::Successful } else { Status::Failed };
-        Ok::<_, Failed>(attempt.into_result(here.document(&name), status, job.custom.clone()))
+        Ok::<_, Failed>(attempt.into_result(active.document(&name), status, job.custom.clone()))
     });
     remove_tree(&directory)?;
     let result = result?;

@@ -1,6 +1,6 @@
 //! One process for one job: its input, its output, its time.
 //!
-//! Owned here: when a run is told to end, and that it has ended when this says so. Not known
+//! Owned here: when a run is ordered to end, and that it has ended when this says so. Not known
 //! here: how the end is brought about (the keeper), what the run was for.
 
 use super::capture::{Capture, Captured};
@@ -132,8 +132,8 @@ fn finish(
     stdout: Tap<'_>,
     stderr: Tap<'_>,
 ) -> Finished {
-    let Ended { exit, usage, told, left_behind, beyond_reach } = ended;
-    let ended_by = match (told, is_cancelled) {
+    let Ended { exit, usage, stop_ordered, left_behind, beyond_reach } = ended;
+    let ended_by = match (stop_ordered, is_cancelled) {
         (false, _) => EndedBy::Itself,
         (true, false) => EndedBy::Timeout,
         (true, true) => EndedBy::Cancelled,

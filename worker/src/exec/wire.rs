@@ -70,8 +70,8 @@ pub(super) enum Report {
 pub(super) struct Ended {
     pub(super) exit: Exit,
     pub(super) usage: Usage,
-    /// Whether it had been told to end while its first process was still there.
-    pub(super) told: bool,
+    /// Whether the worker had ordered its end while its first process was still there.
+    pub(super) stop_ordered: bool,
     /// Processes that were still there when the first one ended, and were killed.
     pub(super) left_behind: u32,
     /// Processes that SIGKILL did not end in time. This keeper is of no more use.
@@ -168,7 +168,7 @@ impl Report {
                 out.push(UNKILLABLE);
                 put_u64(&mut out, 0);
             }
-            Self::Ended(Ended { exit, usage, told, left_behind, beyond_reach }) => {
+            Self::Ended(Ended { exit, usage, stop_ordered, left_behind, beyond_reach }) => {
                 let (tag, number) = match exit {
                     Exit::Code(code) => (CODE, code),
                     Exit::Signal(signal) => (SIGNAL, signal),
@@ -178,7 +178,7 @@ impl Report {
                 put_u64(&mut out, usage.wall.as_nanos() as u64);
                 put_u64(&mut out, usage.cpu.as_nanos() as u64);
                 put_u64(&mut out, usage.max_rss_bytes);
-                put_u64(&mut out, u64::from(*told));
+                put_u64(&mut out, u64::from(*stop_ordered));
                 put_u64(&mut out, u64::from(*left_behind));
                 put_u64(&mut out, u64::from(*beyond_reach));
             }
@@ -205,7 +205,7 @@ impl Report {
                 cpu: Duration::from_nanos(message.u64()?),
                 max_rss_bytes: message.u64()?,
             },
-            told: message.u64()? != 0,
+            stop_ordered: message.u64()? != 0,
             left_behind: u32::try_from(message.u64()?).ok()?,
             beyond_reach: u32::try_from(message.u64()?).ok()?,
         }))
@@ -298,7 +298,7 @@ mod tests {
                     cpu: Duration::from_nanos(2),
                     max_rss_bytes: 3,
                 },
-                told: true,
+                stop_ordered: true,
                 left_behind: 4,
                 beyond_reach: 5,
             });

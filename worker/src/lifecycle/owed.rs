@@ -16,7 +16,7 @@ use crate::result::{Failure, FailureKind, JobResult, Status};
 use crate::retry::{Backoff, jitter};
 use crate::room::Permit;
 use crate::store::{Ending, Entry, Step};
-use crate::table::{Guest, Recent};
+use crate::table::{FailedAttempt, Registration};
 use crate::worker::Worker;
 
 /// Delays between attempts to write a result to the disk.
@@ -31,7 +31,7 @@ pub(super) async fn keep(
     worker: &Arc<Worker>,
     mut lease: Lease,
     permit: Permit,
-    guest: Guest,
+    active: Registration,
     job: &Job,
     result: JobResult,
     ending: Ending,
@@ -55,23 +55,23 @@ pub(super) async fn keep(
         if is_owed(worker, &entry) {
             return lost_when_done(worker, entry, &lost);
         }
-        return lost_job(worker, &guest, &lost);
+        return lost_job(worker, &active, &lost);
     }
-    worker.table.is_over(job.id);
+    worker.table.clear_waiting(job.id);
     let outcome = Outcome::Over(result.status);
     match &result.error {
         None => {
-            worker.metrics.ended(Some(&guest.kind), outcome, None);
+            worker.metrics.ended(Some(&active.kind), outcome, None);
             debug!(wall_ms = result.usage.map(|usage| usage.wall_ms), "successful");
         }
         Some(failure) => {
             let kind = failure.kind.as_str();
             warn!(error = failure.message, kind, status = result.status.as_str(), "over");
-            count(worker, &guest, failure, outcome);
+            count(worker, &active, failure, outcome);
         }
     }
     // From here on there is a result to be seen, and room for another job.
-    drop(guest);
+    drop(active);
     drop(permit);
     conclude(worker, lease, entry).await;
 }
@@ -118,7 +118,7 @@ pub(super) async fn conclude(worker: &Arc<Worker>, mut lease: Lease, entry: Arc<
         Ok(Delivery::UnderWay) => Err(Lost::Stopping),
         Ok(Delivery::GivenUp(reason)) => {
             error!(reason, "gave up; the job is buried, and sent again when it is kicked");
-            worker.table.failed(Recent {
+            worker.table.push_failure(FailedAttempt {
                 timestamp: Timestamp::now(),
                 id: Some(entry.id),
                 kind: None,

@@ -28,7 +28,7 @@ use tree::Tree;
 /// The hidden first argument.
 pub const ARGUMENT: &str = "keeper";
 
-/// How long what was killed may take to be gone. Beyond it, it is told as out of reach: it waits
+/// How long what was killed may take to be gone. Beyond it, it is reported as out of reach: it waits
 /// within the kernel, or is another user's, or multiplies faster than it can be found.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -132,7 +132,7 @@ impl Keeper {
                 match *order {
                     Order::Term { run: about } if about == run => tree.term(),
                     Order::Kill { run: about } if about == run => {
-                        tree.told_to_die();
+                        tree.order_kill();
                         break;
                     }
                     Order::Term { .. } | Order::Kill { .. } => {}

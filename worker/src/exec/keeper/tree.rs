@@ -20,9 +20,10 @@ pub(super) struct Tree {
     usage: Usage,
     /// The kernel had children of ours when it was last asked.
     has_any: bool,
-    told: bool,
-    /// Told to end all, as against ending what the first process left.
-    told_to_die: bool,
+    /// The worker has ordered the end of the run.
+    stop_ordered: bool,
+    /// The worker has ordered that all is killed: what dies was not left behind.
+    kill_ordered: bool,
     killed_after_main: u32,
     /// Where all of its control group can be killed.
     kill_group: Option<OwnedFd>,
@@ -44,8 +45,8 @@ impl Tree {
             began,
             usage: Usage::default(),
             has_any: true,
-            told: false,
-            told_to_die: false,
+            stop_ordered: false,
+            kill_ordered: false,
             killed_after_main: 0,
             kill_group,
         }
@@ -83,7 +84,7 @@ impl Tree {
             self.main_exit = Some(reaped.exit);
             self.usage.wall = self.began.elapsed();
         } else if self.main_exit.is_some()
-            && !self.told_to_die
+            && !self.kill_ordered
             && reaped.exit == Exit::Signal(libc::SIGKILL)
         {
             self.killed_after_main += 1;
@@ -92,7 +93,7 @@ impl Tree {
 
     /// Asks the process group to end. A stopped process is woken, so that it can.
     pub(super) fn term(&mut self) {
-        self.told = true;
+        self.stop_ordered = true;
         for signal in [Signal::TERM, Signal::CONT] {
             if rustix::process::kill_process_group(self.main, signal).is_err() {
                 // It moved to another group.
@@ -102,9 +103,9 @@ impl Tree {
     }
 
     /// From now on everything is to be killed, the first process with it.
-    pub(super) fn told_to_die(&mut self) {
-        self.told = true;
-        self.told_to_die = true;
+    pub(super) fn order_kill(&mut self) {
+        self.stop_ordered = true;
+        self.kill_ordered = true;
     }
 
     /// Kills every child, and every process group that one of them is in: the kernel kills a
@@ -149,7 +150,7 @@ impl Tree {
         Report::Ended(Ended {
             exit,
             usage: self.usage,
-            told: self.told,
+            stop_ordered: self.stop_ordered,
             left_behind: self.killed_after_main,
             beyond_reach: u32::try_from(beyond_reach).unwrap_or(u32::MAX),
         })
