@@ -19,6 +19,7 @@ use tracing::{Instrument, debug, warn};
 use url::Url;
 use uuid::Uuid;
 
+use crate::ending::Ending;
 use crate::outbound::{DeliverError, Failure, Method};
 use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
@@ -176,10 +177,8 @@ async fn call_back(worker: &Worker, entry: &Entry) -> bool {
     }
 
     let Some(url) = &entry.callback else { return true };
-    let r#type = match entry.ending {
-        crate::store::Ending::Delete => "job.successful",
-        crate::store::Ending::Bury | crate::store::Ending::Dismiss => "job.failed",
-    };
+    let Some(event) = Ending::of(entry.status).consequences().callback else { return true };
+    let r#type = event.name();
     let timestamp = format!("{:.3}", entry.finished);
     let event = Event { r#type, timestamp, data: &entry.result };
     let body = serde_json::to_vec(&event).expect("an event has no keys that are not text");

@@ -9,6 +9,7 @@
 pub mod commands;
 pub mod config;
 pub mod delivery;
+pub mod ending;
 pub mod exec;
 pub mod executor;
 pub mod job;

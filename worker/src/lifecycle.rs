@@ -25,16 +25,17 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use uuid::Uuid;
 
 use crate::config::Handler;
+use crate::ending::Ending;
 use crate::executor::Attempt;
 use crate::job::{BadJob, Job};
 use crate::lease::{Lease, Lost};
 use crate::metrics::Outcome;
 use crate::parked::Parked;
-use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::result::{Failure, FailureKind, FinalStatus, JobResult, Status};
 use crate::retry::{Backoff, JobRetry, Why, jitter};
 use crate::room::Permit;
 use crate::source::Source;
-use crate::store::{Ending, Entry, remove_tree};
+use crate::store::{Entry, remove_tree};
 use crate::table::{ActiveJob, FailedAttempt, Phase, Registration};
 use crate::worker::{Setup, Worker};
 use owed::{conclude, is_owed, keep, lost_when_done, raw, to_disk};
@@ -178,14 +179,14 @@ async fn attempt(
 ) {
     let running = worker.metrics.running(&job.kind);
     let result = |attempt: Attempt, status| {
+        let status = Ending::of(status).consequences().status.unwrap_or(Status::Failed);
         attempt.into_result(active.document(&setup.name), status, job.custom.clone())
     };
     let attempt = match before(setup, job) {
         Some((status, failure)) => {
             let attempt = Attempt { failure: Some(failure), ..Attempt::default() };
             let result = result(attempt, status);
-            let ending = if status == Status::Dismissed { Ending::Dismiss } else { Ending::Bury };
-            return keep(worker, lease, permit, active, job, result, ending).await;
+            return keep(worker, lease, permit, active, job, result, status).await;
         }
         None => run(worker, setup, &mut lease, &active, job, handler).await,
     };
@@ -200,8 +201,8 @@ async fn attempt(
     }
     active.set_phase(Phase::Finishing);
     let Some(failure) = &attempt.failure else {
-        let result = result(attempt, Status::Successful);
-        return keep(worker, lease, permit, active, job, result, Ending::Delete).await;
+        let result = result(attempt, FinalStatus::Successful);
+        return keep(worker, lease, permit, active, job, result, FinalStatus::Successful).await;
     };
     let policy = JobRetry {
         retries: job.retry.unwrap_or(handler.retry),
@@ -212,17 +213,17 @@ async fn attempt(
         drop(permit);
         return retry(worker, setup, lease, active, failure.clone(), delay).await;
     }
-    let result = result(attempt, Status::Failed);
-    keep(worker, lease, permit, active, job, result, Ending::Bury).await;
+    let result = result(attempt, FinalStatus::Failed);
+    keep(worker, lease, permit, active, job, result, FinalStatus::Failed).await;
 }
 
 /// Why a job is not even tried.
-fn before(setup: &Setup, job: &Job) -> Option<(Status, Failure)> {
+fn before(setup: &Setup, job: &Job) -> Option<(FinalStatus, Failure)> {
     if let Some(expires) = job.expires_at
         && expires <= Timestamp::now()
     {
         let message = format!("nobody wants the result since {expires}");
-        return Some((Status::Dismissed, Failure::new(FailureKind::Input, message)));
+        return Some((FinalStatus::Dismissed, Failure::new(FailureKind::Input, message)));
     }
     // Rather now than after hours of computing.
     let outbound = &setup.executor.outbound;
@@ -234,7 +235,7 @@ fn before(setup: &Setup, job: &Job) -> Option<(Status, Failure)> {
     for (name, url) in places {
         if let Some(Err(refused)) = url.map(|url| outbound.check(url)) {
             let failure = Failure::new(FailureKind::Publish, format!("{name:?}: {refused}"));
-            return Some((Status::Failed, failure));
+            return Some((FinalStatus::Failed, failure));
         }
     }
     None
@@ -356,7 +357,7 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: 
     warn!(reason = bad.reason, "refused; the job is buried");
     let BadJob { reason, id, kind, result: target } = bad;
     let failure = Failure::new(FailureKind::Input, reason);
-    worker.metrics.ended(None, Outcome::Over(Status::Failed), Some(failure.kind));
+    worker.metrics.ended(None, Outcome::Over(FinalStatus::Failed), Some(failure.kind));
     worker.table.push_failure(FailedAttempt {
         timestamp: Timestamp::now(),
         id,
@@ -377,7 +378,7 @@ async fn refuse(worker: &Arc<Worker>, mut lease: Lease, permit: Permit, number: 
     let entry = Arc::new(Entry {
         id,
         place,
-        ending: Ending::Bury,
+        status: FinalStatus::Failed,
         target: Some(target),
         callback: None,
         finished: result.timestamp,

@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::job::JobType;
-use crate::result::{FailureKind, Status};
+use crate::result::{FailureKind, FinalStatus};
 
 /// Most types that are counted each on its own. Types come from jobs, and a counter is for ever.
 const MAX_TYPES: usize = 200;
@@ -39,19 +39,48 @@ pub struct Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The job is over.
-    Over(Status),
+    Over(FinalStatus),
     /// It will be tried again.
     Retried,
     /// The queue gave the job to somebody else.
     Lost,
 }
 
+impl Outcome {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Over(status) => status.as_str(),
+            Self::Retried => "retried",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 impl EncodeLabelValue for Outcome {
     fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// Counters of endings that are not outcomes of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// [`Metrics::refused`].
+    Refused,
+    /// [`Metrics::given_back`].
+    GivenBack,
+    /// [`Metrics::leases_lost`].
+    LeasesLost,
+}
+
+impl Counted {
+    /// The name of the counter, without prefix and suffix.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Over(status) => status.as_str().encode(encoder),
-            Self::Retried => "retried".encode(encoder),
-            Self::Lost => "lost".encode(encoder),
+            Self::Refused => "refused",
+            Self::GivenBack => "given_back",
+            Self::LeasesLost => "leases_lost",
         }
     }
 }
@@ -143,11 +172,13 @@ impl Default for Metrics {
             metrics.wait.clone(),
         );
         registry.register("running", "Jobs that run", metrics.running.clone());
+        let [refused, given_back, leases_lost] =
+            [Counted::Refused, Counted::GivenBack, Counted::LeasesLost].map(Counted::name);
         for (name, help, counter) in [
-            ("refused", "Bodies that are no job, or of an unknown type", &metrics.refused),
-            ("given_back", "Jobs given back for want of room", &metrics.given_back),
+            (refused, "Bodies that are no job, or of an unknown type", &metrics.refused),
+            (given_back, "Jobs given back for want of room", &metrics.given_back),
             ("touches", "Touches that were answered", &metrics.touches),
-            ("leases_lost", "Jobs that were lost while they were here", &metrics.leases_lost),
+            (leases_lost, "Jobs that were lost while they were here", &metrics.leases_lost),
             ("publish_failures", "Failed attempts to send a result", &metrics.publish_failures),
             ("callback_failures", "Failed attempts at a callback", &metrics.callback_failures),
             ("left_behind", "Processes killed after their job was over", &metrics.left_behind),
@@ -171,6 +202,16 @@ impl Metrics {
             self.failures.get_or_create(&FailedBy { r#type: r#type.clone(), kind }).inc();
         }
         self.ended.get_or_create(&Ended { r#type, outcome }).inc();
+    }
+
+    /// Adds one to a counter.
+    pub fn add(&self, counter: Counted) {
+        let counter = match counter {
+            Counted::Refused => &self.refused,
+            Counted::GivenBack => &self.given_back,
+            Counted::LeasesLost => &self.leases_lost,
+        };
+        counter.inc();
     }
 
     /// How often attempts of this type ended so.
@@ -241,7 +282,7 @@ mod tests {
         let metrics = Metrics::default();
         let kind: JobType = "sailor".parse().unwrap();
         let failure = FailureKind::Timeout;
-        metrics.ended(Some(&kind), Outcome::Over(Status::Successful), None);
+        metrics.ended(Some(&kind), Outcome::Over(FinalStatus::Successful), None);
         metrics.ended(Some(&kind), Outcome::Retried, Some(failure));
         metrics.ran(&kind, 0.3);
         let running = metrics.running(&kind);
@@ -267,7 +308,7 @@ mod tests {
         let metrics = Metrics::default();
         for number in 0..1_000 {
             let kind: JobType = format!("t{number}").parse().unwrap();
-            metrics.ended(Some(&kind), Outcome::Over(Status::Successful), None);
+            metrics.ended(Some(&kind), Outcome::Over(FinalStatus::Successful), None);
         }
         let text = metrics.text();
         assert!(text.contains(r#"{type="other",outcome="successful"} 800"#));

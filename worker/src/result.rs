@@ -124,6 +124,35 @@ pub enum Status {
     Dismissed,
 }
 
+/// What became of a job that is over: a [`Status`] that does not change any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinalStatus {
+    /// See [`Status::Successful`].
+    Successful,
+    /// See [`Status::Failed`].
+    Failed,
+    /// See [`Status::Dismissed`].
+    Dismissed,
+}
+
+impl From<FinalStatus> for Status {
+    fn from(status: FinalStatus) -> Self {
+        match status {
+            FinalStatus::Successful => Self::Successful,
+            FinalStatus::Failed => Self::Failed,
+            FinalStatus::Dismissed => Self::Dismissed,
+        }
+    }
+}
+
+impl FinalStatus {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        Status::from(self).as_str()
+    }
+}
+
 impl Status {
     /// As it is written.
     pub fn as_str(self) -> &'static str {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::metrics::Outcome;
-use crate::result::{Status as JobStatus, entity_tag};
+use crate::result::{FinalStatus, entity_tag};
 use crate::store::Found;
 use crate::web::{
     self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, RunStatus, ServerStatus,
@@ -111,8 +111,8 @@ impl web::Worker for Surface {
             TypeStatus {
                 running: running.iter().filter(|active| active.kind == kind).count(),
                 concurrency: if limit == 0 { setup.config.concurrency } else { limit },
-                successful: count(JobStatus::Successful),
-                failed: count(JobStatus::Failed) + count(JobStatus::Dismissed),
+                successful: count(FinalStatus::Successful),
+                failed: count(FinalStatus::Failed) + count(FinalStatus::Dismissed),
                 retried: worker.metrics.count(&kind, Outcome::Retried),
                 name: kind.to_string(),
             }

@@ -9,13 +9,14 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::{count, lost_job, released};
 use crate::delivery::{self, Delivery};
+use crate::ending::{Ending, QueueAction};
 use crate::job::Job;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Outcome;
-use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::result::{Failure, FailureKind, FinalStatus, JobResult};
 use crate::retry::{Backoff, jitter};
 use crate::room::Permit;
-use crate::store::{Ending, Entry, Step};
+use crate::store::{Entry, Step};
 use crate::table::{FailedAttempt, Registration};
 use crate::worker::Worker;
 
@@ -34,20 +35,18 @@ pub(super) async fn keep(
     active: Registration,
     job: &Job,
     result: JobResult,
-    ending: Ending,
+    status: FinalStatus,
 ) {
-    let callback = match result.status {
-        Status::Successful => &job.callback.success,
-        _ => &job.callback.failed,
-    };
+    let event = Ending::of(status).consequences().callback;
+    let callback = event.and_then(|event| event.url(&job.callback));
     let refused = result.error.as_ref().is_some_and(|it| it.kind == FailureKind::Publish);
     let entry = Arc::new(Entry {
         id: job.id,
         place: result.queue.clone(),
-        ending,
+        status,
         // Where it must not go, it is not even tried.
         target: job.result.clone().filter(|_| !refused),
-        callback: callback.clone().filter(|_| !refused),
+        callback: callback.cloned().filter(|_| !refused),
         finished: result.timestamp,
         result: raw(&result),
     });
@@ -58,7 +57,7 @@ pub(super) async fn keep(
         return lost_job(worker, &active, &lost);
     }
     worker.table.clear_waiting(job.id);
-    let outcome = Outcome::Over(result.status);
+    let outcome = Outcome::Over(status);
     match &result.error {
         None => {
             worker.metrics.ended(Some(&active.kind), outcome, None);
@@ -160,9 +159,9 @@ pub(super) fn lost_when_done(worker: &Arc<Worker>, entry: Arc<Entry>, lost: &Los
 }
 
 async fn take_out(lease: Lease, entry: &Entry) -> Result<(), Lost> {
-    match entry.ending {
-        Ending::Delete | Ending::Dismiss => lease.delete().await,
-        Ending::Bury => lease.bury().await,
+    match Ending::of(entry.status).consequences().queue {
+        QueueAction::Delete => lease.delete().await,
+        _ => lease.bury().await,
     }
 }
 

@@ -7,6 +7,10 @@
 //!
 //! The checksum is of all behind it, without the line feed, in eight hexadecimal digits. A crash
 //! can cut the last line off: reading ends at the first line that is not whole.
+//!
+//! There is no version number. Members can be added, and readers ignore those that they do not know;
+//! `golden/` has a journal of each form that was ever written. A line that is whole and cannot be
+//! understood is from a later worker, and is an error: what it says is owed would be lost.
 
 use std::collections::HashMap;
 use std::fs;
@@ -42,15 +46,19 @@ impl Record {
         out.push(b'\n');
     }
 
-    fn read(line: &[u8]) -> Option<Self> {
-        let (sum, text) = line.split_at_checked(9)?;
+    /// Reads a line. `None`: it is not whole.
+    fn read(line: &[u8]) -> Option<serde_json::Result<Self>> {
+        let (sum, text) = line.strip_suffix(b"\n")?.split_at_checked(9)?;
         let sum = std::str::from_utf8(sum.strip_suffix(b" ")?).ok()?;
         let sum = u32::from_str_radix(sum, 16).ok()?;
-        if crc32c::crc32c(text) != sum {
-            return None;
-        }
-        serde_json::from_slice(text).ok()
+        (crc32c::crc32c(text) == sum).then(|| serde_json::from_slice(text))
     }
+}
+
+/// A line is whole, and says something that this worker does not know.
+fn not_understood(number: usize, error: &serde_json::Error) -> io::Error {
+    let message = format!("line {number} is not understood; a later version wrote it? ({error})");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// What the journals say.
@@ -98,9 +106,10 @@ pub(super) fn replay(dir: &Path) -> Result<Replayed, StoreError> {
     for (number, path) in list(dir).map_err(failed)? {
         next.journal = number + 1;
         let text = fs::read(&path).map_err(|error| StoreError::Io(path.clone(), error))?;
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(record) = line.strip_suffix(b"\n").and_then(Record::read) else { break };
-            match record {
+        for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+            let Some(record) = Record::read(line) else { break };
+            let failed = |error| StoreError::Io(path.clone(), not_understood(number, &error));
+            match record.map_err(failed)? {
                 Record::Keep { serial, entry } => {
                     next.serial = next.serial.max(serial + 1);
                     ids.insert(serial, entry.id);

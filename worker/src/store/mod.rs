@@ -20,6 +20,7 @@
 //!
 //! Owns: files and their order. Must not know: queues, processes, HTTP.
 
+mod entry;
 mod files;
 mod journal;
 mod remove;
@@ -34,21 +35,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
-use bytes::Bytes;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use tokio::sync::oneshot;
-use url::Url;
 use uuid::Uuid;
-
-use crate::job::Target;
-use crate::result::QueuePlace;
 
 use files::{Files, Lock};
 use work::WorkDirectories;
 use writer::{Order, Writer};
 
+pub use entry::{Done, Entry, Step};
 pub use files::Found;
 pub(crate) use remove::remove_tree;
 
@@ -61,92 +56,6 @@ pub enum Sync {
     Always,
     /// When the system has it: it outlives the worker, not the machine.
     Never,
-}
-
-/// What becomes of the queued job when its result is where it belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ending {
-    /// It is deleted.
-    Delete,
-    /// It is buried, for somebody to look at.
-    Bury,
-    /// It is deleted, though it was not run.
-    Dismiss,
-}
-
-/// A result, and what is owed for it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Entry {
-    /// The job's.
-    pub id: Uuid,
-    /// Where the job is queued.
-    pub place: Option<QueuePlace>,
-    /// What is to become of it there.
-    pub ending: Ending,
-    /// Where the result goes.
-    pub target: Option<Target>,
-    /// Who is told that the job is over.
-    pub callback: Option<Url>,
-    /// When the job was over.
-    pub finished: Timestamp,
-    /// The result document.
-    pub result: Box<RawValue>,
-}
-
-impl Entry {
-    /// The result as it is served and sent.
-    pub fn body(&self) -> Bytes {
-        let mut body = Vec::with_capacity(self.result.get().len() + 1);
-        body.extend_from_slice(self.result.get().as_bytes());
-        body.push(b'\n');
-        body.into()
-    }
-}
-
-/// How far what is owed is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Done {
-    /// The result is where it goes, or goes nowhere.
-    pub published: bool,
-    /// Whoever was to be told has been told, or nobody was.
-    pub called_back: bool,
-    /// The job is out of the queue.
-    pub dequeued: bool,
-}
-
-/// One of the things that are owed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// See [`Done::published`].
-    Published,
-    /// See [`Done::called_back`].
-    CalledBack,
-    /// See [`Done::dequeued`].
-    Dequeued,
-}
-
-impl Done {
-    const EVERYTHING: Self = Self { published: true, called_back: true, dequeued: true };
-
-    /// At first: what is wanted nowhere is where it belongs.
-    fn of(entry: &Entry) -> Self {
-        let dequeued = entry.place.is_none();
-        Self { published: entry.target.is_none(), called_back: entry.callback.is_none(), dequeued }
-    }
-
-    fn note(&mut self, step: Step) {
-        match step {
-            Step::Published => self.published = true,
-            Step::CalledBack => self.called_back = true,
-            Step::Dequeued => self.dequeued = true,
-        }
-    }
-
-    fn everything(self) -> bool {
-        self == Self::EVERYTHING
-    }
 }
 
 /// The state directory cannot be used.

@@ -1,7 +1,12 @@
 //! Through crashes: a store that is dropped without a word is opened again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use crate::result::{FinalStatus, QueuePlace};
 
 use super::*;
 
@@ -33,7 +38,7 @@ fn entry(id: Uuid, result: &str) -> Arc<Entry> {
     Arc::new(Entry {
         id,
         place: Some(QueuePlace { job: 7, tube: "t".into(), server: "s:1".into() }),
-        ending: Ending::Delete,
+        status: FinalStatus::Successful,
         target: Some(serde_json::from_str(r#"{"url":"https://x.example/"}"#).unwrap()),
         callback: Some("https://x.example/".parse().unwrap()),
         finished: Timestamp::UNIX_EPOCH,
@@ -307,4 +312,61 @@ fn working_directories_are_fresh_and_cleared() {
     assert!(store.work_directory().unwrap().is_dir());
 }
 
-use std::fs::File;
+/// Three jobs that ended in each way. The first one's result was sent and its callback answered.
+fn assert_is_golden(folder: &Folder) {
+    let owing = journal::replay(&folder.0).unwrap().owing;
+    assert_eq!(owing.len(), 3);
+    let statuses = [FinalStatus::Successful, FinalStatus::Failed, FinalStatus::Dismissed];
+    for (number, status) in (1..).zip(statuses) {
+        let Owed { entry, done, .. } = &owing[&Uuid::from_u128(number)];
+        assert_eq!(entry.status, status);
+        assert_eq!(entry.place.as_ref().map(|place| place.job), Some(7));
+        assert!(entry.target.is_some() && entry.callback.is_some());
+        assert_eq!(entry.finished, "2026-11-22T12:03:10.12Z".parse().unwrap());
+        assert_eq!(entry.result.get(), format!(r#"{{"status":"{}"}}"#, status.as_str()));
+        let sent = number == 1;
+        assert_eq!(*done, Done { published: sent, called_back: sent, dequeued: false });
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_the_journal_that_was_ever_written_is_read() {
+    let without_status: &[u8] = include_bytes!("golden/journal-without-status");
+    let with_status: &[u8] = include_bytes!("golden/journal-with-status");
+    for golden in [without_status, with_status] {
+        let folder = Folder::new();
+        fs::create_dir(&folder.0).unwrap();
+        fs::write(journal::path(&folder.0, 3), golden).unwrap();
+        assert_is_golden(&folder);
+        // The start writes it again, in the present form.
+        drop(folder.open());
+        assert_eq!(folder.journals(), [journal::path(&folder.0, 4)]);
+        assert_is_golden(&folder);
+        let lines = |text: &[u8]| {
+            let mut lines: Vec<_> = text.split(|it| *it == b'\n').map(<[u8]>::to_vec).collect();
+            lines.sort();
+            lines.dedup();
+            lines
+        };
+        let written = fs::read(journal::path(&folder.0, 4)).unwrap();
+        assert_eq!(lines(&written), lines(with_status), "{}", String::from_utf8_lossy(&written));
+    }
+}
+
+#[test]
+fn what_a_later_worker_wrote_stops_the_start() {
+    let folder = Folder::new();
+    fs::create_dir(&folder.0).unwrap();
+    let text = br#"{"split":{"serial":7}}"#;
+    let mut line = format!("{:08x} ", crc32c::crc32c(text)).into_bytes();
+    line.extend_from_slice(text);
+    line.push(b'\n');
+    let path = journal::path(&folder.0, 1);
+    fs::write(&path, &line).unwrap();
+    let refused = Store::open(&folder.0, Sync::Never).unwrap_err().to_string();
+    assert!(refused.contains("line 1 is not understood"), "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), line);
+    // Half of the same line is what a crash leaves.
+    fs::write(&path, &line[..20]).unwrap();
+    Store::open(&folder.0, Sync::Never).unwrap();
+}

@@ -1,0 +1,364 @@
+//! How a job leaves this worker, and all that follows from it.
+//!
+//! [`Ending::consequences`] is the one table: what the result says, what happens to the queued job,
+//! which callback announces it, what is counted, and what is logged. Whoever adds an ending adds a row.
+//!
+//! Owns: the table. Must not know: how any of it is done.
+
+use tracing::Level;
+use url::Url;
+
+use crate::job::Callback;
+use crate::metrics::{Counted, Outcome};
+use crate::result::{Failure, FailureKind, FinalStatus, Status};
+
+/// How a job leaves this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its process succeeded.
+    Successful,
+    /// It failed, and is not tried again.
+    Failed,
+    /// It expired before it was run.
+    Expired,
+    /// Its result or callback has a URL that results must not go to. It was not run.
+    Forbidden,
+    /// It is not a job, or of a type that has no handler here.
+    Refused,
+    /// It failed, and is tried again.
+    Retried,
+    /// There is no room for its type.
+    NoRoom,
+    /// A job of the same id is here.
+    Duplicate,
+    /// This worker stops before the job is over.
+    Interrupted,
+    /// It was reserved, but the queue did not confirm it.
+    Unconfirmed,
+    /// Its lease was lost before there was a result.
+    Lost,
+    /// Its lease was lost when there was a result.
+    LostWithResult,
+    /// Its lease was lost before the queue confirmed that it went back or was buried.
+    LostOnReturn,
+    /// It has a result, and sending that was given up.
+    Unpublished,
+}
+
+/// What happens to the queued job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueAction {
+    /// It is deleted.
+    Delete,
+    /// It is buried, for somebody to look at.
+    Bury,
+    /// It goes back to the queue, usually with a delay.
+    Release,
+    /// Nothing: it is not this worker's any more, or it goes back as the connection closes.
+    None,
+}
+
+/// What a callback announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallbackEvent {
+    /// The job succeeded.
+    Successful,
+    /// The job failed or was dismissed.
+    Failed,
+}
+
+impl CallbackEvent {
+    /// The `type` of the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Successful => "job.successful",
+            Self::Failed => "job.failed",
+        }
+    }
+
+    /// Where the event is sent, if anywhere.
+    pub fn url(self, callback: &Callback) -> Option<&Url> {
+        match self {
+            Self::Successful => callback.success.as_ref(),
+            Self::Failed => callback.failed.as_ref(),
+        }
+    }
+}
+
+/// Which failures an ending has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// None: it is not a failure.
+    None,
+    /// Always of this kind.
+    Always(FailureKind),
+    /// Of whichever kind the attempt failed with.
+    OfAttempt,
+}
+
+/// What follows from an ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consequences {
+    /// What the document at the job's URL says from then on. `None`: this ending does not change it.
+    pub status: Option<Status>,
+    /// `error.kind`, in the document, the metrics, the log and on the page.
+    pub cause: Cause,
+    /// What happens to the queued job. If a result is sent, this follows when it has arrived.
+    pub queue: QueueAction,
+    /// Whether the result is sent to where the job wants it.
+    pub is_sent: bool,
+    /// Which callback is called when the result has arrived.
+    pub callback: Option<CallbackEvent>,
+    /// As what `jq_worker_jobs_total` counts it.
+    pub outcome: Option<Outcome>,
+    /// Which other counter grows.
+    pub counter: Option<Counted>,
+    /// Whether the page shows it among the last failures.
+    pub on_page: bool,
+    /// At which level it is logged.
+    pub level: Level,
+    /// What is logged.
+    pub message: &'static str,
+}
+
+/// The base of rows: nothing follows.
+const NOTHING: Consequences = Consequences {
+    status: None,
+    cause: Cause::None,
+    queue: QueueAction::None,
+    is_sent: false,
+    callback: None,
+    outcome: None,
+    counter: None,
+    on_page: false,
+    level: Level::DEBUG,
+    message: "",
+};
+
+/// The base of rows for a job that is over.
+const fn over(status: FinalStatus, cause: Cause) -> Consequences {
+    let (document, queue, callback) = match status {
+        FinalStatus::Successful => {
+            (Status::Successful, QueueAction::Delete, CallbackEvent::Successful)
+        }
+        FinalStatus::Failed => (Status::Failed, QueueAction::Bury, CallbackEvent::Failed),
+        FinalStatus::Dismissed => (Status::Dismissed, QueueAction::Delete, CallbackEvent::Failed),
+    };
+    Consequences {
+        status: Some(document),
+        cause,
+        queue,
+        is_sent: true,
+        callback: Some(callback),
+        outcome: Some(Outcome::Over(status)),
+        on_page: true,
+        level: Level::WARN,
+        message: "over",
+        ..NOTHING
+    }
+}
+
+/// The base of rows for a job that the queue gave to somebody else.
+const LOST: Consequences =
+    Consequences { counter: Some(Counted::LeasesLost), level: Level::WARN, ..NOTHING };
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Successful,
+        Self::Failed,
+        Self::Expired,
+        Self::Forbidden,
+        Self::Refused,
+        Self::Retried,
+        Self::NoRoom,
+        Self::Duplicate,
+        Self::Interrupted,
+        Self::Unconfirmed,
+        Self::Lost,
+        Self::LostWithResult,
+        Self::LostOnReturn,
+        Self::Unpublished,
+    ];
+
+    /// The ending of a job whose result has this status, as far as it matters after a restart.
+    pub fn of(status: FinalStatus) -> Self {
+        match status {
+            FinalStatus::Successful => Self::Successful,
+            FinalStatus::Failed => Self::Failed,
+            FinalStatus::Dismissed => Self::Expired,
+        }
+    }
+
+    /// The table.
+    pub const fn consequences(self) -> Consequences {
+        use Cause::{Always, OfAttempt};
+        use FinalStatus::{Dismissed, Failed, Successful};
+        match self {
+            Self::Successful => Consequences {
+                on_page: false,
+                level: Level::DEBUG,
+                message: "successful",
+                ..over(Successful, Cause::None)
+            },
+            Self::Failed => over(Failed, OfAttempt),
+            Self::Expired => over(Dismissed, Always(FailureKind::Input)),
+            Self::Forbidden => Consequences {
+                is_sent: false,
+                callback: None,
+                ..over(Failed, Always(FailureKind::Publish))
+            },
+            Self::Refused => Consequences {
+                callback: None,
+                counter: Some(Counted::Refused),
+                message: "refused; the job is buried",
+                ..over(Failed, Always(FailureKind::Input))
+            },
+            Self::Retried => Consequences {
+                status: Some(Status::Accepted),
+                cause: OfAttempt,
+                queue: QueueAction::Release,
+                outcome: Some(Outcome::Retried),
+                on_page: true,
+                level: Level::WARN,
+                message: "failed; it will be tried again",
+                ..NOTHING
+            },
+            Self::NoRoom => Consequences {
+                queue: QueueAction::Release,
+                counter: Some(Counted::GivenBack),
+                message: "no room for its type: given back",
+                ..NOTHING
+            },
+            Self::Duplicate => Consequences {
+                queue: QueueAction::Release,
+                counter: Some(Counted::GivenBack),
+                message: "a job of the same id is here: given back",
+                ..NOTHING
+            },
+            Self::Interrupted => Consequences {
+                level: Level::INFO,
+                message: "the worker stops: the job goes back to the queue",
+                ..NOTHING
+            },
+            Self::Unconfirmed => {
+                Consequences { message: "a job that was just reserved was lost", ..LOST }
+            }
+            Self::Lost => Consequences {
+                cause: Always(FailureKind::LeaseLost),
+                outcome: Some(Outcome::Lost),
+                on_page: true,
+                message: "the job was lost: its processes were killed, nothing is published",
+                ..LOST
+            },
+            Self::LostWithResult => Consequences {
+                message: "the job was lost after its result was kept; the result counts",
+                ..LOST
+            },
+            Self::LostOnReturn => {
+                Consequences { message: "the job was lost before it could be given back", ..LOST }
+            }
+            Self::Unpublished => Consequences {
+                cause: Always(FailureKind::Publish),
+                queue: QueueAction::Bury,
+                on_page: true,
+                level: Level::ERROR,
+                message: "gave up sending the result; the job is buried; kick it to try again",
+                ..NOTHING
+            },
+        }
+    }
+
+    /// The failure of an ending that always has the same kind. `None`: it has none, or the attempt's.
+    pub fn failure(self, message: impl ToString) -> Option<Failure> {
+        match self.consequences().cause {
+            Cause::Always(kind) => Some(Failure::new(kind, message)),
+            Cause::None | Cause::OfAttempt => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCS: &str = include_str!("../../docs/worker.md");
+
+    fn rows() -> impl Iterator<Item = (Ending, Consequences)> {
+        Ending::ALL.into_iter().map(|ending| (ending, ending.consequences()))
+    }
+
+    fn final_status(row: &Consequences) -> Option<FinalStatus> {
+        match row.outcome {
+            Some(Outcome::Over(status)) => Some(status),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_restart_goes_on_as_the_status_says() {
+        for (ending, row) in rows() {
+            let Some(status) = final_status(&row) else { continue };
+            assert_eq!(row.status, Some(status.into()), "{ending:?}");
+            let later = Ending::of(status).consequences();
+            assert_eq!(row.queue, later.queue, "{ending:?}");
+            // A journal has the callback's URL, which says whether there is one.
+            assert!(row.callback.is_none_or(|event| Some(event) == later.callback), "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_job_that_is_over_is_sent_and_announced() {
+        for (ending, row) in rows() {
+            let is_over = final_status(&row).is_some();
+            assert!(is_over || (!row.is_sent && row.callback.is_none()), "{ending:?}");
+            assert!(row.is_sent || row.callback.is_none(), "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_failure_has_a_kind_and_is_seen() {
+        for (ending, row) in rows() {
+            assert_eq!(row.on_page, row.cause != Cause::None, "{ending:?}");
+            assert!(!row.message.is_empty(), "{ending:?}");
+            if row.on_page {
+                assert!(row.level <= Level::WARN, "{ending:?}");
+            }
+            let failure = ending.failure("why");
+            assert_eq!(failure.is_some(), matches!(row.cause, Cause::Always(_)), "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_job_is_not_touched() {
+        use Ending::{Lost, LostOnReturn, LostWithResult, Unconfirmed};
+        for ending in [Unconfirmed, Lost, LostWithResult, LostOnReturn] {
+            let row = ending.consequences();
+            assert_eq!(row.queue, QueueAction::None, "{ending:?}");
+            assert_eq!(row.counter, Some(Counted::LeasesLost), "{ending:?}");
+            assert!(row.status.is_none(), "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn the_manual_names_every_word() {
+        for (ending, row) in rows() {
+            let mut words: Vec<&str> = Vec::new();
+            words.extend(row.status.map(Status::as_str));
+            words.extend(row.outcome.map(Outcome::as_str));
+            if let Cause::Always(kind) = row.cause {
+                words.push(kind.as_str());
+            }
+            for word in words {
+                assert!(DOCS.contains(&format!("`{word}`")), "{ending:?}: {word}");
+            }
+            if let Some(event) = row.callback {
+                assert!(DOCS.contains(event.name()), "{ending:?}: {}", event.name());
+            }
+            if let Some(counter) = row.counter {
+                let name = format!("`jq_worker_{}_total`", counter.name());
+                assert!(DOCS.contains(&name), "{ending:?}: {name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A result with what is owed for it, and how far that is done.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use url::Url;
+use uuid::Uuid;
+
+use crate::job::Target;
+use crate::result::{FinalStatus, QueuePlace};
+
+/// A result, and what is owed for it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "OnDisk")]
+pub struct Entry {
+    /// The job's.
+    pub id: Uuid,
+    /// Where the job is queued.
+    pub place: Option<QueuePlace>,
+    /// What the result says. It decides what happens to the queued job, and which event a callback
+    /// announces.
+    pub status: FinalStatus,
+    /// Where the result goes.
+    pub target: Option<Target>,
+    /// Where the end of the job is announced.
+    pub callback: Option<Url>,
+    /// When the job was over.
+    pub finished: Timestamp,
+    /// The result document.
+    pub result: Box<RawValue>,
+}
+
+impl Entry {
+    /// The result as it is served and sent.
+    pub fn body(&self) -> Bytes {
+        let mut body = Vec::with_capacity(self.result.get().len() + 1);
+        body.extend_from_slice(self.result.get().as_bytes());
+        body.push(b'\n');
+        body.into()
+    }
+}
+
+/// An entry as the journal has it. Journals of the first form have `ending` and no `status`. Both are
+/// written, so that a worker can be replaced by an earlier one.
+#[derive(Deserialize)]
+struct OnDisk {
+    id: Uuid,
+    place: Option<QueuePlace>,
+    #[serde(default)]
+    status: Option<FinalStatus>,
+    ending: OldEnding,
+    target: Option<Target>,
+    callback: Option<Url>,
+    finished: Timestamp,
+    result: Box<RawValue>,
+}
+
+/// What happens to the queued job, as journals without a status say it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OldEnding {
+    Delete,
+    Bury,
+    Dismiss,
+}
+
+impl From<OnDisk> for Entry {
+    fn from(it: OnDisk) -> Self {
+        let status = it.status.unwrap_or(match it.ending {
+            OldEnding::Delete => FinalStatus::Successful,
+            OldEnding::Bury => FinalStatus::Failed,
+            OldEnding::Dismiss => FinalStatus::Dismissed,
+        });
+        Self {
+            id: it.id,
+            place: it.place,
+            status,
+            target: it.target,
+            callback: it.callback,
+            finished: it.finished,
+            result: it.result,
+        }
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let ending = match self.status {
+            FinalStatus::Successful => OldEnding::Delete,
+            FinalStatus::Failed => OldEnding::Bury,
+            FinalStatus::Dismissed => OldEnding::Dismiss,
+        };
+        let mut members = to.serialize_struct("Entry", 8)?;
+        members.serialize_field("id", &self.id)?;
+        members.serialize_field("place", &self.place)?;
+        members.serialize_field("status", &self.status)?;
+        members.serialize_field("ending", &ending)?;
+        members.serialize_field("target", &self.target)?;
+        members.serialize_field("callback", &self.callback)?;
+        members.serialize_field("finished", &self.finished)?;
+        members.serialize_field("result", &self.result)?;
+        members.end()
+    }
+}
+
+/// How far what is owed is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Done {
+    /// The result is where it goes, or goes nowhere.
+    pub published: bool,
+    /// The callback was answered or given up, or there is none.
+    pub called_back: bool,
+    /// The job is out of the queue.
+    pub dequeued: bool,
+}
+
+/// One of the things that are owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// See [`Done::published`].
+    Published,
+    /// See [`Done::called_back`].
+    CalledBack,
+    /// See [`Done::dequeued`].
+    Dequeued,
+}
+
+impl Done {
+    pub(super) const EVERYTHING: Self = Self { published: true, called_back: true, dequeued: true };
+
+    /// At first: what is wanted nowhere is where it belongs.
+    pub(super) fn of(entry: &Entry) -> Self {
+        let dequeued = entry.place.is_none();
+        Self { published: entry.target.is_none(), called_back: entry.callback.is_none(), dequeued }
+    }
+
+    pub(super) fn note(&mut self, step: Step) {
+        match step {
+            Step::Published => self.published = true,
+            Step::CalledBack => self.called_back = true,
+            Step::Dequeued => self.dequeued = true,
+        }
+    }
+
+    pub(super) fn everything(self) -> bool {
+        self == Self::EVERYTHING
+    }
+}
