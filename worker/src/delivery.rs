@@ -1,10 +1,10 @@
-//! Results on their way to where they go, from the disk, until they are there.
+//! Sends results, and then callbacks, until they have arrived or are given up.
 //!
-//! Owns: sending, trying again, giving up. Must not know: queues. Who has the job in the queue
-//! waits here for the result to be where it belongs.
+//! Owns: sending, trying again, giving up. Must not know: queues. Whoever holds the queued job waits
+//! here until its result has arrived.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -19,12 +19,14 @@ use tracing::{Instrument, debug, warn};
 use url::Url;
 use uuid::Uuid;
 
-use crate::ending::Ending;
-use crate::outbound::{DeliverError, Failure, Method};
+use crate::ending::Verdict;
+use crate::metrics::Metrics;
+use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer};
 use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
-use crate::store::{Entry, Step};
-use crate::worker::Worker;
+use crate::room::Room;
+use crate::store::{Entry, Step, Store};
+use crate::tasks::Tasks;
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
@@ -40,169 +42,18 @@ pub enum Delivery {
     GivenUp(String),
 }
 
-/// The results on their way, each at most once.
-#[derive(Debug, Default)]
-pub struct Deliveries {
-    active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
-    /// Whose callbacks are under way.
-    calling: Mutex<HashSet<(Uuid, Timestamp)>>,
-}
-
-impl Deliveries {
-    /// Whether a result of this job is on its way.
-    pub fn is_active(&self, id: Uuid) -> bool {
-        self.active().contains_key(&id)
-    }
-
-    fn active(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Receiver<Delivery>>> {
-        // Maps are whole between two statements, whoever panicked.
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn calling(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {
-        self.calling.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Sends a result to where it goes, unless it is under way already, and waits until it is there.
-pub async fn deliver(worker: &Arc<Worker>, entry: &Arc<Entry>) -> Delivery {
-    let Some(mut delivery) = begin(worker, entry) else {
-        call_back_later(worker, entry);
-        return Delivery::There;
-    };
-    let over = delivery.wait_for(|delivery| *delivery != Delivery::UnderWay).await;
-    // The sender says how it went before it goes; if it did not, the worker is being stopped.
-    over.map_or(Delivery::UnderWay, |over| over.clone())
-}
-
-/// `None`: it is there already.
-fn begin(worker: &Arc<Worker>, entry: &Arc<Entry>) -> Option<watch::Receiver<Delivery>> {
-    let mut active = worker.deliveries.active();
-    if let Some(delivery) = active.get(&entry.id) {
-        return Some(delivery.clone());
-    }
-    // Only now: what is not under way any more is noted.
-    if worker.store.done(entry).published {
-        return None;
-    }
-    let (sender, receiver) = watch::channel(Delivery::UnderWay);
-    active.insert(entry.id, receiver.clone());
-    let (task, entry) = (Arc::clone(worker), Arc::clone(entry));
-    let sending = async move {
-        let mut stopping = task.stopping();
-        tokio::select! {
-            () = run(&task, &entry, &sender) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-        }
-        task.deliveries.active().remove(&entry.id);
-    };
-    worker.spawn(sending.in_current_span());
-    Some(receiver)
-}
-
-async fn run(worker: &Arc<Worker>, entry: &Arc<Entry>, delivery: &watch::Sender<Delivery>) {
-    let unpublished = worker.room.unpublished();
-    let published = publish(worker, entry).await;
-    drop(unpublished);
-    delivery.send_replace(match published {
-        Ok(()) => {
-            worker.store.note(entry, Step::Published);
-            call_back_later(worker, entry);
-            Delivery::There
-        }
-        Err(Ended::Refused(error)) => {
-            // It never can be sent, so nothing is owed. The result is here.
-            worker.store.note(entry, Step::Published);
-            worker.store.note(entry, Step::CalledBack);
-            Delivery::GivenUp(error)
-        }
-        Err(Ended::GivenUp(error)) => Delivery::GivenUp(error),
-        Err(Ended::Closing) => return,
-    });
-}
-
-/// Tells whoever wants to know that the job is over. Nobody waits for that: not the job, and not a
-/// worker that stops; the next start goes on with it.
-fn call_back_later(worker: &Arc<Worker>, entry: &Arc<Entry>) {
-    let mut calling = worker.deliveries.calling();
-    // As with sending: what is not under way any more is noted.
-    let key = (entry.id, entry.finished);
-    if calling.contains(&key) || worker.store.done(entry).called_back {
-        return;
-    }
-    if calling.len() >= worker.setup().config.max_unpublished {
-        // Their results are in memory, and whoever queues jobs names these URLs.
-        warn!(id = %entry.id, "too many callbacks are under way: this one is given up");
-        worker.metrics.callback_failures.inc();
-        return worker.store.note(entry, Step::CalledBack);
-    }
-    calling.insert(key);
-    drop(calling);
-    let (worker, entry) = (Arc::clone(worker), Arc::clone(entry));
-    let task = async move {
-        if call_back(&worker, &entry).await {
-            worker.store.note(&entry, Step::CalledBack);
-        }
-        worker.deliveries.calling().remove(&key);
-    };
-    tokio::spawn(task.in_current_span());
-}
-
-/// Sends the result, again and again.
-async fn publish(worker: &Worker, entry: &Entry) -> Result<(), Ended> {
-    let Some(target) = &entry.target else { return Ok(()) };
-    let body = entry.body();
-    let mut headers = HeaderMap::new();
-    let mut set = |name: HeaderName, value: &str| {
-        // Neither has any character that a header cannot have.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    set(ETAG, &format!("\"{}\"", entity_tag(&body)));
-    set(LAST_MODIFIED, &http_date(entry.finished));
-    let what = "publish the result";
-    let failures = &worker.metrics.publish_failures;
-    let send = || (target.method, &target.url, body.clone(), headers.clone());
-    persist(worker, what, failures, send).await
-}
-
-/// Tells whoever wants to know that the job is over. Whether that is done with, be it in vain.
-async fn call_back(worker: &Worker, entry: &Entry) -> bool {
-    #[derive(Serialize)]
-    struct Event<'a> {
-        r#type: &'static str,
-        timestamp: String,
-        data: &'a RawValue,
-    }
-
-    let Some(url) = &entry.callback else { return true };
-    let Some(event) = Ending::of(entry.status).consequences().callback else { return true };
-    let r#type = event.name();
-    let timestamp = format!("{:.3}", entry.finished);
-    let event = Event { r#type, timestamp, data: &entry.result };
-    let body = serde_json::to_vec(&event).expect("an event has no keys that are not text");
-    let body = Bytes::from(body);
-    // The same for each attempt, so that the receiver knows one from the other.
-    let id = format!("{}-{}", entry.id, entry.finished.as_millisecond());
-    let send = || {
-        let setup = worker.setup();
-        let now = Timestamp::now().as_second();
-        let headers = match &setup.executor.signer {
-            Some(signer) => signer.headers(&id, now, &body),
-            None => HeaderMap::new(),
-        };
-        (Method::Post, url, body.clone(), headers)
-    };
-    let failures = &worker.metrics.callback_failures;
-    match persist(worker, "call back", failures, send).await {
-        Ok(()) => true,
-        Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
-            warn!(error, "gave up the callback");
-            true
-        }
-        Err(Ended::Closing) => false,
-    }
+/// How results and callbacks are sent.
+#[derive(Debug, Clone)]
+pub struct Sending {
+    /// Reaches other machines.
+    pub outbound: Outbound,
+    /// Signs callbacks. `None`: they are not signed.
+    pub signer: Option<Signer>,
+    /// How long sending one result, or one callback, is tried.
+    pub within: Duration,
+    /// Most callbacks that are under way at a time. Others are given up: their results are in memory,
+    /// and whoever queues jobs names the URLs.
+    pub max_callbacks: usize,
 }
 
 /// Why sending ended without success.
@@ -215,45 +66,246 @@ enum Ended {
     Closing,
 }
 
-/// Sends until it succeeds, or the time for that is over, or it never can.
-async fn persist<'a>(
-    worker: &Worker,
-    what: &str,
-    failures: &prometheus_client::metrics::counter::Counter,
-    send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
-) -> Result<(), Ended> {
-    let begun = Instant::now();
-    let mut attempt = 0;
-    loop {
-        let setup = worker.setup();
-        let (method, url, body, headers) = send();
-        let error: DeliverError =
-            match setup.executor.outbound.deliver(method, url, body, headers).await {
-                Ok(()) => {
-                    debug!("done: {what}");
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-        failures.inc();
-        attempt += 1;
-        let policy = DeliveryRetry { backoff: BACKOFF, within: setup.config.publish_timeout };
-        drop(setup);
-        let why = match (error.failure(), error.retry_after()) {
-            (Failure::Refused(_), _) => Why::Permanent,
-            (_, Some(least)) => Why::Deferred(least),
-            (_, None) => Why::Transient,
-        };
-        let Some(delay) = policy.next(attempt, begun.elapsed(), why, jitter()) else {
-            let message = format!("cannot {what}: {error}");
-            let is_refused = why == Why::Permanent;
-            return Err(if is_refused { Ended::Refused(message) } else { Ended::GivenUp(message) });
-        };
-        warn!(%error, retry_in = ?delay, "cannot {what}");
-        tokio::select! {
-            () = sleep(delay) => {}
-            () = worker.room.closed() => return Err(Ended::Closing),
+/// The results and callbacks that are under way, each at most once.
+#[derive(Debug)]
+pub struct Deliveries {
+    store: Arc<Store>,
+    room: Arc<Room>,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    sending: RwLock<Arc<Sending>>,
+    active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
+    /// The callbacks that are under way.
+    calling: Mutex<HashSet<(Uuid, Timestamp)>>,
+}
+
+impl Deliveries {
+    /// None is under way. Results are noted in `store` as sent, and count in `room` until then.
+    pub fn new(
+        store: Arc<Store>,
+        room: Arc<Room>,
+        metrics: Arc<Metrics>,
+        tasks: Tasks,
+        sending: Sending,
+    ) -> Self {
+        Self {
+            store,
+            room,
+            metrics,
+            tasks,
+            sending: RwLock::new(Arc::new(sending)),
+            active: Mutex::default(),
+            calling: Mutex::default(),
         }
+    }
+
+    /// Changes how results are sent, from the next attempt on.
+    pub fn set_sending(&self, sending: Sending) {
+        *self.sending.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sending);
+    }
+
+    /// Whether a result of this job is on its way.
+    pub fn is_active(&self, id: Uuid) -> bool {
+        self.active().contains_key(&id)
+    }
+
+    /// Sends a result to where it goes, unless it is under way already, and waits until it has arrived
+    /// or is given up.
+    pub async fn deliver(self: &Arc<Self>, entry: &Arc<Entry>) -> Delivery {
+        let Some(mut delivery) = self.begin(entry) else {
+            self.call_back_later(entry);
+            return Delivery::There;
+        };
+        let over = delivery.wait_for(|delivery| *delivery != Delivery::UnderWay).await;
+        // The sender says how it went before it goes; if it did not, the worker is being stopped.
+        over.map_or(Delivery::UnderWay, |over| over.clone())
+    }
+
+    /// `None`: it is there already.
+    fn begin(self: &Arc<Self>, entry: &Arc<Entry>) -> Option<watch::Receiver<Delivery>> {
+        let mut active = self.active();
+        if let Some(delivery) = active.get(&entry.id) {
+            return Some(delivery.clone());
+        }
+        // Only now: what is not under way any more is noted.
+        if self.store.done(entry).published {
+            return None;
+        }
+        let (sender, receiver) = watch::channel(Delivery::UnderWay);
+        active.insert(entry.id, receiver.clone());
+        let (deliveries, entry) = (Arc::clone(self), Arc::clone(entry));
+        let sending = async move {
+            let mut stopping = deliveries.tasks.stopping();
+            tokio::select! {
+                () = deliveries.run(&entry, &sender) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+            deliveries.active().remove(&entry.id);
+        };
+        self.tasks.spawn(sending.in_current_span());
+        Some(receiver)
+    }
+
+    async fn run(self: &Arc<Self>, entry: &Arc<Entry>, delivery: &watch::Sender<Delivery>) {
+        let unpublished = self.room.unpublished();
+        let published = self.publish(entry).await;
+        drop(unpublished);
+        delivery.send_replace(match published {
+            Ok(()) => {
+                self.store.note(entry, Step::Published);
+                self.call_back_later(entry);
+                Delivery::There
+            }
+            Err(Ended::Refused(error)) => {
+                // It never can be sent, so nothing is owed. The result is here.
+                self.store.note(entry, Step::Published);
+                self.store.note(entry, Step::CalledBack);
+                Delivery::GivenUp(error)
+            }
+            Err(Ended::GivenUp(error)) => Delivery::GivenUp(error),
+            Err(Ended::Closing) => return,
+        });
+    }
+
+    /// Announces that the job is over. Nothing waits for that: neither the job, nor a worker that
+    /// stops; the next start goes on with it.
+    fn call_back_later(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let mut calling = self.calling();
+        // As with sending: what is not under way any more is noted.
+        let key = (entry.id, entry.finished);
+        if calling.contains(&key) || self.store.done(entry).called_back {
+            return;
+        }
+        if calling.len() >= self.sending().max_callbacks {
+            warn!(id = %entry.id, "too many callbacks are under way: this one is given up");
+            self.metrics.callback_failures.inc();
+            return self.store.note(entry, Step::CalledBack);
+        }
+        calling.insert(key);
+        drop(calling);
+        let (deliveries, entry) = (Arc::clone(self), Arc::clone(entry));
+        let task = async move {
+            if deliveries.call_back(&entry).await {
+                deliveries.store.note(&entry, Step::CalledBack);
+            }
+            deliveries.calling().remove(&key);
+        };
+        tokio::spawn(task.in_current_span());
+    }
+
+    /// Sends the result, again and again.
+    async fn publish(&self, entry: &Entry) -> Result<(), Ended> {
+        let Some(target) = &entry.target else { return Ok(()) };
+        let body = entry.body();
+        let mut headers = HeaderMap::new();
+        let mut set = |name: HeaderName, value: &str| {
+            // Neither has any character that a header cannot have.
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        set(ETAG, &format!("\"{}\"", entity_tag(&body)));
+        set(LAST_MODIFIED, &http_date(entry.finished));
+        let what = "publish the result";
+        let failures = &self.metrics.publish_failures;
+        let send = || (target.method, &target.url, body.clone(), headers.clone());
+        self.persist(what, failures, send).await
+    }
+
+    /// Announces that the job is over. Returns whether that is settled: answered, or given up.
+    async fn call_back(&self, entry: &Entry) -> bool {
+        #[derive(Serialize)]
+        struct Event<'a> {
+            r#type: &'static str,
+            timestamp: String,
+            data: &'a RawValue,
+        }
+
+        let Some(url) = &entry.callback else { return true };
+        let Some(event) = Verdict::of(entry.status).consequences().callback else { return true };
+        let r#type = event.name();
+        let timestamp = format!("{:.3}", entry.finished);
+        let event = Event { r#type, timestamp, data: &entry.result };
+        let body = serde_json::to_vec(&event).expect("an event has no keys that are not text");
+        let body = Bytes::from(body);
+        // The same for each attempt, so that the receiver knows one from the other.
+        let id = format!("{}-{}", entry.id, entry.finished.as_millisecond());
+        let send = || {
+            let now = Timestamp::now().as_second();
+            let headers = match &self.sending().signer {
+                Some(signer) => signer.headers(&id, now, &body),
+                None => HeaderMap::new(),
+            };
+            (Method::Post, url, body.clone(), headers)
+        };
+        let failures = &self.metrics.callback_failures;
+        match self.persist("call back", failures, send).await {
+            Ok(()) => true,
+            Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
+                warn!(error, "gave up the callback");
+                true
+            }
+            Err(Ended::Closing) => false,
+        }
+    }
+
+    /// Sends until it succeeds, or the time for that is over, or it never can.
+    async fn persist<'a>(
+        &self,
+        what: &str,
+        failures: &prometheus_client::metrics::counter::Counter,
+        send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
+    ) -> Result<(), Ended> {
+        let begun = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let sending = self.sending();
+            let (method, url, body, headers) = send();
+            let error: DeliverError =
+                match sending.outbound.deliver(method, url, body, headers).await {
+                    Ok(()) => {
+                        debug!("done: {what}");
+                        return Ok(());
+                    }
+                    Err(error) => error,
+                };
+            failures.inc();
+            attempt += 1;
+            let policy = DeliveryRetry { backoff: BACKOFF, within: sending.within };
+            drop(sending);
+            let why = match (error.failure(), error.retry_after()) {
+                (Failure::Refused(_), _) => Why::Permanent,
+                (_, Some(least)) => Why::Deferred(least),
+                (_, None) => Why::Transient,
+            };
+            let Some(delay) = policy.next(attempt, begun.elapsed(), why, jitter()) else {
+                let message = format!("cannot {what}: {error}");
+                let is_refused = why == Why::Permanent;
+                return Err(if is_refused {
+                    Ended::Refused(message)
+                } else {
+                    Ended::GivenUp(message)
+                });
+            };
+            warn!(%error, retry_in = ?delay, "cannot {what}");
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.room.closed() => return Err(Ended::Closing),
+            }
+        }
+    }
+
+    fn sending(&self) -> Arc<Sending> {
+        Arc::clone(&self.sending.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Receiver<Delivery>>> {
+        // Maps are whole between two statements, whoever panicked.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn calling(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {
+        self.calling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

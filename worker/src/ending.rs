@@ -15,16 +15,8 @@ use crate::result::{Failure, FailureKind, FinalStatus, Status};
 /// How a job leaves this worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Its process succeeded.
-    Successful,
-    /// It failed, and is not tried again.
-    Failed,
-    /// It expired before it was run.
-    Expired,
-    /// Its result or callback has a URL that results must not go to. It was not run.
-    Forbidden,
-    /// It is not a job, or of a type that has no handler here.
-    Refused,
+    /// It is over, and has a result.
+    Over(Verdict),
     /// It failed, and is tried again.
     Retried,
     /// There is no room for its type.
@@ -43,6 +35,21 @@ pub enum Ending {
     LostOnReturn,
     /// It has a result, and sending that was given up.
     Unpublished,
+}
+
+/// How a job is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its process succeeded.
+    Successful,
+    /// It failed, and is not tried again.
+    Failed,
+    /// It expired before it was run.
+    Expired,
+    /// Its result or callback has a URL that nothing must be sent to. It was not run.
+    Forbidden,
+    /// It is not a job, or of a type that has no handler here.
+    Refused,
 }
 
 /// What happens to the queued job.
@@ -101,7 +108,8 @@ pub enum Cause {
 pub struct Consequences {
     /// What the document at the job's URL says from then on. `None`: this ending does not change it.
     pub status: Option<Status>,
-    /// `error.kind`, in the document, the metrics, the log and on the page.
+    /// Where the failure comes from, if it is one: `error.kind` in the document, the metrics, the log
+    /// and on the page.
     pub cause: Cause,
     /// What happens to the queued job. If a result is sent, this follows when it has arrived.
     pub queue: QueueAction,
@@ -111,6 +119,9 @@ pub struct Consequences {
     pub callback: Option<CallbackEvent>,
     /// As what `jq_worker_jobs_total` counts it.
     pub outcome: Option<Outcome>,
+    /// Whether that is counted under the job's type. Otherwise under `unknown`: the types of jobs that
+    /// are refused are whatever a stranger writes.
+    pub counts_type: bool,
     /// Which other counter grows.
     pub counter: Option<Counted>,
     /// Whether the page shows it among the last failures.
@@ -129,6 +140,7 @@ const NOTHING: Consequences = Consequences {
     is_sent: false,
     callback: None,
     outcome: None,
+    counts_type: false,
     counter: None,
     on_page: false,
     level: Level::DEBUG,
@@ -136,7 +148,8 @@ const NOTHING: Consequences = Consequences {
 };
 
 /// The base of rows for a job that is over.
-const fn over(status: FinalStatus, cause: Cause) -> Consequences {
+const fn over(verdict: Verdict, cause: Cause) -> Consequences {
+    let status = verdict.status();
     let (document, queue, callback) = match status {
         FinalStatus::Successful => {
             (Status::Successful, QueueAction::Delete, CallbackEvent::Successful)
@@ -151,6 +164,7 @@ const fn over(status: FinalStatus, cause: Cause) -> Consequences {
         is_sent: true,
         callback: Some(callback),
         outcome: Some(Outcome::Over(status)),
+        counts_type: true,
         on_page: true,
         level: Level::WARN,
         message: "over",
@@ -159,17 +173,21 @@ const fn over(status: FinalStatus, cause: Cause) -> Consequences {
 }
 
 /// The base of rows for a job that the queue gave to somebody else.
-const LOST: Consequences =
-    Consequences { counter: Some(Counted::LeasesLost), level: Level::WARN, ..NOTHING };
+const LOST: Consequences = Consequences {
+    cause: Cause::Always(FailureKind::LeaseLost),
+    counter: Some(Counted::LeasesLost),
+    level: Level::WARN,
+    ..NOTHING
+};
 
 impl Ending {
     /// All of them.
     pub const ALL: [Self; 14] = [
-        Self::Successful,
-        Self::Failed,
-        Self::Expired,
-        Self::Forbidden,
-        Self::Refused,
+        Self::Over(Verdict::Successful),
+        Self::Over(Verdict::Failed),
+        Self::Over(Verdict::Expired),
+        Self::Over(Verdict::Forbidden),
+        Self::Over(Verdict::Refused),
         Self::Retried,
         Self::NoRoom,
         Self::Duplicate,
@@ -181,44 +199,36 @@ impl Ending {
         Self::Unpublished,
     ];
 
-    /// The ending of a job whose result has this status, as far as it matters after a restart.
-    pub fn of(status: FinalStatus) -> Self {
-        match status {
-            FinalStatus::Successful => Self::Successful,
-            FinalStatus::Failed => Self::Failed,
-            FinalStatus::Dismissed => Self::Expired,
-        }
-    }
-
     /// The table.
     pub const fn consequences(self) -> Consequences {
         use Cause::{Always, OfAttempt};
-        use FinalStatus::{Dismissed, Failed, Successful};
         match self {
-            Self::Successful => Consequences {
+            Self::Over(Verdict::Successful) => Consequences {
                 on_page: false,
                 level: Level::DEBUG,
                 message: "successful",
-                ..over(Successful, Cause::None)
+                ..over(Verdict::Successful, Cause::None)
             },
-            Self::Failed => over(Failed, OfAttempt),
-            Self::Expired => over(Dismissed, Always(FailureKind::Input)),
-            Self::Forbidden => Consequences {
+            Self::Over(Verdict::Failed) => over(Verdict::Failed, OfAttempt),
+            Self::Over(Verdict::Expired) => over(Verdict::Expired, Always(FailureKind::Input)),
+            Self::Over(Verdict::Forbidden) => Consequences {
                 is_sent: false,
                 callback: None,
-                ..over(Failed, Always(FailureKind::Publish))
+                ..over(Verdict::Forbidden, Always(FailureKind::Publish))
             },
-            Self::Refused => Consequences {
+            Self::Over(Verdict::Refused) => Consequences {
                 callback: None,
+                counts_type: false,
                 counter: Some(Counted::Refused),
                 message: "refused; the job is buried",
-                ..over(Failed, Always(FailureKind::Input))
+                ..over(Verdict::Refused, Always(FailureKind::Input))
             },
             Self::Retried => Consequences {
                 status: Some(Status::Accepted),
                 cause: OfAttempt,
                 queue: QueueAction::Release,
                 outcome: Some(Outcome::Retried),
+                counts_type: true,
                 on_page: true,
                 level: Level::WARN,
                 message: "failed; it will be tried again",
@@ -245,8 +255,8 @@ impl Ending {
                 Consequences { message: "a job that was just reserved was lost", ..LOST }
             }
             Self::Lost => Consequences {
-                cause: Always(FailureKind::LeaseLost),
                 outcome: Some(Outcome::Lost),
+                counts_type: true,
                 on_page: true,
                 message: "the job was lost: its processes were killed, nothing is published",
                 ..LOST
@@ -278,6 +288,31 @@ impl Ending {
     }
 }
 
+impl Verdict {
+    /// What the result says.
+    pub const fn status(self) -> FinalStatus {
+        match self {
+            Self::Successful => FinalStatus::Successful,
+            Self::Failed | Self::Forbidden | Self::Refused => FinalStatus::Failed,
+            Self::Expired => FinalStatus::Dismissed,
+        }
+    }
+
+    /// The verdict on a job whose result has this status, as far as it matters after a restart.
+    pub const fn of(status: FinalStatus) -> Self {
+        match status {
+            FinalStatus::Successful => Self::Successful,
+            FinalStatus::Failed => Self::Failed,
+            FinalStatus::Dismissed => Self::Expired,
+        }
+    }
+
+    /// The row of the table.
+    pub const fn consequences(self) -> Consequences {
+        Ending::Over(self).consequences()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,19 +323,13 @@ mod tests {
         Ending::ALL.into_iter().map(|ending| (ending, ending.consequences()))
     }
 
-    fn final_status(row: &Consequences) -> Option<FinalStatus> {
-        match row.outcome {
-            Some(Outcome::Over(status)) => Some(status),
-            _ => None,
-        }
-    }
-
     #[test]
     fn a_restart_goes_on_as_the_status_says() {
         for (ending, row) in rows() {
-            let Some(status) = final_status(&row) else { continue };
-            assert_eq!(row.status, Some(status.into()), "{ending:?}");
-            let later = Ending::of(status).consequences();
+            let Ending::Over(verdict) = ending else { continue };
+            assert_eq!(row.status, Some(verdict.status().into()), "{ending:?}");
+            assert_eq!(row.outcome, Some(Outcome::Over(verdict.status())), "{ending:?}");
+            let later = Verdict::of(verdict.status()).consequences();
             assert_eq!(row.queue, later.queue, "{ending:?}");
             // A journal has the callback's URL, which says whether there is one.
             assert!(row.callback.is_none_or(|event| Some(event) == later.callback), "{ending:?}");
@@ -310,7 +339,7 @@ mod tests {
     #[test]
     fn only_a_job_that_is_over_is_sent_and_announced() {
         for (ending, row) in rows() {
-            let is_over = final_status(&row).is_some();
+            let is_over = matches!(ending, Ending::Over(_));
             assert!(is_over || (!row.is_sent && row.callback.is_none()), "{ending:?}");
             assert!(row.is_sent || row.callback.is_none(), "{ending:?}");
         }
@@ -319,11 +348,9 @@ mod tests {
     #[test]
     fn what_is_a_failure_has_a_kind_and_is_seen() {
         for (ending, row) in rows() {
-            assert_eq!(row.on_page, row.cause != Cause::None, "{ending:?}");
             assert!(!row.message.is_empty(), "{ending:?}");
-            if row.on_page {
-                assert!(row.level <= Level::WARN, "{ending:?}");
-            }
+            assert_eq!(row.cause != Cause::None, row.level <= Level::WARN, "{ending:?}");
+            assert!(row.cause != Cause::None || !row.on_page, "{ending:?}");
             let failure = ending.failure("why");
             assert_eq!(failure.is_some(), matches!(row.cause, Cause::Always(_)), "{ending:?}");
         }

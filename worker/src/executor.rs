@@ -17,14 +17,15 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use url::Url;
 
-use crate::config::{Config, ConfigError, Handler, Handlers, InputMode, Mode};
+use crate::config::{Handler, Handlers, InputMode, Mode};
 use crate::exec::{
     self, EndedBy, Exit, Keepers, Persistent, PersistentError, PersistentOptions, Spec,
 };
 use crate::job::{Input, Job, JobType};
 use crate::json;
-use crate::outbound::{Digest, Outbound, Signer};
+use crate::outbound::{Digest, Outbound};
 use crate::result::{Failure, FailureKind, InputUsed, JobResult, Status, Usage, Written};
+use crate::retry::Why;
 use crate::table::{ActiveJob, Phase};
 
 use output::{Given, written};
@@ -40,15 +41,12 @@ const EX_DATAERR: i32 = 65;
 pub struct Executor {
     /// What is run.
     pub handlers: Handlers,
-    /// How other machines are reached.
-    pub outbound: Outbound,
-    /// What signs callbacks.
-    pub signer: Option<Signer>,
+    outbound: Outbound,
     keepers: Keepers,
     persistent: HashMap<Option<JobType>, Persistent>,
 }
 
-/// The last who needed it is done: processes that stay up may end in peace.
+/// Nobody needs it any more: its persistent processes end as they do when the worker stops.
 impl Drop for Executor {
     fn drop(&mut self) {
         let persistent = std::mem::take(&mut self.persistent);
@@ -68,30 +66,30 @@ impl Drop for Executor {
 /// What an attempt came to.
 #[derive(Debug, Default)]
 pub struct Attempt {
-    /// What the process exited with, if it did.
+    /// The exit status, if the process exited.
     pub exit_code: Option<i32>,
     /// The signal that ended it, if one did.
     pub signal: Option<i32>,
     /// What was fetched.
     pub input: Option<InputUsed>,
-    /// What the process gave.
+    /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
-    /// What it wrote.
+    /// The end of its standard output.
     pub stdout: Option<Written>,
-    /// What it complained of.
+    /// The end of its standard error.
     pub stderr: Option<Written>,
-    /// What it took.
+    /// Time and memory that it took.
     pub usage: Option<Usage>,
-    /// Processes that had to be killed after it was over.
+    /// Processes that were still there when it ended, and were killed.
     pub left_behind: u32,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
-    /// Whether it may be tried again if it failed.
+    /// If it failed: whether another attempt may succeed.
     pub again: bool,
 }
 
 impl Attempt {
-    /// What is said of the job now. `document` has what was known before.
+    /// The result, with this status. `document` has what was known before the attempt ended.
     pub fn into_result(
         self,
         document: JobResult,
@@ -115,6 +113,11 @@ impl Attempt {
         }
     }
 
+    /// What is to be known about its failure before another attempt.
+    pub fn why(&self) -> Why {
+        if self.again { Why::Transient } else { Why::Permanent }
+    }
+
     fn ended(&mut self, exit: Exit) {
         (self.exit_code, self.signal) = match exit {
             Exit::Code(code) => (Some(code), None),
@@ -129,18 +132,10 @@ impl Attempt {
 }
 
 impl Executor {
-    /// Makes ready what the configuration asks for. No process is started.
-    pub fn new(config: &Config, keepers: Keepers) -> Result<Self, ConfigError> {
-        let bad = |error: &dyn std::fmt::Display| ConfigError(error.to_string());
-        let outbound = Outbound::new(&config.outbound).map_err(|error| bad(&error))?;
-        let signer = if config.callback_secrets.is_empty() {
-            None
-        } else {
-            let signer = Signer::new(&config.callback_secrets);
-            Some(signer.map_err(|error| bad(&format!("callbacks.secret_files: {error}")))?)
-        };
+    /// Makes handlers ready. No process is started. Inputs are fetched through `outbound`.
+    pub fn new(handlers: Handlers, outbound: Outbound, keepers: Keepers) -> Self {
         let mut persistent = HashMap::new();
-        for (kind, handler) in config.handlers.iter() {
+        for (kind, handler) in handlers.iter() {
             let Mode::Persistent(persistence) = handler.mode else { continue };
             let options = PersistentOptions {
                 program: handler.program.clone(),
@@ -155,10 +150,10 @@ impl Executor {
             };
             persistent.insert(kind.cloned(), Persistent::new(keepers.clone(), options));
         }
-        Ok(Self { handlers: config.handlers.clone(), outbound, signer, keepers, persistent })
+        Self { handlers, outbound, keepers, persistent }
     }
 
-    /// Ends the processes that stay up.
+    /// Ends the persistent processes, and waits until they are gone.
     pub async fn stop(&self) {
         for persistent in self.persistent.values() {
             persistent.stop().await;
@@ -372,7 +367,7 @@ impl Executor {
     }
 }
 
-/// The URL without credentials: results are for everybody. Such a URL is not spoken to anyway.
+/// The URL without credentials: everybody may read results. Nothing is fetched from such a URL anyway.
 fn shown(url: &Url) -> Url {
     let mut url = url.clone();
     // Both fail only where there cannot be any.

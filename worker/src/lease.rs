@@ -16,50 +16,51 @@ use jq_client::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use crate::ending::QueueAction;
 use crate::metrics::Metrics;
 use crate::result::QueuePlace;
 use crate::source::Source;
 
-/// Longest time between two touches. A connection that hangs is noticed by them.
+/// Longest time between two touches. They are what reveals a connection that hangs.
 const TOUCH_AT_LEAST: Duration = Duration::from_secs(60);
 
 /// How long the queue may take to confirm a job.
 const TAKE: Duration = Duration::from_secs(30);
 
-/// Why a job is not ours any more.
+/// Why this worker does not hold a job any more.
 #[derive(Debug)]
 pub enum Lost {
-    /// Another worker may have it: the server does not know it as ours.
+    /// The server does not know the job as reserved by us. Another worker may have it.
     Lease,
-    /// The connection is lost, and with it all that it had reserved.
+    /// The connection is lost, and with it the reservation.
     Connection(Error),
-    /// The server did not answer while the time to run was running out.
+    /// The server did not answer within the job's time to run.
     Silence,
-    /// This worker stops, and does not wait any longer.
+    /// This worker stops and waits no longer.
     Stopping,
 }
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lease => write!(f, "the queue does not know the job as ours any more"),
+            Self::Lease => write!(f, "the queue no longer has the job as reserved by this worker"),
             Self::Connection(error) => error.fmt(f),
             Self::Silence => write!(f, "the queue did not answer within the job's time to run"),
-            Self::Stopping => write!(f, "the worker stops"),
+            Self::Stopping => write!(f, "the worker is stopping"),
         }
     }
 }
 
-/// What the queue says of a job.
+/// What the queue says about a job.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Where it is queued.
     pub place: QueuePlace,
-    /// Kept when it is given back.
+    /// It is given back with the same priority.
     pub priority: Priority,
-    /// Since it was put.
+    /// Time since it was put, in whole seconds.
     pub age: Duration,
-    /// How often it was released or timed out before.
+    /// How often it was released or timed out before this reserve.
     pub earlier: u32,
 }
 
@@ -70,22 +71,21 @@ pub struct Lease {
     source: Arc<Source>,
     id: JobId,
     ttr: Duration,
-    /// Until then the job is ours, whatever happens.
+    /// Until then the job is ours, whatever happens to the connection.
     good_until: Instant,
     touched: Instant,
-    /// True when nobody is to wait any longer.
+    /// Becomes true when nobody is to wait any longer.
     stopping: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
-    /// What the queue says of it.
+    /// What the queue says about it.
     pub facts: Facts,
     /// Its body.
     pub body: Bytes,
 }
 
 impl Lease {
-    /// Makes sure that a job that came over this connection is ours, and asks the queue about it. This
-    /// process may have been stopped for a while when the job came, so the answer to the reserve may
-    /// be old.
+    /// Confirms that a job that came over this connection is ours, and asks the queue about it. If this
+    /// process was suspended when the job came, the answer to the reserve may be old.
     pub async fn take(
         mut connection: Connection,
         source: Arc<Source>,
@@ -132,8 +132,8 @@ impl Lease {
         })
     }
 
-    /// Touches the job until it is lost, which it says; it never returns otherwise. It can be
-    /// dropped at any time and called again.
+    /// Touches the job until it is lost, and returns why. It can be dropped at any time and called
+    /// again.
     pub async fn keep(&mut self) -> Lost {
         let every = (self.ttr / 3).min(TOUCH_AT_LEAST);
         loop {
@@ -162,8 +162,8 @@ impl Lease {
         }
     }
 
-    /// Makes sure that the job is ours still, if so much time has passed that it may be another's: this
-    /// process may have been stopped for a while.
+    /// Confirms that the job is ours still, if its time to run may have passed: this process may have
+    /// been suspended for a while.
     pub async fn confirm(&mut self) -> Result<(), Lost> {
         if Instant::now() < self.good_until {
             return Ok(());
@@ -171,54 +171,53 @@ impl Lease {
         self.touch_by(Instant::now() + self.ttr).await
     }
 
-    /// Waits for something, and keeps the job meanwhile.
+    /// Waits for something, and touches the job meanwhile.
     pub async fn keep_while<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Lost> {
         tokio::select! {
-            // What is done is done, also if the lease is lost in the same moment.
+            // A result counts also if the lease is lost in the same moment.
             biased;
             result = work => Ok(result),
             lost = self.keep() => Err(lost),
         }
     }
 
-    /// Where it came from.
+    /// The server that it came from.
     pub fn source(&self) -> Arc<Source> {
         Arc::clone(&self.source)
     }
 
-    /// Deletes the job.
-    pub async fn delete(mut self) -> Result<(), Lost> {
-        let outcome = self.connection.delete(self.id);
-        let outcome = answer(&mut self.stopping, outcome).await;
-        self.end(outcome.map(Outcome::is_done))
-    }
-
-    /// Sets the job aside.
-    pub async fn bury(mut self) -> Result<(), Lost> {
-        let outcome = self.connection.bury(self.id, self.facts.priority);
-        let outcome = answer(&mut self.stopping, outcome).await;
-        self.end(outcome.map(Outcome::is_done))
-    }
-
-    /// Gives the job back, to be taken again after `delay`, which is rounded up to seconds.
-    pub async fn release(mut self, delay: Duration) -> Result<(), Lost> {
-        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-        let delay = Seconds::try_from(seconds).unwrap_or(Seconds::MAX);
-        let options = ReleaseOptions { priority: self.facts.priority, delay };
-        let released = self.connection.release(self.id, options);
-        let released = answer(&mut self.stopping, released).await;
-        self.end(released.map(|released| released != Released::NotFound))
-    }
-
-    /// The connection can have another job.
-    fn end(self, done: Result<bool, Lost>) -> Result<(), Lost> {
-        let done = done?;
-        self.source.give(self.connection);
-        if done { Ok(()) } else { Err(Lost::Lease) }
+    /// Does this with the queued job. `delay` is for [`QueueAction::Release`], and is rounded up to
+    /// seconds.
+    ///
+    /// # Errors
+    ///
+    /// The queue did not confirm it.
+    pub async fn end(mut self, action: QueueAction, delay: Duration) -> Result<(), Lost> {
+        let (id, priority) = (self.id, self.facts.priority);
+        let connection = &mut self.connection;
+        let done = async {
+            match action {
+                QueueAction::None => Ok(true),
+                QueueAction::Delete => connection.delete(id).await.map(Outcome::is_done),
+                QueueAction::Bury => connection.bury(id, priority).await.map(Outcome::is_done),
+                QueueAction::Release => {
+                    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+                    let delay = Seconds::try_from(seconds).unwrap_or(Seconds::MAX);
+                    let options = ReleaseOptions { priority, delay };
+                    connection.release(id, options).await.map(|it| it != Released::NotFound)
+                }
+            }
+        };
+        let is_done = answer(&mut self.stopping, done).await?;
+        if action != QueueAction::None {
+            // The connection has no job any more, so it can have another one.
+            self.source.give(self.connection);
+        }
+        if is_done { Ok(()) } else { Err(Lost::Lease) }
     }
 }
 
-/// Waits for what the server says, unless nobody is to wait any longer.
+/// Waits for an answer of the server, unless nobody is to wait any longer.
 async fn answer<T>(
     stopping: &mut watch::Receiver<bool>,
     said: impl Future<Output = Result<T, Error>>,

@@ -1,10 +1,12 @@
 //! jq-worker: what turns queued JSON jobs into local processes, and their results into JSON at a URL.
 //!
-//! From the inside out: [`job`] and [`result`] are documents; [`exec`] runs processes, [`outbound`]
-//! speaks to other machines, [`store`] keeps results through crashes, [`source`] and [`lease`] are
-//! about the queue. [`executor`] makes one attempt at a job of them, [`lifecycle`] takes a job from
-//! the reserve to the delete, and [`worker`] holds all together. [`web`] serves results,
-//! [`commands`] are what the command line offers.
+//! From the inside out: [`job`] and [`result`] are documents, [`ending`] is the table of how a job
+//! leaves the worker, and [`retry`] decides about another attempt. [`exec`] runs processes,
+//! [`outbound`] speaks to other machines, [`store`] keeps results through crashes, [`source`],
+//! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job,
+//! [`delivery`] sends results, [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
+//! assembles all of them; nothing below knows it. [`web`] serves results, [`commands`] are what the
+//! command line offers.
 
 pub mod commands;
 pub mod config;
@@ -12,6 +14,7 @@ pub mod delivery;
 pub mod ending;
 pub mod exec;
 pub mod executor;
+pub mod given_back;
 pub mod job;
 pub mod json;
 pub mod lease;
@@ -19,12 +22,16 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod outbound;
 pub mod parked;
+pub mod readiness;
 pub mod result;
 pub mod retry;
 pub mod room;
+pub mod servers;
+pub mod setup;
 pub mod source;
 pub mod store;
 pub mod surface;
 pub mod table;
+pub mod tasks;
 pub mod web;
 pub mod worker;

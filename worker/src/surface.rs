@@ -13,59 +13,88 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::exec::{LogEvent as Piece, LogReader};
-use crate::metrics::Outcome;
+use crate::metrics::{Metrics, Outcome};
+use crate::readiness::{self, Reason};
 use crate::result::{FinalStatus, entity_tag};
-use crate::store::Found;
+use crate::room::Room;
+use crate::servers::Servers;
+use crate::setup::CurrentSetup;
+use crate::store::{Found, Store};
+use crate::table::Table;
 use crate::web::{
     self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, RunStatus, ServerStatus,
     State, Status, TypeStatus,
 };
-use crate::worker::Worker;
 
 /// When it is worth to ask again for a result, in seconds.
 const RETRY_AFTER: u32 = 1;
 
-/// What of a worker is seen over HTTP.
+/// The parts of a worker that are shown over HTTP.
+#[derive(Debug)]
+pub struct Shown {
+    /// Handlers, tubes and the worker's name.
+    pub setup: CurrentSetup,
+    /// Results.
+    pub store: Arc<Store>,
+    /// Jobs without a result.
+    pub table: Arc<Table>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether jobs are taken, which an operator can change.
+    pub room: Arc<Room>,
+    /// Where they are taken from.
+    pub servers: Arc<Servers>,
+}
+
+/// A worker as it is seen over HTTP.
 #[derive(Debug)]
 pub struct Surface {
-    worker: Arc<Worker>,
+    shown: Shown,
     started: Timestamp,
     halt: watch::Sender<bool>,
 }
 
 impl Surface {
-    /// The surface of a worker. `halt` becomes true when somebody wants it to finish and exit.
-    pub fn new(worker: Arc<Worker>, halt: watch::Sender<bool>) -> Self {
-        Self { worker, started: Timestamp::now(), halt }
+    /// The surface of a worker that starts now. `halt` becomes true when an operator wants it to
+    /// finish and exit.
+    pub fn new(shown: Shown, halt: watch::Sender<bool>) -> Self {
+        Self { shown, started: Timestamp::now(), halt }
+    }
+
+    /// Why no jobs are taken, if so.
+    fn reasons(&self) -> Vec<Reason> {
+        readiness::reasons(&self.shown.room, &self.shown.servers)
     }
 
     fn state(&self) -> State {
-        let room = &self.worker.room;
-        match (room.is_closed(), room.is_held()) {
-            (true, _) => State::Draining,
-            (false, true) => State::Holding,
-            (false, false) => State::Running,
+        let reasons = self.reasons();
+        if reasons.contains(&Reason::Draining) {
+            State::Draining
+        } else if reasons.contains(&Reason::Held) {
+            State::Holding
+        } else {
+            State::Running
         }
     }
 
     fn pending(&self, id: Uuid) -> Option<Lookup> {
-        let setup = self.worker.setup();
-        let active = self.worker.table.get(id).map(|active| active.document(&setup.name));
-        let document = active.or_else(|| self.worker.table.waiting(id))?;
+        let setup = self.shown.setup.get();
+        let active = self.shown.table.get(id).map(|active| active.document(&setup.name));
+        let document = active.or_else(|| self.shown.table.waiting(id))?;
         Some(Lookup::Pending { body: document.to_json(), retry_after: RETRY_AFTER })
     }
 }
 
 impl web::Worker for Surface {
     async fn lookup(&self, id: Uuid) -> Lookup {
-        if self.worker.table.get(id).is_some()
+        if self.shown.table.get(id).is_some()
             && let Some(pending) = self.pending(id)
         {
             return pending;
         }
-        let worker = Arc::clone(&self.worker);
+        let store = Arc::clone(&self.shown.store);
         // Reading a file may have to wait for a disk.
-        let found = tokio::task::spawn_blocking(move || worker.store.find(id)).await;
+        let found = tokio::task::spawn_blocking(move || store.find(id)).await;
         match found {
             Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
             Ok(Ok(Found::Expired)) => Lookup::Gone,
@@ -79,19 +108,19 @@ impl web::Worker for Surface {
     }
 
     fn log(&self, id: Uuid) -> Option<LogStream> {
-        Some(follow(self.worker.table.get(id)?.log.reader()))
+        Some(follow(self.shown.table.get(id)?.log.reader()))
     }
 
     fn log_after(&self, id: Uuid, seq: u64) -> Option<LogStream> {
-        Some(follow(self.worker.table.get(id)?.log.reader_from(seq)))
+        Some(follow(self.shown.table.get(id)?.log.reader_from(seq)))
     }
 
     async fn status(&self) -> Status {
-        let worker = &self.worker;
-        let setup = worker.setup();
-        let running = worker.table.all();
+        let Shown { store, table, metrics, servers, .. } = &self.shown;
+        let setup = self.shown.setup.get();
+        let running = table.all();
         let tubes: Vec<String> = setup.config.tubes.iter().map(ToString::to_string).collect();
-        let servers = worker.servers().into_iter().map(|source| {
+        let servers = servers.all().into_iter().map(|source| {
             let link = source.link();
             ServerStatus {
                 address: source.name().to_owned(),
@@ -103,21 +132,21 @@ impl web::Worker for Surface {
         let mut kinds: Vec<_> =
             setup.executor.handlers.iter().filter_map(|(kind, _)| kind.cloned()).collect();
         if kinds.is_empty() {
-            kinds = worker.metrics.types();
+            kinds = metrics.types();
         }
         let types = kinds.into_iter().map(|kind| {
-            let count = |status| worker.metrics.count(&kind, Outcome::Over(status));
+            let count = |status| metrics.count(&kind, Outcome::Over(status));
             let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
             TypeStatus {
                 running: running.iter().filter(|active| active.kind == kind).count(),
                 concurrency: if limit == 0 { setup.config.concurrency } else { limit },
                 successful: count(FinalStatus::Successful),
                 failed: count(FinalStatus::Failed) + count(FinalStatus::Dismissed),
-                retried: worker.metrics.count(&kind, Outcome::Retried),
+                retried: metrics.count(&kind, Outcome::Retried),
                 name: kind.to_string(),
             }
         });
-        let failures = worker.table.last_failures().into_iter().map(|recent| FailureStatus {
+        let failures = table.last_failures().into_iter().map(|recent| FailureStatus {
             id: recent.id,
             job_type: recent.kind.map(|kind| kind.to_string()),
             at: recent.timestamp,
@@ -130,7 +159,7 @@ impl web::Worker for Surface {
             state: self.state(),
             started: self.started,
             concurrency: setup.config.concurrency,
-            unpublished: worker.store.owing() as u64,
+            unpublished: store.owing() as u64,
             servers: servers.collect(),
             running: running
                 .iter()
@@ -148,35 +177,26 @@ impl web::Worker for Surface {
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {
-        let mut reasons = Vec::new();
-        match self.state() {
-            State::Running => {}
-            State::Holding => reasons.push("it holds: no jobs are taken".to_owned()),
-            State::Draining => reasons.push("it is about to exit".to_owned()),
+        let reasons = self.reasons();
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons.iter().map(Reason::to_string).collect())
         }
-        let servers = self.worker.servers();
-        if !servers.iter().any(|source| source.link().connected) {
-            for source in servers {
-                let error = source.link().error.unwrap_or_else(|| "not connected yet".to_owned());
-                reasons.push(format!("{}: {error}", source.name()));
-            }
-        }
-        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
     fn metrics(&self) -> String {
-        let metrics = &self.worker.metrics;
-        let connected = self.worker.servers().iter().filter(|it| it.link().connected).count();
-        metrics.servers_connected.set(connected as i64);
-        metrics.spool.set(self.worker.store.owing() as i64);
+        let Shown { metrics, servers, store, .. } = &self.shown;
+        metrics.servers_connected.set(servers.connected() as i64);
+        metrics.spool.set(store.owing() as i64);
         metrics.text()
     }
 
     fn command(&self, command: Control) {
         info!(?command, "asked over HTTP");
         match command {
-            Control::Hold => self.worker.room.set_held(true),
-            Control::Unhold => self.worker.room.set_held(false),
+            Control::Hold => self.shown.room.set_held(true),
+            Control::Unhold => self.shown.room.set_held(false),
             Control::Halt => {
                 self.halt.send_replace(true);
             }

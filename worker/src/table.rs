@@ -185,7 +185,7 @@ impl Table {
     }
 
     /// Remembers a job that went back to the queue, until the time at which somebody must have taken
-    /// it again: till then it is not unknown here. With [`MAX_WAITING`] remembered, it is not.
+    /// it again: till then it is not unknown here. Beyond 10,000 it is not remembered.
     pub fn set_waiting(&self, document: JobResult, until: Timestamp) {
         let mut state = self.state();
         if state.waiting.len() >= MAX_WAITING {

@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use super::{EXIT_CONFIG, Failed, job_file};
 use crate::config::{Config, Flags};
 use crate::exec::{self, LogEvent};
-use crate::executor::Executor;
-use crate::result::{JobResult, Status, WorkerName};
+use crate::result::{JobResult, Status};
+use crate::setup::{Setup, keepers};
 use crate::store::remove_tree;
 use crate::table::ActiveJob;
-use crate::worker::keepers;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -36,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     let directory = std::env::temp_dir().join(format!("jq-worker-run-{}", uuid::Uuid::new_v4()));
     DirBuilder::new().mode(0o700).create(&directory)?;
     let result = super::runtime()?.block_on(async {
-        let executor = Executor::new(&config, keepers)?;
+        let setup = Setup::new(config, keepers)?;
         let active = ActiveJob::new(job.id, kind.clone(), 1, None, job.created_at);
         let log = tokio::spawn(show(active.log.reader()));
         let interrupted = async {
@@ -46,13 +45,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
             }
         };
         let attempt =
-            executor.attempt(&job, &handler, &active, Some(&directory), interrupted).await;
+            setup.executor.attempt(&job, &handler, &active, Some(&directory), interrupted).await;
         active.log.finish();
         let _ = log.await;
-        executor.stop().await;
-        let name = WorkerName::ours(&config.worker_id);
+        setup.executor.stop().await;
         let status = if attempt.failure.is_none() { Status::Successful } else { Status::Failed };
-        Ok::<_, Failed>(attempt.into_result(active.document(&name), status, job.custom.clone()))
+        Ok::<_, Failed>(attempt.into_result(
+            active.document(&setup.name),
+            status,
+            job.custom.clone(),
+        ))
     });
     remove_tree(&directory)?;
     let result = result?;

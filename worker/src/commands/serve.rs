@@ -12,7 +12,6 @@ use tracing::{error, info, warn};
 use super::{EXIT_LISTEN, Failed};
 use crate::config::{Config, Flags};
 use crate::exec;
-use crate::surface::Surface;
 use crate::web::{self, WebOptions};
 use crate::worker::Worker;
 
@@ -33,7 +32,7 @@ pub(super) fn serve(config: Config, flags: Flags) -> Result<(), Failed> {
 
 async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
     let mut signals = Signals::register()?;
-    let worker = Worker::new(config)?;
+    let worker = Arc::new(Worker::new(config)?);
     let setup = worker.setup();
     let halt = watch::Sender::new(false);
     let (end, ended) = watch::channel(false);
@@ -49,7 +48,7 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
             cors_origins: setup.config.cors_origins.clone(),
             prefix: setup.config.prefix(),
         };
-        let surface = Arc::new(Surface::new(Arc::clone(&worker), halt.clone()));
+        let surface = Arc::new(worker.surface(halt.clone()));
         let stop = over(ended.clone());
         serving = Some(tokio::spawn(web::serve(listener, surface, options, stop)));
     }
@@ -88,7 +87,7 @@ async fn over(mut ended: watch::Receiver<bool>) {
 
 /// Does as it is asked until it is to stop. Tells whether jobs have a limited time to finish.
 async fn wait(
-    worker: &Arc<Worker>,
+    worker: &Worker,
     flags: &Flags,
     signals: &mut Signals,
     halt: &watch::Sender<bool>,
@@ -128,7 +127,7 @@ async fn wait(
 }
 
 /// Lets jobs finish, for so long, or until a second signal.
-async fn stop(worker: &Arc<Worker>, signals: &mut Signals, limited: bool) {
+async fn stop(worker: &Worker, signals: &mut Signals, limited: bool) {
     let limit = worker.setup().config.stop_timeout;
     let at_last = async {
         if limited {

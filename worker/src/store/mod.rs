@@ -178,7 +178,7 @@ impl Store {
         self.shared.owing().get(&id).map(|owed| (Arc::clone(&owed.entry), owed.done))
     }
 
-    /// All that is owed.
+    /// Everything that is owed.
     pub fn all_owed(&self) -> Vec<(Arc<Entry>, Done)> {
         let owing = self.shared.owing();
         owing.values().map(|owed| (Arc::clone(&owed.entry), owed.done)).collect()

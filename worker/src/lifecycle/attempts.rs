@@ -1,0 +1,176 @@
+//! One attempt at a job that is held, and what follows: its result, a retry, or its loss.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use crate::ending::{Ending, Verdict};
+use crate::executor::Attempt;
+use crate::job::Job;
+use crate::lease::Lost;
+use crate::metrics::Metrics;
+use crate::outbound::Outbound;
+use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::retry::jitter;
+use crate::store::{Store, remove_tree};
+use crate::table::{Phase, Table};
+
+use super::events::{Event, Events};
+use super::held::Held;
+use super::settle::{Kept, Settler};
+
+/// A job that went back to the queue is not unknown here for so much longer than its delay.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Runs jobs that are held.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    pub(super) store: Arc<Store>,
+    pub(super) table: Arc<Table>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) events: Events,
+    pub(super) settler: Arc<Settler>,
+}
+
+impl Attempts {
+    /// Runs the job once, and sees to what follows.
+    pub(super) async fn run(&self, mut held: Held) {
+        if let Some((verdict, message)) = verdict_beforehand(&held.job, &held.setup.outbound) {
+            let failure = Ending::Over(verdict).failure(message);
+            let attempt = Attempt { failure, ..Attempt::default() };
+            return self.finish(held, verdict, attempt).await;
+        }
+        let running = self.metrics.running(&held.job.kind);
+        let attempt = self.attempt(&mut held).await;
+        drop(running);
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
+        };
+        self.metrics.left_behind.inc_by(attempt.left_behind.into());
+        if let Some(usage) = &attempt.usage {
+            let wall = Duration::from_millis(usage.wall_ms);
+            self.metrics.ran(&held.job.kind, wall.as_secs_f64());
+        }
+        held.active.set_phase(Phase::Finishing);
+        let Some(failure) = &attempt.failure else {
+            return self.finish(held, Verdict::Successful, attempt).await;
+        };
+        match held.retry().next(held.active.attempt, attempt.why(), jitter()) {
+            Some(delay) => self.retry(held, failure.clone(), delay).await,
+            None => self.finish(held, Verdict::Failed, attempt).await,
+        }
+    }
+
+    /// Runs the process, and keeps the job meanwhile.
+    async fn attempt(&self, held: &mut Held) -> Result<Attempt, Lost> {
+        let needs_directory = held.handler.needs_directory(&held.job);
+        let directory = match needs_directory.then(|| self.store.work_directory()) {
+            None => None,
+            Some(Ok(directory)) => Some(directory),
+            Some(Err(error)) => {
+                let message = format!("cannot make a working directory: {error}");
+                let failure = Some(Failure::new(FailureKind::System, message));
+                return Ok(Attempt { failure, again: true, ..Attempt::default() });
+            }
+        };
+        let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
+        let cancelled = async {
+            // Nothing is ever sent: dropping the sender is the signal.
+            let _ = cancelled.await;
+        };
+        let Held { lease, active, job, handler, setup, .. } = held;
+        let attempt = {
+            let directory = directory.as_deref();
+            let attempt = setup.executor.attempt(job, handler, active, directory, cancelled);
+            let mut attempt = std::pin::pin!(attempt);
+            match lease.keep_while(&mut attempt).await {
+                Ok(attempt) => Ok(attempt),
+                Err(lost) => {
+                    drop(cancel);
+                    attempt.await;
+                    Err(lost)
+                }
+            }
+        };
+        if let Some(directory) = directory {
+            let cleared = lease.keep_while(self.clear(directory)).await;
+            return cleared.and(attempt);
+        }
+        attempt
+    }
+
+    /// Gives a working directory back. A job can leave millions of files in it.
+    async fn clear(&self, directory: PathBuf) {
+        if self.store.take_back(&directory) {
+            return;
+        }
+        let path = directory.clone();
+        if let Ok(Err(error)) = spawn_blocking(move || remove_tree(&path)).await {
+            warn!(path = %directory.display(), %error, "cannot remove a working directory");
+        }
+    }
+
+    /// Puts the result on the disk, and then sees to what is owed for it.
+    async fn finish(&self, mut held: Held, verdict: Verdict, attempt: Attempt) {
+        let result = held.result(verdict, attempt);
+        let entry = Arc::new(held.entry(verdict, &result));
+        match self.settler.keep(&mut held.lease, &entry).await {
+            Ok(Kept::WithLease) => {}
+            Ok(Kept::WithoutLease) => return,
+            Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
+        }
+        self.table.clear_waiting(held.job.id);
+        let wall_ms = result.usage.map(|usage| usage.wall_ms);
+        let event = Event { failure: result.error.as_ref(), wall_ms, ..held.event() };
+        self.events.record(Ending::Over(verdict), &event);
+        let Held { lease, permit, active, .. } = held;
+        // From here on the result is served, and there is room for another job.
+        drop((active, permit));
+        self.settler.conclude(lease, entry).await;
+    }
+
+    /// Gives the job back to the queue, to be tried again.
+    async fn retry(&self, held: Held, failure: Failure, delay: Duration) {
+        let ending = Ending::Retried;
+        let (failure, retry_in) = (Some(&failure), Some(delay));
+        self.events.record(ending, &Event { failure, retry_in, ..held.event() });
+        let document = JobResult {
+            status: ending.consequences().status.unwrap_or(Status::Accepted),
+            error: failure.cloned(),
+            progress: None,
+            ..held.document()
+        };
+        if let Ok(until) = Timestamp::now().checked_add(delay + REMEMBERED) {
+            self.table.set_waiting(document, until);
+        }
+        let Held { lease, permit, active, .. } = held;
+        // The job may be reserved again before the release returns. It must find room, and must not
+        // find itself listed.
+        drop((permit, active));
+        self.settler.let_go(lease, ending, delay).await;
+    }
+}
+
+/// Why a job is not even tried.
+fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String)> {
+    if let Some(expires) = job.expires_at
+        && expires <= Timestamp::now()
+    {
+        return Some((Verdict::Expired, format!("nobody wants the result since {expires}")));
+    }
+    // Rather now than after hours of computing.
+    let places = [
+        ("result", job.result.as_ref().map(|target| &target.url)),
+        ("callback.successUri", job.callback.success.as_ref()),
+        ("callback.failedUri", job.callback.failed.as_ref()),
+    ];
+    places.into_iter().find_map(|(name, url)| {
+        let refused = outbound.check(url?).err()?;
+        Some((Verdict::Forbidden, format!("{name:?}: {refused}")))
+    })
+}

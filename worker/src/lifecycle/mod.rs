@@ -1,0 +1,365 @@
+//! A job's way through the worker, from the reserve to the delete.
+//!
+//! ```text
+//! reserved -> read -> room of its type? -> attempt -> on the disk -> published -> deleted
+//!                |           |               |                        (or buried)
+//!              buried    given back       released, to be tried again
+//! ```
+//!
+//! The lease is kept all the way. When it is lost before the result is on the disk, everything is
+//! killed and nothing is published: another worker may have the job. When it is lost after that,
+//! the result is published all the same, as it is after a crash, since nobody can take back that
+//! the process ran; and the job, if it comes here again, is not run again.
+//!
+//! This file has the way from the reserve to the attempt. `attempts` has the attempt, `settle` what
+//! is owed for a result, and `events` counts and logs each way to leave the worker.
+
+mod attempts;
+mod events;
+mod held;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jq_client::{Connection, Job as QueuedJob};
+use tokio::time::sleep;
+use tracing::{Instrument, info, info_span};
+use uuid::Uuid;
+
+use crate::delivery::Deliveries;
+use crate::ending::{Ending, Verdict};
+use crate::given_back::GivenBack;
+use crate::job::{BadJob, Job};
+use crate::lease::Lease;
+use crate::metrics::Metrics;
+use crate::parked::{Parked, Parking};
+use crate::result::JobResult;
+use crate::retry::{Backoff, jitter};
+use crate::room::{Permit, Room};
+use crate::servers::Servers;
+use crate::setup::{CurrentSetup, Setup};
+use crate::source::Source;
+use crate::store::{Entry, Store};
+use crate::table::{ActiveJob, Registration, Table};
+use crate::tasks::Tasks;
+
+use attempts::Attempts;
+use events::{Event, Events};
+use held::{Held, raw};
+use settle::{Kept, Settler};
+
+/// A job of the same id as an active one comes back after so long.
+const DUPLICATE: Duration = Duration::from_secs(5);
+
+/// A job of a type without room is given back for so long at first. It doubles each time. When there is
+/// room here, it is asked for before that.
+const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(600) };
+
+/// When very many jobs were given back for want of room, the next look for others takes so long: a
+/// backlog of one type costs little, and what is behind it is found all the same.
+const CROWDED: Duration = Duration::from_millis(5);
+
+/// What jobs need on their way.
+#[derive(Debug)]
+pub struct Needs {
+    /// Handlers, and the worker's name.
+    pub setup: CurrentSetup,
+    /// Keeps results, and working directories.
+    pub store: Arc<Store>,
+    /// Jobs without a result.
+    pub table: Arc<Table>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How many jobs there is room for.
+    pub room: Arc<Room>,
+    /// Sends results.
+    pub deliveries: Arc<Deliveries>,
+    /// Where jobs come from, to find those again whose results are owed.
+    pub servers: Arc<Servers>,
+    /// Runs what the end of the worker waits for.
+    pub tasks: Tasks,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Lifecycle {
+    setup: CurrentSetup,
+    store: Arc<Store>,
+    table: Arc<Table>,
+    metrics: Arc<Metrics>,
+    room: Arc<Room>,
+    deliveries: Arc<Deliveries>,
+    tasks: Tasks,
+    /// Jobs that wait in the queue for room of their type here.
+    parking: Parking,
+    given_back: Arc<GivenBack>,
+    events: Events,
+    settler: Arc<Settler>,
+    attempts: Attempts,
+}
+
+impl Lifecycle {
+    /// No job is on its way.
+    pub fn new(needs: Needs) -> Self {
+        let Needs { setup, store, table, metrics, room, deliveries, servers, tasks } = needs;
+        let given_back: Arc<GivenBack> = Arc::default();
+        let events = Events { metrics: Arc::clone(&metrics), table: Arc::clone(&table) };
+        let settler = Arc::new(Settler {
+            store: Arc::clone(&store),
+            deliveries: Arc::clone(&deliveries),
+            servers,
+            room: Arc::clone(&room),
+            metrics: Arc::clone(&metrics),
+            given_back: Arc::clone(&given_back),
+            events: events.clone(),
+            tasks: tasks.clone(),
+        });
+        let attempts = Attempts {
+            store: Arc::clone(&store),
+            table: Arc::clone(&table),
+            metrics: Arc::clone(&metrics),
+            events: events.clone(),
+            settler: Arc::clone(&settler),
+        };
+        let parking = Parking::default();
+        Self {
+            setup,
+            store,
+            table,
+            metrics,
+            room,
+            deliveries,
+            tasks,
+            parking,
+            given_back,
+            events,
+            settler,
+            attempts,
+        }
+    }
+
+    /// Deals with a job that was just reserved over this connection, in a task of its own.
+    pub fn begin(
+        self: &Arc<Self>,
+        source: Arc<Source>,
+        connection: Connection,
+        job: QueuedJob,
+        permit: Permit,
+    ) {
+        let lifecycle = Arc::clone(self);
+        self.tasks.spawn(async move { lifecycle.take(source, connection, job, permit).await });
+    }
+
+    /// Settles what is owed for a result that was kept before this start.
+    pub fn settle(&self, entry: Arc<Entry>) {
+        self.settler.settle(entry);
+    }
+
+    /// Whenever a job is over: takes those again that were waiting for it. As long as it is polled.
+    pub async fn keep_unparking(self: Arc<Self>) {
+        loop {
+            self.room.freed().await;
+            self.unpark();
+        }
+    }
+
+    /// Takes jobs again that were given back for want of room, as far as there is room now.
+    fn unpark(self: &Arc<Self>) {
+        let setup = self.setup.get();
+        for kind in self.parking.types() {
+            let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
+            while let Some(permit) = self.room.take_for(&kind, limit) {
+                let Some(parked) = self.parking.next(&kind) else { break };
+                let lifecycle = Arc::clone(self);
+                // When another worker has it, its permit goes, and the next one is tried.
+                self.tasks.spawn(async move { lifecycle.take_again(parked, permit).await });
+            }
+        }
+    }
+
+    /// Reserves a job again that was given back for want of room, and deals with it, unless another
+    /// worker has it.
+    async fn take_again(self: &Arc<Self>, parked: Parked, permit: Permit) {
+        let Parked { source, number, id } = parked;
+        let Ok(mut connection) = source.connection().await else { return };
+        match connection.reserve_job(number).await {
+            // A server that lost its jobs gives out the same numbers again. Dropping the connection
+            // gives that job back.
+            Ok(Some(job)) if !Job::parse(&job.body).is_ok_and(|job| job.id == id) => {}
+            Ok(Some(job)) => self.take(source, connection, job, permit).await,
+            Ok(None) => source.give(connection),
+            Err(_) => {}
+        }
+    }
+
+    async fn take(
+        self: &Arc<Self>,
+        source: Arc<Source>,
+        connection: Connection,
+        job: QueuedJob,
+        permit: Permit,
+    ) {
+        let (queued_as, from) = (job.id, Arc::clone(&source));
+        let (stopping, metrics) = (self.tasks.stopping(), Arc::clone(&self.metrics));
+        match Lease::take(connection, source, job, stopping, metrics).await {
+            Ok(lease) => self.read(lease, permit).await,
+            Err(lost) => info_span!("job", server = from.name(), queued_as).in_scope(|| {
+                self.events.lost(Ending::Unconfirmed, &lost, &Event::default());
+            }),
+        }
+    }
+
+    /// Counts its attempts, and reads its body.
+    async fn read(self: &Arc<Self>, lease: Lease, permit: Permit) {
+        let place = &lease.facts.place;
+        let queued_as = place.job;
+        let given_back = self.given_back.count(&place.server, queued_as);
+        let attempt = lease.facts.earlier.saturating_sub(given_back).saturating_add(1);
+        match Job::parse(&lease.body) {
+            Ok(job) => {
+                let span = info_span!("job", id = %job.id, r#type = %job.kind, attempt, queued_as);
+                self.admit(lease, permit, job, attempt).instrument(span).await;
+            }
+            Err(bad) => {
+                let id = bad.id.map(|id| id.to_string());
+                let span = info_span!("job", id, attempt, queued_as);
+                self.refuse(lease, permit, *bad, attempt).instrument(span).await;
+            }
+        }
+    }
+
+    /// Decides whether the job is run here and now.
+    async fn admit(self: &Arc<Self>, lease: Lease, mut permit: Permit, job: Job, attempt: u32) {
+        if let Some(entry) = self.done_before(&lease, job.id) {
+            drop(permit);
+            return self.settler.conclude(lease, entry).await;
+        }
+        let setup = self.setup.get();
+        let Some(handler) = setup.executor.handlers.get(&job.kind).cloned() else {
+            let reason = format!("there is no handler of the type {}", job.kind);
+            let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
+            return self.refuse(lease, permit, bad, attempt).await;
+        };
+        if !permit.is_for(&job.kind) && !permit.claim(&job.kind, handler.concurrency) {
+            self.park(lease, &job).await;
+            if self.parking.is_crowded() {
+                // There is no hurry to find more of them. The permit is held meanwhile, but no job.
+                sleep(CROWDED).await;
+            }
+            return;
+        }
+        let place = lease.facts.place.clone();
+        // The age is in whole seconds.
+        let queued = || Timestamp::now().checked_sub(lease.facts.age).ok();
+        let created = job.created_at.or_else(queued);
+        let active = ActiveJob::new(job.id, job.kind.clone(), attempt, Some(place), created);
+        let Some(active) = self.register(active) else {
+            return self.give_back_duplicate(lease).await;
+        };
+        if attempt == 1 {
+            self.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
+        }
+        self.attempts.run(Held { lease, permit, active, job, handler, setup }).await;
+    }
+
+    /// `None`: a job of this id is active, or its result is on its way.
+    fn register(&self, active: ActiveJob) -> Option<Registration> {
+        if self.deliveries.is_active(active.id) { None } else { self.table.register(active) }
+    }
+
+    /// The result of this very job, if it was done before and is in the queue all the same: after a
+    /// crash, or when its result could not be sent and it was kicked.
+    fn done_before(&self, lease: &Lease, id: Uuid) -> Option<Arc<Entry>> {
+        let (entry, done) = self.store.owed(id)?;
+        let is_it = entry.place.as_ref() == Some(&lease.facts.place) && !done.dequeued;
+        is_it.then(|| {
+            info!("this job is done already: it is not run again");
+            entry
+        })
+    }
+
+    async fn give_back_duplicate(&self, lease: Lease) {
+        self.give_back(lease, Ending::Duplicate, |_| DUPLICATE).await;
+    }
+
+    /// Gives a job back for want of room, and remembers to take it again.
+    async fn park(self: &Arc<Self>, lease: Lease, job: &Job) {
+        let parked = Parked { source: lease.source(), number: lease.facts.place.job, id: job.id };
+        self.give_back(lease, Ending::NoRoom, |times| NO_ROOM.delay(times, jitter())).await;
+        self.parking.park(&job.kind, parked);
+        self.unpark();
+    }
+
+    /// Gives a job back that was not run. `delay` is told how often that has happened to it.
+    async fn give_back(&self, lease: Lease, ending: Ending, delay: impl FnOnce(u32) -> Duration) {
+        let place = &lease.facts.place;
+        let times = self.given_back.add(&place.server, place.job);
+        self.events.record(ending, &Event::default());
+        self.settler.let_go(lease, ending, delay(times)).await;
+    }
+
+    /// Buries what is not a job. If its id and its URL for results can be read, a result that says so
+    /// is sent there.
+    async fn refuse(self: &Arc<Self>, mut lease: Lease, permit: Permit, bad: BadJob, attempt: u32) {
+        if let Some(entry) = bad.id.and_then(|id| self.done_before(&lease, id)) {
+            drop(permit);
+            return self.settler.conclude(lease, entry).await;
+        }
+        let active = match &bad {
+            BadJob { id: Some(id), kind: Some(kind), .. } => {
+                let active = ActiveJob::new(*id, kind.clone(), attempt, None, None);
+                let Some(active) = self.register(active) else {
+                    return self.give_back_duplicate(lease).await;
+                };
+                Some(active)
+            }
+            BadJob { id: Some(id), .. } if self.deliveries.is_active(*id) => {
+                return self.give_back_duplicate(lease).await;
+            }
+            _ => None,
+        };
+        let ending = Ending::Over(Verdict::Refused);
+        let failure = ending.failure(&bad.reason);
+        let (kind, failure) = (bad.kind.as_ref(), failure.as_ref());
+        let event = Event { id: bad.id, kind, attempt, failure, ..Event::default() };
+        self.events.record(ending, &event);
+        let Some(entry) = refusal(&self.setup.get(), &lease, bad, attempt) else {
+            self.settler.let_go(lease, ending, Duration::ZERO).await;
+            return;
+        };
+        let entry = Arc::new(entry);
+        match self.settler.keep(&mut lease, &entry).await {
+            Ok(Kept::WithLease) => {
+                // However long the sending takes, there is room for another job.
+                drop((active, permit));
+                self.settler.conclude(lease, entry).await;
+            }
+            Ok(Kept::WithoutLease) => {}
+            Err(lost) => self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
+        }
+    }
+}
+
+/// The result of what is not a job. `None`: nobody can be told, or must not be.
+fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<Entry> {
+    let verdict = Verdict::Refused;
+    let id = bad.id?;
+    let target = bad.result.filter(|target| setup.outbound.check(&target.url).is_ok())?;
+    let place = Some(lease.facts.place.clone());
+    let created = Timestamp::now().checked_sub(lease.facts.age).ok();
+    let (status, name) = (verdict.status().into(), setup.name.clone());
+    let blank = JobResult::blank(id, bad.kind, status, name, attempt, created, place.clone());
+    let failure = Ending::Over(verdict).failure(bad.reason);
+    let result = JobResult { finished: Some(blank.timestamp), error: failure, ..blank };
+    Some(Entry {
+        id,
+        place,
+        status: verdict.status(),
+        target: Some(target),
+        callback: None,
+        finished: result.timestamp,
+        result: raw(&result),
+    })
+}

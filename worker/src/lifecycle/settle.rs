@@ -1,0 +1,240 @@
+//! What is owed for a result: it goes to the disk, then to where the job wants it, and then the job
+//! leaves the queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{Instrument, error, info, info_span};
+
+use crate::delivery::{Deliveries, Delivery};
+use crate::ending::{Ending, Verdict};
+use crate::given_back::GivenBack;
+use crate::job::Job;
+use crate::lease::{Lease, Lost};
+use crate::metrics::Metrics;
+use crate::retry::{Backoff, jitter};
+use crate::room::Room;
+use crate::servers::Servers;
+use crate::store::{Entry, Step, Store};
+use crate::tasks::Tasks;
+
+use super::events::{Event, Events};
+
+/// Delays between attempts to write a result to the disk.
+const KEEP: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+
+/// Delays between looks for the queued job of a result, while its server cannot be reached or another
+/// worker has the job.
+const SETTLE: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
+
+/// Settles what is owed for results.
+#[derive(Debug)]
+pub(super) struct Settler {
+    pub(super) store: Arc<Store>,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) servers: Arc<Servers>,
+    pub(super) room: Arc<Room>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) given_back: Arc<GivenBack>,
+    pub(super) events: Events,
+    pub(super) tasks: Tasks,
+}
+
+/// A result is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// And the job is held still.
+    WithLease,
+    /// But the lease was lost meanwhile. What is owed is being settled without it.
+    WithoutLease,
+}
+
+/// What became of the queued job of a result.
+enum Found {
+    /// It is reserved here again.
+    Ours(Box<Lease>),
+    /// The server does not have it any more, which is noted.
+    Gone,
+    /// Another worker has it, or the server cannot be asked.
+    NotNow,
+}
+
+impl Settler {
+    /// Puts a result on the disk. It is tried as often as it takes: a process is not run again because
+    /// a disk is full.
+    ///
+    /// # Errors
+    ///
+    /// The lease was lost before the result was on the disk. Nothing is owed then.
+    pub(super) async fn keep(
+        self: &Arc<Self>,
+        lease: &mut Lease,
+        entry: &Arc<Entry>,
+    ) -> Result<Kept, Lost> {
+        let Err(lost) = self.to_disk(lease, entry).await else { return Ok(Kept::WithLease) };
+        let owed = self.store.owed(entry.id);
+        if owed.is_none_or(|(current, _)| !Arc::ptr_eq(&current, entry)) {
+            return Err(lost);
+        }
+        self.settle_without(Arc::clone(entry), &lost);
+        Ok(Kept::WithoutLease)
+    }
+
+    async fn to_disk(&self, lease: &mut Lease, entry: &Arc<Entry>) -> Result<(), Lost> {
+        lease.confirm().await?;
+        let mut failures = 0;
+        loop {
+            let mut kept = std::pin::pin!(self.store.keep(Arc::clone(entry)));
+            let result = match lease.keep_while(&mut kept).await {
+                Ok(result) => result,
+                Err(lost) => {
+                    // It may be on the disk all the same; then it counts.
+                    let _ = kept.await;
+                    return Err(lost);
+                }
+            };
+            let Err(error) = result else { return Ok(()) };
+            failures += 1;
+            let delay = KEEP.delay(failures, jitter());
+            error!(%error, retry_in = ?delay, "cannot write the result to the disk");
+            lease.keep_while(sleep(delay)).await?;
+        }
+    }
+
+    /// Has the result sent, and then the job taken out of the queue.
+    pub(super) async fn conclude(self: &Arc<Self>, mut lease: Lease, entry: Arc<Entry>) {
+        let ended = match lease.keep_while(self.deliveries.deliver(&entry)).await {
+            Err(lost) => Err(lost),
+            Ok(Delivery::There) => {
+                let action = Verdict::of(entry.status).consequences().queue;
+                lease.end(action, Duration::ZERO).await
+            }
+            Ok(Delivery::UnderWay) => Err(Lost::Stopping),
+            Ok(Delivery::GivenUp(reason)) => return self.give_up(lease, &entry, &reason).await,
+        };
+        match ended {
+            Ok(()) => {
+                self.store.note(&entry, Step::Dequeued);
+                if let Some(place) = &entry.place {
+                    self.given_back.forget(&place.server, place.job);
+                }
+            }
+            Err(lost) => self.settle_without(entry, &lost),
+        }
+    }
+
+    async fn give_up(&self, lease: Lease, entry: &Entry, reason: &str) {
+        let ending = Ending::Unpublished;
+        let failure = ending.failure(reason);
+        let (id, failure) = (Some(entry.id), failure.as_ref());
+        self.events.record(ending, &Event { id, failure, ..Event::default() });
+        let is_buried = self.let_go(lease, ending, Duration::ZERO).await;
+        // What must not be sent is not owed; all else stays so.
+        if is_buried && self.store.done(entry).published {
+            self.store.note(entry, Step::Dequeued);
+        }
+    }
+
+    /// Does with the queued job as an ending says. Returns whether the queue confirmed it.
+    pub(super) async fn let_go(&self, lease: Lease, ending: Ending, delay: Duration) -> bool {
+        let ended = lease.end(ending.consequences().queue, delay).await;
+        if let Err(lost) = &ended {
+            self.events.lost(Ending::LostOnReturn, lost, &Event::default());
+        }
+        ended.is_ok()
+    }
+
+    /// The lease of a job with a result was lost.
+    fn settle_without(self: &Arc<Self>, entry: Arc<Entry>, lost: &Lost) {
+        self.events.lost(Ending::LostWithResult, lost, &Event::default());
+        // A worker that stops leaves it to its next start.
+        if !matches!(lost, Lost::Stopping) {
+            self.settle(entry);
+        }
+    }
+
+    /// Settles what is owed for a result whose job this worker does not hold: after a crash, or a lost
+    /// lease. Looks again later when the server cannot be reached or another worker has the job.
+    pub(super) fn settle(self: &Arc<Self>, entry: Arc<Entry>) {
+        self.look_for_job(entry, 1);
+    }
+
+    fn look_for_job(self: &Arc<Self>, entry: Arc<Entry>, number: u32) {
+        let settler = Arc::clone(self);
+        let span = info_span!("job", id = %entry.id);
+        let look = async move {
+            if settler.is_settled(&entry).await {
+                return;
+            }
+            // A worker that stops does not wait for this.
+            tokio::spawn(async move {
+                sleep(SETTLE.delay(number, jitter())).await;
+                if !settler.room.is_closed() {
+                    settler.look_for_job(entry, number.saturating_add(1));
+                }
+            });
+        };
+        self.tasks.spawn(look.instrument(span));
+    }
+
+    /// Whether there is nothing to look for any more.
+    async fn is_settled(self: &Arc<Self>, entry: &Arc<Entry>) -> bool {
+        let Some((current, done)) = self.store.owed(entry.id) else { return true };
+        if !Arc::ptr_eq(&current, entry) {
+            return true;
+        }
+        let found = if done.dequeued { Found::Gone } else { self.reclaim(entry).await };
+        let is_over = match found {
+            Found::Ours(lease) => {
+                info!("reserved the job again, to end it; it is not run again");
+                self.conclude(*lease, Arc::clone(entry)).await;
+                return true;
+            }
+            Found::Gone => true,
+            Found::NotNow => false,
+        };
+        // If it comes again, or is kicked, it is recognised by what is owed.
+        let delivery = self.deliveries.deliver(entry).await;
+        is_over || delivery != Delivery::There
+    }
+
+    /// Reserves the job of a result again, if nobody has it.
+    async fn reclaim(&self, entry: &Entry) -> Found {
+        let found = self.try_reclaim(entry).await.unwrap_or(Found::NotNow);
+        if matches!(found, Found::Gone) {
+            self.store.note(entry, Step::Dequeued);
+        }
+        found
+    }
+
+    /// `None`: the server cannot be asked.
+    async fn try_reclaim(&self, entry: &Entry) -> Option<Found> {
+        let place = entry.place.as_ref()?;
+        let source = self.servers.named(&place.server)?;
+        let mut connection = source.connection().await.ok()?;
+        // A server that lost its jobs gives out the same numbers again.
+        let is_ours = |body: &[u8]| match Job::parse(body) {
+            Ok(job) => job.id == entry.id,
+            Err(bad) => bad.id == Some(entry.id),
+        };
+        if !connection.peek(place.job).await.ok()?.is_some_and(|job| is_ours(&job.body)) {
+            source.give(connection);
+            return Some(Found::Gone);
+        }
+        match connection.reserve_job(place.job).await.ok()? {
+            // It was deleted in between, and its number given to another job, which goes back as the
+            // connection is dropped.
+            Some(job) if !is_ours(&job.body) => Some(Found::Gone),
+            Some(job) => {
+                let (stopping, metrics) = (self.tasks.stopping(), Arc::clone(&self.metrics));
+                let lease = Lease::take(connection, source, job, stopping, metrics).await.ok()?;
+                Some(Found::Ours(Box::new(lease)))
+            }
+            None => {
+                source.give(connection);
+                Some(Found::NotNow)
+            }
+        }
+    }
+}

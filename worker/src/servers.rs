@@ -1,0 +1,77 @@
+//! The servers that jobs come from, each with the loop that reserves from it.
+//!
+//! Owns: which servers these are now. Must not know: what happens to a job.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jq_client::{Address, Connection, Job, TubeName};
+use tokio::sync::Mutex as Turn;
+use tokio::task::AbortHandle;
+
+use crate::metrics::Metrics;
+use crate::room::{Permit, Room};
+use crate::source::{self, Source};
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub struct Servers {
+    entries: Mutex<Vec<(Arc<Source>, AbortHandle)>>,
+}
+
+impl Servers {
+    /// Takes jobs from these servers from now on, and from no others. `run` is given every job, with the
+    /// connection that reserved it.
+    pub fn fetch_from(
+        &self,
+        addresses: &[Address],
+        tubes: &[TubeName],
+        room: &Arc<Room>,
+        metrics: &Arc<Metrics>,
+        run: impl Fn(Arc<Source>, Connection, Job, Permit) + Clone + Send + Sync + 'static,
+    ) {
+        let mut entries = self.entries();
+        for (_, fetching) in entries.drain(..) {
+            fetching.abort();
+        }
+        let turn = (addresses.len() > 1).then(|| Arc::new(Turn::new(())));
+        for address in addresses {
+            let source = Arc::new(Source::new(address.clone(), tubes.to_vec()));
+            let (of, run) = (Arc::clone(&source), run.clone());
+            let fetching = source::fetch(
+                Arc::clone(&source),
+                Arc::clone(room),
+                turn.clone(),
+                Arc::clone(metrics),
+                move |connection, job, permit| run(Arc::clone(&of), connection, job, permit),
+            );
+            entries.push((source, tokio::spawn(fetching).abort_handle()));
+        }
+    }
+
+    /// Reserves no more jobs. The servers stay known.
+    pub fn stop_fetching(&self) {
+        for (_, fetching) in self.entries().iter() {
+            fetching.abort();
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Source>> {
+        self.entries().iter().map(|(source, _)| Arc::clone(source)).collect()
+    }
+
+    /// The server of this name.
+    pub fn named(&self, name: &str) -> Option<Arc<Source>> {
+        self.all().into_iter().find(|source| source.name() == name)
+    }
+
+    /// How many can be reached.
+    pub fn connected(&self) -> usize {
+        self.all().iter().filter(|source| source.link().connected).count()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<(Arc<Source>, AbortHandle)>> {
+        // It is whole between two statements, whoever panicked.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
