@@ -19,16 +19,16 @@ use crate::result::{FailureKind, FinalStatus};
 /// Most types that are counted each on its own. Types come from jobs, and a counter is for ever.
 const MAX_TYPES: usize = 200;
 
-/// What further types are counted as.
+/// The label of all further types.
 const OTHER: &str = "other";
 
-/// Of a type of job.
+/// Labels of what is counted by type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfType {
     r#type: String,
 }
 
-/// How a job ended.
+/// Labels of an attempt that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Ended {
     r#type: String,
@@ -85,7 +85,7 @@ impl Counted {
     }
 }
 
-/// Why attempts failed.
+/// Labels of an attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FailedBy {
     r#type: String,
@@ -110,15 +110,15 @@ pub struct Metrics {
     pub touches: Counter,
     /// Leases that were lost while their job was here.
     pub leases_lost: Counter,
-    /// Attempts to send a result that failed.
+    /// Failed attempts to send a result.
     pub publish_failures: Counter,
-    /// Attempts to tell of the end of a job that failed.
+    /// Failed attempts at a callback.
     pub callback_failures: Counter,
     /// Processes that had to be killed after their job was over.
     pub left_behind: Counter,
-    /// Results that are owed something still.
+    /// Results that were not sent, or whose job is still in the queue.
     pub spool: Gauge,
-    /// Servers that jobs can be taken from now.
+    /// Servers that can be reached.
     pub servers_connected: Gauge,
 }
 
@@ -194,7 +194,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// An attempt is over.
+    /// Counts the end of an attempt, and its failure if it is one. Without a type, the label is
+    /// `unknown`.
     pub fn ended(&self, kind: Option<&JobType>, outcome: Outcome, failure: Option<FailureKind>) {
         let r#type = self.label(kind);
         if let Some(failure) = failure {
@@ -214,35 +215,35 @@ impl Metrics {
         counter.inc();
     }
 
-    /// How often attempts of this type ended so.
+    /// How many attempts of this type had this outcome.
     pub fn count(&self, kind: &JobType, outcome: Outcome) -> u64 {
         self.ended.get_or_create(&Ended { r#type: self.label(Some(kind)), outcome }).get()
     }
 
-    /// The types that were seen.
+    /// The types that are counted on their own.
     pub fn types(&self) -> Vec<JobType> {
         let types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
         types.iter().filter_map(|kind| kind.parse().ok()).collect()
     }
 
-    /// A process ran for so many seconds.
+    /// Records how long a process ran, in seconds.
     pub fn ran(&self, kind: &JobType, seconds: f64) {
         self.run.get_or_create(&OfType { r#type: self.label(Some(kind)) }).observe(seconds);
     }
 
-    /// A job was in the queue for so many seconds.
+    /// Records how old a job was when its first attempt began, in seconds.
     pub fn waited(&self, kind: &JobType, seconds: f64) {
         self.wait.get_or_create(&OfType { r#type: self.label(Some(kind)) }).observe(seconds);
     }
 
-    /// Counts a job as running until what is returned is dropped.
+    /// Counts a job as running until the returned value is dropped.
     pub fn running(&self, kind: &JobType) -> Running {
         let gauge = self.running.get_or_create_owned(&OfType { r#type: self.label(Some(kind)) });
         gauge.inc();
         Running(gauge)
     }
 
-    /// The text.
+    /// All metrics as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a text does not fail.

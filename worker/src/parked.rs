@@ -1,8 +1,8 @@
 //! Jobs that went back to the queue because there was no room for their type.
 //!
-//! They are in the queue, delayed, and anybody's once the delay is over. But when there is room here
-//! before that, they are asked for by their number at once: so a type with a limit is as busy as its
-//! limit allows, and nothing is held reserved that nobody runs.
+//! They are in the queue, delayed, and any worker can have them when the delay is over. When there is
+//! room here before that, they are reserved by their number at once. So a type with a limit is as busy
+//! as its limit allows, and no job stays reserved that is not run.
 //!
 //! Owns: which jobs these are. Must not know: how a job is run.
 
@@ -18,7 +18,7 @@ use crate::source::Source;
 /// Most jobs that are remembered. Others wait until their delay is over.
 const MAX_PARKED: usize = 100_000;
 
-/// When so many are remembered, there is no hurry to find more.
+/// With more than this remembered, there is no hurry to find more.
 const CROWD: usize = 1_000;
 
 /// A job that went back to the queue.
@@ -32,7 +32,7 @@ pub struct Parked {
     pub id: Uuid,
 }
 
-/// The jobs that went back to the queue, by type, the first first.
+/// The jobs that went back to the queue, by type, oldest first.
 #[derive(Debug, Default)]
 pub struct Parking {
     lot: Mutex<Lot>,
@@ -54,17 +54,17 @@ impl Parking {
         }
     }
 
-    /// Whether there are very many.
+    /// Whether more than a thousand are remembered.
     pub fn is_crowded(&self) -> bool {
         self.lot().count > CROWD
     }
 
-    /// The types of which there are any.
+    /// The types that have any.
     pub fn types(&self) -> Vec<JobType> {
         self.lot().by_type.keys().cloned().collect()
     }
 
-    /// The job of this type that has been waiting for longest.
+    /// Takes out the job of this type that has waited longest.
     pub fn next(&self, kind: &JobType) -> Option<Parked> {
         let mut lot = self.lot();
         let jobs = lot.by_type.get_mut(kind)?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::job::JobType;
 
-/// A result document. Every member is always there, but for `custom` and `progress`; what is not
+/// A result document. Every member is always there, except `custom` and `progress`; what is not
 /// known is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobResult {
@@ -23,13 +23,13 @@ pub struct JobResult {
     pub kind: Option<JobType>,
     /// What became of it.
     pub status: Status,
-    /// When this was true. Of a final status: equal to `finished`.
+    /// When this was true. With a final status it equals `finished`.
     #[serde(with = "milliseconds")]
     pub timestamp: Timestamp,
     /// When the job was queued: as its producer says, or else as its age in the queue tells.
     #[serde(with = "milliseconds::optional")]
     pub created: Option<Timestamp>,
-    /// When its process was started the last time.
+    /// When the process of its last attempt was started.
     #[serde(with = "milliseconds::optional")]
     pub started: Option<Timestamp>,
     /// When it was over.
@@ -37,25 +37,25 @@ pub struct JobResult {
     pub finished: Option<Timestamp>,
     /// The first is 1.
     pub attempt: u32,
-    /// What the process exited with, if it did.
+    /// The exit status, if the process exited.
     pub exit_code: Option<i32>,
     /// The signal that ended the process, if one did.
     pub signal: Option<i32>,
-    /// Who ran it.
+    /// The worker that ran it.
     pub worker: WorkerName,
     /// Where it was queued. Null for a job that was run from a file.
     pub queue: Option<QueuePlace>,
-    /// What was fetched for it.
+    /// The input that was fetched for it.
     pub input: Option<InputUsed>,
-    /// What the process gave: any JSON.
+    /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
-    /// What it wrote.
+    /// The end of its standard output.
     pub stdout: Option<Written>,
-    /// What it complained of.
+    /// The end of its standard error.
     pub stderr: Option<Written>,
-    /// What it took.
+    /// Time and memory that it took.
     pub usage: Option<Usage>,
-    /// From 0 to 100, as the process says. Only while it runs.
+    /// From 0 to 100, as the process reports it. Only while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
     /// The job's, as it was.
@@ -66,7 +66,7 @@ pub struct JobResult {
 }
 
 impl JobResult {
-    /// What is known of a job of which nothing came yet. Its timestamp is now.
+    /// The document of a job whose process was not started. Its timestamp is now.
     pub fn blank(
         id: Uuid,
         kind: Option<JobType>,
@@ -116,11 +116,11 @@ pub enum Status {
     Accepted,
     /// Its process runs.
     Running,
-    /// Its process said that it succeeded.
+    /// Its process succeeded.
     Successful,
-    /// It will not be tried again.
+    /// It failed, and is not tried again.
     Failed,
-    /// It was not run, since nobody wanted the result any more.
+    /// It expired before it was run.
     Dismissed,
 }
 
@@ -169,21 +169,21 @@ impl Status {
 /// Why a job did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Whose fault it was. It decides about the retry.
+    /// Whose fault it was.
     pub kind: FailureKind,
     /// For people.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// A failure of this kind. A message beyond [`MAX_MESSAGE`] is cut.
     pub fn new(kind: FailureKind, message: impl ToString) -> Self {
         Self { kind, message: shortened(message.to_string()) }
     }
 }
 
-/// Longest message of a failure, in bytes. It is in results, logs and memory, and strangers may have
-/// a say in it.
+/// Longest message of a failure, in bytes. Messages are in results, logs and memory, and strangers can
+/// write parts of them.
 pub const MAX_MESSAGE: usize = 4096;
 
 /// A message, cut where it is too long.
@@ -200,17 +200,17 @@ pub fn shortened(mut message: String) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The process said so, or ended by a signal, or what it gave cannot be used.
+    /// The process said so, or a signal ended it, or its output cannot be used.
     Executor,
-    /// The process was not done in time.
+    /// The process reached its time limit.
     Timeout,
-    /// The job is malformed or of an unknown type, or its input cannot be had.
+    /// The job is malformed, expired or of an unknown type, or its input cannot be fetched.
     Input,
-    /// The result could not be sent to where it was to go.
+    /// The result cannot be sent to its URL, or must not be.
     Publish,
-    /// This machine could not do its part: no process could be started, the disk is full.
+    /// This machine is at fault: no process could be started, the disk is full.
     System,
-    /// The queue gave the job to somebody else meanwhile.
+    /// The lease was lost: another worker may have the job.
     LeaseLost,
 }
 
@@ -228,12 +228,12 @@ impl FailureKind {
     }
 }
 
-/// Who ran a job.
+/// The worker that ran a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerName {
-    /// As configured; the host's name unless told otherwise.
+    /// As configured; by default the host's name.
     pub id: String,
-    /// Of this program.
+    /// The version of this program.
     pub version: String,
 }
 
@@ -260,27 +260,27 @@ pub struct QueuePlace {
 pub struct InputUsed {
     /// Where it was.
     pub url: Url,
-    /// What it hashed to (RFC 9530); null if it was not fetched.
+    /// Its digest (RFC 9530); null if it was not fetched.
     pub digest: Option<String>,
 }
 
-/// What a process wrote to one of its outputs.
+/// What a process wrote to standard output or standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Written {
-    /// The end of it. What is not UTF-8 is replaced.
+    /// The end of it. Bytes that are not UTF-8 are replaced.
     pub tail: String,
-    /// All of it, in bytes.
+    /// How much it wrote in all, in bytes.
     pub bytes: u64,
     /// Whether `tail` is not all of it.
     pub truncated: bool,
 }
 
-/// What a process took, with all of its descendants as far as the kernel tells.
+/// Time and memory that a process took, with all of its descendants as far as the kernel tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// From start to end, in milliseconds.
     pub wall_ms: u64,
-    /// Of processors, in milliseconds. Null for a process that stays up: it is not told by job.
+    /// Processor time in milliseconds. Null for a persistent process, which runs many jobs.
     pub cpu_ms: Option<u64>,
     /// Largest resident memory of one process. Null as above.
     pub max_rss_bytes: Option<u64>,

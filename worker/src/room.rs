@@ -18,9 +18,9 @@ pub struct Room {
     state: Mutex<State>,
     /// Whether a job may be reserved.
     open: watch::Sender<bool>,
-    /// Tells whenever a job is over.
+    /// Notified whenever a job is over.
     freed: Notify,
-    /// Whether there is no room for good.
+    /// Becomes true when no jobs are taken any more.
     closed: watch::Sender<bool>,
 }
 
@@ -53,8 +53,7 @@ impl State {
 }
 
 impl Room {
-    /// Room for `limit` jobs that run, and `max_unpublished` results that are not where they
-    /// belong.
+    /// Room for `limit` running jobs, as long as fewer than `max_unpublished` results wait to be sent.
     pub fn new(limit: usize, max_unpublished: usize) -> Self {
         let state = State { limit, max_unpublished, ..State::default() };
         Self {
@@ -65,17 +64,17 @@ impl Room {
         }
     }
 
-    /// Other limits. What is over them already may finish.
+    /// Changes the limits. Jobs beyond them may finish.
     pub fn set_limits(&self, limit: usize, max_unpublished: usize) {
         self.change(|state| (state.limit, state.max_unpublished) = (limit, max_unpublished));
     }
 
-    /// Whether no jobs are to be taken for a while.
+    /// Takes no jobs until told otherwise, or takes them again.
     pub fn set_held(&self, held: bool) {
         self.change(|state| state.held = held);
     }
 
-    /// No jobs are taken from here on.
+    /// Takes no jobs any more.
     pub fn close(&self) {
         self.change(|state| state.closed = true);
         self.closed.send_replace(true);
@@ -87,12 +86,12 @@ impl Room {
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// Whether no jobs are taken for a while.
+    /// Whether no jobs are taken until told otherwise.
     pub fn is_held(&self) -> bool {
         self.state().held
     }
 
-    /// Whether there is no room any more for good.
+    /// Whether no jobs are taken any more.
     pub fn is_closed(&self) -> bool {
         self.state().closed
     }
@@ -113,7 +112,7 @@ impl Room {
         let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
-    /// Waits until there is none.
+    /// Waits until there is no room.
     pub async fn wait_full(&self) {
         let _ = self.open.subscribe().wait_for(|open| !*open).await;
     }
@@ -138,12 +137,12 @@ impl Room {
         taken.then(|| Permit { room: Arc::clone(self), kind: Some(kind.clone()) })
     }
 
-    /// Waits until a job is over. For one who waits; that a job was over before is not lost.
+    /// Waits until a job is over. Returns at once if one was since the last call. For one caller.
     pub async fn freed(&self) {
         self.freed.notified().await;
     }
 
-    /// Notes a result that is not where it belongs yet, until what is returned is dropped.
+    /// Counts a result as unsent until the returned value is dropped.
     pub fn unpublished(self: &Arc<Self>) -> Unpublished {
         self.change(|state| state.unpublished += 1);
         Unpublished { room: Arc::clone(self) }
@@ -206,7 +205,7 @@ impl Drop for Permit {
     }
 }
 
-/// A result that is not where it belongs, until dropped.
+/// Counts a result as unsent, until dropped.
 #[derive(Debug)]
 pub struct Unpublished {
     room: Arc<Room>,

@@ -41,12 +41,12 @@ pub struct Source {
     link: Mutex<Link>,
 }
 
-/// How it stands with a server.
+/// The state of the connection to a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Whether the last attempt to talk to it succeeded.
+    /// Whether the last exchange with it succeeded.
     pub connected: bool,
-    /// Why it did not.
+    /// Why the last exchange failed. `None`: it succeeded, or there was none yet.
     pub error: Option<String>,
 }
 
@@ -62,12 +62,12 @@ impl Source {
         &self.name
     }
 
-    /// How it stands with it.
+    /// Whether it can be reached.
     pub fn link(&self) -> Link {
         lock(&self.link).clone()
     }
 
-    /// A connection that watches our tubes.
+    /// A connection that watches our tubes: one without a job, or a new one.
     pub async fn connection(&self) -> Result<Connection, Error> {
         let idle = lock(&self.idle).pop();
         match idle {
@@ -104,7 +104,10 @@ impl Source {
         let now = Link { connected: error.is_none(), error: error.map(ToString::to_string) };
         match &now.error {
             Some(error) if link.error.is_none() => {
-                warn!(server = self.name, error, "cannot take jobs from the server; trying on");
+                warn!(
+                    server = self.name,
+                    error, "cannot take jobs from the server; will keep trying"
+                );
             }
             None if !link.connected => info!(server = self.name, "taking jobs from the server"),
             _ => {}
