@@ -227,8 +227,33 @@ fn warn_of_fixed(now: &Config, new: &Config) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::Flags;
+
+    /// The paths below a folder, and what is in them, of all but this file and the commands.
+    fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && name != "commands" {
+                sources(&path, found);
+            } else if name.ends_with(".rs") && name != "worker.rs" {
+                found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_below_knows_the_worker() {
+        let mut found = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        for (path, text) in found {
+            assert!(!text.contains("crate::worker"), "{path}");
+        }
+    }
 
     #[tokio::test]
     async fn a_configuration_without_a_tube_is_refused() {
