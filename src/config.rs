@@ -127,16 +127,32 @@ fn size(text: &str) -> Result<u64, &'static str> {
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
-/// Where a server listens.
+/// A socket to listen on, and what it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
+pub struct ListenerConfig {
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// What connections to it are for.
+    pub service: Service,
+}
+
+/// What is spoken over the connections of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The protocol of beanstalkd.
+    Protocol,
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
     /// A host and a port.
     Tcp(String, u16),
     /// A socket in the file system.
     Unix(PathBuf),
 }
 
-impl fmt::Display for Listen {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -172,8 +188,8 @@ impl FromStr for Host {
 /// Everything that a server needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen, unless the service manager passes sockets.
-    pub listen: Listen,
+    /// Where to listen, and for what, unless the service manager passes sockets.
+    pub listeners: Vec<ListenerConfig>,
     /// Who to become.
     pub user: Option<String>,
     /// Largest job body in bytes.
@@ -239,11 +255,12 @@ impl Config {
                 "--threads {threads}: expected a number from 1 to {MAX_THREADS}"
             )));
         }
+        let address = match flags.listen {
+            Host::Name(host) => ListenAddress::Tcp(host, flags.port),
+            Host::Unix(path) => ListenAddress::Unix(path),
+        };
         Ok(Self {
-            listen: match flags.listen {
-                Host::Name(host) => Listen::Tcp(host, flags.port),
-                Host::Unix(path) => Listen::Unix(path),
-            },
+            listeners: vec![ListenerConfig { address, service: Service::Protocol }],
             user: flags.user,
             max_job_size,
             binlog: flags.binlog,
@@ -273,10 +290,22 @@ mod tests {
         Config::from_args(args)
     }
 
+    /// The address of the only listener.
+    fn address(config: &Config) -> &ListenAddress {
+        let [ListenerConfig { address, service: Service::Protocol }] = &config.listeners[..] else {
+            panic!("{:?}", config.listeners);
+        };
+        address
+    }
+
+    fn tcp(host: &str, port: u16) -> ListenAddress {
+        ListenAddress::Tcp(host.into(), port)
+    }
+
     #[test]
     fn defaults_are_beanstalkds() {
         let config = parse(&[]).unwrap();
-        assert_eq!(config.listen, Listen::Tcp("0.0.0.0".into(), 11_300));
+        assert_eq!(*address(&config), tcp("0.0.0.0", 11_300));
         assert_eq!(config.max_job_size, 65_535);
         assert_eq!(config.binlog_size, 10_485_760);
         assert_eq!(config.dialect, Dialect::V1_13);
@@ -286,18 +315,19 @@ mod tests {
     #[test]
     fn flags_may_be_bundled_and_values_attached() {
         let config = parse(&["-VVFp4000", "-l::1", "-z100", "-unobody"]).unwrap();
-        assert_eq!(config.listen, Listen::Tcp("::1".into(), 4000));
+        assert_eq!(*address(&config), tcp("::1", 4000));
         assert_eq!(config.max_job_size, 100);
         assert_eq!(config.verbosity, 2);
         assert_eq!(config.user.as_deref(), Some("nobody"));
-        assert_eq!(config.listen.to_string(), "[::1]:4000");
+        assert_eq!(address(&config).to_string(), "[::1]:4000");
     }
 
     #[test]
     fn addresses() {
-        assert_eq!(parse(&["-l", "[::1]"]).unwrap().listen, Listen::Tcp("::1".into(), 11_300));
-        let unix = parse(&["-l", "unix:/run/q.sock"]).unwrap().listen;
-        assert_eq!(unix, Listen::Unix("/run/q.sock".into()));
+        let config = parse(&["-l", "[::1]"]).unwrap();
+        assert_eq!(*address(&config), tcp("::1", 11_300));
+        let config = parse(&["-l", "unix:/run/q.sock"]).unwrap();
+        assert_eq!(*address(&config), ListenAddress::Unix("/run/q.sock".into()));
         assert_eq!(parse(&["-l", "unix:"]).unwrap_err().status, EXIT_USAGE);
     }
 
@@ -356,7 +386,7 @@ mod tests {
     #[test]
     fn the_last_of_equal_flags_counts() {
         let config = parse(&["-p", "1", "-z10", "-F", "-F", "-p", "2", "-z", "20"]).unwrap();
-        assert_eq!(config.listen, Listen::Tcp("0.0.0.0".into(), 2));
+        assert_eq!(*address(&config), tcp("0.0.0.0", 2));
         assert_eq!(config.max_job_size, 20);
     }
 }

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     if let Some(dir) = &config.binlog_export_v7 {
         return export(dir, &config);
     }
-    let bound = match Bound::open(&config.listen) {
+    let bound = match Bound::open(&config.listeners) {
         Ok(bound) => bound,
         Err(failure) => {
             error!("{failure}");

@@ -1,15 +1,15 @@
 //! Accepting connections, and going on when the system has run out of something.
 
 use std::io;
-use std::os::unix::net::UnixListener as StdUnixListener;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::server::accepted::{Accepted, Stream};
 use crate::server::hub::Hub;
-use crate::server::listener::Listener;
+use crate::server::listener::{Listener, ListeningSocket};
 use crate::server::workers::Workers;
 
 /// Wait before another attempt when the system is out of descriptors or memory. A connection of
@@ -20,13 +20,6 @@ const RETRY: Duration = Duration::from_millis(500);
 /// goes at the limit is one story in the log, not one for each connection.
 const CALM: Duration = Duration::from_secs(3);
 
-/// A client's socket.
-#[derive(Debug)]
-pub(crate) enum Accepted {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 /// A listening socket in the hands of tokio. Its [`Listener`] closes it when dropped.
 enum Source {
     Tcp(TcpListener),
@@ -34,22 +27,19 @@ enum Source {
 }
 
 impl Source {
-    fn new(listener: &Listener) -> io::Result<Self> {
-        match listener {
-            Listener::Tcp(listener) => Ok(Self::Tcp(TcpListener::from_std(listener.try_clone()?)?)),
-            Listener::Unix(listener, _) => {
-                let clone: StdUnixListener = listener.try_clone()?;
-                Ok(Self::Unix(UnixListener::from_std(clone)?))
+    fn new(socket: &ListeningSocket) -> io::Result<Self> {
+        Ok(match socket {
+            ListeningSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket.try_clone()?)?),
+            ListeningSocket::Unix(socket) => {
+                Self::Unix(UnixListener::from_std(socket.try_clone()?)?)
             }
-        }
+        })
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
+    async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
-            Self::Unix(listener) => {
-                listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
-            }
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
 }
@@ -60,7 +50,8 @@ pub(crate) async fn accept_all(
     hub: &Hub,
     workers: &Workers,
 ) -> io::Result<()> {
-    let source = Source::new(listener)?;
+    let source = Source::new(listener.socket())?;
+    let service = listener.service();
     let mut exhausted_at: Option<Instant> = None;
     loop {
         // Registered before the attempt, so that no close in between is missed.
@@ -77,7 +68,7 @@ pub(crate) async fn accept_all(
             },
         };
         match accepted {
-            Ok(accepted) => workers.serve(accepted),
+            Ok(stream) => workers.serve(Accepted { stream, service }),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 if exhausted_at.replace(Instant::now()).is_none() {

@@ -1,10 +1,10 @@
 //! Sockets that accept connections: opened here, or passed in by the service manager.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tracing::{info, warn};
 
-use crate::config::Listen;
+use crate::config::{ListenAddress, ListenerConfig, Service};
 
 /// Connections that the kernel holds until they are accepted. It takes no more than
 /// `net.core.somaxconn`.
@@ -31,23 +31,36 @@ pub struct Bound {
     /// For people.
     what: String,
     kind: Kind,
+    service: Service,
 }
 
 #[derive(Debug)]
 enum Kind {
     Tcp(Socket),
-    Unix(Socket, PathBuf),
-    Inherited(Listener),
+    Unix(Socket, SocketFile),
+    Inherited(ListeningSocket),
 }
 
-/// A socket that accepts connections.
+/// A socket that accepts connections, and what they are for.
 #[derive(Debug)]
-pub enum Listener {
-    /// Of TCP.
-    Tcp(StdTcpListener),
-    /// In the file system. The path is set if the socket is ours to remove.
-    Unix(StdUnixListener, Option<PathBuf>),
+pub struct Listener {
+    /// Of a socket in the file system that is ours to remove. It goes before the socket is closed:
+    /// whoever finds it knows that it is in use.
+    _file: Option<SocketFile>,
+    socket: ListeningSocket,
+    service: Service,
 }
+
+/// A socket that accepts connections, of any kind.
+#[derive(Debug)]
+pub(crate) enum ListeningSocket {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+/// The file of a socket that we have bound. It is removed at the end.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
 
 /// An address cannot be listened on.
 #[derive(Debug)]
@@ -65,85 +78,99 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 impl Bound {
-    /// Binds the sockets of a server: those that systemd passed or else the one that is configured.
-    pub fn open(listen: &Listen) -> Result<Vec<Self>, ListenError> {
+    /// Binds the sockets of a server: those that systemd passed, for the protocol, or else those
+    /// that are configured. There may be several of a kind. Binds all or none.
+    pub fn open(configured: &[ListenerConfig]) -> Result<Vec<Self>, ListenError> {
         let failed = |what: &str, error| ListenError { what: what.to_owned(), error };
         let inherited =
-            Listener::inherited().map_err(|error| failed("an inherited socket", error))?;
+            ListeningSocket::inherited().map_err(|error| failed("an inherited socket", error))?;
         if !inherited.is_empty() {
-            let bound = |listener: Listener| Self {
-                what: listener.address(),
-                kind: Kind::Inherited(listener),
+            let bound = |socket: ListeningSocket| Self {
+                what: socket.address(),
+                kind: Kind::Inherited(socket),
+                service: Service::Protocol,
             };
             return Ok(inherited.into_iter().map(bound).collect());
         }
-        let what = listen.to_string();
-        let kind = match listen {
-            Listen::Tcp(host, port) => Self::bind_tcp(host, *port).map(Kind::Tcp),
-            Listen::Unix(path) => {
-                Self::bind_unix(path).map(|socket| Kind::Unix(socket, path.clone()))
-            }
-        };
-        let kind = kind.map_err(|error| failed(&what, error))?;
-        Ok(vec![Self { what, kind }])
+        let mut bound = Vec::new();
+        for ListenerConfig { address, service } in configured {
+            let what = address.to_string();
+            let kind = match address {
+                ListenAddress::Tcp(host, port) => bind_tcp(host, *port).map(Kind::Tcp),
+                ListenAddress::Unix(path) => {
+                    bind_unix(path, &bound).map(|(socket, file)| Kind::Unix(socket, file))
+                }
+            };
+            let kind = kind.map_err(|error| failed(&what, error))?;
+            bound.push(Self { what, kind, service: *service });
+        }
+        Ok(bound)
+    }
+
+    /// The address of a TCP socket, with the port that was free if it was to be any; `None` for a
+    /// socket in the file system.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.local_addr().ok()?.as_socket(),
+            Kind::Inherited(ListeningSocket::Tcp(socket)) => socket.local_addr().ok(),
+            Kind::Unix(..) | Kind::Inherited(ListeningSocket::Unix(_)) => None,
+        }
     }
 
     /// Accepts connections from here on.
     pub fn listen(self) -> Result<Listener, ListenError> {
-        let Self { what, kind } = self;
+        let Self { what, kind, service } = self;
         let listen = |socket: &Socket| -> io::Result<()> {
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)
         };
         let listening = match kind {
-            Kind::Tcp(socket) => listen(&socket).map(|()| Listener::Tcp(socket.into())),
-            Kind::Unix(socket, path) => {
-                listen(&socket).map(|()| Listener::Unix(socket.into(), Some(path)))
+            Kind::Tcp(socket) => {
+                listen(&socket).map(|()| (ListeningSocket::Tcp(socket.into()), None))
             }
-            Kind::Inherited(listener) => Ok(listener),
+            Kind::Unix(socket, file) => {
+                listen(&socket).map(|()| (ListeningSocket::Unix(socket.into()), Some(file)))
+            }
+            Kind::Inherited(socket) => Ok((socket, None)),
         };
-        listening.map_err(|error| ListenError { what, error })
+        match listening {
+            Ok((socket, file)) => Ok(Listener { _file: file, socket, service }),
+            Err(error) => Err(ListenError { what, error }),
+        }
     }
 
-    fn bind_tcp(host: &str, port: u16) -> io::Result<Socket> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (host, port).to_socket_addrs()? {
-            match bind_address(address) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// A socket that an earlier server left behind is replaced; one that is in use, or a file of
-    /// another kind, is not.
-    fn bind_unix(path: &Path) -> io::Result<Socket> {
-        if let Ok(found) = fs::symlink_metadata(path) {
-            if !found.file_type().is_socket() {
-                let message = "the path exists and is not a socket";
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-            }
-            if StdUnixStream::connect(path).is_ok() {
-                return Err(io::Error::from(io::ErrorKind::AddrInUse));
-            }
-            warn!(path = %path.display(), "replacing a socket that nobody listens on");
-            fs::remove_file(path)?;
-        }
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&socket2::SockAddr::unix(path)?)?;
-        Ok(socket)
+    /// Whether it is this socket in the file system. Connecting would not tell: it does not listen
+    /// yet.
+    fn is_at(&self, found: &Metadata) -> bool {
+        let Kind::Unix(_, SocketFile(path)) = &self.kind else { return false };
+        let identity = |file: &Metadata| (file.dev(), file.ino());
+        fs::symlink_metadata(path).is_ok_and(|own| identity(&own) == identity(found))
     }
 }
 
 impl Listener {
     /// Where it listens, for people.
     pub fn address(&self) -> String {
+        self.socket.address()
+    }
+
+    /// What its connections are for.
+    pub(crate) fn service(&self) -> Service {
+        self.service
+    }
+
+    pub(crate) fn socket(&self) -> &ListeningSocket {
+        &self.socket
+    }
+}
+
+impl ListeningSocket {
+    fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => {
                 listener.local_addr().map_or_else(|_| "tcp".into(), |address| address.to_string())
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(listener) => {
                 let address = listener.local_addr().ok();
                 let path = address.as_ref().and_then(|address| address.as_pathname());
                 path.map_or_else(|| "unix".into(), |path| format!("unix:{}", path.display()))
@@ -154,32 +181,60 @@ impl Listener {
     /// The sockets of `LISTEN_FDS` (systemd's sd_listen_fds(3)).
     fn inherited() -> io::Result<Vec<Self>> {
         let mut fds = listenfd::ListenFd::from_env();
-        let mut listeners = Vec::new();
+        let mut sockets = Vec::new();
         for index in 0..fds.len() {
             // A socket of the other kind is put back by the first attempt.
             if let Ok(Some(listener)) = fds.take_tcp_listener(index) {
                 prepare_tcp(&SockRef::from(&listener))?;
                 listener.set_nonblocking(true)?;
-                listeners.push(Self::Tcp(listener));
+                sockets.push(Self::Tcp(listener));
             } else if let Some(listener) = fds.take_unix_listener(index)? {
                 listener.set_nonblocking(true)?;
-                listeners.push(Self::Unix(listener, None));
+                sockets.push(Self::Unix(listener));
             }
         }
-        if !listeners.is_empty() {
-            info!(sockets = listeners.len(), "listening on sockets of the service manager");
+        if !sockets.is_empty() {
+            info!(sockets = sockets.len(), "listening on sockets of the service manager");
         }
-        Ok(listeners)
+        Ok(sockets)
     }
 }
 
-impl Drop for Listener {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Self::Unix(_, Some(path)) = self {
-            // Another server may have replaced it; then there is nothing to do about an error.
-            let _ = fs::remove_file(path);
+        // Another server may have replaced it; then there is nothing to do about an error.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<Socket> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match bind_address(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
         }
     }
+    Err(last)
+}
+
+/// A socket that an earlier server left behind is replaced; one that is in use, or a file of
+/// another kind, is not.
+fn bind_unix(path: &Path, bound: &[Bound]) -> io::Result<(Socket, SocketFile)> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            let message = "the path exists and is not a socket";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        if bound.iter().any(|bound| bound.is_at(&found)) || StdUnixStream::connect(path).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AddrInUse));
+        }
+        warn!(path = %path.display(), "replacing a socket that nobody listens on");
+        fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    Ok((socket, SocketFile(path.to_owned())))
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<Socket> {

@@ -1,6 +1,7 @@
 //! A running server: the queue, the sockets, the threads, the timers and the signals.
 
 mod accept;
+mod accepted;
 mod connection;
 mod housekeeping;
 pub mod hub;

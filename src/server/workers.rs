@@ -9,20 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::server::accept::Accepted;
+use crate::config::Service;
+use crate::server::accepted::{Accepted, Detached, Stream};
 use crate::server::connection::Connection;
 use crate::server::hub::Hub;
-
-/// A socket on its way to another thread, out of the hands of the first one's runtime.
-enum Handover {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
+use crate::server::socket::Socket;
 
 /// The threads, as the one that accepts sees them.
 #[derive(Debug)]
@@ -37,7 +32,7 @@ pub(crate) struct Workers {
 struct Other {
     load: Load,
     // Holds no more than the connections that the descriptor limit allows.
-    sender: mpsc::UnboundedSender<(Handover, Ticket)>,
+    sender: mpsc::UnboundedSender<(Detached, Ticket)>,
 }
 
 /// Number of connections that a thread serves.
@@ -92,35 +87,25 @@ impl Workers {
         let least = self.others.iter().min_by_key(|other| other.load.get());
         match least.filter(|other| other.load.get() < self.here.get()) {
             None => spawn(accepted, self.here.ticket(&self.hub)),
-            Some(other) => {
-                let handover = match accepted {
-                    Accepted::Tcp(stream) => stream.into_std().map(Handover::Tcp),
-                    Accepted::Unix(stream) => stream.into_std().map(Handover::Unix),
-                };
-                match handover {
-                    // A thread ends only with the process.
-                    Ok(handover) => {
-                        let ticket = other.load.ticket(&self.hub);
-                        drop(other.sender.send((handover, ticket)));
-                    }
-                    Err(error) => warn!(%error, "lost a connection between threads"),
+            Some(other) => match accepted.detach() {
+                // A thread ends only with the process.
+                Ok(detached) => {
+                    let ticket = other.load.ticket(&self.hub);
+                    drop(other.sender.send((detached, ticket)));
                 }
-            }
+                Err(error) => warn!(%error, "lost a connection between threads"),
+            },
         }
     }
 }
 
 impl Other {
     fn start(number: usize) -> io::Result<Self> {
-        let (sender, mut receiver) = mpsc::unbounded_channel::<(Handover, Ticket)>();
+        let (sender, mut receiver) = mpsc::unbounded_channel::<(Detached, Ticket)>();
         let runtime = runtime()?;
         let serve = async move {
-            while let Some((handover, ticket)) = receiver.recv().await {
-                let accepted = match handover {
-                    Handover::Tcp(stream) => TcpStream::from_std(stream).map(Accepted::Tcp),
-                    Handover::Unix(stream) => UnixStream::from_std(stream).map(Accepted::Unix),
-                };
-                match accepted {
+            while let Some((detached, ticket)) = receiver.recv().await {
+                match detached.attach() {
                     Ok(accepted) => spawn(accepted, ticket),
                     Err(error) => warn!(%error, "lost a connection between threads"),
                 }
@@ -129,17 +114,25 @@ impl Other {
             std::future::pending::<()>().await;
         };
         thread::Builder::new()
-            .name(format!("jq-worker-{number}"))
+            .name(format!("jq-serve-{number}"))
             .spawn(move || runtime.block_on(serve))?;
         Ok(Self { load: Load::default(), sender })
     }
 }
 
 fn spawn(accepted: Accepted, ticket: Ticket) {
+    let Accepted { stream, service } = accepted;
+    match stream {
+        Stream::Tcp(stream) => spawn_service(service, stream, ticket),
+        Stream::Unix(stream) => spawn_service(service, stream, ticket),
+    }
+}
+
+/// Serves a socket that needs no handshake, or has had it: from here on the hub knows of it.
+fn spawn_service(service: Service, socket: impl Socket, ticket: Ticket) {
     let hub = Arc::clone(&ticket.hub);
-    match accepted {
-        Accepted::Tcp(stream) => drop(tokio::spawn(counted(Connection::new(stream, hub), ticket))),
-        Accepted::Unix(stream) => drop(tokio::spawn(counted(Connection::new(stream, hub), ticket))),
+    match service {
+        Service::Protocol => drop(tokio::spawn(counted(Connection::new(socket, hub), ticket))),
     }
 }
 

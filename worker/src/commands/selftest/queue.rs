@@ -28,7 +28,7 @@ impl Queue {
         let listen = format!("unix:{}", path.display());
         let args = ["jq-server", "-l", &listen].map(OsString::from);
         let config = Config::from_args(args).map_err(|exit| Failed::other(exit.message))?;
-        let bound = Bound::open(&config.listen).map_err(Failed::other)?;
+        let bound = Bound::open(&config.listeners).map_err(Failed::other)?;
         let clock = Clock::start();
         let opened = Opened::open(&config, &clock).map_err(Failed::other)?;
         let (stop, told) = oneshot::channel();
