@@ -25,7 +25,7 @@ use tracing::{debug, trace};
 use crate::log::{Gate, Gated, Place};
 use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
-use crate::server::socket::{Socket, read_now};
+use crate::server::socket::Socket;
 
 /// Bytes taken from a socket at a time.
 const READ_SIZE: usize = 64 * 1024;
@@ -57,7 +57,8 @@ thread_local! {
     });
 }
 
-/// Serves one socket until it closes. Disconnects from the hub when dropped.
+/// Serves one socket until it closes. The hub knows of it from the first poll, when the socket has
+/// its handshake behind it, until it is dropped.
 pub(crate) struct Connection<S: Socket> {
     socket: S,
     hub: Arc<Hub>,
@@ -73,7 +74,7 @@ pub(crate) struct Connection<S: Socket> {
     /// The socket may hold bytes that tokio does not know of.
     maybe_unread: bool,
     /// The client takes no more replies.
-    deaf: bool,
+    write_closed: bool,
     /// The client has said `quit`.
     has_quit: bool,
 }
@@ -140,7 +141,7 @@ impl<S: Socket> Connection<S> {
             held: Held::default(),
             unhandled: Vec::new(),
             maybe_unread: false,
-            deaf: false,
+            write_closed: false,
             has_quit: false,
         }
     }
@@ -197,10 +198,10 @@ impl<S: Socket> Connection<S> {
                 self.unsent = std::mem::take(&mut batch.outcome.out);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
-            } else if !self.deaf {
+            } else if !self.write_closed {
                 match batch.outcome.out.poll_write(cx, &mut self.socket) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => self.go_deaf(&error),
+                    Poll::Ready(Err(error)) => self.stop_writing(&error),
                     Poll::Pending => self.unsent = std::mem::take(&mut batch.outcome.out),
                 }
             }
@@ -223,11 +224,11 @@ impl<S: Socket> Connection<S> {
         while let Some(out) = self.held.pop(&self.hub, cx) {
             self.unsent.append(out);
         }
-        if !self.unsent.is_empty() {
-            if !self.deaf
+        if !self.unsent.is_empty() || self.socket.needs_flush() {
+            if !self.write_closed
                 && let Err(error) = ready!(self.unsent.poll_write(cx, &mut self.socket))
             {
-                self.go_deaf(&error);
+                self.stop_writing(&error);
             }
             self.unsent.clear(0);
         }
@@ -241,7 +242,7 @@ impl<S: Socket> Connection<S> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.maybe_unread || self.hub.is_stopping() {
-            match read_now(&self.socket, input) {
+            match self.socket.read_now(input) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.maybe_unread = false;
                     if self.hub.is_stopping() {
@@ -297,15 +298,25 @@ impl<S: Socket> Connection<S> {
 
     /// The client left without its replies. What it had sent before is still carried out: it may
     /// have sent jobs and not cared to wait.
-    fn go_deaf(&mut self, error: &io::Error) {
+    fn stop_writing(&mut self, error: &io::Error) {
         debug!(connection = self.id.map(|id| id.0), %error, "replies cannot be delivered");
-        self.deaf = true;
+        self.write_closed = true;
+    }
+
+    /// All is sent. Nobody is there to tell that the connection has ended if it has failed.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.write_closed
+            && let Err(error) = ready!(self.socket.poll_close(cx))
+        {
+            self.stop_writing(&error);
+        }
+        Poll::Ready(())
     }
 
     fn close(&mut self, error: &io::Error) {
         debug!(connection = self.id.map(|id| id.0), %error, "connection lost");
         self.state = State::Closing;
-        self.deaf = true;
+        self.write_closed = true;
     }
 }
 
@@ -329,7 +340,7 @@ impl<S: Socket> Future for Connection<S> {
             }
             ready!(this.poll_send(cx));
             match this.state {
-                State::Closing => return Poll::Ready(()),
+                State::Closing => return this.poll_close(cx),
                 State::Blocked => ready!(this.poll_blocked(cx, id)),
                 State::Running => ready!(this.poll_running(cx, id)),
             }

@@ -12,6 +12,8 @@ mod signals;
 mod socket;
 mod timekeeper;
 mod workers;
+#[cfg(test)]
+mod wrapped;
 
 use std::fmt;
 use std::io;

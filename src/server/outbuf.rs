@@ -168,7 +168,8 @@ impl OutBuf {
         }
     }
 
-    /// Writes as much as the socket takes. Ready when all is written.
+    /// Writes as much as the socket takes. Ready when all is written and flushed. If it is not,
+    /// nothing may be left but to flush, of which this buffer knows nothing.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -187,7 +188,7 @@ impl OutBuf {
             }
             self.advance(written);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(socket).poll_flush(cx)
     }
 
     fn push_text(&mut self, text: &[u8]) {
