@@ -9,21 +9,22 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::address::Address;
 use crate::call::{self, Call, Request};
 use crate::dial::dial;
 use crate::error::{ConnectError, Error};
-use crate::job::{ConnectOptions, Job, Reservation};
+use crate::job::{Job, Reservation};
+use crate::options::{ConnectOptions, ConnectionLimits};
 use crate::pipeline::Pipeline;
-use crate::transport::{Failure, Transport};
+use crate::transport::{Failure, Stream, Transport};
 
 /// One connection to a server: a method for each command of the protocol.
 ///
 /// ```no_run
-/// use jq_client::{Address, Connection, PutOptions, Reservation};
+/// use jq_client::{ConnectOptions, Connection, PutOptions, Reservation};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut connection = Connection::connect(&"127.0.0.1:11300".parse::<Address>()?).await?;
+/// let server = ConnectOptions::new("127.0.0.1:11300".parse()?);
+/// let mut connection = Connection::connect(&server).await?;
 /// let id = connection.put(b"resize 42.png", PutOptions::default()).await?;
 ///
 /// if let Reservation::Reserved(job) = connection.reserve().await? {
@@ -103,36 +104,27 @@ impl Kind {
 }
 
 impl Connection {
-    /// Connects, with the default options.
-    pub async fn connect(address: &Address) -> Result<Self, ConnectError> {
-        Self::connect_with(address, &ConnectOptions::default()).await
-    }
-
     /// Connects. Over TCP, small packets are not held back, and a silent connection is probed from
     /// time to time.
-    pub async fn connect_with(
-        address: &Address,
-        options: &ConnectOptions,
-    ) -> Result<Self, ConnectError> {
-        let stream = dial(address, options.timeout).await?;
-        Ok(Self::new(Transport::new(stream, options.max_body), options))
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
+        Ok(Self::new(dial(options).await?, options.limits))
     }
 
     /// A connection over a stream that exists already: a TLS session, a tunnel, one end of a
     /// [`tokio::io::duplex`] in a test.
     pub fn from_stream(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        options: &ConnectOptions,
+        limits: ConnectionLimits,
     ) -> Self {
-        Self::new(Transport::new(Box::new(stream), options.max_body), options)
+        Self::new(Box::new(stream), limits)
     }
 
-    fn new(transport: Transport, options: &ConnectOptions) -> Self {
+    fn new(stream: Box<dyn Stream>, limits: ConnectionLimits) -> Self {
         Self {
-            transport,
+            transport: Transport::new(stream, limits.max_body),
             owed: VecDeque::new(),
             unclaimed: VecDeque::new(),
-            reply_timeout: options.reply_timeout,
+            reply_timeout: limits.reply_timeout,
         }
     }
 

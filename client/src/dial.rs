@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::error::ConnectError;
+use crate::options::ConnectOptions;
 use crate::transport::Stream;
 
 /// A connection that is silent for so long is probed, so that a client that waits in a reserve for
@@ -19,11 +20,9 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// that vanished is noticed within three and a half minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Connects, within `limit`.
-pub(crate) async fn dial(
-    address: &Address,
-    limit: Duration,
-) -> Result<Box<dyn Stream>, ConnectError> {
+/// Connects, in time.
+pub(crate) async fn dial(options: &ConnectOptions) -> Result<Box<dyn Stream>, ConnectError> {
+    let (address, limit) = (options.address(), options.timeout);
     match timeout(limit, open(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(source)) => Err(ConnectError::Io { address: address.clone(), source }),

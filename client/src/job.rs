@@ -1,7 +1,5 @@
 //! What goes into commands and comes out of them.
 
-use std::time::Duration;
-
 use beanstalk_protocol::{DEFAULT_PRIORITY, JobId, Priority, Seconds};
 use bytes::Bytes;
 
@@ -135,31 +133,4 @@ pub enum Ignored {
     Watching(u64),
     /// It is the only watched tube, and stays watched.
     LastOne,
-}
-
-/// How a connection is made and what it bears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectOptions {
-    /// Longest time that connecting may take, name resolution included. Default: 5 seconds.
-    pub timeout: Duration,
-    /// Longest time without the reply to a command; a reserve's own waiting comes on top of it, and
-    /// a reserve without a time limit has none here either. `None` waits for ever. Not for
-    /// pipelines. Default: 30 seconds.
-    pub reply_timeout: Option<Duration>,
-    /// Largest body that is accepted, in bytes: of a job, and of the texts of the stats and list
-    /// commands. A larger one ends the connection, with
-    /// [`ReplyError::BodyTooBig`](crate::ReplyError::BodyTooBig). The default is
-    /// [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE), the most that any server is set to: with less, a job
-    /// that is too large would come back at every reserve.
-    pub max_body: usize,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(5),
-            reply_timeout: Some(Duration::from_secs(30)),
-            max_body: beanstalk_protocol::MAX_JOB_SIZE as usize,
-        }
-    }
 }

@@ -10,10 +10,11 @@
 //! command whose future is dropped is defined: see [`Connection`](Connection#dropped-futures).
 //!
 //! ```no_run
-//! use jq_client::{Client, ClientOptions, PutOptions};
+//! use jq_client::{Client, ClientOptions, ConnectOptions, PutOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut client = Client::new("localhost:11300".parse()?, ClientOptions::default());
+//! let server = ConnectOptions::new("localhost:11300".parse()?);
+//! let mut client = Client::new(server, ClientOptions::default());
 //! client.use_tube(&"thumbnails".parse()?);
 //! let id = client.put(br#"{"image":42}"#, PutOptions::default()).await?;
 //! println!("queued as job {id}");
@@ -32,6 +33,7 @@ mod connection;
 mod dial;
 mod error;
 mod job;
+mod options;
 mod pipeline;
 mod stats;
 mod transport;
@@ -41,9 +43,9 @@ pub use client::{Client, ClientOptions, Lease};
 pub use connection::Connection;
 pub use error::{ConnectError, Error, PutError, Refusal};
 pub use job::{
-    ConnectOptions, DEFAULT_TTR, Ignored, Job, Outcome, PutOptions, ReleaseOptions, Released,
-    Reservation,
+    DEFAULT_TTR, Ignored, Job, Outcome, PutOptions, ReleaseOptions, Released, Reservation,
 };
+pub use options::{ConnectOptions, ConnectionLimits};
 pub use pipeline::Pipeline;
 pub use stats::Stats;
 

@@ -43,7 +43,7 @@ impl Server {
         let mut server = Self { child: child.expect("the server starts"), address };
         let until = Instant::now() + DEADLINE;
         loop {
-            let connected = Connection::connect(&server.address).await;
+            let connected = Connection::connect(&server.address.clone().into()).await;
             if let Some(status) = server.child.try_wait().expect("its state can be asked for") {
                 return Err(format!("the server ended with {status}"));
             }
@@ -56,7 +56,7 @@ impl Server {
     }
 
     async fn connect(&self) -> Connection {
-        Connection::connect(&self.address).await.expect("the server listens")
+        Connection::connect(&self.address.clone().into()).await.expect("the server listens")
     }
 
     fn client(&self) -> Client {

@@ -84,10 +84,13 @@ impl Parking {
 
 #[cfg(test)]
 mod tests {
+    use jq_client::ConnectOptions;
+
     use super::*;
 
     fn parked(number: JobId) -> Parked {
-        let source = Arc::new(Source::new("localhost:1".parse().unwrap(), Vec::new()));
+        let server = ConnectOptions::new("localhost:1".parse().unwrap());
+        let source = Arc::new(Source::new(server, Vec::new()));
         Parked { source, number, id: Uuid::nil() }
     }
 

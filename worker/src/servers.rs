@@ -35,7 +35,7 @@ impl Servers {
         }
         let turn = (addresses.len() > 1).then(|| Arc::new(Turn::new(())));
         for address in addresses {
-            let source = Arc::new(Source::new(address.clone(), tubes.to_vec()));
+            let source = Arc::new(Source::new(address.clone().into(), tubes.to_vec()));
             let (of, run) = (Arc::clone(&source), run.clone());
             let fetching = source::fetch(
                 Arc::clone(&source),

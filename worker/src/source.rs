@@ -10,7 +10,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_client::{Address, Connection, Error, Job, Reservation, TubeName};
+use jq_client::{ConnectOptions, Connection, Error, Job, Reservation, TubeName};
 use tokio::sync::Mutex as Turn;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// A server that jobs come from.
 #[derive(Debug)]
 pub struct Source {
-    address: Address,
+    connect: ConnectOptions,
     name: String,
     tubes: Vec<TubeName>,
     /// Connections that watch our tubes and have no job.
@@ -52,9 +52,9 @@ pub struct Link {
 
 impl Source {
     /// A server, and the tubes that jobs are taken from. Does not connect yet.
-    pub fn new(address: Address, tubes: Vec<TubeName>) -> Self {
-        let name = address.to_string();
-        Self { address, name, tubes, idle: Mutex::default(), link: Mutex::default() }
+    pub fn new(connect: ConnectOptions, tubes: Vec<TubeName>) -> Self {
+        let name = connect.address().to_string();
+        Self { connect, name, tubes, idle: Mutex::default(), link: Mutex::default() }
     }
 
     /// As it is configured.
@@ -86,7 +86,7 @@ impl Source {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let mut connection = Connection::connect(&self.address).await?;
+        let mut connection = Connection::connect(&self.connect).await?;
         let mut is_default = false;
         for tube in &self.tubes {
             connection.watch(tube).await?;

@@ -4,6 +4,7 @@ mod commands;
 mod pace;
 mod tubes;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::address::Address;
 use crate::call::{self, Call};
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::job::{ConnectOptions, Job, Reservation};
+use crate::job::{Job, Reservation};
+use crate::options::ConnectOptions;
 use pace::Pace;
 use tubes::{Applied, Step, Wanted};
 
@@ -27,11 +29,12 @@ use tubes::{Applied, Step, Wanted};
 /// who want to know at once.
 ///
 /// ```no_run
-/// use jq_client::{Client, ClientOptions, Reservation};
+/// use jq_client::{Client, ClientOptions, ConnectOptions, Reservation};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let options = ClientOptions { give_up_after: None, ..ClientOptions::default() };
-/// let mut client = Client::new("queue.example:11300".parse()?, options);
+/// let server = ConnectOptions::new("queue.example:11300".parse()?);
+/// let mut client = Client::new(server, options);
 /// client.watch(&"thumbnails".parse()?);
 /// client.ignore(&"default".parse()?);
 /// loop {
@@ -71,18 +74,16 @@ use tubes::{Applied, Step, Wanted};
 /// watched tubes wait for the next operation after it.
 #[derive(Debug)]
 pub struct Client {
-    address: Address,
+    connect: Arc<ConnectOptions>,
     options: ClientOptions,
     live: Option<Live>,
     pace: Pace,
     wanted: Wanted,
 }
 
-/// How a [`Client`] connects and when it gives up.
+/// When a [`Client`] connects again and when it gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// For each connection.
-    pub connect: ConnectOptions,
     /// Delay between the first attempt to connect and the second. It doubles with each that follows,
     /// and half of it is random. The first attempt is made at once. Default: 100 milliseconds.
     pub first_delay: Duration,
@@ -99,7 +100,6 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
-            connect: ConnectOptions::default(),
             first_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),
             give_up_after: Some(Duration::from_secs(60)),
@@ -147,15 +147,16 @@ enum Repeat {
 }
 
 impl Client {
-    /// A client of this server. Does not connect yet.
-    pub fn new(address: Address, options: ClientOptions) -> Self {
+    /// A client that connects in this way, to an [`Address`] if that is all there is to say. Does
+    /// not connect yet.
+    pub fn new(connect: impl Into<Arc<ConnectOptions>>, options: ClientOptions) -> Self {
         let pace = Pace::new(&options);
-        Self { address, options, live: None, pace, wanted: Wanted::new() }
+        Self { connect: connect.into(), options, live: None, pace, wanted: Wanted::new() }
     }
 
     /// The server.
     pub fn address(&self) -> &Address {
-        &self.address
+        self.connect.address()
     }
 
     /// Puts go to this tube, and peeks and kicks concern it, from the next operation on.
@@ -300,7 +301,7 @@ impl Client {
                 sleep_until(at).await;
             }
             self.pace.attempt(Instant::now(), fastrand::f64());
-            match Connection::connect_with(&self.address, &self.options.connect).await {
+            match Connection::connect(&self.connect).await {
                 Ok(connection) => self.live = Some(Live::new(connection)),
                 Err(error) if self.pace.is_exhausted(Instant::now()) => return Err(error.into()),
                 Err(_) => {}

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use jq_client::{Bytes, ConnectOptions, Error, Job, Outcome, PutOptions, Reservation};
+use jq_client::{Bytes, ConnectionLimits, Error, Job, Outcome, PutOptions, Reservation};
 
 use crate::fake::{both, pair, pair_with, soon};
 use crate::poll_once;
@@ -32,7 +32,7 @@ async fn the_reply_to_a_dropped_command_is_skipped() {
 
 #[tokio::test]
 async fn a_dropped_put_is_sent_to_its_end() {
-    let (mut connection, mut peer) = pair_with(&ConnectOptions::default(), 32);
+    let (mut connection, mut peer) = pair_with(ConnectionLimits::default(), 32);
     let body = [b'x'; 100];
     start_and_drop(connection.put(&body, PutOptions { priority: 1, delay: 2, ttr: 3 }));
     let server = async {

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jq_client::{
-    Address, Client, ClientOptions, ConnectOptions, Error, Lease, Outcome, PutError, PutOptions,
-    ReleaseOptions, Released, Reservation,
+    Address, Client, ClientOptions, ConnectOptions, ConnectionLimits, Error, Lease, Outcome,
+    PutError, PutOptions, ReleaseOptions, Released, Reservation,
 };
 use tokio::net::UnixListener;
 
@@ -208,8 +209,11 @@ async fn assert_void(client: &mut Client, lease: &Lease) {
 
 #[tokio::test]
 async fn a_lease_of_another_client_is_not_honoured() {
-    let (mut one, server) = start().await;
-    let mut other = Client::new(server.address(), options());
+    let server = Server::start().await;
+    // Not even if both connect in the same way.
+    let connect = Arc::new(ConnectOptions::new(server.address()));
+    let mut one = Client::new(Arc::clone(&connect), options());
+    let mut other = Client::new(connect, options());
     let (of_one, mut peer) = lease(&mut one, &server).await;
     let (of_other, _other_peer) = lease(&mut other, &server).await;
     assert_eq!(one.delete(&of_other).await.unwrap(), Outcome::NotFound);
@@ -309,8 +313,9 @@ async fn what_the_server_says_is_no_reason_to_try_again() {
 async fn a_silent_server_is_left() {
     let server = Server::start().await;
     let reply_timeout = Some(Duration::from_millis(100));
-    let connect = ConnectOptions { reply_timeout, ..ConnectOptions::default() };
-    let mut client = Client::new(server.address(), ClientOptions { connect, ..options() });
+    let limits = ConnectionLimits { reply_timeout, ..ConnectionLimits::default() };
+    let connect = ConnectOptions::new(server.address()).limits(limits);
+    let mut client = Client::new(connect, options());
     let peer = async {
         let mut silent = server.accept().await;
         silent.expect("stats\r\n").await;

@@ -209,8 +209,9 @@ fn futures_are_send() {
     is_send(&connection.closed());
     is_send(&async { connection.pipeline().await?.collect().await });
     is_send(&connection.quit());
-    let mut client =
-        jq_client::Client::new("localhost:1".parse().unwrap(), jq_client::ClientOptions::default());
+    let server = jq_client::ConnectOptions::new("localhost:1".parse().unwrap());
+    is_send(&jq_client::Connection::connect(&server));
+    let mut client = jq_client::Client::new(server, jq_client::ClientOptions::default());
     is_send(&client);
     is_send(&client.put(b"", PutOptions::default()));
     is_send(&client.reserve());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jq_client::{Address, ConnectOptions, Connection};
+use jq_client::{Address, Connection, ConnectionLimits};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -20,13 +20,13 @@ pub(crate) struct Peer {
 
 /// A connection and its peer, in memory.
 pub(crate) fn pair() -> (Connection, Peer) {
-    pair_with(&ConnectOptions::default(), 64 * 1024)
+    pair_with(ConnectionLimits::default(), 64 * 1024)
 }
 
 /// As [`pair`], with room for so many bytes in each direction.
-pub(crate) fn pair_with(options: &ConnectOptions, room: usize) -> (Connection, Peer) {
+pub(crate) fn pair_with(limits: ConnectionLimits, room: usize) -> (Connection, Peer) {
     let (ours, theirs) = duplex(room);
-    (Connection::from_stream(ours, options), Peer::new(theirs))
+    (Connection::from_stream(ours, limits), Peer::new(theirs))
 }
 
 impl Peer {

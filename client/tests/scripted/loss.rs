@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jq_client::{
-    Address, ConnectError, ConnectOptions, Connection, Error, PutError, PutOptions, ReplyError,
-    Reservation,
+    Address, ConnectError, ConnectOptions, Connection, ConnectionLimits, Error, PutError,
+    PutOptions, ReplyError, Reservation,
 };
 use tokio::net::TcpSocket;
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ async fn closed_in_the_middle_of_a_reply() {
 #[tokio::test]
 async fn closed_while_idle_is_noticed_before_anything_is_sent() {
     let server = Server::start().await;
-    let mut connection = Connection::connect(&server.address()).await.unwrap();
+    let mut connection = Connection::connect(&server.address().into()).await.unwrap();
     drop(server.accept().await);
     assert_lost(&connection.closed().await, false);
     let error = connection.put(b"x", PutOptions::default()).await.unwrap_err();
@@ -50,7 +50,7 @@ async fn closed_while_idle_is_noticed_before_anything_is_sent() {
 
 #[tokio::test]
 async fn closed_before_the_whole_command_was_taken() {
-    let (mut connection, mut peer) = pair_with(&ConnectOptions::default(), 16);
+    let (mut connection, mut peer) = pair_with(ConnectionLimits::default(), 16);
     let body = [b'x'; 1000];
     let server = async move { peer.expect("put 0 0 1 1000\r\nxxx").await };
     let options = PutOptions { priority: 0, delay: 0, ttr: 1 };
@@ -62,7 +62,7 @@ async fn closed_before_the_whole_command_was_taken() {
 #[tokio::test]
 async fn an_answer_before_the_close_counts() {
     // The server answers the first part and closes without having taken the rest.
-    let (mut connection, mut peer) = pair_with(&ConnectOptions::default(), 64);
+    let (mut connection, mut peer) = pair_with(ConnectionLimits::default(), 64);
     let server = async move {
         peer.expect("put 0 0 1 1000\r\n").await;
         peer.send("DRAINING\r\n").await;
@@ -75,8 +75,8 @@ async fn an_answer_before_the_close_counts() {
 #[tokio::test]
 async fn nonsense_ends_the_connection() {
     let bad_reply = async |answer: &'static str| {
-        let options = ConnectOptions { max_body: 100, ..ConnectOptions::default() };
-        let (mut connection, mut peer) = pair_with(&options, 1000);
+        let limits = ConnectionLimits { max_body: 100, ..ConnectionLimits::default() };
+        let (mut connection, mut peer) = pair_with(limits, 1000);
         let server = async {
             peer.play(&[("peek 5\r\n", answer)]).await;
             peer.expect_end().await;
@@ -143,8 +143,8 @@ async fn what_nobody_asked_for_ends_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn silence_runs_into_the_reply_timeout() {
     let limit = Duration::from_secs(5);
-    let options = ConnectOptions { reply_timeout: Some(limit), ..ConnectOptions::default() };
-    let (mut connection, mut peer) = pair_with(&options, 1000);
+    let limits = ConnectionLimits { reply_timeout: Some(limit), ..ConnectionLimits::default() };
+    let (mut connection, mut peer) = pair_with(limits, 1000);
     let start = Instant::now();
     let error = connection.touch(5).await.unwrap_err();
     assert_eq!(start.elapsed().as_secs(), 5);
@@ -157,14 +157,14 @@ async fn silence_runs_into_the_reply_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_reserve_has_its_own_time_on_top() {
     let limit = Duration::from_secs(5);
-    let options = ConnectOptions { reply_timeout: Some(limit), ..ConnectOptions::default() };
-    let (mut connection, _peer) = pair_with(&options, 1000);
+    let limits = ConnectionLimits { reply_timeout: Some(limit), ..ConnectionLimits::default() };
+    let (mut connection, _peer) = pair_with(limits, 1000);
     let start = Instant::now();
     let error = connection.reserve_with_timeout(60).await.unwrap_err();
     assert_eq!(start.elapsed().as_secs(), 65);
     assert!(matches!(error, Error::NoReply { .. }), "{error:?}");
 
-    let (mut connection, mut peer) = pair_with(&options, 1000);
+    let (mut connection, mut peer) = pair_with(limits, 1000);
     let server = async {
         peer.expect("reserve\r\n").await;
         tokio::time::sleep(Duration::from_secs(100_000)).await;
@@ -187,7 +187,7 @@ async fn nobody_listens() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = Address::from(socket.local_addr().unwrap());
-    let error = Connection::connect(&address).await.unwrap_err();
+    let error = Connection::connect(&address.clone().into()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Io { .. }), "{error:?}");
     assert!(error.to_string().starts_with(&format!("cannot connect to {address}: ")), "{error}");
 }
@@ -200,10 +200,10 @@ async fn a_connect_that_is_not_answered() {
     let listener = socket.listen(0).unwrap();
     let address = Address::from(listener.local_addr().unwrap());
     let after = Duration::from_millis(100);
-    let options = ConnectOptions { timeout: after, ..ConnectOptions::default() };
+    let options = ConnectOptions::new(address).timeout(after);
     let mut accepted = Vec::new();
     for _ in 0..16 {
-        match Connection::connect_with(&address, &options).await {
+        match Connection::connect(&options).await {
             Ok(connection) => accepted.push(connection),
             Err(ConnectError::TimedOut { after: found, .. }) => {
                 return assert_eq!(found, after);

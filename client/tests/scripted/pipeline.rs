@@ -1,6 +1,6 @@
 //! Many commands in flight.
 
-use jq_client::{Bytes, Command, ConnectOptions, Error, Outcome, PutOptions, Reply, Reservation};
+use jq_client::{Bytes, Command, ConnectionLimits, Error, Outcome, PutOptions, Reply, Reservation};
 
 use crate::fake::{both, pair, pair_with};
 
@@ -60,7 +60,7 @@ async fn neither_end_waits_for_the_other_to_read() {
     // Far more than fits into the stream, both ways: a client that wrote everything before it
     // read anything would wait for ever.
     const COUNT: u64 = 500;
-    let (mut connection, mut peer) = pair_with(&ConnectOptions::default(), 64);
+    let (mut connection, mut peer) = pair_with(ConnectionLimits::default(), 64);
     let client = async {
         let mut pipeline = connection.pipeline().await.unwrap();
         for id in 0..COUNT {
@@ -160,7 +160,7 @@ async fn what_was_answered_before_the_close_is_delivered() {
 #[tokio::test]
 async fn an_unsent_command_had_no_effect() {
     // The first command is written, the second only in part.
-    let (mut connection, mut peer) = pair_with(&ConnectOptions::default(), 16);
+    let (mut connection, mut peer) = pair_with(ConnectionLimits::default(), 16);
     let client = async {
         let mut pipeline = connection.pipeline().await.unwrap();
         pipeline.send(&Command::Touch(1));

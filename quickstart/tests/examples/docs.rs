@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use jq_client::{Client, ClientOptions, PutOptions};
+use jq_client::{Address, Client, ClientOptions, PutOptions};
 use jq_quickstart::http;
 use jq_quickstart::programs::project;
 
@@ -46,7 +46,7 @@ async fn every_metric_and_no_other() {
     // What is counted by type shows when there is a first one. This one has no input, and fails.
     let id = "13775310-8f59-412e-aa2c-549a20077664";
     let job = format!("{{\"id\":\"{id}\",\"type\":\"checksum\"}}");
-    let mut client = Client::new(site.queue.address.into(), ClientOptions::default());
+    let mut client = Client::new(Address::from(site.queue.address), ClientOptions::default());
     client.use_tube(&TUBE.parse().unwrap());
     client.put(job.as_bytes(), PutOptions::default()).await.unwrap();
     let result = site.result(id).await;

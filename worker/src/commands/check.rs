@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use jq_client::{Address, ConnectOptions, Connection};
+use jq_client::{Address, ConnectOptions, Connection, ConnectionLimits};
 
 use super::Failed;
 use crate::config::{Config, Flags, Mode};
@@ -115,14 +115,10 @@ fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
 }
 
 async fn ask(address: &Address) -> Result<String, String> {
-    let options = ConnectOptions {
-        timeout: PATIENCE,
-        reply_timeout: Some(PATIENCE),
-        ..ConnectOptions::default()
-    };
+    let limits = ConnectionLimits { reply_timeout: Some(PATIENCE), ..ConnectionLimits::default() };
+    let options = ConnectOptions::new(address.clone()).timeout(PATIENCE).limits(limits);
     let said = |error: &dyn Display| format!("{address}: {error}");
-    let mut connection =
-        Connection::connect_with(address, &options).await.map_err(|error| said(&error))?;
+    let mut connection = Connection::connect(&options).await.map_err(|error| said(&error))?;
     let stats = connection.stats().await.map_err(|error| said(&error))?;
     Ok(stats.get("version").unwrap_or("unknown").to_owned())
 }

@@ -1,0 +1,97 @@
+//! Which server a connection goes to, how it is made, and what it bears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::Address;
+
+/// Which server to connect to, and how.
+///
+/// Built once and then shared, never copied: clients and connections that go to one server can have
+/// the same options, in an [`Arc`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use jq_client::{Client, ClientOptions, ConnectOptions};
+///
+/// let options = ConnectOptions::new("queue.example:11300".parse()?).timeout(Duration::from_secs(1));
+/// let options = Arc::new(options);
+/// let producer = Client::new(Arc::clone(&options), ClientOptions::default());
+/// let worker = Client::new(options, ClientOptions::default());
+/// assert_eq!(producer.address(), worker.address());
+/// # Ok::<(), jq_client::BadAddress>(())
+/// ```
+#[derive(Debug)]
+pub struct ConnectOptions {
+    address: Address,
+    pub(crate) timeout: Duration,
+    pub(crate) limits: ConnectionLimits,
+}
+
+impl ConnectOptions {
+    /// This server, and the default for everything else.
+    pub fn new(address: Address) -> Self {
+        Self { address, timeout: Duration::from_secs(5), limits: ConnectionLimits::default() }
+    }
+
+    /// Longest time that connecting may take, name resolution included. Default: 5 seconds.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// What the connection bears once it is made.
+    #[must_use]
+    pub fn limits(self, limits: ConnectionLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The server.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl From<Address> for ConnectOptions {
+    fn from(address: Address) -> Self {
+        Self::new(address)
+    }
+}
+
+impl From<Address> for Arc<ConnectOptions> {
+    fn from(address: Address) -> Self {
+        Self::new(ConnectOptions::new(address))
+    }
+}
+
+/// What a connection bears, however it was made.
+///
+/// ```
+/// use jq_client::ConnectionLimits;
+///
+/// let patient = ConnectionLimits { reply_timeout: None, ..ConnectionLimits::default() };
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Longest time without the reply to a command; a reserve's own waiting comes on top of it, and
+    /// a reserve without a time limit has none here either. `None` waits for ever. Not for
+    /// pipelines. Default: 30 seconds.
+    pub reply_timeout: Option<Duration>,
+    /// Largest body that is accepted, in bytes: of a job, and of the texts of the stats and list
+    /// commands. A larger one ends the connection, with
+    /// [`ReplyError::BodyTooBig`](crate::ReplyError::BodyTooBig). The default is
+    /// [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE), the most that any server is set to: with less, a job
+    /// that is too large would come back at every reserve.
+    pub max_body: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            reply_timeout: Some(Duration::from_secs(30)),
+            max_body: beanstalk_protocol::MAX_JOB_SIZE as usize,
+        }
+    }
+}
