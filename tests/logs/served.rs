@@ -25,7 +25,7 @@ impl Served {
         let listen = format!("unix:{}", path.display());
         let args = ["jq-server", "-l", &listen].map(Into::into);
         let config = Config::from_args(args).expect("the flags are right");
-        let bound = Bound::open(&config.listen).expect("nobody has this path");
+        let bound = Bound::open(&config.listeners).expect("nobody has this path");
         let (opened, fake) = Fake::open();
         let (stop, told) = oneshot::channel();
         let thread = thread::spawn(move || {
