@@ -69,13 +69,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Result<(), Failed> {
     python()?;
-    let programs = match Programs::named() {
-        Some(programs) => programs,
-        None => {
-            say("Building jq-server and jq-worker: cargo build --release ...")?;
-            Programs::build(&["--release"])?
-        }
-    };
+    let programs = Programs::beside_us()?;
     let mut signals = Signals::register().map_err(Failed::to("listen for signals"))?;
     let stage = Stage::set(&programs).await?;
     let shown = tokio::select! {

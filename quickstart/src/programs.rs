@@ -1,17 +1,8 @@
-//! Where the programs are that are shown: built first, as users build them.
+//! Where the programs are that are shown.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use serde_json::Value;
 
 use crate::Failed;
-
-/// Names a folder with both programs in it, which are not built then.
-pub const BIN_DIR: &str = "JQ_QUICKSTART_BIN_DIR";
-
-/// What is built.
-const NAMES: [&str; 2] = ["jq-server", "jq-worker"];
 
 /// The programs.
 #[derive(Debug, Clone)]
@@ -29,43 +20,31 @@ pub fn project() -> &'static Path {
 }
 
 impl Programs {
-    /// Those in the folder that [`BIN_DIR`] names.
-    pub fn named() -> Option<Self> {
-        std::env::var_os(BIN_DIR).map(|folder| Self::within(Path::new(&folder)))
-    }
-
     /// Those in a folder.
     pub fn within(folder: &Path) -> Self {
-        let [server, worker] = NAMES.map(|name| folder.join(name));
-        Self { server, worker }
+        Self { server: folder.join("jq-server"), worker: folder.join("jq-worker") }
     }
 
-    /// Has cargo build them, and tell where they are. What it says meanwhile is to be seen.
+    /// Those beside our own executable, where cargo puts all that it builds together.
     ///
     /// # Errors
     ///
-    /// If it cannot.
-    pub fn build(arguments: &[&str]) -> Result<Self, Failed> {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(project()).args(["build", "--message-format=json-render-diagnostics"]);
-        cargo.args(arguments).stderr(Stdio::inherit());
-        for name in NAMES {
-            cargo.args(["-p", name]);
+    /// If they are not there.
+    pub fn beside_us() -> Result<Self, Failed> {
+        let own = std::env::current_exe().map_err(Failed::to("tell where we are"))?;
+        let folder = own.parent().unwrap_or(Path::new("."));
+        let programs = Self::within(folder);
+        if !programs.are_there() {
+            let folder = folder.display();
+            return Err(Failed(format!(
+                "jq-server and jq-worker are not in {folder}: `cargo quickstart` builds them"
+            )));
         }
-        let output = cargo.output().map_err(Failed::to("run cargo"))?;
-        if !output.status.success() {
-            return Err(Failed("cargo build failed".to_owned()));
-        }
-        let said = String::from_utf8_lossy(&output.stdout);
-        let messages: Vec<Value> =
-            said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let find = |name: &str| {
-            let named = |message: &&Value| message["target"]["name"] == name;
-            let mut paths =
-                messages.iter().filter(named).filter_map(|it| it["executable"].as_str());
-            paths.next().map(PathBuf::from).ok_or_else(|| Failed(format!("cargo built no {name}")))
-        };
-        let [server, worker] = NAMES.map(find);
-        Ok(Self { server: server?, worker: worker? })
+        Ok(programs)
+    }
+
+    /// Whether both have been built.
+    pub fn are_there(&self) -> bool {
+        self.server.exists() && self.worker.exists()
     }
 }

@@ -7,16 +7,16 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use jq_quickstart::folder::Folder;
 use jq_quickstart::http;
-use jq_quickstart::programs::BIN_DIR;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{is_there, processes_with, programs, until};
 
 /// The quickstart, which has its temporary folder in ours.
 fn quickstart(folder: &Folder) -> Command {
+    // It looks for them where they are now.
+    programs();
     let mut command = Command::new(env!("CARGO_BIN_EXE_jq-quickstart"));
     command
-        .env(BIN_DIR, programs().server.parent().unwrap())
         .env("TMPDIR", folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -122,6 +122,19 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+#[test]
+fn without_the_programs_it_says_so() {
+    let folder = Folder::new().unwrap();
+    let alone = folder.join("alone");
+    fs::copy(env!("CARGO_BIN_EXE_jq-quickstart"), &alone).unwrap();
+    let output = Command::new(&alone).arg("--once").env("TMPDIR", folder.path()).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("`cargo quickstart` builds them"), "{said}");
+    fs::remove_file(alone).unwrap();
+    assert_nothing_left(&folder);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use jq_quickstart::programs::Programs;
+use jq_quickstart::programs::{Programs, project};
 
 use crate::peer;
 
@@ -21,13 +21,26 @@ pub(crate) const EVERY: Duration = Duration::from_millis(20);
 pub(crate) fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let own = Path::new(env!("CARGO_BIN_EXE_jq-quickstart"));
-        let programs = Programs::within(own.parent().unwrap());
-        if programs.server.exists() && programs.worker.exists() {
-            return programs;
+        let folder = Path::new(env!("CARGO_BIN_EXE_jq-quickstart")).parent().unwrap();
+        let programs = Programs::within(folder);
+        if !programs.are_there() {
+            build(folder);
+            assert!(programs.are_there(), "cargo did not build them in {}", folder.display());
         }
-        Programs::build(&[]).unwrap()
+        programs
     })
+}
+
+/// Builds the programs into the folder that our own profile has in the target folder.
+fn build(folder: &Path) {
+    let profile = match folder.file_name().and_then(|name| name.to_str()).unwrap() {
+        "debug" => "dev",
+        other => other,
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(project()).args(["build", "-p", "jq-server", "-p", "jq-worker"]);
+    cargo.args(["--profile", profile, "--target-dir"]).arg(folder.parent().unwrap());
+    assert!(cargo.status().unwrap().success(), "cargo build failed");
 }
 
 /// Whether a program does what the arguments say, its version most often. If not, it is said that
@@ -45,7 +58,7 @@ pub(crate) fn is_there(what: &str, program: impl AsRef<Path>, arguments: &[&str]
 
 /// Where client libraries were installed for the tests.
 pub(crate) fn clients() -> PathBuf {
-    let usual = || jq_quickstart::programs::project().join("target/clients");
+    let usual = || project().join("target/clients");
     std::env::var_os("JQ_CLIENTS_DIR").map_or_else(usual, PathBuf::from)
 }
 
