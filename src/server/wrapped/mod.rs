@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use self::cipher::Cipher;
 use self::peer::Peer;
 use super::connection::Connection;
-use super::hub::{Hub, Queue};
+use super::hub::Hub;
 use super::{timekeeper, workers};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -34,10 +34,7 @@ enum Between {
 /// A hub of its own for each test.
 fn hub() -> Arc<Hub> {
     let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
-    let clock = Clock::start();
-    let Opened { engine, log, progress, .. } =
-        Opened::open(&config, &clock).expect("it is in memory");
-    Hub::new(&config, clock, Queue { engine, log, progress }, Box::new(|_| {}))
+    Hub::new(&config, Clock::start(), Opened::in_memory(0))
 }
 
 /// Serves real sockets on a thread of its own.
