@@ -3,7 +3,6 @@
 //!
 //! Without one, the tests say so and pass, unless `JQ_REQUIRE_PEERS=1` demands it.
 
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
@@ -14,6 +13,9 @@ use jq_client::{
     PutOptions, ReleaseOptions, Released, Reply, Reservation, TubeName,
 };
 use tokio::time::{Instant, sleep, timeout};
+
+#[path = "../../tests/support/peer.rs"]
+mod peer;
 
 /// Longest time that anything may take. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -85,16 +87,7 @@ fn find_server(test: &str) -> Option<PathBuf> {
     if let Some(program) = std::env::var_os("JQ_SERVER") {
         return Some(program.into());
     }
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&paths).chain(["/usr/bin".into()]);
-    let found = directories.map(|it| it.join("beanstalkd")).find(|program| program.is_file());
-    if found.is_none() {
-        let required = std::env::var("JQ_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!required, "beanstalkd is not installed, and JQ_REQUIRE_PEERS=1 demands it");
-        // Not by `eprintln!`, which is shown for failed tests only.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: beanstalkd is not installed");
-    }
-    found
+    peer::beanstalkd(&format!("the client against a server: {test}"))
 }
 
 fn tube(name: &str) -> TubeName {

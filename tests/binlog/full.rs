@@ -1,79 +1,17 @@
-//! A disk that is really full: a small file system in memory, which only root may mount.
+//! A disk that is full: what is refused, what goes on, and that it recovers by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use nix::unistd::geteuid;
-
+use crate::small_disk::{SIZE, SmallDisk};
 use crate::support::folder::{flags, kill};
-use crate::support::{Conn, Process, Server, eventually, executable, scratch_path};
-
-/// Of the file system, in bytes.
-const SIZE: usize = 2 << 20;
+use crate::support::{Conn, Server, eventually};
 
 /// Of each job's body, in bytes.
 const BODY: usize = 1000;
 
 const POLICIES: [&str; 2] = ["-f0", "-f50"];
-
-/// A small file system. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None`, after saying so, if this user may not mount one: that is no fault of the machine.
-    fn mount() -> Option<Self> {
-        let (Some(mount), true) = (executable("mount"), geteuid().is_root()) else {
-            return Self::skip("only root can mount a small file system");
-        };
-        let path = scratch_path("disk");
-        fs::create_dir(&path).expect("the temporary folder is writable");
-        let disk = Self(path);
-        let mut command = Command::new(mount);
-        command.args(["-t", "tmpfs", "-o", &format!("size={SIZE},mode=700"), "jq-test"]);
-        command.arg(&disk.0);
-        let mut process = Process::spawn(command);
-        if process.exit_code() != 0 {
-            return Self::skip(&format!("no file system can be mounted: {}", process.output()));
-        }
-        Some(disk)
-    }
-
-    fn skip(why: &str) -> Option<Self> {
-        // Not `eprintln!`: the test harness captures that, and hides it when the test passes.
-        let _ = writeln!(io::stderr(), "SKIPPED: a full disk: {why}");
-        None
-    }
-
-    /// A directory for `-b` on it.
-    fn folder(&self) -> PathBuf {
-        let folder = self.0.join("binlog");
-        fs::create_dir_all(&folder).expect("the disk is empty");
-        folder
-    }
-
-    /// Has another file take up this much, or as much as there is. Returns the file.
-    fn fill(&self, bytes: usize) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = fs::File::create(&path).expect("a file can be made");
-        let _ = file.write_all(&vec![b'f'; bytes]);
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let mut umount = Command::new("umount");
-        // Also if something has a file open there: it shall be gone in any case.
-        umount.arg("-l").arg(&self.0);
-        if let Ok(mut child) = umount.spawn() {
-            let _ = child.wait();
-        }
-        let _ = fs::remove_dir(&self.0);
-    }
-}
 
 /// What clients were told.
 #[derive(Default)]

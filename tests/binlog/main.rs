@@ -11,5 +11,6 @@ mod disk_use;
 mod full;
 mod kept;
 mod kill;
+mod small_disk;
 mod stats;
 mod torn;

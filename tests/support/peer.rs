@@ -1,4 +1,5 @@
-//! Programs that the tests play against and that a machine may lack.
+//! What tests need and a machine may lack: programs to play against, and rights. A test that lacks it
+//! is skipped by [`skip`], and in no other way.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -26,13 +27,18 @@ pub(crate) fn beanstalkd(what: &str) -> Option<PathBuf> {
     found
 }
 
-/// Says loudly, once, that a test did not run; with `JQ_REQUIRE_PEERS=1` that is a failure.
+/// Says loudly, once, that a test did not run. `what` names what was not tested, in a few words.
 ///
 /// # Panics
 ///
-/// If `JQ_REQUIRE_PEERS` is `1`.
+/// If `JQ_REQUIRE_PEERS` is `1`, and `what` is not among the names, separated by commas, in
+/// `JQ_ALLOW_SKIP`.
 pub(crate) fn skip(what: &str, why: &str) {
-    assert!(env::var("JQ_REQUIRE_PEERS").as_deref() != Ok("1"), "{what}: {why}");
+    let (required, allowed) = (env::var("JQ_REQUIRE_PEERS"), env::var("JQ_ALLOW_SKIP"));
+    assert!(
+        may_skip(what, required.as_deref().ok(), allowed.as_deref().ok()),
+        "{what}: {why} (to have it skipped all the same, name it: JQ_ALLOW_SKIP={what:?})"
+    );
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let is_new = SAID.lock().expect("nobody panics with it").insert(what.to_owned());
     if !is_new {
@@ -42,7 +48,23 @@ pub(crate) fn skip(what: &str, why: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {what}: {why}");
 }
 
+fn may_skip(what: &str, required: Option<&str>, allowed: Option<&str>) -> bool {
+    let mut allowed = allowed.unwrap_or_default().split(',').map(str::trim);
+    required != Some("1") || allowed.any(|name| name == what)
+}
+
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Only where the flag forbids it, and the name is not on the list.
+#[test]
+fn what_may_be_skipped() {
+    assert!(may_skip("a disk", None, None));
+    assert!(may_skip("a disk", Some("0"), None));
+    assert!(!may_skip("a disk", Some("1"), None));
+    assert!(!may_skip("a disk", Some("1"), Some("")));
+    assert!(!may_skip("a disk", Some("1"), Some("disk, a disk or two")));
+    assert!(may_skip("a disk", Some("1"), Some("groups, a disk")));
 }

@@ -13,6 +13,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+#[allow(dead_code, reason = "servers are looked for by their names")]
+#[path = "../../../tests/support/peer.rs"]
+mod peer;
+
 /// How long anything may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,14 +59,9 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 /// The path of another server; without it the test is skipped, unless the environment forbids
 /// that.
 fn peer(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")])
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file());
+    let found = peer::executable(name);
     if found.is_none() {
-        assert!(env::var_os("JQ_REQUIRE_PEERS").is_none_or(|v| v != "1"), "{name} is missing");
-        eprintln!("SKIPPED: {name} is not installed, so it was not measured");
+        peer::skip(&format!("measuring {name}"), "it is not installed");
     }
     found
 }
@@ -162,8 +161,7 @@ fn system_calls_are_counted_where_that_is_possible() {
     let output = short(&mut command, &["a=builtin:echo"], "cycle-1", 1);
     assert!(output.status.success(), "{}", text(&output));
     if text(&output).contains("neither perf nor strace works here") {
-        eprintln!("SKIPPED: neither perf nor strace works here, so no system calls were counted");
-        return;
+        return peer::skip("system calls", "neither perf nor strace works here");
     }
     // The echo waits, reads and writes once for each command, and reads what is not there.
     let calls = &metrics(&json)["system_calls_per_command"]["median"];

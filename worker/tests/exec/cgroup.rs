@@ -1,29 +1,94 @@
-//! Control groups: joining and killing are real where the machine has version 2 and lets us; the
-//! limits go to plain files, since few machines that tests run on give them away.
+//! Control groups: joining and killing are real; the limits go to plain files, since few machines
+//! that tests run on give them away.
 
+use crate::peer::skip;
 use crate::support::{Mark, Marked, TempDir, program, sh};
 use jq_worker::exec::{self, Cgroups, Exit, Finished, Keepers};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A tree with one group, whose `join` and `kill` are those of a real group.
 struct HalfReal {
     tree: TempDir,
     real: PathBuf,
+    /// Of version 2 of the control groups, if the machine has it where we may not write.
+    _mount: Option<Mount>,
+}
+
+/// A file system of control groups that we have mounted.
+struct Mount(TempDir);
+
+impl Mount {
+    fn new() -> Result<Self, String> {
+        let directory = TempDir::new();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "cgroup2", "jq-test"]).arg(directory.path());
+        let output = mount.output().map_err(|error| format!("mount: {error}"))?;
+        if output.status.success() {
+            return Ok(Self(directory));
+        }
+        Err(String::from_utf8_lossy(&output.stderr).trim().into())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+/// Makes a real group: in the group that we are in, or in the root of all, wherever these are mounted;
+/// or else where we mount them. The error is all that was tried.
+fn make_real(name: &str) -> Result<(PathBuf, Option<Mount>), String> {
+    let mut tried = Vec::new();
+    let mut make = |folder: &Path| {
+        let real = folder.join(name);
+        // Of an old kernel's groups one can be joined, and cannot be killed.
+        match fs::create_dir(&real) {
+            Ok(()) if real.join("cgroup.kill").exists() => return Some(real),
+            Ok(()) => {
+                fs::remove_dir(&real).unwrap();
+                tried.push(format!("{}: this kernel cannot kill a group", real.display()));
+            }
+            Err(error) => tried.push(format!("{}: {error}", real.display())),
+        }
+        None
+    };
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for line in mounts.lines().filter(|line| line.contains(" - cgroup2 ")) {
+        let mount_point = Path::new(line.split(' ').nth(4).unwrap());
+        for folder in [mount_point.join(own), mount_point.into()] {
+            if let Some(real) = make(&folder) {
+                return Ok((real, None));
+            }
+        }
+    }
+    let failed = match Mount::new() {
+        Ok(mount) => match make(mount.0.path()) {
+            Some(real) => return Ok((real, Some(mount))),
+            None => String::new(),
+        },
+        Err(error) => error,
+    };
+    tried.push(failed);
+    Err(tried.join("; "))
 }
 
 impl HalfReal {
-    /// None: this machine does not let us.
+    /// `None`, after saying so, if this machine does not let us.
     fn new(name: &str) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-        let name = format!("jq-test-{}-{name}", std::process::id());
-        let real = Path::new(mount.split(' ').nth(4)?).join(name);
-        if let Err(error) = fs::create_dir(&real) {
-            println!("not tested, {}: {error}", real.display());
-            return None;
-        }
+        let (real, mount) = match make_real(&format!("jq-test-{}-{name}", std::process::id())) {
+            Ok(made) => made,
+            Err(tried) => {
+                skip("control groups", &tried);
+                return None;
+            }
+        };
         let tree = TempDir::new();
         let group = tree.path().join(format!("jq-{}-0", std::process::id()));
         fs::create_dir(&group).unwrap();
@@ -35,7 +100,7 @@ impl HalfReal {
         }
         fs::write(tree.path().join("cgroup.controllers"), "memory pids cpu").unwrap();
         fs::write(tree.path().join("cgroup.subtree_control"), "").unwrap();
-        Some(Self { tree, real })
+        Some(Self { tree, real, _mount: mount })
     }
 
     async fn run(&self, Marked { mut spec, mark }: Marked) -> (Finished, Mark) {
