@@ -86,6 +86,20 @@ impl Control {
             .ok_or_else(|| Failure::wrong("INSERTED <id>", line.as_bytes()))
     }
 
+    /// The connection, to wait for it together with others.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Reads once. The id in the next reply, which must be the right one to `op`; `None` if it is
+    /// not complete yet.
+    pub(crate) fn reply_if_there(&mut self, wire: &Wire, op: Op) -> Result<Option<u64>, Failure> {
+        self.channel.fill()?;
+        let Some((length, id)) = wire.reply(op, self.channel.unread())? else { return Ok(None) };
+        self.channel.consume(length);
+        Ok(Some(id))
+    }
+
     /// The id in the next reply, which must be the right one to `op`.
     pub(crate) fn reply(&mut self, wire: &Wire, op: Op) -> Result<u64, Failure> {
         let (length, id) = self.read_until(|bytes| wire.reply(op, bytes))?;

@@ -86,6 +86,18 @@ impl Ledger {
         self.deleted += 1;
     }
 
+    /// The ids of all jobs that were put and not reserved, in order. They count as deleted from now
+    /// on.
+    pub(crate) fn take(&mut self) -> Vec<u64> {
+        let ids: Vec<u64> = (self.base + 1..)
+            .zip(&self.marks)
+            .filter(|(_, mark)| **mark == INSERTED)
+            .map(|(id, _)| id)
+            .collect();
+        self.deleted += ids.len() as u64;
+        ids
+    }
+
     /// Jobs that were put and not deleted.
     pub(crate) fn left(&self) -> u64 {
         self.inserted - self.deleted

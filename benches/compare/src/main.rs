@@ -14,6 +14,7 @@ mod channel;
 mod control;
 mod echo;
 mod failure;
+mod handover;
 mod interrupt;
 mod ledger;
 mod load;

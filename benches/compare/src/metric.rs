@@ -14,10 +14,15 @@ pub(crate) enum Metric {
     CpuPerMillion,
     /// System calls of the server per command. Counted in a run of its own.
     SystemCalls,
+    /// Jobs that went from a producer to a waiting worker per second.
+    HandOversPerSecond,
     /// Half of all latencies in microseconds are no longer than this.
     P50,
     /// And 99% no longer than this.
     P99,
+    /// The same of the producer's replies, where the two above are those of others.
+    PutP50,
+    PutP99,
     /// The server's CPU time as a percentage of the time that passed.
     ServerBusy,
     ClientBusy,
@@ -46,6 +51,9 @@ impl Metric {
             Self::JobsPerSecond => "jobs_per_second",
             Self::CpuPerMillion => "cpu_seconds_per_million",
             Self::SystemCalls => "system_calls_per_command",
+            Self::HandOversPerSecond => "hand_overs_per_second",
+            Self::PutP50 => "put_p50_us",
+            Self::PutP99 => "put_p99_us",
             Self::P50 => "p50_us",
             Self::P99 => "p99_us",
             Self::ServerBusy => "server_busy_percent",
@@ -68,6 +76,9 @@ impl Metric {
             Self::JobsPerSecond => "jobs/s",
             Self::CpuPerMillion => "CPU s/million",
             Self::SystemCalls => "syscalls/command",
+            Self::HandOversPerSecond => "hand-overs/s",
+            Self::PutP50 => "put p50 us",
+            Self::PutP99 => "put p99 us",
             Self::P50 => "p50 us",
             Self::P99 => "p99 us",
             Self::ServerBusy => "server busy %",
@@ -129,7 +140,16 @@ impl Sample {
 
 /// The latencies that are shown.
 pub(crate) fn latencies(histogram: &Histogram) -> Vec<(Metric, f64)> {
-    [(Metric::P50, 0.5), (Metric::P99, 0.99)]
+    quantiles(histogram, [Metric::P50, Metric::P99])
+}
+
+/// The latencies of a producer's replies.
+pub(crate) fn put_latencies(histogram: &Histogram) -> Vec<(Metric, f64)> {
+    quantiles(histogram, [Metric::PutP50, Metric::PutP99])
+}
+
+fn quantiles(histogram: &Histogram, [half, most]: [Metric; 2]) -> Vec<(Metric, f64)> {
+    [(half, 0.5), (most, 0.99)]
         .into_iter()
         .filter_map(|(metric, q)| Some((metric, histogram.quantile(q)?.as_secs_f64() * 1e6)))
         .collect()

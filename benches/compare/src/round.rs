@@ -8,7 +8,7 @@ use crate::{
     affinity::Cpus,
     args::{Compare, Placement},
     failure::Failure,
-    interrupt,
+    handover, interrupt,
     load::{Shape, Until},
     meter::Others,
     metric::{Metric, Sample},
@@ -226,6 +226,7 @@ fn play(scenario: &Scenario, session: &mut Session<'_>, args: &Compare) -> Resul
     let body = scenario.body;
     match &scenario.kind {
         Kind::Wakeup => wakeup::measure(session, body, warm_up, time),
+        Kind::HandOver(workers) => handover::measure(session, *workers, body, warm_up, time),
         Kind::Waiting(connections) => resident::waiting(session, *connections),
         Kind::Memory(jobs) => resident::jobs(session, *jobs, body),
         Kind::Stall(event, jobs) => stall::measure(session, *event, *jobs, body),

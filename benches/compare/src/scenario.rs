@@ -7,14 +7,14 @@ use crate::{
     load::Shape,
     metric::Metric,
     spec::Dialect,
-    stall::Event,
+    stall::{Event, Parting, Question, UNREAD},
     wire::Op::{self, Delete, Put, Reserve},
 };
 
 /// The scenarios that run when none are asked for.
 pub(crate) const DEFAULT: &str = "cycle-1,cycle-50,pipeline-8x64,pipeline-8x64-shared,\
-    put-only-50,take-only-50,body-60k,tubes-1,tubes-30k,wakeup,waiting-10k,memory-1m,deep-1m,\
-    delayed-1m,kick-1m,disconnect-1m";
+    put-only-50,take-only-50,body-60k,tubes-1,tubes-30k,wakeup,handover-50,waiting-10k,memory-1m,\
+    deep-1m,delayed-1m,kick-1m,disconnect-1m,delete-300k,drain-300k,lists-close-10k,stats-close-10";
 
 /// The size of a job's body in bytes where the name does not say it.
 const BODY: usize = 128;
@@ -32,6 +32,9 @@ const MAX_CONNECTIONS: usize = 50_000;
 const MAX_DEPTH: usize = 10_000;
 const MAX_JOBS: u64 = 100_000_000;
 const MAX_BODY: usize = 16 * 1024 * 1024;
+const MAX_TUBES: u64 = 1_000_000;
+/// The largest `-z` of both servers.
+const MAX_LARGE: u64 = 1 << 30;
 
 /// One thing to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +58,13 @@ pub(crate) enum Kind {
     Tubes(usize),
     /// A put wakes a worker that waits.
     Wakeup,
+    /// So many workers wait, and one producer puts the next job when the last one is with a worker.
+    HandOver(usize),
     /// So many connections wait.
     Waiting(usize),
     /// So many jobs are ready.
     Memory(u64),
-    /// Something happens to so many jobs at once, and others notice.
+    /// Something happens, to so many jobs for instance, and others notice.
     Stall(Event, u64),
     /// The server ends and comes back with so many jobs.
     Restart(u64),
@@ -84,6 +89,7 @@ impl Kind {
                 &[Metric::CommandsPerSecond, Metric::CommandsPerCpuSecond]
             }
             Self::Wakeup => &[Metric::P50, Metric::P99],
+            Self::HandOver(_) => &[Metric::HandOversPerSecond, Metric::P50, Metric::P99],
             Self::Waiting(_) => &[Metric::BytesPerConnection],
             Self::Memory(_) => &[Metric::BytesPerJob],
             Self::Stall(..) => &[Metric::LongestStall],
@@ -98,9 +104,10 @@ impl Kind {
         let is_load = matches!(self, Self::Load(_) | Self::Take(_));
         match dialect {
             Dialect::Queue => true,
-            Dialect::Echo => is_load || matches!(self, Self::Wakeup),
+            Dialect::Echo => is_load || matches!(self, Self::Wakeup | Self::HandOver(_)),
             Dialect::Redis => {
-                is_load || matches!(self, Self::Deep(..) | Self::Wakeup | Self::Memory(_))
+                let is_alike = matches!(self, Self::Deep(..) | Self::Wakeup | Self::HandOver(_));
+                is_load || is_alike || matches!(self, Self::Memory(_))
             }
         }
     }
@@ -123,18 +130,30 @@ impl Kind {
         let number = number(text).ok_or_else(unknown)?;
         let connections = || at_most(number, MAX_CONNECTIONS as u64, "connections");
         let jobs = || at_most(number, MAX_JOBS, "jobs");
+        let unread = |question, parting| {
+            let tubes = at_most(number, MAX_TUBES, "tubes")?;
+            Ok::<_, String>(Self::Stall(Event::Unread(question, parting), tubes))
+        };
         Ok(match word {
             "cycle" => Self::Load(shape(connections()? as usize, CYCLE)),
             "put-only" => Self::Load(shape(connections()? as usize, &[Put])),
             "take-only" => Self::Take(shape(connections()? as usize, &[Reserve, Delete])),
             "body" => Self::Load(shape(BODY_CONNECTIONS, CYCLE)),
             "tubes" => Self::Tubes(jobs()? as usize),
+            "handover" => Self::HandOver(connections()? as usize),
             "waiting" => Self::Waiting(connections()? as usize),
             "memory" => Self::Memory(jobs()?),
             "deep" => Self::Deep(shape(DEEP_CONNECTIONS, CYCLE), jobs()?),
             "delayed" => Self::Stall(Event::Due, jobs()?),
             "kick" => Self::Stall(Event::Kick, jobs()?),
             "disconnect" => Self::Stall(Event::Disconnect, jobs()?),
+            "delete" => Self::Stall(Event::Delete, jobs()?),
+            "drain" => Self::Stall(Event::Drain, jobs()?),
+            "large-put" => Self::Stall(Event::LargePut, at_most(number, MAX_LARGE, "bytes")?),
+            "lists-close" => unread(Question::Lists, Parting::Close)?,
+            "lists-reset" => unread(Question::Lists, Parting::Reset)?,
+            "stats-close" => unread(Question::Stats, Parting::Close)?,
+            "stats-reset" => unread(Question::Stats, Parting::Reset)?,
             "restart" => Self::Restart(jobs()?),
             _ => return Err(unknown()),
         })
@@ -196,11 +215,12 @@ impl FromStr for Scenarios {
     }
 }
 
-/// A number that may end in `k` (thousands) or `m` (millions).
+/// A number that may end in `k` (thousands), `m` (millions) or `g` (thousand millions).
 fn number(text: &str) -> Option<u64> {
     let (digits, factor) = match text.as_bytes().last()? {
         b'k' => (&text[..text.len() - 1], 1000),
         b'm' => (&text[..text.len() - 1], 1_000_000),
+        b'g' => (&text[..text.len() - 1], 1_000_000_000),
         _ => (text, 1),
     };
     if !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -234,15 +254,44 @@ impl fmt::Display for Scenario {
                 write!(f, "{shape}, {tubes} tube{plural} in existence, {body}-byte bodies")
             }
             Kind::Wakeup => write!(f, "a waiting worker gets a job of {body} bytes after its put"),
+            Kind::HandOver(workers) => write!(
+                f,
+                "{workers} worker{} wait in reserve, 1 producer puts a job of {body} bytes when the \
+                 last one was handed over and its own reply has come (p50 and p99 are the worker's)",
+                plural(*workers)
+            ),
             Kind::Waiting(connections) => write!(f, "{connections} connections wait in reserve"),
             Kind::Memory(jobs) => write!(f, "{jobs} ready jobs with {body}-byte bodies"),
-            Kind::Stall(event, jobs) => {
-                let what = match event {
-                    Event::Due => "delayed jobs fall due together",
-                    Event::Kick => "buried jobs are kicked by one command",
-                    Event::Disconnect => "reserved jobs return because their connection closes",
-                };
-                write!(f, "1 connection: put, reserve, delete while {jobs} {what}")
+            Kind::Stall(event, number) => {
+                write!(f, "1 connection: put, reserve, delete while ")?;
+                match event {
+                    Event::Due => write!(f, "{number} delayed jobs fall due together"),
+                    Event::Kick => write!(f, "{number} buried jobs are kicked by one command"),
+                    Event::Disconnect => {
+                        write!(f, "{number} reserved jobs return because their connection closes")
+                    }
+                    Event::Delete => write!(f, "{number} jobs are deleted by one client"),
+                    Event::Drain => {
+                        write!(f, "{number} jobs are reserved and deleted by one client")
+                    }
+                    Event::LargePut => write!(f, "a job of {number} bytes is put and deleted"),
+                    Event::Unread(question, parting) => {
+                        let command = match question {
+                            Question::Lists => "list-tubes",
+                            Question::Stats => "stats",
+                        };
+                        let parting = match parting {
+                            Parting::Close => "closes",
+                            Parting::Reset => "resets",
+                        };
+                        write!(
+                            f,
+                            "a client sends {UNREAD} `{command}`, reads nothing and {parting}; \
+                             {number} tube{} in existence",
+                            plural(*number as usize)
+                        )
+                    }
+                }
             }
             Kind::Restart(jobs) => {
                 write!(f, "a server with {jobs} jobs of {body} bytes in its log is started again")
@@ -305,6 +354,13 @@ mod tests {
             ("wakeup", Kind::Wakeup, 128),
             ("waiting-10k", Kind::Waiting(10_000), 128),
             ("delayed-1m", Kind::Stall(Event::Due, 1_000_000), 128),
+            ("handover-50", Kind::HandOver(50), 128),
+            ("large-put-1g", Kind::Stall(Event::LargePut, 1_000_000_000), 128),
+            (
+                "stats-reset-10",
+                Kind::Stall(Event::Unread(Question::Stats, Parting::Reset), 10),
+                128,
+            ),
             ("restart-10k", Kind::Restart(10_000), 100),
             ("restart-10k@5", Kind::Restart(10_000), 5),
             ("memory-1m@7", Kind::Memory(1_000_000), 7),
@@ -343,6 +399,9 @@ mod tests {
             "nothing-5",
             "cycle-5@",
             "cycle-5@99m",
+            "large-put-2g",
+            "lists-10",
+            "lists-close-0",
             "waiting-18446744073709551615k",
             "cycle-+5",
         ] {

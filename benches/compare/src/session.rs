@@ -131,6 +131,11 @@ impl<'a> Session<'a> {
         self.ledger.inserted(id)
     }
 
+    /// The ids of the jobs that the shared tube was filled with. The caller deletes them.
+    pub(crate) fn take_ids(&mut self) -> Vec<u64> {
+        self.ledger.take()
+    }
+
     /// Makes so many tubes that exist because each has a delayed job. A job and not a watching
     /// connection, because a server may have to ask each tube when its next job is due.
     pub(crate) fn make_tubes(&mut self, tubes: usize) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use crate::{
     args::Compare,
     metric::Metric::{
         self, BytesPerConnection, BytesPerJob, CommandsPerCpuSecond, CommandsPerSecond,
-        CpuPerMillion, LongestStall, P50, P99, RestartSeconds, SystemCalls,
+        CpuPerMillion, HandOversPerSecond, LongestStall, P50, P99, RestartSeconds, SystemCalls,
     },
     report::{self, Outcome},
     round::{self, Plan},
@@ -56,6 +56,8 @@ const RATE: Row = Row {
 };
 const LOGGED: &[&str] = &["-b", "{dir}"];
 const SYNCED: &[&str] = &["-b", "{dir}", "-f", "0"];
+/// A log whose files have room for a job of a gigabyte.
+const LARGE: &[&str] = &["-b", "{dir}", "-z", "1073741824", "-s", "1200000000"];
 
 const ROWS: &[Row] = &[
     Row { work: "1 connection, no pipelining", scenario: "cycle-1", goal: "1.12", ..RATE },
@@ -87,6 +89,13 @@ const ROWS: &[Row] = &[
         metrics: &[P50, P99],
         form: Form::Absolute,
         goal: "25 / 45",
+        ..RATE
+    },
+    Row {
+        work: "50 waiting workers, one producer: hand-overs a second / wake-up p50 / p99",
+        scenario: "handover-50",
+        metrics: &[HandOversPerSecond, P50, P99],
+        goal: "1.1 / 0.53",
         ..RATE
     },
     Row { work: "1 tube", scenario: "tubes-1", ..RATE },
@@ -126,6 +135,49 @@ const ROWS: &[Row] = &[
         metrics: &[LongestStall],
         form: Form::Absolute,
         ..RATE
+    },
+    Row {
+        work: "a client sends 200,000 `list-tubes`, reads nothing and closes: the same",
+        scenario: "lists-close-10k",
+        metrics: &[LongestStall],
+        form: Form::Absolute,
+        goal: "5",
+        ..RATE
+    },
+    Row {
+        work: "a client sends 200,000 `stats`, reads nothing and closes: the same",
+        scenario: "stats-close-10",
+        metrics: &[LongestStall],
+        form: Form::Absolute,
+        goal: "5",
+        ..RATE
+    },
+    Row {
+        work: "default fsync, 300,000 jobs deleted by one client, 2,000 commands in flight: the same",
+        scenario: "delete-300k",
+        flags: LOGGED,
+        metrics: &[LongestStall],
+        form: Form::Absolute,
+        goal: "5",
+        ..RATE
+    },
+    Row {
+        work: "default fsync, 300,000 jobs reserved and deleted by one client: the same",
+        scenario: "drain-300k",
+        flags: LOGGED,
+        metrics: &[LongestStall],
+        form: Form::Absolute,
+        goal: "5",
+        ..RATE
+    },
+    Row {
+        work: "default fsync, a job of a gigabyte is put and deleted: the same",
+        scenario: "large-put-1g",
+        quick: Some("large-put-100m"),
+        flags: LARGE,
+        metrics: &[LongestStall],
+        form: Form::Absolute,
+        goal: "5",
     },
     Row {
         work: "`-f 0`, 50 connections",
@@ -392,7 +444,7 @@ mod tests {
         );
         assert_eq!(cells(text, "restart-1m")[..4], ["10.0", "15.0", "", "0.5"]);
         assert_eq!(cells(text, "tubes-100k")[..4], ["", "5.00 / 5.00", "5.00 / 5.00", "1.3"]);
-        assert!(text.ends_with("\n0 of 58 rounds were not quiet.\n"), "{text}");
+        assert!(text.ends_with("\n0 of 73 rounds were not quiet.\n"), "{text}");
         assert_eq!(cells(costs, "cycle-1")[..3], ["20.0 / 2.000", "30.0 / 3.000", "30.0 / 3.000"]);
         assert_eq!(cells(costs, "body-60k")[..3], ["20.0", "30.0", "30.0"]);
         assert!(!costs.contains("wakeup"), "only rates have costs: {costs}");

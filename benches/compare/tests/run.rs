@@ -72,7 +72,7 @@ fn two_echoes_in_tables_and_json() {
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("echoes.json");
     command.arg("--json").arg(&json);
     let scenarios = "cycle-1,cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,\
-        body-60k,wakeup,memory-5k@100";
+        body-60k,wakeup,handover-5,memory-5k@100";
     let output = short(&mut command, &["a=builtin:echo", "b=builtin:echo"], scenarios, 2);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("### pipeline-2x8-shared"), "{}", text(&output));
@@ -80,7 +80,7 @@ fn two_echoes_in_tables_and_json() {
 
     let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
     let scenarios = report["scenarios"].as_array().unwrap();
-    assert_eq!(scenarios.len(), 9);
+    assert_eq!(scenarios.len(), 10);
     for scenario in &scenarios[..7] {
         let servers = scenario["servers"].as_array().unwrap();
         assert_eq!(servers[0]["metrics"]["commands_per_second"]["ratio"], 1.0, "{scenario}");
@@ -94,14 +94,19 @@ fn two_echoes_in_tables_and_json() {
     }
     let wakeup = &scenarios[7]["servers"][1]["metrics"]["p50_us"]["median"];
     assert!(wakeup.as_f64().unwrap() > 0.0, "an echo forwards what is put to who waits");
-    let memory = &scenarios[8]["servers"][1];
+    let handover = &scenarios[8]["servers"][1]["metrics"];
+    for metric in ["hand_overs_per_second", "p50_us", "p99_us", "put_p50_us", "put_p99_us"] {
+        assert!(handover[metric]["median"].as_f64().unwrap() > 0.0, "{metric}: {handover}");
+    }
+    let memory = &scenarios[9]["servers"][1];
     assert_eq!(memory["rounds"].as_array().unwrap().len(), 0, "an echo keeps nothing");
 }
 
 /// Every kind of scenario.
 const ALL: &str = "cycle-1,cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,\
-    body-60k,tubes-1,tubes-250,wakeup,waiting-300,memory-2k,deep-500,delayed-700,kick-700,\
-    disconnect-700";
+    body-60k,tubes-1,tubes-250,wakeup,handover-1,handover-5,waiting-300,memory-2k,deep-500,\
+    delayed-700,kick-700,disconnect-700,delete-2001,drain-700,large-put-60k,lists-close-50,\
+    lists-reset-50,stats-close-5,stats-reset-5";
 
 #[test]
 fn a_real_queue_passes_all_checks() {
@@ -113,6 +118,35 @@ fn a_real_queue_passes_all_checks() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("### tubes-250 in terms of tubes-1"), "{}", text(&output));
     assert!(is_empty(&temporary));
+}
+
+#[test]
+fn a_job_that_is_too_large_for_the_server_is_named() {
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
+    let server = format!("a={} -l 127.0.0.1 -p {{port}}", beanstalkd.display());
+    let (mut command, temporary) = compare("large");
+    let output = short(&mut command, &[&server], "large-put-100k", 1);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("JOB_TOO_BIG: let it take jobs"), "{}", text(&output));
+    assert!(is_empty(&temporary));
+}
+
+/// What a bystander waited: each scenario has the whole of it, for every server.
+#[test]
+fn stalls_have_a_distribution() {
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
+    let server = format!("a={} -l 127.0.0.1 -p {{port}} -b {{dir}}", beanstalkd.display());
+    let (mut command, _) = compare("stalls");
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stalls.json");
+    command.arg("--json").arg(&json);
+    let output = short(&mut command, &[&server], "delete-3k", 1);
+    assert!(output.status.success(), "{}", text(&output));
+    let metrics = metrics(&json);
+    let value = |metric: &str| metrics[metric]["median"].as_f64().unwrap();
+    let (half, most) = (value("p50_us"), value("p99_us"));
+    // Buckets are 1.6% wide.
+    let longest = value("longest_stall_ms") * 1000.0 * 1.02;
+    assert!(half > 0.0 && half <= most && most <= longest, "{metrics}");
 }
 
 /// The metrics of the only server in a report's only scenario.
@@ -175,7 +209,7 @@ fn redis_in_the_same_shapes() {
     let server = format!("redis:list={} {options}", redis.display());
     let (mut command, temporary) = compare("redis");
     let scenarios = "cycle-5,pipeline-2x8,pipeline-2x8-shared,put-only-2,take-only-2,body-60k,\
-        wakeup,memory-2k,deep-500,tubes-5";
+        wakeup,handover-5,memory-2k,deep-500,tubes-5";
     let output = short(&mut command, &[&server], scenarios, 1);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("list: redis has nothing of this kind"), "{}", text(&output));
