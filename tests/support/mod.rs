@@ -21,7 +21,7 @@ pub(crate) use peer::{beanstalkd, executable, skip};
 pub(crate) use process::{Process, send_signal};
 pub(crate) use reply::Reply;
 pub(crate) use server::{
-    Endpoint, Server, by_shell, exit_status, is_our_server, jq_server, scratch_path,
+    Endpoint, Server, by_shell, exit_status, is_our_server, jq_server, program, scratch_path,
 };
 use wait::POLL_INTERVAL;
 pub(crate) use wait::{PATIENCE, comes_true, eventually};

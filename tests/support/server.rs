@@ -6,8 +6,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -184,34 +184,32 @@ pub(crate) fn jq_server() -> PathBuf {
     env::var_os("JQ_TEST_SERVER").map_or_else(built_server, PathBuf::from)
 }
 
-/// Cargo tells where it is to the tests of its own package only. Those of another find it beside the
-/// program of that package, and build it if nobody has.
 fn built_server() -> PathBuf {
-    static BESIDE: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = option_env!("CARGO_BIN_EXE_jq-server") {
-        return PathBuf::from(path);
-    }
-    let beside = || {
-        let Some(other) = option_env!("CARGO_BIN_EXE_jq-worker").map(Path::new) else {
-            panic!("a package that tests with our server has a program of its own");
-        };
-        let server = other.with_file_name("jq-server");
-        if !server.exists() {
-            build(other.parent().expect("it is in a folder"));
-        }
-        server
-    };
-    BESIDE.get_or_init(beside).clone()
+    option_env!("CARGO_BIN_EXE_jq-server").map_or_else(|| program("jq-server"), PathBuf::from)
 }
 
-/// Builds our server into a folder of Cargo's, `target/debug` say.
-fn build(folder: &Path) {
+/// The program of a package of the workspace that is named like it. Cargo tells where it is to the
+/// tests of that package only. Those of another find it beside their own, and build it if nobody has.
+pub(crate) fn program(name: &str) -> PathBuf {
+    static ONE_BUILDS: Mutex<()> = Mutex::new(());
+    let own = option_env!("CARGO_BIN_EXE_jq-server").or(option_env!("CARGO_BIN_EXE_jq-worker"));
+    let own = Path::new(own.expect("a package that uses this has a program of its own"));
+    let path = own.with_file_name(name);
+    let _building = ONE_BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !path.exists() {
+        build(own.parent().expect("it is in a folder"), name);
+    }
+    path
+}
+
+/// Builds a program into a folder of Cargo's, `target/debug` say.
+fn build(folder: &Path, name: &str) {
     let profile = folder.file_name().expect("it has a name");
     let profile = if profile == "debug" { OsStr::new("dev") } else { profile };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "jq-server", "--bin", "jq-server", "--profile"]);
+    cargo.args(["build", "--quiet", "-p", name, "--bin", name, "--profile"]);
     cargo.arg(profile).arg("--target-dir").arg(folder.parent().expect("it is in Cargo's"));
-    assert!(cargo.status().is_ok_and(|status| status.success()), "jq-server can be built");
+    assert!(cargo.status().is_ok_and(|status| status.success()), "{name} can be built");
 }
 
 /// Whether the program under test is ours, and not a beanstalkd that stands in for it.

@@ -1,0 +1,173 @@
+//! Code in the pages that can be run on any machine is run, and what it reads or writes is what the
+//! pages say.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::markdown::{Block, page, pages, project};
+use crate::support::folder::Folder;
+use crate::{shell, support};
+
+/// Blocks of the page on the worker in one language.
+fn blocks(language: &str) -> Vec<Block> {
+    let blocks = page("docs/worker.md").blocks();
+    let found: Vec<Block> = blocks.into_iter().filter(|it| it.language == language).collect();
+    assert!(!found.is_empty(), "docs/worker.md shows {language}");
+    found
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?} starts: {error}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn json_is_json() {
+    for block in pages().iter().flat_map(|page| page.blocks()) {
+        if block.language == "json" {
+            let parsed = serde_json::from_str::<Value>(&block.text());
+            assert!(parsed.is_ok(), "{}: {parsed:?}", block.place());
+        }
+    }
+}
+
+/// The job that is explained is one, and the result has the members that a real one has.
+#[test]
+fn the_job_and_the_result_are_as_the_worker_has_them() {
+    let documents: Vec<Value> = blocks("json")
+        .iter()
+        .map(|block| serde_json::from_str(&block.text()).expect("it is JSON"))
+        .collect();
+    let [job, shown] = &documents[..] else { panic!("a job and a result: {documents:?}") };
+    let folder = Folder::new();
+    // Nobody serves its input here, and a run sends no result.
+    let mut job = job.clone();
+    let members = job.as_object_mut().expect("a job is an object");
+    for absent in ["input", "expires_at"] {
+        members.remove(absent).expect("it is shown");
+    }
+    let file = folder.path().join("job.json");
+    fs::write(&file, job.to_string()).expect("the folder is writable");
+    let ran = output(
+        Command::new(support::program("jq-worker"))
+            .args(["run", "--allow-url", "https://site.example/"])
+            .arg(&file)
+            .args(["--", "echo", "{\"series\":[]}"])
+            .current_dir(folder.path()),
+    );
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    let real: Value = serde_json::from_slice(&ran.stdout).expect("a result is JSON");
+    assert_eq!(real["custom"], job["custom"]);
+    // A job's, and only there when it has it.
+    let names = |result: &Value| -> Vec<String> {
+        let members = result.as_object().expect("a result is an object");
+        members.keys().filter(|name| *name != "custom").cloned().collect()
+    };
+    assert_eq!(names(shown), names(&real));
+    assert_eq!(shown["output"], real["output"]);
+}
+
+/// `check` says of a configuration that it cannot be used with exit status 5.
+#[test]
+fn the_configuration_can_be_used() {
+    for block in blocks("toml") {
+        let folder = Folder::new();
+        let handlers = folder.path().join("handlers");
+        fs::create_dir(&handlers).expect("the folder is writable");
+        let handler = handlers.join("drunken_sailor.py");
+        fs::write(&handler, "#!/bin/sh\n").expect("it is writable");
+        fs::set_permissions(&handler, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let file = folder.path().join("jq-worker.toml");
+        fs::write(&file, block.text()).expect("it is writable");
+        let checked = output(
+            Command::new(support::program("jq-worker"))
+                .arg("check")
+                .arg("--config")
+                .arg(&file)
+                // Those in the file do not exist.
+                .args(["--server", "127.0.0.1:1"]),
+        );
+        assert_eq!(checked.status.code(), Some(1), "{}", text(&checked.stderr));
+        let report = text(&checked.stdout);
+        for handler in ["drunken_sailor: ", "word_count: "] {
+            assert!(report.contains(handler), "{report}");
+        }
+        assert_eq!(report.matches("PROBLEM").count(), 1, "only the server: {report}");
+    }
+}
+
+/// A handler that is shown writes JSON.
+#[test]
+fn the_script_is_a_handler() {
+    let scripts = blocks("sh").into_iter().filter(|it| it.text().starts_with("#!"));
+    let mut count = 0;
+    for script in scripts {
+        let input = project().join("README.md");
+        let ran =
+            output(Command::new("sh").arg("-c").arg(script.text()).env("JQ_INPUT_FILE", &input));
+        let written: Value = serde_json::from_slice(&ran.stdout).expect("it writes JSON");
+        assert_eq!(written["bytes"], fs::metadata(input).expect("it is there").len());
+        count += 1;
+    }
+    assert_eq!(count, 1);
+}
+
+/// A handler is developed by `jq-worker run`: where all its files are in the project, it is run.
+#[test]
+fn sample_jobs_run() {
+    if support::executable("python3").is_none() {
+        return support::skip("the sample job of docs/worker.md", "there is no python3");
+    }
+    let commands = blocks("sh").into_iter().filter(|it| !it.text().starts_with("#!"));
+    let mut count = 0;
+    for command in commands.flat_map(|block| shell::commands(&block)) {
+        let files = command.words.iter().filter(|word| word.contains('/'));
+        let is_here = |word: &String| project().join(word).exists();
+        let is_run = command.words[..2] == ["jq-worker", "run"];
+        if !is_run || !files.clone().all(is_here) || files.count() == 0 {
+            continue;
+        }
+        let ran = output(
+            Command::new(support::program("jq-worker"))
+                .args(command.arguments())
+                .current_dir(project()),
+        );
+        assert!(ran.status.success(), "{}: {}", command.place, text(&ran.stderr));
+        let result: Value = serde_json::from_slice(&ran.stdout).expect("a result is JSON");
+        assert_eq!(result["status"], "successful", "{}", command.place);
+        count += 1;
+    }
+    assert!(count > 0, "docs/worker.md runs a sample job");
+}
+
+/// The check of a signature, on the example that the specification has.
+#[test]
+fn signatures_are_checked_as_shown() {
+    if support::executable("python3").is_none() {
+        return support::skip("the check of a signature in docs/worker.md", "there is no python3");
+    }
+    let shown = blocks("python").remove(0).text();
+    let code = format!(
+        r#"{shown}
+headers = {{
+    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330",
+    "webhook-signature": "v1,bm9wZQ== v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}}
+secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{{"test": 2432232314}}'
+assert not is_ours(secret, headers, body), "too old"
+time.time = lambda: 1614265330
+assert is_ours(secret, headers, body)
+assert not is_ours(secret, headers, body + b" ")
+assert not is_ours("whsec_AAAA", headers, body)
+"#
+    );
+    let ran = output(Command::new("python3").arg("-c").arg(code));
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+}
