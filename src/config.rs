@@ -15,17 +15,17 @@ use clap::{ArgAction, Parser};
 use crate::log::binlog::SyncPolicy;
 use crate::logging;
 
-/// Exit status for flags that make no sense (beanstalkd's).
+/// Exit status for an invalid command line (beanstalkd's).
 pub const EXIT_USAGE: u8 = 5;
-/// Exit status when the directory of `-b` is missing or another server's (beanstalkd's).
+/// Exit status when the directory of `-b` is missing or in use by another server (beanstalkd's).
 pub const EXIT_CANNOT_LOCK: u8 = 10;
-/// Exit status when what is in the directory of `-b` is damaged or cannot be read.
+/// Exit status when the contents of the directory of `-b` are damaged or cannot be read.
 pub const EXIT_CANNOT_REPLAY: u8 = 11;
 /// Exit status when the user of `-u` does not exist (beanstalkd's).
 pub const EXIT_NO_SUCH_USER: u8 = 33;
-/// Exit status when the user of `-u` exists but cannot be become (beanstalkd's).
+/// Exit status when the server cannot switch to the user of `-u` (beanstalkd's).
 pub const EXIT_CANNOT_BECOME: u8 = 34;
-/// Exit status when an address cannot be listened on (beanstalkd's).
+/// Exit status when the server cannot listen on an address (beanstalkd's).
 pub const EXIT_CANNOT_LISTEN: u8 = 111;
 
 /// The port that beanstalkd's clients expect.
@@ -46,11 +46,11 @@ const DEFAULT_FSYNC_MS: u64 = 50;
 // The last of several equal flags counts, as with getopt: images and units append to defaults.
 #[command(args_override_self = true)]
 struct Flags {
-    /// Keep jobs in write-ahead log files in this directory, and begin with what is in them
+    /// Keep jobs in write-ahead log files in this directory, and start with the jobs found there
     #[arg(short = 'b', value_name = "DIR")]
     binlog: Option<PathBuf>,
 
-    /// With -b: fsync within MS milliseconds; with 0, before each answer
+    /// With -b: fsync within MS milliseconds; 0: before each answer
     #[arg(short = 'f', value_name = "MS", default_value_t = DEFAULT_FSYNC_MS)]
     #[arg(overrides_with = "no_fsync")]
     fsync_ms: u64,
@@ -63,15 +63,15 @@ struct Flags {
     #[arg(short = 'l', value_name = "ADDR", default_value = "0.0.0.0")]
     listen: Host,
 
-    /// Listen on this TCP port; 0 takes a free one and logs it
+    /// Listen on this TCP port; 0 picks a free one and logs it
     #[arg(short = 'p', value_name = "PORT", default_value_t = DEFAULT_PORT)]
     port: u16,
 
-    /// Become this user and its groups, once the port is open
+    /// Switch to this user and its groups once the port is open
     #[arg(short = 'u', value_name = "USER")]
     user: Option<String>,
 
-    /// Largest job body in bytes, at most 1073741824
+    /// Maximum job size in bytes, at most 1073741824
     #[arg(short = 'z', value_name = "BYTES", default_value_t = u64::from(DEFAULT_MAX_JOB_SIZE))]
     #[arg(value_parser = size)]
     max_job_size: u64,
@@ -88,11 +88,11 @@ struct Flags {
     #[arg(short = 'n', hide = true)]
     obsolete_n: bool,
 
-    /// Show the version
+    /// Print the version
     #[arg(short = 'v', long = "version", action = ArgAction::Version)]
     version: Option<bool>,
 
-    /// Log more: -V each connection, -VV each batch of commands
+    /// Log more: -V each connection, -VV also each batch of commands
     #[arg(short = 'V', action = ArgAction::Count)]
     verbosity: u8,
 
@@ -100,21 +100,22 @@ struct Flags {
     #[arg(long, value_name = "VERSION", default_value = "1.13")]
     compat: Dialect,
 
-    /// Threads that serve connections, 1 to 256; more than one pays when one core is not enough
+    /// Threads that serve connections, 1 to 256; more than one helps only when one core is not
+    /// enough
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
 
-    /// With -b: if files there are damaged, serve what is sound and copy the rest aside
+    /// With -b: if the files are damaged, serve the intact records and copy the rest aside
     #[arg(long)]
     binlog_repair: bool,
 
-    /// Serve nobody, but make beanstalkd's files of what -b has kept in this directory, so that
-    /// `beanstalkd -b DIR` goes on with it; with -s, of that size. Our own files are set aside in
-    /// DIR/jq-binlog.exported. Unless the exit status is 0, nothing has changed
+    /// Convert the jobs that -b has kept in this directory to beanstalkd's format, and exit; then
+    /// `beanstalkd -b DIR` continues with them. -s sets the size of the files. Our own files are
+    /// moved to DIR/jq-binlog.exported. Unless the exit status is 0, nothing has changed
     #[arg(long, value_name = "DIR", conflicts_with = "binlog")]
     binlog_export_v7: Option<PathBuf>,
 
-    /// How log lines are written
+    /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
 }
@@ -175,7 +176,7 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() {
-                Err("expected a path behind \"unix:\"")
+                Err("expected a path after \"unix:\"")
             } else {
                 Ok(Self::Unix(path.into()))
             };

@@ -1,4 +1,4 @@
-//! Where diagnostics go: standard error, as text or as one JSON object a line.
+//! Where diagnostics go: standard error, as text or as one JSON object per line.
 
 use std::io::IsTerminal;
 
@@ -10,15 +10,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Human-readable text.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Starts logging. `verbosity` counts the `-V` flags: 0 tells what an operator wants to know, 1 adds
-/// each connection, 2 and more each batch of commands.
+/// Starts logging. `verbosity` counts the `-V` flags: 0 tells what an operator wants to know, 1
+/// adds each connection, 2 and more each batch of commands.
 pub fn init(format: Format, verbosity: u8) {
     let level = match verbosity {
         0 => LevelFilter::INFO,

@@ -17,8 +17,10 @@ pub enum BecomeError {
 impl fmt::Display for BecomeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchUser(name) => write!(f, "-u {name}: there is no such user"),
-            Self::Refused(name, error) => write!(f, "-u {name}: cannot become this user: {error}"),
+            Self::NoSuchUser(name) => write!(f, "-u {name}: no such user"),
+            Self::Refused(name, error) => {
+                write!(f, "-u {name}: cannot switch to this user: {error}")
+            }
         }
     }
 }

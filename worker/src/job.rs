@@ -3,7 +3,8 @@
 //! A job names a *type*, never a command, an environment or a secret: what a type runs is the
 //! worker's configuration. So nothing that is read here is ever a path or a program.
 //!
-//! Owns: names, forms and limits of the members. Must not know: the queue, or what becomes of a job.
+//! Owns: names, forms and limits of the members. Must not know: the queue, or what becomes of a
+//! job.
 
 mod wire;
 
@@ -68,8 +69,8 @@ impl Job {
         wire::parse(body)
     }
 
-    /// The job as its process reads it: one JSON object on one line, in the current form. `data`, if
-    /// there is any, is the fetched input, any JSON.
+    /// The job as its process reads it: one JSON object on one line, in the current form. `data`,
+    /// if there is any, is the fetched input, any JSON.
     pub fn document(&self, attempt: u32, data: Option<&RawValue>) -> Vec<u8> {
         let input = self.input.as_ref().map(|input| wire::DocumentInput {
             url: &input.url,
@@ -153,8 +154,8 @@ impl fmt::Display for BadType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no job type: 1 to {MAX_TYPE} letters, digits, '_', '-' and '.' are, not \
-             beginning with '-' or '.'",
+            "{:?} is not a job type: expected 1 to {MAX_TYPE} letters, digits, '_', '-' and '.', \
+             not beginning with '-' or '.'",
             self.0
         )
     }

@@ -10,7 +10,7 @@ use crate::{
     spec::Spec,
 };
 
-/// Measures servers of the beanstalkd protocol side by side.
+/// Measures servers that speak the beanstalkd protocol, side by side.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
@@ -23,35 +23,36 @@ pub(crate) struct Args {
 /// What to measure, and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Compare {
-    /// A server; ratios are to the first one. NAME=COMMAND is started afresh for each round,
-    /// with {port} replaced by a free port, {dir} by an empty directory; its words are split at
-    /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is running already. NAME=builtin:echo
-    /// answers constants. redis:NAME=... is a server that speaks redis' protocol
+    /// A server; ratios are to the first one. NAME=COMMAND is started anew for each round, with
+    /// {port} replaced by a free port and {dir} by an empty directory; the command is split at
+    /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is already running. NAME=builtin:echo
+    /// answers with constants. redis:NAME=... is a server that speaks the redis protocol
     #[arg(long, value_name = "NAME=SERVER", required_unless_present = "list")]
     pub(crate) server: Vec<Spec>,
 
-    /// Scenarios, in this order; the numbers in their names can be changed, and NAME@BYTES
-    /// changes the size of bodies
+    /// Scenarios to run, in this order; the numbers in their names can be changed, and NAME@BYTES
+    /// sets the size of bodies
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = scenario::DEFAULT)]
     pub(crate) scenario: Vec<Scenarios>,
 
-    /// How often each server is measured (sizes, and what takes long to prepare: at most 3 times)
+    /// How often each server is measured (at most 3 times for sizes and for scenarios that take
+    /// long to prepare)
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
 
-    /// How often a round that was not quiet is repeated; the quietest one counts
+    /// How often to repeat a round that was not quiet; the quietest one counts
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub(crate) retries: u32,
 
-    /// How long each round is measured
+    /// Measuring time of each round
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     pub(crate) seconds: Duration,
 
-    /// How long each round runs before it is measured
+    /// Warm-up of each round before it is measured
     #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
     pub(crate) warm_up: Duration,
 
-    /// Cores for the servers, like 0 or 0,2-3, or none: not pinned [default: the first allowed]
+    /// Cores for the servers, such as 0 or 0,2-3; none: not pinned [default: the first allowed]
     #[arg(long, value_name = "CPUS", value_parser = placement)]
     pub(crate) server_cpus: Option<Placement>,
 
@@ -59,17 +60,17 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "CPUS", value_parser = placement)]
     pub(crate) client_cpus: Option<Placement>,
 
-    /// Also count the system calls of loads, in a run of its own for each server
+    /// Also count the system calls of loads, in a separate run for each server
     #[arg(long)]
     pub(crate) syscalls: bool,
 
-    /// Measure everything that docs/performance.md shows, and sum it up in one table. The first
-    /// server should be beanstalkd, the second the one to judge; options for logs are added to
-    /// their commands
+    /// Measure everything that docs/performance.md shows, and print one table. The first server
+    /// should be beanstalkd, the second the one to judge; options for their logs are added to the
+    /// commands
     #[arg(long, conflicts_with = "scenario")]
     pub(crate) suite: bool,
 
-    /// The suite with fewer and shorter rounds
+    /// Run the suite with fewer and shorter rounds
     #[arg(long, requires = "suite")]
     pub(crate) quick: bool,
 
@@ -77,11 +78,11 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "FILE", requires = "suite")]
     pub(crate) markdown: Option<PathBuf>,
 
-    /// Also write everything, each round included, to this file
+    /// Also write all results, including each round, to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Show what the scenarios do and exit
+    /// Describe the scenarios and exit
     #[arg(long)]
     pub(crate) list: bool,
 }
@@ -93,7 +94,7 @@ pub(crate) struct Placement(pub(crate) Option<Cpus>);
 /// What this program does as a process of its own.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Helper {
-    /// Serve constants on a loopback port: what builtin:echo starts
+    /// Serve constants on a loopback port; builtin:echo starts this
     Echo {
         /// The port to listen on
         #[arg(long)]
@@ -118,7 +119,7 @@ fn placement(text: &str) -> Result<Placement, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("must be 0 to 3600 seconds".to_owned()),
+        _ => Err("expected 0 to 3600 seconds".to_owned()),
     }
 }
 

@@ -134,7 +134,7 @@ fn remarks(outcome: &Outcome, server: usize) -> Vec<String> {
     if samples.is_empty() {
         let reason = match outcome.servers[server].dialect {
             Dialect::Queue | Dialect::Echo => "this scenario needs a real queue",
-            Dialect::Redis => "redis has nothing of this kind",
+            Dialect::Redis => "redis has no equivalent",
         };
         remarks.push(reason.to_owned());
     }
@@ -148,7 +148,7 @@ fn remarks(outcome: &Outcome, server: usize) -> Vec<String> {
         && client > CLIENT_LIMIT
         && server < client
     {
-        remarks.push("the client was the limit: go by CPU time".to_owned());
+        remarks.push("the client was the bottleneck: compare CPU time".to_owned());
     }
     remarks
 }

@@ -61,7 +61,7 @@ fn until_waiting(control: &mut Control, expected: u64) -> Result<(), Failure> {
             return Err(Failure::Interrupted);
         }
         if Instant::now() > deadline {
-            let message = format!("{found} connections wait according to stats, not {expected}");
+            let message = format!("stats show {found} waiting connections, expected {expected}");
             return Err(Failure::Untrue(message));
         }
         thread::sleep(ASK_EVERY);
@@ -70,6 +70,10 @@ fn until_waiting(control: &mut Control, expected: u64) -> Result<(), Failure> {
 
 fn resident(session: &Session<'_>) -> Result<f64, Failure> {
     let bytes = session.meter.resident()?;
-    let unknown = || Failure::Server("the server's process is not known (ADDRESS@PID)".to_owned());
+    let unknown = || {
+        Failure::Server(
+            "the server's process is unknown: give its PID as addr:HOST:PORT@PID".to_owned(),
+        )
+    };
     bytes.map(|bytes| bytes as f64).ok_or_else(unknown)
 }

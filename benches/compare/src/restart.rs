@@ -20,7 +20,7 @@ pub(crate) fn measure(
     let start = session.server.start_again()?;
     let found = Control::connect(session.server.addr)?.stat("stats", "current-jobs-ready")?;
     if found != jobs {
-        let message = format!("{found} jobs are ready after the restart, not {jobs}");
+        let message = format!("{found} jobs are ready after the restart, expected {jobs}");
         return Err(Failure::Untrue(message));
     }
     session.meter.server = session.server.pid;

@@ -124,7 +124,7 @@ fn set_stage(args: &Compare) -> io::Result<Stage<'_>> {
     let (first, second) = match (allowed.nth(0), allowed.nth(1)) {
         (Some(first), Some(second)) => (first, second),
         _ => {
-            eprintln!("jq-compare: only one core: server and client disturb each other");
+            eprintln!("jq-compare: only one core: server and client slow each other down");
             (allowed.clone(), allowed.clone())
         }
     };
@@ -211,7 +211,7 @@ fn measure_quietly(scenario: &Scenario, spec: &Spec, stage: &Stage<'_>) -> Resul
 /// One round of one server.
 fn measure(scenario: &Scenario, spec: &Spec, stage: &Stage<'_>) -> Result<Sample, Failure> {
     if matches!(scenario.kind, Kind::Restart(_)) && !spec.target.has_directory() {
-        let needs = "it must keep its jobs to be started again: add '-b {dir}' to its command";
+        let needs = "a restart needs a server that keeps its jobs: add '-b {dir}' to its command";
         return Err(Failure::Server(needs.to_owned()));
     }
     let mut server = Server::start(spec, &stage.server)?;

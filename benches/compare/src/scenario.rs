@@ -243,7 +243,7 @@ impl fmt::Display for Scenario {
         match &self.kind {
             Kind::Load(shape) => write!(f, "{}, {body}-byte bodies", Sentence(shape)),
             Kind::Take(shape) => {
-                write!(f, "{}, from a queue filled before, {body}-byte bodies", Sentence(shape))
+                write!(f, "{}, from a queue filled beforehand, {body}-byte bodies", Sentence(shape))
             }
             Kind::Deep(shape, jobs) => {
                 write!(f, "{}, on top of {jobs} ready jobs, {body}-byte bodies", Sentence(shape))
@@ -294,7 +294,7 @@ impl fmt::Display for Scenario {
                 }
             }
             Kind::Restart(jobs) => {
-                write!(f, "a server with {jobs} jobs of {body} bytes in its log is started again")
+                write!(f, "a server with {jobs} jobs of {body} bytes in its log is restarted")
             }
         }
     }

@@ -123,7 +123,7 @@ impl Server {
     }
 
     fn own(&mut self) -> Result<&mut Process, Failure> {
-        let started_by_others = || Failure::Server("it was started by somebody else".to_owned());
+        let started_by_others = || Failure::Server("jq-compare did not start it".to_owned());
         self.process.as_mut().ok_or_else(started_by_others)
     }
 }

@@ -54,25 +54,26 @@ impl FromStr for Spec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, server) = text.split_once('=').ok_or("must be NAME=SERVER")?;
+        let (name, server) = text.split_once('=').ok_or("expected NAME=SERVER")?;
         let (name, mut dialect) = match name.strip_prefix(REDIS) {
             Some(name) => (name, Dialect::Redis),
             None => (name, Dialect::Queue),
         };
         if name.is_empty() {
-            return Err("the name is missing".to_owned());
+            return Err("expected a name before '='".to_owned());
         }
         let target = if server == "builtin:echo" {
             if dialect == Dialect::Redis {
-                return Err("the echo does not speak redis' protocol".to_owned());
+                return Err("builtin:echo does not speak the redis protocol".to_owned());
             }
             dialect = Dialect::Echo;
             Target::Echo
         } else if let Some(address) = server.strip_prefix("addr:") {
             let (address, pid) = match address.split_once('@') {
-                Some((address, pid)) => {
-                    (address, Some(pid.parse().map_err(|_| format!("'{pid}' is no process id"))?))
-                }
+                Some((address, pid)) => (
+                    address,
+                    Some(pid.parse().map_err(|_| format!("'{pid}' is not a process id"))?),
+                ),
                 None => (address, None),
             };
             let mut found = address.to_socket_addrs().map_err(|e| format!("{address}: {e}"))?;
@@ -80,7 +81,7 @@ impl FromStr for Spec {
         } else {
             let words: Vec<_> = server.split_ascii_whitespace().map(str::to_owned).collect();
             if !words.iter().any(|word| word.contains(PORT)) {
-                return Err("the command must have {port} in it".to_owned());
+                return Err("the command must contain {port}".to_owned());
             }
             Target::Command(words)
         };

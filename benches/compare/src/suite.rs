@@ -101,14 +101,14 @@ const ROWS: &[Row] = &[
     Row { work: "1 tube", scenario: "tubes-1", ..RATE },
     Row { work: "10,000 tubes", scenario: "tubes-10k", goal: "28", ..RATE },
     Row {
-        work: "100,000 tubes: times as long as with 1",
+        work: "100,000 tubes: time as a multiple of that with 1",
         scenario: "tubes-100k",
         form: Form::LongerThan("tubes-1"),
         goal: "1.3",
         ..RATE
     },
     Row {
-        work: "above millions of ready jobs",
+        work: "on top of millions of ready jobs",
         scenario: "deep-5m",
         quick: Some("deep-1m"),
         goal: "1.4",
@@ -326,8 +326,8 @@ fn costs(names: &[&str], outcomes: &[Outcome]) -> String {
     let mut text = String::from("\n### What a command costs\n\n");
     text.push_str(&report::markdown(&rows));
     text.push_str(
-        "\nSeconds of the server's CPU time for a million commands and, after a slash, system calls \
-         for one command where they were counted.\n",
+        "\nSeconds of the server's CPU time per million commands and, after the slash, system calls \
+         per command where they were counted.\n",
     );
     text
 }
@@ -338,7 +338,7 @@ pub(crate) fn table(args: &Compare, outcomes: &[Outcome]) -> String {
     let names: Vec<&str> = args.server.iter().map(|spec| &*spec.name).collect();
     let mut rows = vec![vec!["work".to_owned()]];
     rows[0].extend(names.iter().map(|&name| name.to_owned()));
-    rows[0].push("must reach".to_owned());
+    rows[0].push("target".to_owned());
     for (row, outcome) in ROWS.iter().zip(outcomes) {
         let mut cells = vec![row.title(outcome)];
         cells.extend(names.iter().map(|name| row.cell(name, outcome, outcomes)));
@@ -349,8 +349,8 @@ pub(crate) fn table(args: &Compare, outcomes: &[Outcome]) -> String {
     text.push_str(&report::markdown(&rows));
     writeln!(
         text,
-        "\nWhere no unit is named, numbers are ratios to {}: of commands per second, and after a \
-         slash of commands per second of the server's CPU time.",
+        "\nNumbers without a unit are ratios to {}: of commands per second and, after the slash, \
+         of commands per second of the server's CPU time.",
         names[0]
     )
     .expect("a String takes all");

@@ -163,7 +163,7 @@ impl Counter {
         let output = kill_process(Pid::from_child(&child), Signal::INT)
             .map_err(io::Error::from)
             .and_then(|()| child.wait_with_output())
-            .during(|| "cannot end the counter of system calls".to_owned())?;
+            .during(|| "cannot stop the counter of system calls".to_owned())?;
         self.tool.parse(&output.stderr).ok_or_else(|| {
             Failure::wrong("a number of system calls from the counter", &output.stderr)
         })

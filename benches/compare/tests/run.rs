@@ -212,7 +212,7 @@ fn redis_in_the_same_shapes() {
         wakeup,handover-5,memory-2k,deep-500,tubes-5";
     let output = short(&mut command, &[&server], scenarios, 1);
     assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("list: redis has nothing of this kind"), "{}", text(&output));
+    assert!(text(&output).contains("list: redis has no equivalent"), "{}", text(&output));
     assert!(is_empty(&temporary));
 }
 

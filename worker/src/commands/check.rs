@@ -25,7 +25,7 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
     )?;
     report.line("worker", &config.worker_id)?;
     if config.tubes.is_empty() {
-        report.problem("tubes", &"none: name one with --tube")?;
+        report.problem("tubes", &"none: give one with --tube")?;
     }
     for tube in &config.tubes {
         report.line("tube", tube)?;
@@ -59,7 +59,7 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
             let nil = uuid::Uuid::nil();
             let url = config.result_url(nil).unwrap_or_default().replace(&nil.to_string(), "UUID");
             match (address.port(), &config.public_url) {
-                (0, None) => report.line("as", &"UUID, at a free port that the log tells")?,
+                (0, None) => report.line("as", &"UUID, on a free port that is logged")?,
                 _ => report.line("as", &url)?,
             }
             // A worker that runs already with this configuration listens there.
@@ -97,7 +97,7 @@ fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
         let mode = match handler.mode {
             Mode::Process => "a process for each job".to_owned(),
             Mode::Persistent(it) => {
-                format!("{} processes that stay, {} jobs ahead", it.processes, it.pipeline)
+                format!("{} persistent processes, {} jobs sent ahead", it.processes, it.pipeline)
             }
         };
         let limit = match handler.concurrency {

@@ -18,14 +18,14 @@ use crate::config::{Config, ConfigError, Flags};
 use crate::store::StoreError;
 use crate::worker::StartError;
 
-/// Wrong flags, or a configuration that cannot be used.
+/// Invalid flags, or a configuration that cannot be used.
 pub const EXIT_CONFIG: u8 = 5;
-/// The state directory cannot be used, or is another worker's.
+/// The state directory cannot be used, or another worker uses it.
 pub const EXIT_STATE: u8 = 10;
-/// The address cannot be listened on.
+/// The worker cannot listen on the address.
 pub const EXIT_LISTEN: u8 = 111;
 
-/// Takes JSON jobs from a queue, runs a local process for each, and puts its result at a URL.
+/// Takes JSON jobs from a queue, runs a local process for each, and publishes its result at a URL.
 #[derive(Debug, Parser)]
 #[command(
     name = "jq-worker",
@@ -41,17 +41,17 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     flags: Flags,
-    /// Log more: each job that succeeds; twice: everything
+    /// Log more: -V each job that succeeds, -VV everything
     #[arg(short = 'V', action = clap::ArgAction::Count, global = true)]
     verbosity: u8,
-    /// How log lines are written
+    /// Format of log lines
     #[arg(long, value_name = "FORMAT", default_value = "text", global = true)]
     log_format: jq_server::logging::Format,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Read the configuration, and say what it would do and whether it can
+    /// Check the configuration: report what the worker would do, and what is wrong
     Check(Flags),
     /// Run built-in jobs that succeed, fail, hang and misbehave, against a private queue
     Selftest(Flags),

@@ -73,8 +73,8 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
     if let Some(serving) = serving {
         match serving.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(%error, "serving results ended"),
-            Err(_) => error!("serving results ended"),
+            Ok(Err(error)) => error!(%error, "stopped serving results"),
+            Err(_) => error!("stopped serving results"),
         }
     }
     info!("stopped");
@@ -97,7 +97,7 @@ async fn wait(
         let request = tokio::select! {
             request = signals.next() => request,
             _ = halted.wait_for(|halt| *halt) => {
-                info!("halting: jobs that run are finished first");
+                info!("halting once the running jobs have finished");
                 return false;
             }
         };
@@ -109,17 +109,17 @@ async fn wait(
                 return true;
             }
             Request::Hold => {
-                info!("holding: no jobs are taken until SIGCONT");
+                info!("on hold: no jobs are taken until SIGCONT");
                 worker.room.set_held(true);
             }
             Request::Unhold => {
-                info!("taking jobs");
+                info!("taking jobs again");
                 worker.room.set_held(false);
             }
             Request::Reload => {
                 let reloaded = Config::load(flags).and_then(|config| worker.reload(config));
                 if let Err(error) = reloaded {
-                    error!(%error, "the configuration cannot be used; the old one counts");
+                    error!(%error, "the configuration cannot be used; the old one stays in force");
                 }
             }
         }
@@ -132,13 +132,13 @@ async fn stop(worker: &Worker, signals: &mut Signals, limited: bool) {
     let at_last = async {
         if limited {
             sleep(limit).await;
-            return "their time is over";
+            return "stop_timeout is over";
         }
         std::future::pending().await
     };
     let again = async {
         while !matches!(signals.next().await, Request::Stop(_)) {}
-        "a second signal came"
+        "a second signal was received"
     };
     let why = tokio::select! {
         () = worker.finish() => None,
@@ -146,10 +146,13 @@ async fn stop(worker: &Worker, signals: &mut Signals, limited: bool) {
         why = again => Some(why),
     };
     if let Some(why) = why {
-        warn!(running = worker.room.running(), "jobs that run go back to the queue: {why}");
+        warn!(
+            running = worker.room.running(),
+            "killing the running jobs and returning them to the queue: {why}"
+        );
         worker.abandon();
         if timeout(ABANDON, worker.finish()).await.is_err() {
-            error!("not all jobs could be ended");
+            error!("some jobs could not be ended");
         }
     }
     worker.stop_processes().await;
@@ -163,7 +166,7 @@ async fn sweep(worker: Arc<Worker>) {
         let next = match swept {
             Ok(Ok(next)) => next,
             Ok(Err(error)) => {
-                warn!(%error, "cannot look for expired results; trying again");
+                warn!(%error, "cannot look for expired results; will retry");
                 Some(SystemTime::now() + SWEEP_AGAIN)
             }
             Err(_) => None,

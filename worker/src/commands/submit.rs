@@ -20,24 +20,24 @@ const EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// File with the job; "-" is standard input. A job without an id is given one
+    /// File with the job; "-": standard input. A job without an id is given one
     job: PathBuf,
-    /// Server to put it on
+    /// Server to queue it on
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:11300")]
     server: Address,
-    /// Tube to put it into
+    /// Tube to put it in
     #[arg(long, value_name = "NAME")]
     tube: TubeName,
-    /// Priority; lower is taken first
+    /// Priority; the lowest number is taken first
     #[arg(long, value_name = "N", default_value_t = PutOptions::default().priority)]
     priority: u32,
-    /// Seconds until it may be taken
+    /// Delay in seconds before it can be taken
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     delay: u32,
-    /// Seconds that a worker may be silent before the job is another's
+    /// Time to run: seconds that a worker may be silent before another gets the job
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     ttr: u32,
-    /// Wait for the result, show how far the job is, and print it
+    /// Wait for the job, show its progress, and print the result
     #[arg(long)]
     wait: bool,
     /// Where the worker serves its results [default: http://127.0.0.1:11380]
@@ -85,7 +85,7 @@ async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {
         let said = match outbound.fetch(&url, None).await {
             Ok(fetched) => {
                 let document: JobResult = serde_json::from_slice(&fetched.bytes)
-                    .map_err(|error| Failed::other(format!("{url} is no result: {error}")))?;
+                    .map_err(|error| Failed::other(format!("{url} is not a result: {error}")))?;
                 match document.status {
                     Status::Accepted | Status::Running => describe(&document),
                     Status::Successful | Status::Failed | Status::Dismissed => {
@@ -99,7 +99,7 @@ async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {
             Err(error) if matches!(error.failure(), Failure::Refused(_)) => {
                 return Err(bad(&error));
             }
-            Err(error) => format!("cannot see the result: {error}"),
+            Err(error) => format!("cannot fetch the result: {error}"),
         };
         show(&mut shown, said)?;
         sleep(EVERY).await;
@@ -115,7 +115,7 @@ fn describe(document: &JobResult) -> String {
         text += &format!(", {progress} %");
     }
     if let Some(error) = &document.error {
-        text += &format!(" (before: {})", error.message);
+        text += &format!(" (previous attempt: {})", error.message);
     }
     text
 }

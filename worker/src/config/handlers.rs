@@ -140,12 +140,14 @@ pub(super) fn choose(
     base: &Path,
 ) -> Result<Handlers, ConfigError> {
     if file.defaults.command.is_some() {
-        return Err(ConfigError("defaults: command is for a table [handlers.TYPE]".to_owned()));
+        return Err(ConfigError(
+            "defaults: command is allowed only in a table [handlers.TYPE]".to_owned(),
+        ));
     }
     if !flags.command.is_empty() {
         if flags.handlers.is_some() {
             return Err(ConfigError(
-                "--handlers and a command are both given: one of them was expected".to_owned(),
+                "--handlers and a command are both given: expected one of them".to_owned(),
             ));
         }
         let handler = build("the command", &flags.command, &file.defaults, Path::new(""))?;
@@ -170,11 +172,12 @@ pub(super) fn choose(
     }
     if handlers.is_empty() {
         return Err(ConfigError(match (&folder, path) {
-            (Some(folder), _) => format!("{}: no executable file is there", folder.display()),
-            (None, Some(path)) => format!(
-                "{}: no handler is in it: a table [handlers.TYPE] was expected",
-                path.display()
-            ),
+            (Some(folder), _) => {
+                format!("{}: no executable file in this directory", folder.display())
+            }
+            (None, Some(path)) => {
+                format!("{}: it has no handlers: expected a table [handlers.TYPE]", path.display())
+            }
             (None, None) => "there are no handlers".to_owned(),
         }));
     }
@@ -208,7 +211,7 @@ fn from_folder(
         let handler = build(&format!("handlers: {kind}"), &command, settings, Path::new(""))?;
         if let Some(other) = handlers.insert(kind.clone(), Arc::new(handler)) {
             let other = other.program.display();
-            return Err(named(&format!("{other} is a handler of the type {kind} too")));
+            return Err(named(&format!("{other} is also a handler of the type {kind}")));
         }
     }
     Ok(())
@@ -222,18 +225,18 @@ fn build(
 ) -> Result<Handler, ConfigError> {
     let bad = |why: String| ConfigError(format!("{name}: {why}"));
     let Some((program, args)) = command.split_first() else {
-        return Err(bad("command is empty: a program and its arguments were expected".to_owned()));
+        return Err(bad("command is empty: expected a program and its arguments".to_owned()));
     };
     let positive = |setting: &str, value: Option<usize>, default: usize| match value {
         Some(value) if !(1..=MAX_CONCURRENCY).contains(&value) => {
-            Err(bad(format!("{setting} is {value}: 1 to {MAX_CONCURRENCY} was expected")))
+            Err(bad(format!("{setting} is {value}: expected 1 to {MAX_CONCURRENCY}")))
         }
         value => Ok(value.unwrap_or(default)),
     };
     let mode = match settings.mode.unwrap_or(ModeName::Process) {
         ModeName::Process => {
             if settings.processes.is_some() || settings.pipeline.is_some() {
-                let why = "processes and pipeline are for mode = \"persistent\"";
+                let why = "processes and pipeline require mode = \"persistent\"";
                 return Err(bad(why.to_owned()));
             }
             Mode::Process
@@ -253,15 +256,15 @@ fn build(
     };
     let most = u64::from(MAX_TIMEOUT);
     if let Some(timeout) = settings.timeout.filter(|timeout| !(1..=most).contains(timeout)) {
-        return Err(bad(format!("timeout is {timeout}: 1 to {most} seconds were expected")));
+        return Err(bad(format!("timeout is {timeout}: expected 1 to {most} seconds")));
     }
     if let Some(grace) = settings.grace.filter(|grace| *grace > most) {
-        return Err(bad(format!("grace is {grace}: {most} seconds are the most")));
+        return Err(bad(format!("grace is {grace}: expected at most {most} seconds")));
     }
     if let Some(cores) = settings.cpu_cores
         && !(cores.is_finite() && cores >= 0.01)
     {
-        return Err(bad(format!("cpu_cores is {cores}: 0.01 or more was expected")));
+        return Err(bad(format!("cpu_cores is {cores}: expected 0.01 or more")));
     }
     let output = settings.output.map_or(DEFAULT_OUTPUT as u64, |size| size.0);
     let output = usize::try_from(output).ok().filter(|it| (1..=1 << 30).contains(it));
@@ -280,7 +283,7 @@ fn build(
         grace: Duration::from_secs(settings.grace.unwrap_or(10)),
         retry: settings.retry.unwrap_or(3),
         input: settings.input.unwrap_or_default(),
-        output: output.ok_or_else(|| bad("output: 1 byte to 1 GiB was expected".to_owned()))?,
+        output: output.ok_or_else(|| bad("output: expected 1 byte to 1 GiB".to_owned()))?,
         limits: Limits {
             cpu_seconds: settings.cpu_seconds,
             memory_bytes: settings.memory.map(|Size(bytes)| bytes),

@@ -39,34 +39,36 @@ pub const MAX_CONCURRENCY: usize = 10_000;
 /// The flags that say what to do. They go before what the file says.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
-    /// Configuration file [default: jq-worker.toml, if it is there]
+    /// Configuration file [default: jq-worker.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Take jobs from this server; repeat for several [default: 127.0.0.1:11300]
+    /// Take jobs from this server; can be repeated [default: 127.0.0.1:11300]
     #[arg(long, value_name = "HOST:PORT")]
     pub server: Vec<Address>,
-    /// Take jobs from this tube; repeat for several
+    /// Take jobs from this tube; can be repeated
     #[arg(long, value_name = "NAME")]
     pub tube: Vec<TubeName>,
-    /// Every executable file in this folder is a handler, named as its job type [default: handlers]
+    /// Every executable file in this directory is a handler for the job type that it is named after
+    /// [default: handlers]
     #[arg(long, value_name = "DIR")]
     pub handlers: Option<PathBuf>,
-    /// Serve results here; "none" serves them nowhere [default: 127.0.0.1:11380]
+    /// Serve results at this address; "none": do not serve them [default: 127.0.0.1:11380]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
-    /// Where others reach what is served there
+    /// URL at which others reach that address
     #[arg(long, value_name = "URL")]
     pub public_url: Option<Url>,
     /// Keep results and state in this directory [default: results]
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
-    /// Run so many jobs at a time [default: one for each processor]
+    /// Maximum number of jobs at a time [default: one per processor]
     #[arg(long, value_name = "N")]
     pub concurrency: Option<usize>,
-    /// Name of this worker in results [default: the name of the host]
+    /// Name of this worker in results [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub id: Option<String>,
-    /// URLs in jobs may begin with this; repeat for several [default: any public address]
+    /// Allow only URLs in jobs that start with this one; can be repeated [default: any public
+    /// address]
     #[arg(long, value_name = "URL")]
     pub allow_url: Vec<String>,
     /// One command for every job, whatever its type
@@ -153,11 +155,11 @@ impl Config {
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
             return Err(ConfigError(format!(
-                "concurrency is {concurrency}: 1 to {MAX_CONCURRENCY} was expected"
+                "concurrency is {concurrency}: expected 1 to {MAX_CONCURRENCY}"
             )));
         }
         if file.max_unpublished == Some(0) {
-            let message = "max_unpublished is 0: with 1 or more, a worker takes jobs";
+            let message = "max_unpublished is 0: expected 1 or more";
             return Err(ConfigError(message.to_owned()));
         }
         let listen = flags.listen.clone().or(file.listen);
@@ -169,7 +171,7 @@ impl Config {
         if let Some(url) = &public_url
             && !matches!(url.scheme(), "http" | "https")
         {
-            return Err(ConfigError(format!("public_url is {url}: http or https was expected")));
+            return Err(ConfigError(format!("public_url is {url}: expected http or https")));
         }
         let servers = or(flags.server.clone(), file.servers);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
@@ -210,7 +212,7 @@ impl Config {
     /// Makes sure that there are tubes to take jobs from.
     pub fn require_tubes(&self) -> Result<(), ConfigError> {
         if self.tubes.is_empty() {
-            let message = "no tube is named: say with --tube where jobs come from";
+            let message = "no tube is named: give one with --tube";
             return Err(ConfigError(message.to_owned()));
         }
         Ok(())
@@ -243,7 +245,7 @@ fn seconds(name: &str, setting: Option<u64>, default: u64) -> Result<Duration, C
     match setting.unwrap_or(default) {
         seconds @ 0..=MAX_SECONDS => Ok(Duration::from_secs(seconds)),
         seconds => {
-            Err(ConfigError(format!("{name} is {seconds}: {MAX_SECONDS} seconds are the most")))
+            Err(ConfigError(format!("{name} is {seconds}: expected at most {MAX_SECONDS} seconds")))
         }
     }
 }
@@ -259,7 +261,7 @@ fn host_name() -> String {
 fn resolve(text: &str) -> Result<SocketAddr, ConfigError> {
     let bad = |why: &dyn fmt::Display| {
         ConfigError(format!(
-            "listen is {text:?}: an address as {DEFAULT_LISTEN:?} was expected ({why})"
+            "listen is {text:?}: expected an address like {DEFAULT_LISTEN:?} ({why})"
         ))
     };
     let mut addresses = text.to_socket_addrs().map_err(|error| bad(&error))?;

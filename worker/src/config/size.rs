@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 
-/// A number of bytes: a whole number, or a text as `"512 MiB"`.
+/// A number of bytes: a whole number, or a string like `"512 MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -23,7 +23,7 @@ impl std::str::FromStr for Size {
         };
         let bytes = factor.and_then(|factor: u64| number.parse::<u64>().ok()?.checked_mul(factor));
         bytes.map(Self).ok_or_else(|| {
-            format!("{text:?} is no size: bytes, or a text as \"512 MiB\", was expected")
+            format!("{text:?} is not a size: expected bytes, or a string like \"512 MiB\"")
         })
     }
 }
@@ -36,11 +36,11 @@ impl<'de> serde::Deserialize<'de> for Size {
             type Value = Size;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes, or a text as \"512 MiB\"")
+                f.write_str("bytes, or a string like \"512 MiB\"")
             }
 
             fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
-                let negative = |_| E::custom("a size is not negative");
+                let negative = |_| E::custom("a size cannot be negative");
                 u64::try_from(bytes).map(Size).map_err(negative)
             }
 
@@ -65,7 +65,7 @@ mod tests {
             assert_eq!(text.parse::<Size>().unwrap().0, bytes);
         }
         for text in ["", "MiB", "1 MB", "-1", "1.5 GiB", "99999999999 GiB"] {
-            assert!(text.parse::<Size>().unwrap_err().contains("is no size"), "{text}");
+            assert!(text.parse::<Size>().unwrap_err().contains("is not a size"), "{text}");
         }
     }
 }

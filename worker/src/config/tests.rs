@@ -80,10 +80,10 @@ fn a_folder_of_handlers() {
     assert_eq!(kinds, ["_2nd", "sailor"]);
     folder.write("h/sailor.sh", "", 0o755);
     let error = Config::load(&flags(&["--handlers", &folder.path("h")])).unwrap_err().to_string();
-    assert!(error.contains("sailor.py is a handler of the type sailor too"), "{error}");
+    assert!(error.contains("sailor.py is also a handler of the type sailor"), "{error}");
     folder.write("bad/a b", "", 0o755);
     let error = Config::load(&flags(&["--handlers", &folder.path("bad")])).unwrap_err().to_string();
-    assert!(error.contains("no job type"), "{error}");
+    assert!(error.contains("not a job type"), "{error}");
     folder.write("empty/x", "", 0o644);
     let error = Config::load(&flags(&["--handlers", &folder.path("empty")])).unwrap_err();
     assert!(error.to_string().contains("no executable file"), "{error}");
@@ -157,7 +157,7 @@ fn what_is_wrong_is_named() {
         ("servers = [\"x\"]", "a port is missing"),
         ("tubes = [\"a b\"]", "tube"),
         ("tubes = 7", "sequence"),
-        ("[handlers.\"a/b\"]\ncommand = [\"true\"]", "no job type"),
+        ("[handlers.\"a/b\"]\ncommand = [\"true\"]", "not a job type"),
         ("[handlers.x]\ncommand = []", "handlers.x: command is empty"),
         ("[handlers.x]", "handlers.x: command is empty"),
         ("[handlers.x]\ncommand = \"true\"", "sequence"),
@@ -165,12 +165,12 @@ fn what_is_wrong_is_named() {
         ("[handlers.x]\ncommand = [\"./plain\"]", "./plain: not an executable file"),
         ("[handlers.x]\ncommand = [\"surely-no-program\"]", "no such program on PATH"),
         ("[handlers.x]\ncommand = [\"true\"]\nspeed = 1", "unknown field `speed`"),
-        ("[handlers.x]\ncommand = [\"true\"]\nmemory = \"1 XB\"", "no size"),
+        ("[handlers.x]\ncommand = [\"true\"]\nmemory = \"1 XB\"", "not a size"),
         ("[handlers.x]\ncommand = [\"true\"]\npipeline = 2", "mode = \"persistent\""),
         ("[handlers.x]\ncommand = [\"true\"]\ntimeout = 0", "timeout is 0"),
         ("[handlers.x]\ncommand = [\"true\"]\nconcurrency = 0", "concurrency is 0"),
         ("[defaults]\ncommand = [\"true\"]", "defaults: command"),
-        ("id = \"w\"", "no handler is in it"),
+        ("id = \"w\"", "it has no handlers"),
         (&format!("concurrency = 0\n{handler}"), "concurrency is 0"),
         (&format!("max_unpublished = 0\n{handler}"), "max_unpublished is 0"),
         (&format!("listen = \"here\"\n{handler}"), "listen is \"here\""),

@@ -42,7 +42,7 @@ pub(super) fn given(result_file: &Path, limit: usize, stdout: &Captured) -> Give
             match file.take(limit as u64 + 1).read_to_end(&mut text) {
                 Err(error) => unusable(error.to_string()),
                 Ok(_) if text.len() > limit => {
-                    unusable(format!("more than {limit} bytes, which are the most"))
+                    unusable(format!("longer than {limit} bytes, the maximum"))
                 }
                 Ok(_) => match json::value(&text) {
                     Ok(value) => Given::Json(value),
@@ -178,7 +178,7 @@ mod tests {
         std::fs::write(&path, "[2").unwrap();
         assert!(given(100, b"[1]").contains("not JSON"));
         std::fs::write(&path, "[2,3,4]").unwrap();
-        assert!(given(3, b"[1]").contains("more than 3 bytes"));
+        assert!(given(3, b"[1]").contains("longer than 3 bytes"));
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
         assert!(given(100, b"[1]").contains("the result file"));

@@ -104,22 +104,27 @@ fn read(body: &[u8]) -> Result<Wire, String> {
     };
     let deep = json::depth(body);
     if deep > json::MAX_DEPTH {
-        return Err(format!("the body is nested {deep} deep: {} is the most", json::MAX_DEPTH));
+        return Err(format!(
+            "the body is nested {deep} deep: expected at most {}",
+            json::MAX_DEPTH
+        ));
     }
     match body.trim_ascii_start().first() {
         Some(b'[') => {
             let mut parts: Vec<Box<RawValue>> = serde_json::from_slice(body).map_err(not_json)?;
             if parts.is_empty() || parts.len() > 2 {
                 return Err(format!(
-                    "the body is an array of {} elements: an object, or an array of the job and \
-                     its arguments, was expected",
+                    "the body is an array of {} elements: expected an object, or an array of the \
+                     job and its arguments",
                     parts.len()
                 ));
             }
             let args = if parts.len() == 2 { parts.pop() } else { None };
             let mut wire: Wire = serde_json::from_str(parts[0].get()).map_err(not_json)?;
             if args.is_some() && wire.args.is_some() {
-                return Err("\"args\" is given twice: in the job and as second element".to_owned());
+                return Err(
+                    "\"args\" is given twice: in the job and as the second element".to_owned()
+                );
             }
             wire.args = args.or(wire.args);
             Ok(wire)
@@ -127,7 +132,7 @@ fn read(body: &[u8]) -> Result<Wire, String> {
         Some(b'{') => serde_json::from_slice(body).map_err(not_json),
         _ => {
             let value = serde_json::from_slice::<Value>(body).map_err(not_json)?;
-            Err(format!("the body is {}: a JSON object was expected", described(&value)))
+            Err(format!("the body is {}: expected a JSON object", described(&value)))
         }
     }
 }
@@ -135,9 +140,9 @@ fn read(body: &[u8]) -> Result<Wire, String> {
 fn described(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
@@ -157,12 +162,12 @@ fn check(wire: Wire) -> Result<Job, String> {
     if let Some(timeout) = wire.timeout
         && !(1..=MAX_TIMEOUT).contains(&timeout)
     {
-        return Err(format!("\"timeout\" is {timeout}: 1 to {MAX_TIMEOUT} seconds were expected"));
+        return Err(format!("\"timeout\" is {timeout}: expected 1 to {MAX_TIMEOUT} seconds"));
     }
     if let Some(retry) = wire.retry
         && retry > MAX_RETRY
     {
-        return Err(format!("\"retry\" is {retry}: 0 to {MAX_RETRY} times were expected"));
+        return Err(format!("\"retry\" is {retry}: expected 0 to {MAX_RETRY}"));
     }
     let mut callback = Callback::default();
     if let Some(WireCallback { success, failed }) = wire.callback {
@@ -188,7 +193,7 @@ fn check(wire: Wire) -> Result<Job, String> {
 fn job_id(text: &str) -> Result<Uuid, String> {
     Uuid::try_parse(text).map_err(|_| {
         let text: String = text.chars().take(100).collect();
-        format!("\"id\" is {text:?}: a UUID was expected")
+        format!("\"id\" is {text:?}: expected a UUID")
     })
 }
 
@@ -203,15 +208,15 @@ fn target(wire: WireTarget) -> Result<Target, String> {
 
 fn url(name: &str, text: &str) -> Result<Url, String> {
     if text.len() > MAX_URL {
-        return Err(format!("{name:?} is a URL of {} bytes: {MAX_URL} are the most", text.len()));
+        return Err(format!(
+            "{name:?} is a URL of {} bytes: expected at most {MAX_URL}",
+            text.len()
+        ));
     }
     let url = Url::parse(text)
-        .map_err(|error| format!("{name:?} is {text:?}, which is no full URL: {error}"))?;
+        .map_err(|error| format!("{name:?} is {text:?}, which is not an absolute URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!(
-            "{name:?} has the scheme {:?}: http or https was expected",
-            url.scheme()
-        ));
+        return Err(format!("{name:?} has the scheme {:?}: expected http or https", url.scheme()));
     }
     Ok(url)
 }
@@ -219,7 +224,7 @@ fn url(name: &str, text: &str) -> Result<Url, String> {
 fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, String> {
     let Some(text) = text else { return Ok(None) };
     text.parse().map(Some).map_err(|error| {
-        format!("{name:?} is {text:?}: a time as 2026-11-22T12:00:00Z was expected ({error})")
+        format!("{name:?} is {text:?}: expected a time like 2026-11-22T12:00:00Z ({error})")
     })
 }
 

@@ -48,16 +48,16 @@ const SUCCESS: Expected = Expected::Success { attempt: 1 };
 pub(super) const CASES: &[Case] = &[
     case("succeeds", Behaviour::Succeed, SUCCESS),
     case("exits with 3", Behaviour::Fail, executor(Some(3), None)),
-    case("exits with 65, is not tried again", Behaviour::Refuse, executor(Some(65), None)),
-    case("exits with 75, is tried again", Behaviour::Later, Expected::Success { attempt: 2 }),
-    case("ends by a signal", Behaviour::Crash, executor(None, Some(9))),
+    case("exits with 65, is not retried", Behaviour::Refuse, executor(Some(65), None)),
+    case("exits with 75, is retried", Behaviour::Later, Expected::Success { attempt: 2 }),
+    case("is killed by a signal", Behaviour::Crash, executor(None, Some(9))),
     case("hangs", Behaviour::Hang, timeout(15)),
     case("ignores SIGTERM, with a child", Behaviour::Stubborn, timeout(9)),
     case("leaves a process behind", Behaviour::Leave, SUCCESS),
     case("floods its output", Behaviour::Flood, SUCCESS),
     case("writes bad JSON", Behaviour::BadJson, executor(Some(0), None)),
-    case("stays up and answers lines", Behaviour::Stay, SUCCESS),
-    case("stays up and babbles", Behaviour::Babble, executor(None, None)),
+    case("persistent, answers each line", Behaviour::Stay, SUCCESS),
+    case("persistent, answers with garbage", Behaviour::Babble, executor(None, None)),
 ];
 
 const fn case(name: &'static str, behaviour: Behaviour, expected: Expected) -> Case {

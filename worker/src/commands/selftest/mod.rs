@@ -50,7 +50,7 @@ pub(super) fn selftest(flags: &Flags) -> Result<(), Failed> {
     remove_tree(&folder)?;
     match tested? {
         0 => {
-            writeln!(io::stdout(), "this machine deals with all of them")?;
+            writeln!(io::stdout(), "this machine handles all of them")?;
             Ok(())
         }
         failed => Err(Failed::other(format!("{failed} of the checks failed"))),
@@ -62,7 +62,7 @@ fn test(mut config: Config, folder: &Path) -> Result<usize, Failed> {
     let queue = Queue::start()?;
     let marker = Uuid::new_v4().to_string();
     let template = config.handlers.iter().next().map(|(_, handler)| Arc::clone(handler));
-    let template = template.ok_or_else(|| Failed::other("there is no template of a handler"))?;
+    let template = template.ok_or_else(|| Failed::other("there is no handler to start from"))?;
     let handlers = CASES.iter().map(|case| case.handler(&template, &marker));
     config.handlers = Handlers::ByType(handlers.collect());
     config.servers = vec![queue.address()];
@@ -113,7 +113,9 @@ async fn judge(worker: &Worker, case: &Case, id: Uuid, until: Instant) -> Result
         match worker.store.find(id) {
             Ok(Found::Result(body)) => {
                 let result = serde_json::from_slice::<JobResult>(&body);
-                return case.judge(&result.map_err(|error| format!("its result: {error}"))?);
+                return case.judge(
+                    &result.map_err(|error| format!("its result cannot be read: {error}"))?,
+                );
             }
             Ok(Found::Expired) => return Err("its result has expired".to_owned()),
             Ok(Found::Nothing) if Instant::now() > until => {
@@ -136,7 +138,7 @@ async fn tidy(queue: &Queue, until: Instant) -> Result<String, String> {
         let count = |state| stats.number(&format!("current-jobs-{state}")).unwrap_or(0);
         let states = ["ready", "reserved", "delayed", "buried"].map(count);
         if states == [0, 0, 0, buried as u64] {
-            return Ok(format!("the failed ones are buried, {buried}, and nothing else is left"));
+            return Ok(format!("the {buried} failed jobs are buried, and nothing else is left"));
         }
         if Instant::now() > until {
             let [ready, reserved, delayed, found] = states;
@@ -161,7 +163,7 @@ fn left(marker: &str) -> Result<String, String> {
         }
     }
     if found.is_empty() {
-        Ok("none of them is left".to_owned())
+        Ok("none is left".to_owned())
     } else {
         Err(format!("left behind: {found:?}"))
     }
