@@ -1,11 +1,11 @@
-//! Where a server listens, as people write it.
+//! Where a server listens, in text form.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port that beanstalkd listens on unless told otherwise.
+/// The port that beanstalkd listens on by default.
 pub const DEFAULT_PORT: u16 = 11300;
 
 /// Where a server listens: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
@@ -21,10 +21,10 @@ pub const DEFAULT_PORT: u16 = 11300;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// A TCP port. The host is a name or a number, an IPv6 number without its brackets; a name is
-    /// resolved at every connect, and all of its addresses are tried.
+    /// A TCP port. The host is a name or an IP address, IPv6 without brackets. A name is resolved
+    /// at every connect, and all of its addresses are tried.
     Tcp {
-        /// Name or number.
+        /// Name or IP address.
         host: String,
         /// Port, 1 or more.
         port: u16,
@@ -49,7 +49,7 @@ impl FromStr for Address {
         let host = match host.strip_prefix('[') {
             Some(rest) => {
                 let number = rest.strip_suffix(']').ok_or_else(|| bad(Reason::Brackets))?;
-                // A link-local number may name its interface: fe80::1%eth0.
+                // A link-local address may name its interface: fe80::1%eth0.
                 let (digits, _interface) = number.split_once('%').unwrap_or((number, ""));
                 digits.parse::<Ipv6Addr>().map_err(|_| bad(Reason::Brackets))?;
                 number
@@ -60,7 +60,7 @@ impl FromStr for Address {
             }
             None => host,
         };
-        // `parse` takes a leading plus sign, which nobody means.
+        // `parse` accepts a leading plus sign, which nobody intends.
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|port| digits && *port != 0);
         Ok(Self::Tcp { host: host.to_owned(), port: port.ok_or_else(|| bad(Reason::Port))? })
@@ -86,7 +86,7 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// A text is not an [`Address`]; its message says what is.
+/// A string is not an [`Address`]; the message says what one looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadAddress {
     text: String,
@@ -112,7 +112,7 @@ impl fmt::Display for BadAddress {
             Reason::Brackets => {
                 write!(f, "an IPv6 address is written in brackets, as in \"[::1]:{DEFAULT_PORT}\"")
             }
-            Reason::Host => write!(f, "a host name or number must come before the port"),
+            Reason::Host => write!(f, "a host name or IP address must come before the port"),
             Reason::Port => write!(f, "the port must be a number from 1 to 65535"),
         }
     }

@@ -10,53 +10,54 @@ use crate::stats::Stats;
 
 /// Putting jobs.
 impl Connection {
-    /// Puts a job into the used tube, and returns its number. The body is copied once, into the
-    /// connection's buffer; it may have [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE) bytes, but most
-    /// servers take [`DEFAULT_MAX_JOB_SIZE`](crate::DEFAULT_MAX_JOB_SIZE) only.
+    /// Puts a job into the used tube, and returns its id. The body is copied once, into the
+    /// connection's buffer; it may have up to [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE) bytes, but
+    /// most servers accept only [`DEFAULT_MAX_JOB_SIZE`](crate::DEFAULT_MAX_JOB_SIZE).
     pub async fn put(&mut self, body: &[u8], options: PutOptions) -> Result<JobId, PutError> {
         let result = self.call(&call::put(body, options)?).await?;
         result.map_err(|refusal| refusal.into_error(body.len()))
     }
 
-    /// Has later puts, peeks and kicks concern this tube, which is created if need be. Until then
-    /// it is `default`.
+    /// Makes later puts, peeks and kicks apply to this tube, which is created if necessary. The
+    /// initial tube is `default`.
     pub async fn use_tube(&mut self, tube: &TubeName) -> Result<(), Error> {
         self.call(&call::use_tube(tube)).await
     }
 }
 
-/// Taking jobs, and what becomes of them.
+/// Reserving jobs, and finishing them.
 impl Connection {
-    /// Reserves from this tube too; returns how many are watched now. A new connection watches
+    /// Watches this tube too; returns the number of watched tubes. A new connection watches
     /// `default`.
     pub async fn watch(&mut self, tube: &TubeName) -> Result<u64, Error> {
         self.call(&call::watch(tube)).await
     }
 
-    /// Reserves from this tube no more.
+    /// Stops watching this tube.
     pub async fn ignore(&mut self, tube: &TubeName) -> Result<Ignored, Error> {
         self.call(&call::ignore(tube)).await
     }
 
-    /// Takes the most urgent ready job of the watched tubes, waiting for one as long as need be.
-    /// [`Reservation::TimedOut`] does not happen here. If the future is dropped, the wait goes on:
-    /// see [Dropped futures](Connection#dropped-futures).
+    /// Reserves the most urgent ready job of the watched tubes, waiting for one as long as
+    /// necessary. [`Reservation::TimedOut`] does not occur here. If the future is dropped, the wait
+    /// continues: see [Dropped futures](Connection#dropped-futures).
     pub async fn reserve(&mut self) -> Result<Reservation, Error> {
         self.reserve_within(None).await
     }
 
-    /// As [`reserve`](Self::reserve), but waits so many seconds at most: 0 to 2,147,483,647.
+    /// Like [`reserve`](Self::reserve), but waits for at most this many seconds: 0 to
+    /// 2,147,483,647.
     pub async fn reserve_with_timeout(&mut self, seconds: Seconds) -> Result<Reservation, Error> {
         self.reserve_within(Some(seconds)).await
     }
 
-    /// Takes this job, be it ready, delayed or buried. `None`: there is no such job, or somebody
-    /// has it.
+    /// Reserves this job, whether it is ready, delayed or buried. `None`: there is no such job, or
+    /// it is already reserved.
     pub async fn reserve_job(&mut self, id: JobId) -> Result<Option<Job>, Error> {
         self.call(&call::reserve_job(id)).await
     }
 
-    /// Deletes a job that this connection has, or that nobody has.
+    /// Deletes a job that this connection has reserved, or that is not reserved.
     pub async fn delete(&mut self, id: JobId) -> Result<Outcome, Error> {
         self.call(&call::delete(id)).await
     }
@@ -66,18 +67,18 @@ impl Connection {
         self.call(&call::release(id, options)).await
     }
 
-    /// Sets a reserved job aside, with this priority, until it is kicked.
+    /// Buries a reserved job: sets it aside, with this priority, until it is kicked.
     pub async fn bury(&mut self, id: JobId, priority: Priority) -> Result<Outcome, Error> {
         self.call(&call::bury(id, priority)).await
     }
 
-    /// Starts the time to run of a reserved job again.
+    /// Restarts the time to run of a reserved job.
     pub async fn touch(&mut self, id: JobId) -> Result<Outcome, Error> {
         self.call(&call::touch(id)).await
     }
 }
 
-/// Looking and managing.
+/// Inspecting and managing.
 impl Connection {
     /// Shows a job.
     pub async fn peek(&mut self, id: JobId) -> Result<Option<Job>, Error> {
@@ -140,7 +141,7 @@ impl Connection {
         self.call(&call::list(Command::ListTubesWatched)).await
     }
 
-    /// Lets no job of the tube be reserved for so many seconds; 0 ends a pause.
+    /// Lets no job of the tube be reserved for this many seconds; 0 ends a pause.
     pub async fn pause_tube(
         &mut self,
         tube: &TubeName,

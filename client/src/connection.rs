@@ -1,4 +1,4 @@
-//! One connection: who waits for which reply, and what becomes of replies that nobody waits for.
+//! One connection: who waits for which reply, and what happens to replies that nobody waits for.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,28 +39,28 @@ use crate::transport::{Failure, Stream, Transport};
 ///
 /// # Jobs belong to the connection
 ///
-/// A reserved job is the connection's that reserved it: only there can it be touched, released or
-/// buried, and when the connection ends, in whatever way, the server makes the job ready for others
-/// at once. While a connection waits in a reserve, it can do nothing else. So a worker that does
-/// several jobs at a time wants a connection for each.
+/// A reserved job belongs to the connection that reserved it. Only there can it be touched,
+/// released or buried. When the connection ends, for whatever reason, the server makes the job
+/// ready for others at once. While a connection waits in a reserve, it can do nothing else. So a
+/// worker that runs several jobs at a time needs a connection for each.
 ///
 /// # Dropped futures
 ///
-/// Every future may be dropped before it is done, as `select!` and `timeout` do. Whether its command
-/// is carried out is not known then: if it was queued already, what has not been sent of it is sent
-/// with the next command. Its reply is skipped by the next command, with two exceptions, so that no
-/// job is reserved without anybody knowing:
+/// Every future may be dropped before it is ready, as `select!` and `timeout` do. Whether its
+/// command takes effect is then unknown: if it was already queued, the unsent part of it is sent
+/// with the next command. The next command skips its reply, with two exceptions, so that no job is
+/// reserved unnoticed:
 ///
-/// - A *reserve* waits on. The next [`reserve`](Self::reserve) or
-///   [`reserve_with_timeout`](Self::reserve_with_timeout) sends nothing, but takes up that wait, and
-///   its time limit. Any other command fails with [`Error::ReservePending`], because the server reads
-///   no command until the wait is over. Dropping the connection ends it.
-/// - A *job* that comes with a skipped reply is kept, and handed out by the next reserve. Its time to
-///   run has been running.
+/// - A *reserve* keeps waiting. The next [`reserve`](Self::reserve) or
+///   [`reserve_with_timeout`](Self::reserve_with_timeout) sends nothing, but resumes that wait,
+///   with its time limit. Any other command fails with [`Error::ReservePending`], because the
+///   server reads no command until the wait is over. Dropping the connection ends it.
+/// - A *job* that arrives with a skipped reply is kept, and the next reserve returns it. Its time
+///   to run has already started.
 ///
 /// # After an error
 ///
-/// [`Error::ends_connection`] tells whether a connection can be used further. If not, it was closed,
+/// [`Error::ends_connection`] tells whether a connection can still be used. If not, it was closed,
 /// and every later command fails with [`Error::Disconnected`].
 pub struct Connection {
     transport: Transport,
@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Whether the connection was not found lost or closed yet.
+    /// Whether the connection is open, as far as is known.
     pub fn is_open(&self) -> bool {
         self.transport.is_open()
     }
@@ -138,8 +138,8 @@ impl Connection {
         self.owed.iter().any(|owed| matches!(owed.kind, Kind::Wait(_)))
     }
 
-    /// Waits until the connection ends, and says why. For one that holds a job and has nothing to
-    /// say: when this returns, the job is lost.
+    /// Waits until the connection ends, and returns the reason. For a connection that holds a job
+    /// and has nothing to send: when this returns, the job is lost.
     pub async fn closed(&mut self) -> Error {
         if let Err(error) = self.settle().await {
             return error;
@@ -156,8 +156,8 @@ impl Connection {
         Ok(Pipeline::new(self))
     }
 
-    /// Sends `quit` and waits for the server to close. Dropping a connection does as well; this
-    /// makes sure that everything before it was carried out.
+    /// Sends `quit` and waits for the server to close. Dropping a connection closes it as well;
+    /// this also makes sure that everything before it took effect.
     pub async fn quit(mut self) -> Result<(), Error> {
         self.settle().await?;
         let request = Request::Command(Command::Quit);

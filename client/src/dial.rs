@@ -1,4 +1,4 @@
-//! Making a stream out of an address.
+//! Connects to an address.
 
 use std::io;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::error::ConnectError;
 use crate::options::ConnectOptions;
 use crate::transport::Stream;
 
-/// A connection that is silent for so long is probed, so that a client that waits in a reserve for
-/// hours learns of a server that vanished, and keeps its entry in the tables of routers between.
+/// A connection that is silent for this long is probed. So a client that waits in a reserve for
+/// hours notices when the server is gone, and keeps its entry in the connection tables of routers.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
-/// Time between unanswered probes. Linux takes the connection for lost after nine of them: a server
-/// that vanished is noticed within three and a half minutes.
+/// Time between unanswered probes. Linux considers the connection lost after nine of them: a server
+/// that is gone is noticed within three and a half minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Connects, in time.

@@ -1,4 +1,4 @@
-//! What can go wrong, one type for each boundary: dialling, a command, a put.
+//! Errors, one type for each boundary: connecting, a command, a put.
 
 use std::fmt;
 use std::io;
@@ -8,18 +8,18 @@ use beanstalk_protocol::{JobId, ReplyError};
 
 use crate::address::Address;
 
-/// No connection could be made.
+/// A connection could not be established.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The operating system says why.
+    /// The operating system reported an error.
     Io {
         /// The server.
         address: Address,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The connect timeout ran out.
+    /// The connect timeout expired.
     TimedOut {
         /// The server.
         address: Address,
@@ -48,33 +48,33 @@ impl std::error::Error for ConnectError {
     }
 }
 
-/// A command failed. That a job or tube does not exist is no failure, but a value of the methods
-/// that can meet it.
+/// A command failed. That a job or tube does not exist is not an error, but a return value of the
+/// methods to which it can happen.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The connection is lost. The server gives the jobs that it reserved to other workers.
     Disconnected {
-        /// Whether the whole command had been handed to the operating system. If not, then it had
-        /// no effect; if it had, then nobody knows.
+        /// Whether the whole command had been handed to the operating system. If not, it had no
+        /// effect; if so, it is unknown whether it had.
         sent: bool,
-        /// What the operating system says; `None` if the server closed the connection in good
-        /// order, or if it had been lost before.
+        /// The error of the operating system; `None` if the server closed the connection normally,
+        /// or if it had been lost before.
         source: Option<io::Error>,
     },
-    /// The reply timeout ran out. The connection was closed.
+    /// The reply timeout expired. The connection was closed.
     NoReply {
         /// The command line.
         command: String,
-        /// How long was waited.
+        /// How long the client waited.
         after: Duration,
         /// As in [`Error::Disconnected`].
         sent: bool,
     },
-    /// The server sent something that is no reply. The connection was closed.
+    /// The server sent something that is not a reply. The connection was closed.
     BadReply(ReplyError),
-    /// The server answered with a reply to something else. The connection was closed, since it is
-    /// not known any more what answers what.
+    /// The server sent a reply that does not fit the command. The connection was closed, because it
+    /// is no longer known which reply belongs to which command.
     Unexpected {
         /// The command line.
         command: String,
@@ -83,49 +83,48 @@ pub enum Error {
         /// The line of the reply that came.
         reply: String,
     },
-    /// The server sent something although nothing had been asked. The connection was closed.
+    /// The server sent something although no reply was due. The connection was closed.
     Unsolicited,
-    /// The server could not or would not do this. The connection is fine.
+    /// The server could not or would not do this. The connection is still usable.
     Refused {
         /// The command line.
         command: String,
         /// What the server said.
         refusal: Refusal,
     },
-    /// The text of a stats or list command is not of the form that it should be. The connection is
-    /// fine.
+    /// The reply to a stats or list command is malformed. The connection is still usable.
     BadText {
         /// The command line.
         command: String,
-        /// The line of the text that cannot be read.
+        /// The line that cannot be parsed.
         line: String,
     },
     /// A reserve whose future was dropped still waits at the server, which reads nothing else from
-    /// this connection until a job comes or the time is over. Reserve again, which takes up that
-    /// wait, or drop the connection.
+    /// this connection until a job arrives or the timeout expires. Reserve again, which resumes
+    /// that wait, or drop the connection.
     ReservePending,
-    /// From a [`Client`](crate::Client) only: no connection could be made for as long as its
-    /// options allow.
+    /// From a [`Client`](crate::Client) only: no connection could be established within the time
+    /// that its options allow.
     Connect(ConnectError),
 }
 
-/// A failure that any command can be answered with.
+/// An error reply that any command can get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// `BAD_FORMAT`: the server finds the command line malformed.
+    /// `BAD_FORMAT`: to the server, the command line is malformed.
     BadFormat,
     /// `UNKNOWN_COMMAND`: the server is too old for the command.
     UnknownCommand,
-    /// `OUT_OF_MEMORY`: the server has no room.
+    /// `OUT_OF_MEMORY`: the server has no space left.
     OutOfMemory,
     /// `INTERNAL_ERROR`: the server has a bug.
     InternalError,
-    /// `DRAINING`: the server takes no new jobs.
+    /// `DRAINING`: the server accepts no new jobs.
     Draining,
 }
 
 impl Error {
-    /// Whether the connection is of no more use: lost, or closed because of this error.
+    /// Whether the connection can no longer be used: lost, or closed because of this error.
     pub fn ends_connection(&self) -> bool {
         match self {
             Self::Disconnected { .. }
@@ -138,7 +137,7 @@ impl Error {
         }
     }
 
-    /// Whether the command can have had an effect although it failed. `false` is certain.
+    /// Whether the command may have had an effect although it failed. `false` is certain.
     pub fn may_have_had_effect(&self) -> bool {
         match self {
             Self::Disconnected { sent, .. } | Self::NoReply { sent, .. } => *sent,
@@ -148,7 +147,7 @@ impl Error {
         }
     }
 
-    /// Whether the server cannot be reached, as opposed to having said something.
+    /// Whether the server cannot be reached, as opposed to having replied.
     pub(crate) fn is_loss(&self) -> bool {
         matches!(self, Self::Disconnected { .. } | Self::NoReply { .. })
     }
@@ -170,15 +169,15 @@ impl fmt::Display for Error {
             Self::Unexpected { command, expected, reply } => {
                 write!(f, "to {command:?} the server answered {reply:?} instead of {expected}")
             }
-            Self::Unsolicited => write!(f, "the server sent a reply to nothing"),
+            Self::Unsolicited => write!(f, "the server sent a reply although none was due"),
             Self::Refused { command, refusal } => {
                 write!(f, "to {command:?} the server answered {refusal}")
             }
             Self::BadText { command, line } => {
-                write!(f, "the server's answer to {command:?} has an unreadable line: {line:?}")
+                write!(f, "the server's answer to {command:?} has a malformed line: {line:?}")
             }
             Self::ReservePending => {
-                write!(f, "an earlier reserve still waits on this connection")
+                write!(f, "an earlier reserve is still waiting on this connection")
             }
             Self::Connect(source) => source.fmt(f),
         }
@@ -214,29 +213,29 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A put failed. In all cases but [`PutError::Buried`], and perhaps [`PutError::Failed`], the job is
-/// not in the queue.
+/// A put failed. In all cases but [`PutError::Buried`], and perhaps [`PutError::Failed`], the job
+/// is not in the queue.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PutError {
     /// The job is in the queue, but buried, because the server had no memory to make it ready. A
     /// kick makes it ready.
     Buried(JobId),
-    /// The server is about to be shut down and takes no new jobs.
+    /// The server is draining and accepts no new jobs.
     Draining,
-    /// The body is over the server's limit; or over [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE), which no
-    /// server takes, and was not sent.
+    /// The body exceeds the server's limit; or it exceeds [`MAX_JOB_SIZE`](crate::MAX_JOB_SIZE),
+    /// which no server accepts, and was not sent.
     JobTooBig {
-        /// Bytes of the body.
+        /// Size of the body in bytes.
         size: usize,
     },
-    /// The server has no room for the job.
+    /// The server has no space for the job.
     OutOfMemory,
     /// The server did not find the end of the body where it was announced. Only something between
     /// client and server that changes bytes can cause this.
     ExpectedCrlf,
     /// The command failed for another reason. [`Error::may_have_had_effect`] tells whether the job
-    /// can be in the queue nevertheless.
+    /// may be in the queue nevertheless.
     Failed(Error),
 }
 
@@ -246,9 +245,9 @@ impl fmt::Display for PutError {
             Self::Buried(id) => {
                 write!(f, "the server is out of memory, and has buried the new job {id}")
             }
-            Self::Draining => write!(f, "the server is draining and takes no new jobs"),
+            Self::Draining => write!(f, "the server is draining and accepts no new jobs"),
             Self::JobTooBig { size } => {
-                write!(f, "a job of {size} bytes is over the server's limit")
+                write!(f, "a job of {size} bytes exceeds the server's limit")
             }
             Self::OutOfMemory => write!(f, "the server is out of memory"),
             Self::ExpectedCrlf => write!(f, "the server did not find the end of the job's body"),

@@ -1,22 +1,22 @@
-//! What goes into commands and comes out of them.
+//! Arguments and results of commands.
 
 use beanstalk_protocol::{DEFAULT_PRIORITY, JobId, Priority, Seconds};
 use bytes::Bytes;
 
-/// The time to run that [`PutOptions`] give a job unless told otherwise, in seconds.
+/// The default time to run in [`PutOptions`], in seconds.
 pub const DEFAULT_TTR: Seconds = 60;
 
-/// A job as it came from the server.
+/// A job as received from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its number.
+    /// Its id.
     pub id: JobId,
-    /// Its body. A slice of the connection's buffer, not a copy: a small body that is kept for long
-    /// keeps some 16 KiB alive, unless it is copied.
+    /// Its body. A slice of the connection's buffer, not a copy: a small body that is kept for
+    /// long holds on to some 16 KiB, unless it is copied.
     pub body: Bytes,
 }
 
-/// How a job is put.
+/// Options of a put.
 ///
 /// ```
 /// use jq_client::PutOptions;
@@ -25,12 +25,12 @@ pub struct Job {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PutOptions {
-    /// Lower is taken first. Default: [`DEFAULT_PRIORITY`].
+    /// The job with the lowest value is reserved first. Default: [`DEFAULT_PRIORITY`].
     pub priority: Priority,
     /// Seconds until the job becomes ready. Default: 0.
     pub delay: Seconds,
-    /// Time to run: seconds that a worker may hold the job without touching it. The server takes 0
-    /// for 1. Default: [`DEFAULT_TTR`].
+    /// Time to run: seconds that a worker may hold the job without touching it. The server
+    /// treats 0 as 1. Default: [`DEFAULT_TTR`].
     pub ttr: Seconds,
 }
 
@@ -40,7 +40,7 @@ impl Default for PutOptions {
     }
 }
 
-/// How a job is given back.
+/// Options of a release.
 ///
 /// ```
 /// use jq_client::ReleaseOptions;
@@ -49,7 +49,7 @@ impl Default for PutOptions {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReleaseOptions {
-    /// Priority from now on. Default: [`DEFAULT_PRIORITY`], whatever it was before; `stats-job` knows
+    /// The new priority. Default: [`DEFAULT_PRIORITY`], whatever it was before; `stats-job` reports
     /// that.
     pub priority: Priority,
     /// Seconds until the job becomes ready. Default: 0.
@@ -67,13 +67,13 @@ impl Default for ReleaseOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Reservation<J = Job> {
-    /// The job is this connection's, until it is deleted, released or buried, its time to run is
-    /// over, or the connection ends.
+    /// The job belongs to this connection until it is deleted, released or buried, its time to run
+    /// is over, or the connection ends.
     Reserved(J),
-    /// No job came in time.
+    /// The timeout passed without a job.
     TimedOut,
-    /// A job that this connection has already is in the last second of its time to run. Touch it or
-    /// be done with it, then reserve again.
+    /// A job that this connection holds is in the last second of its time to run. Touch or finish
+    /// it, then reserve again.
     DeadlineSoon,
 }
 
@@ -97,9 +97,9 @@ impl<J> Reservation<J> {
 
 /// Answer to a command about one job or tube.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a job may be somebody else's by now"]
+#[must_use = "another worker may have the job by now"]
 pub enum Outcome {
-    /// It is done.
+    /// The command took effect.
     Done,
     /// There is no such job or tube, or not in a state that allows the command. For a job that was
     /// reserved before: its time to run is over, and another worker may have it.
@@ -107,7 +107,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the command was carried out.
+    /// Whether the command took effect.
     pub fn is_done(self) -> bool {
         self == Self::Done
     }
@@ -115,13 +115,13 @@ impl Outcome {
 
 /// Answer to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a job may be somebody else's by now"]
+#[must_use = "another worker may have the job by now"]
 pub enum Released {
     /// The job is ready, or will be after its delay.
     Released,
-    /// The server had no memory for that and buried the job.
+    /// The server had no memory to do so, and buried the job.
     Buried,
-    /// This connection does not have the job (any more).
+    /// This connection does not hold the job (any longer).
     NotFound,
 }
 
@@ -129,7 +129,7 @@ pub enum Released {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the last watched tube cannot be ignored"]
 pub enum Ignored {
-    /// The tube is not watched now; so many others are.
+    /// The tube is no longer watched; this many others are.
     Watching(u64),
     /// It is the only watched tube, and stays watched.
     LastOne,

@@ -3,11 +3,11 @@
 //! - [`Connection`]: one connection, a typed method for each command of the protocol. Simple and
 //!   strict: when the connection is lost, so are its jobs, and every method says so.
 //! - [`Pipeline`]: many commands in flight on one connection.
-//! - [`Client`]: a connection that comes back. It reconnects when needed, restores the tubes that it
-//!   uses and watches, and repeats only what cannot have had an effect.
+//! - [`Client`]: a connection that reconnects. It restores the tubes that it uses and watches, and
+//!   repeats only operations that cannot have had an effect.
 //!
-//! None of them starts a task or polls: when nobody awaits, nothing happens. What becomes of a
-//! command whose future is dropped is defined: see [`Connection`](Connection#dropped-futures).
+//! None of them starts a task or polls: unless awaited, nothing happens. The effect of dropping a
+//! command's future is defined: see [`Connection`](Connection#dropped-futures).
 //!
 //! ```no_run
 //! use jq_client::{Client, ClientOptions, ConnectOptions, PutOptions};

@@ -8,12 +8,12 @@ use crate::connection::Connection;
 use crate::error::{Error, PutError};
 use crate::job::PutOptions;
 
-/// A batch of commands on one connection, that do not wait for each other's replies. From
+/// Commands on one connection that do not wait for each other's replies. Created by
 /// [`Connection::pipeline`].
 ///
 /// Commands are queued in memory, and written together when a reply is awaited and none has arrived
-/// yet, or by [`flush`](Self::flush). The server answers them in their order. So one network round
-/// trip serves many commands, be it as a batch:
+/// yet, or by [`flush`](Self::flush). The server answers them in order. So one network round
+/// trip serves many commands, either as a batch:
 ///
 /// ```no_run
 /// use jq_client::{Command, Reply};
@@ -31,7 +31,7 @@ use crate::job::PutOptions;
 /// # }
 /// ```
 ///
-/// or as a stream, with so many in flight all the time:
+/// or as a stream, with a constant number in flight:
 ///
 /// ```no_run
 /// use jq_client::PutOptions;
@@ -53,14 +53,14 @@ use crate::job::PutOptions;
 ///
 /// # Limits
 ///
-/// None on how much is queued: that is memory here, and the caller's to bound by
-/// [`in_flight`](Self::in_flight). There is no reply timeout either.
+/// There is no limit on how much is queued. It occupies memory of this process, and the caller must
+/// bound it with [`in_flight`](Self::in_flight). There is no reply timeout either.
 ///
 /// # Dropped futures
 ///
-/// Dropping the future of any method loses nothing: call it again. Dropping the pipeline itself
-/// leaves its commands as dropped futures of the [`Connection`] are left: they are sent with the
-/// next command, their replies are skipped, and jobs that they reserve are kept for the next
+/// Dropping the future of any method loses nothing: call it again. Dropping the pipeline itself has
+/// the same effect on its commands as dropping futures of the [`Connection`]: they are sent with
+/// the next command, their replies are skipped, and jobs that they reserve are kept for the next
 /// reserve.
 #[derive(Debug)]
 pub struct Pipeline<'c> {
@@ -76,20 +76,20 @@ impl<'c> Pipeline<'c> {
     ///
     /// # Errors
     ///
-    /// [`PutError::JobTooBig`] if no server takes such a body. Nothing is queued then.
+    /// [`PutError::JobTooBig`] if no server accepts such a body. Nothing is queued then.
     pub fn put(&mut self, body: &[u8], options: PutOptions) -> Result<(), PutError> {
         let call = call::put(body, options)?;
         self.connection.queue(&call.request);
         Ok(())
     }
 
-    /// Queues a command. All have one reply, but for [`Command::Quit`], which has none. Behind a
-    /// reserve that waits, everything waits.
+    /// Queues a command. Each has one reply, except [`Command::Quit`], which has none. Everything
+    /// after a waiting reserve waits too.
     pub fn send(&mut self, command: &Command) {
         self.connection.queue(&Request::Command(command.clone()));
     }
 
-    /// How many replies are still to come.
+    /// The number of replies that are still to come.
     pub fn in_flight(&self) -> usize {
         self.connection.owed()
     }
@@ -104,12 +104,12 @@ impl<'c> Pipeline<'c> {
         self.connection.flush().await
     }
 
-    /// The reply to the oldest command that has not got its own yet, or `None` if all have.
+    /// The reply to the oldest command that has not received one, or `None` if all have.
     ///
     /// # Errors
     ///
-    /// An error is this command's and that of all after it: the connection has ended. What the
-    /// server refuses is no error, but a reply.
+    /// An error applies to this command and all after it: the connection has ended. A refusal by
+    /// the server is not an error but a reply.
     pub async fn next(&mut self) -> Result<Option<Reply<Bytes>>, Error> {
         self.connection.next_reply().await
     }
@@ -118,7 +118,8 @@ impl<'c> Pipeline<'c> {
     ///
     /// # Errors
     ///
-    /// As of [`next`](Self::next). The replies before it are lost; whoever needs them uses that.
+    /// Those of [`next`](Self::next). The replies before the error are lost; if you need them, use
+    /// `next`.
     pub async fn collect(mut self) -> Result<Vec<Reply<Bytes>>, Error> {
         let mut replies = Vec::with_capacity(self.in_flight());
         while let Some(reply) = self.next().await? {

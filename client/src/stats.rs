@@ -1,13 +1,13 @@
-//! The texts of the stats and list commands, read.
+//! Parses the replies to the stats and list commands.
 
 use std::fmt;
 use std::str::FromStr;
 
 use beanstalk_protocol::TubeName;
 
-/// Statistics of a server, a tube or a job: texts by name, in the server's order.
+/// Statistics of a server, a tube or a job: strings by name, in the server's order.
 ///
-/// Quotes around a value are taken off, since servers differ in what they quote.
+/// Quotes around a value are removed, because servers differ in what they quote.
 ///
 /// ```no_run
 /// # async fn example(connection: &mut jq_client::Connection) -> Result<(), jq_client::Error> {
@@ -25,7 +25,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Reads the text of a reply to a stats command, as a [`Pipeline`](crate::Pipeline) gives it.
+    /// Parses the body of a reply to a stats command, as a [`Pipeline`](crate::Pipeline) returns
+    /// it.
     ///
     /// # Errors
     ///
@@ -35,7 +36,7 @@ impl Stats {
         let mut entries = Vec::new();
         for line in content(&text) {
             // The name goes up to the first colon that YAML would see: one with a space or nothing
-            // behind it. Values may have colons of their own.
+            // after it. Values may have colons of their own.
             let (name, value) = line
                 .split_once(": ")
                 .or_else(|| line.strip_suffix(':').map(|name| (name, "")))
@@ -45,27 +46,27 @@ impl Stats {
         Ok(Self { entries })
     }
 
-    /// The text of this name.
+    /// The value of this name as a string.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
-    /// The value of this name as a `T`; `None` if there is none or it is no `T`.
+    /// The value of this name as a `T`; `None` if there is none or it cannot be parsed as `T`.
     pub fn parsed<T: FromStr>(&self, name: &str) -> Option<T> {
         self.get(name)?.parse().ok()
     }
 
-    /// The whole number of this name, as are counts and times in seconds.
+    /// The value of this name as a whole number, for counts and times in seconds.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.parsed(name)
     }
 
-    /// The decimal number of this name, as is `rusage-utime`.
+    /// The value of this name as a decimal number, for example `rusage-utime`.
     pub fn decimal(&self, name: &str) -> Option<f64> {
         self.parsed(name)
     }
 
-    /// The truth value of this name, as is `draining`.
+    /// The value of this name as a boolean, for example `draining`.
     pub fn flag(&self, name: &str) -> Option<bool> {
         self.parsed(name)
     }
@@ -81,12 +82,12 @@ impl Stats {
         self.entries.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many there are.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

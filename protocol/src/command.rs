@@ -1,4 +1,4 @@
-//! Commands: what a client can ask for, and how it is written on the wire.
+//! Commands: what a client can ask for, and how a request is encoded on the wire.
 
 use bytes::BufMut;
 
@@ -7,7 +7,7 @@ use crate::types::{JobId, Priority, Seconds, TubeName};
 /// The line of a `put`. The body of `size` bytes and a CRLF follow it on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PutHeader {
-    /// Lower is taken first.
+    /// The job with the lowest value is reserved first.
     pub priority: Priority,
     /// Seconds until the job becomes ready.
     pub delay: Seconds,
@@ -20,38 +20,38 @@ pub struct PutHeader {
 /// Every command of the protocol except `put`, which is a [`PutHeader`] and a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Puts of this connection go to the tube from now on.
+    /// Make later puts of this connection go to the tube.
     Use(TubeName),
-    /// Take the next ready job of the watched tubes, waiting for one if need be.
+    /// Reserve the next ready job of the watched tubes, waiting for one if necessary.
     Reserve,
-    /// As [`Command::Reserve`], waiting for so many seconds at most. `None` waits for ever, which
-    /// only the 1.12 dialect can ask for.
+    /// Like [`Command::Reserve`], waiting for at most this many seconds. `None` waits forever,
+    /// which only the 1.12 dialect can ask for.
     ReserveWithTimeout(Option<Seconds>),
-    /// Take this job, if nobody has it.
+    /// Reserve this job, unless it is already reserved.
     ReserveJob(JobId),
-    /// Remove the job.
+    /// Delete the job.
     Delete(JobId),
-    /// Give a reserved job back, with a new priority, ready after so many seconds.
+    /// Give a reserved job back, with a new priority, and ready after `delay` seconds.
     Release {
         /// The job.
         id: JobId,
-        /// Its priority from now on.
+        /// Its new priority.
         priority: Priority,
         /// Seconds until it becomes ready.
         delay: Seconds,
     },
-    /// Set a reserved job aside until it is kicked.
+    /// Bury a reserved job: set it aside until it is kicked.
     Bury {
         /// The job.
         id: JobId,
-        /// Its priority from now on.
+        /// Its new priority.
         priority: Priority,
     },
-    /// Start the time to run of a reserved job again.
+    /// Restart the time to run of a reserved job.
     Touch(JobId),
-    /// Reserve from this tube too.
+    /// Watch this tube: reserve from it too.
     Watch(TubeName),
-    /// Reserve from this tube no more.
+    /// Stop watching this tube.
     Ignore(TubeName),
     /// Show the job.
     Peek(JobId),
@@ -61,7 +61,8 @@ pub enum Command {
     PeekDelayed,
     /// Show the job of the used tube that was buried first.
     PeekBuried,
-    /// Make so many buried jobs of the used tube ready or, if none is buried, delayed ones.
+    /// Make at most this many buried jobs of the used tube ready or, if none is buried, delayed
+    /// ones.
     Kick(u32),
     /// Make this buried or delayed job ready.
     KickJob(JobId),
@@ -77,14 +78,14 @@ pub enum Command {
     ListTubeUsed,
     /// Names of the watched tubes.
     ListTubesWatched,
-    /// Let no job of the tube be reserved for so many seconds; 0 ends a pause.
+    /// Let no job of the tube be reserved for this many seconds; 0 ends a pause.
     PauseTube(TubeName, Seconds),
     /// Close the connection.
     Quit,
 }
 
 impl PutHeader {
-    /// Appends the command line. The body and its CRLF are the caller's.
+    /// Appends the command line. The caller adds the body and its CRLF.
     pub fn encode(&self, out: &mut impl BufMut) {
         out.put_slice(b"put");
         for number in [self.priority, self.delay, self.ttr, self.size] {

@@ -1,15 +1,15 @@
-//! Which beanstalkd the server speaks like.
+//! Which release of beanstalkd the server imitates.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The release of beanstalkd whose wire behaviour is followed. They differ in two things only: how
+/// The release of beanstalkd whose wire behaviour is followed. They differ in two ways only: how
 /// `reserve-with-timeout` reads its number, and which values in the stats are quoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dialect {
-    /// 1.12: `reserve-with-timeout` takes anything C's `strtol` takes, wrapped to 32 bits, and a
-    /// negative number waits for ever; stats quote only the version. Some clients (Pheanstalk 4)
-    /// compare tube names with the quotes on and need this.
+    /// 1.12: `reserve-with-timeout` accepts anything that C's `strtol` accepts, wrapped to 32 bits,
+    /// and a negative number waits forever; stats quote only the version. Some clients (Pheanstalk
+    /// 4) compare tube names with the quotes on and need this.
     V1_12,
     /// 1.13 and later.
     #[default]
@@ -17,7 +17,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The version that the stats claim before our own is appended.
+    /// The version that the stats report, before ours is appended.
     pub fn version(self) -> &'static str {
         match self {
             Self::V1_12 => "1.12",
@@ -25,7 +25,7 @@ impl Dialect {
         }
     }
 
-    /// What stands around text values other than the version in the stats.
+    /// The quote around string values in the stats, other than the version.
     pub(crate) fn quote(self) -> &'static str {
         match self {
             Self::V1_12 => "",
@@ -46,7 +46,7 @@ impl FromStr for Dialect {
     }
 }
 
-/// The text names no dialect that we know.
+/// The text does not name a known dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownDialect;
 

@@ -5,7 +5,7 @@
 //! the network delivers ([`RequestDecoder`] for a server, [`ReplyDecoder`] for a client).
 //!
 //! Must not know: sockets, time, or what a queue does with a command. The engine and the client
-//! both build on the types of this crate, so neither parses a string of its own.
+//! both build on the types of this crate, so neither parses strings itself.
 //!
 //! The rules are those of beanstalkd 1.13's `doc/protocol.txt` and, where that text is silent, of
 //! the running server; [`Dialect`] names the places where 1.12 differed.

@@ -3,12 +3,13 @@
 /// Collects one line across reads. A line ends with CRLF only; a bare LF or CR is part of it.
 ///
 /// No byte is looked at twice: what was searched without finding an end is kept here, and the
-/// search goes on with the next piece.
+/// search continues with the next piece.
 #[derive(Debug)]
 pub(crate) struct LineReader {
-    /// The beginning of a line whose end has not come; empty for a line that arrived in one piece.
+    /// The beginning of a line whose end has not arrived; empty for a line that arrived in one
+    /// piece.
     partial: Vec<u8>,
-    /// The line is over the limit, and is being thrown away up to its CRLF.
+    /// The line is over the limit, and is being discarded up to its CRLF.
     overlong: bool,
     /// The last byte seen of an overlong line was CR.
     after_cr: bool,
@@ -55,7 +56,7 @@ impl LineReader {
         self.partial = Vec::new();
     }
 
-    /// Looks for the end of the line in `input` from `*at` on, and moves `*at` behind it.
+    /// Looks for the end of the line in `input` from `*at` on, and moves `*at` past it.
     pub(crate) fn next(&mut self, input: &[u8], at: &mut usize) -> LineEnd {
         if self.overlong {
             return self.skip(input, at);

@@ -1,8 +1,8 @@
 //! One command line, parsed.
 //!
 //! beanstalkd compares prefixes, in a fixed order, and then reads numbers with C's string
-//! functions. Both show on the wire (`statsx` is a malformed `stats`, but `peekx` is unknown;
-//! `kick -1` kicks everything), so both are followed here to the letter.
+//! functions. Both are visible on the wire (`statsx` is a malformed `stats`, but `peekx` is
+//! unknown; `kick -1` kicks everything), so both are followed here exactly.
 
 use nom::IResult;
 use nom::Parser;
@@ -17,7 +17,7 @@ use crate::command::{Command, PutHeader};
 use crate::dialect::Dialect;
 use crate::types::{TubeName, is_name_byte};
 
-/// A command line that makes sense.
+/// A valid command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
     Command(Command),
@@ -28,11 +28,11 @@ pub(crate) enum Line {
 /// Why a line is not a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// The first word is none of ours: `UNKNOWN_COMMAND`.
+    /// The first word is not a known command: `UNKNOWN_COMMAND`.
     Unknown,
     /// The arguments are wrong: `BAD_FORMAT`.
     BadFormat,
-    /// `BAD_FORMAT`, found only after the command was counted: junk behind the size of a `put`.
+    /// `BAD_FORMAT`, found only after the command was counted: junk after the size of a `put`.
     BadPut,
     /// `BAD_FORMAT`, found only after the command was counted: the name in a `pause-tube`.
     BadPauseTube,
@@ -158,7 +158,7 @@ fn name(rest: &[u8]) -> Result<TubeName, Malformed> {
 fn put(rest: &[u8], max_size: u32) -> Result<Line, Malformed> {
     let (rest, (priority, delay, ttr, size)) =
         (uint, uint, uint::<u32>, uint).parse(rest).map_err(bad_format)?;
-    // The size is judged before what stands behind it.
+    // The size is checked before what follows it.
     if size > max_size {
         return Err(Malformed::TooBig { size });
     }
@@ -179,12 +179,12 @@ fn pause_tube(rest: &[u8]) -> Result<Command, Malformed> {
 
 fn reserve_timeout(rest: &[u8], dialect: Dialect) -> Result<Option<u32>, Malformed> {
     match dialect {
-        // What stands behind the number is not looked at.
+        // What follows the number is ignored.
         Dialect::V1_13 => match uint::<u32>(rest) {
             Ok((_, seconds)) if seconds <= i32::MAX as u32 => Ok(Some(seconds)),
             _ => Err(Malformed::BadFormat),
         },
-        // strtol without a look at where it stopped, stored in an int; negative waits for ever.
+        // strtol without a look at where it stopped, stored in an int; negative waits forever.
         Dialect::V1_12 => {
             let (_, (negative, digits)) = c_number(rest).unwrap_or((rest, (false, b"0")));
             let magnitude: u64 = decimal(digits).ok_or(Malformed::BadFormat)?;
@@ -198,14 +198,14 @@ fn reserve_timeout(rest: &[u8], dialect: Dialect) -> Result<Option<u32>, Malform
     }
 }
 
-/// strtoul into 32 bits: any sign, any white space before, anything behind.
+/// strtoul into 32 bits: any sign, any white space before, anything after.
 fn kick_bound(rest: &[u8]) -> Result<u32, Malformed> {
     let (_, (negative, digits)) = c_number(rest).map_err(bad_format)?;
     let magnitude: u64 = decimal(digits).ok_or(Malformed::BadFormat)?;
     Ok(if negative { magnitude.wrapping_neg() as u32 } else { magnitude as u32 })
 }
 
-/// The shape that C's `strtol` and `strtoul` take: white space, one sign, digits.
+/// The form that C's `strtol` and `strtoul` accept: white space, one sign, digits.
 fn c_number(input: &[u8]) -> IResult<&[u8], (bool, &[u8])> {
     let white = take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r'));
     let sign = opt(alt((tag(&b"-"[..]), tag(&b"+"[..]))));

@@ -1,45 +1,45 @@
-//! Replies: what a server answers, and how it is written on the wire.
+//! Replies: what a server answers, and how a reply is encoded on the wire.
 
 use bytes::BufMut;
 
 use crate::command::put_argument;
 use crate::types::{JobId, TubeName};
 
-/// Every reply of the protocol. `B` is what holds a body: a reference inside a server, owned bytes
-/// in a client.
+/// Every reply of the protocol. `B` is the type that holds a body: a reference inside a server,
+/// owned bytes in a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply<B> {
     /// To `put`: the job is in the queue.
     Inserted(JobId),
-    /// To `put`: the job had to be buried for want of memory.
+    /// To `put`: the job had to be buried because memory ran out.
     InsertedBuried(JobId),
     /// To `use` and `list-tube-used`.
     Using(TubeName),
-    /// To the reserve commands: the job is this connection's now.
+    /// To the reserve commands: the job now belongs to this connection.
     Reserved(JobId, B),
     /// To the reserve commands: a job that this connection holds is about to time out.
     DeadlineSoon,
-    /// To the reserve commands: no job came in time.
+    /// To the reserve commands: the timeout passed without a job.
     TimedOut,
     /// To `delete`.
     Deleted,
     /// To `release`.
     Released,
-    /// To `bury`, and to `release` for want of memory.
+    /// To `bury`, and to `release` if memory ran out.
     Buried,
     /// To `touch`.
     Touched,
-    /// To `watch` and `ignore`: so many tubes are watched now.
+    /// To `watch` and `ignore`: the number of watched tubes.
     Watching(u64),
-    /// To `ignore` of the only watched tube.
+    /// To `ignore`, for the only watched tube.
     NotIgnored,
     /// To the peek commands.
     Found(JobId, B),
-    /// To `kick`: so many jobs were kicked.
+    /// To `kick`: the number of jobs kicked.
     Kicked(u64),
     /// To `kick-job`.
     KickedJob,
-    /// To the stats and list commands: a YAML text.
+    /// To the stats and list commands: YAML.
     Ok(B),
     /// To `pause-tube`.
     Paused,
@@ -53,7 +53,7 @@ pub enum Reply<B> {
     Draining,
     /// The command line is malformed.
     BadFormat,
-    /// The command line begins with no known command.
+    /// The command line does not begin with a known command.
     UnknownCommand,
     /// A body was not followed by CRLF.
     ExpectedCrlf,
@@ -62,7 +62,7 @@ pub enum Reply<B> {
 }
 
 impl<B> Reply<B> {
-    /// The same reply with another holder of the body.
+    /// The same reply with another type of body.
     pub fn map_body<C>(self, convert: impl FnOnce(B) -> C) -> Reply<C> {
         match self {
             Self::Reserved(id, body) => Reply::Reserved(id, convert(body)),
@@ -104,7 +104,7 @@ impl<B: AsRef<[u8]>> Reply<B> {
     }
 
     /// Appends the reply up to where its body begins, and returns the body. The caller writes it,
-    /// and a CRLF behind it; so a large body need not be copied.
+    /// and a CRLF after it; so a large body need not be copied.
     #[inline]
     pub fn encode_head(&self, out: &mut impl BufMut) -> Option<&B> {
         let word: &[u8] = match self {

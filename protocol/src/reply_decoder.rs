@@ -1,4 +1,4 @@
-//! Bytes from a server, turned into replies.
+//! Decodes bytes from a server into replies.
 
 use std::fmt;
 
@@ -11,12 +11,13 @@ use crate::types::{JobId, TubeName};
 /// Longest reply line in bytes, its CRLF included: `USING` and the longest tube name fit well.
 const MAX_REPLY_LINE: usize = 512;
 
-/// Incremental decoder of what a server sends. Bodies are slices of the input, not copies.
+/// Incremental decoder for the bytes that a server sends. Bodies are slices of the input, not
+/// copies.
 #[derive(Debug)]
 pub struct ReplyDecoder {
     /// Bytes at the front of the buffer that were searched for a line's end already.
     searched: usize,
-    /// The line of a reply whose body has not wholly arrived.
+    /// The line of a reply whose body has not arrived completely.
     awaiting: Option<(Word, usize)>,
     max_body: usize,
 }
@@ -29,14 +30,14 @@ enum Word {
     Ok,
 }
 
-/// The server sent something that is no reply. The connection cannot be used any more.
+/// The server sent something that is not a reply. The connection cannot be used any further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyError {
-    /// This line (shortened) is none of the protocol's.
+    /// This line (shortened) is not a reply of the protocol.
     UnknownLine(String),
     /// No line ended within the longest possible line.
     LineTooLong,
-    /// A body of so many bytes is over the limit that the client set.
+    /// A body of this many bytes exceeds the limit that the client set.
     BodyTooBig(u64),
     /// A body was not followed by CRLF.
     MissingCrlf,
@@ -65,7 +66,7 @@ impl ReplyDecoder {
         Self { searched: 0, awaiting: None, max_body }
     }
 
-    /// Takes the next reply off the front of `input`. `None` means that more bytes are needed.
+    /// Takes the next reply from the front of `input`. `None` means that more bytes are needed.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Reply<Bytes>>, ReplyError> {
         if self.awaiting.is_none() {
             let Some(end) = self.find_line(input)? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Bytes from a client, turned into requests.
+//! Decodes bytes from a client into requests.
 
 use crate::command::{Command, PutHeader};
 use crate::dialect::Dialect;
@@ -8,41 +8,41 @@ use crate::types::MAX_LINE;
 
 /// One step of a client, in the order in which it arrived.
 ///
-/// A `put` is two steps, since the job's number is given out when its line is read, while its body
-/// may take its time.
+/// A `put` is two steps, because the job's id is assigned when its line is read, and its body may
+/// arrive much later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// A complete command.
     Command(Command),
     /// The line of a put; its [`Request::Body`] or [`Request::BrokenBody`] follows.
     Put(PutHeader),
-    /// The body of the put before it, without its CRLF, in an allocation of just its size.
+    /// The body of the put before it, without its CRLF, in an allocation of exactly its size.
     Body(Box<[u8]>),
     /// The body of the put before it was not followed by CRLF. Its bytes are discarded.
     BrokenBody,
     /// The line of a put over the size limit. Its body is discarded as it arrives, and then
     /// [`Rejection::JobTooBig`] follows.
     OversizedPut,
-    /// Something that is to be answered with an error.
+    /// Something that must be answered with an error.
     Rejected(Rejection),
 }
 
 /// Why a request is answered with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
-    /// The line begins with no known command: `UNKNOWN_COMMAND`.
+    /// The line does not begin with a known command: `UNKNOWN_COMMAND`.
     UnknownCommand,
     /// The line is malformed or too long: `BAD_FORMAT`.
     BadFormat,
-    /// A put with junk behind its size: `BAD_FORMAT`, but it counts as a put.
+    /// A put with junk after its size: `BAD_FORMAT`, but it counts as a put.
     BadPut,
-    /// A `pause-tube` of an impossible name: `BAD_FORMAT`, but it counts as a `pause-tube`.
+    /// A `pause-tube` with an invalid name: `BAD_FORMAT`, but it counts as a `pause-tube`.
     BadPauseTube,
     /// The body of a [`Request::OversizedPut`] is discarded: `JOB_TOO_BIG`.
     JobTooBig,
 }
 
-/// Incremental decoder of what a client sends.
+/// Incremental decoder for the bytes that a client sends.
 ///
 /// Holds no more than has arrived: of a line at most [`MAX_LINE`] bytes, of a body a buffer that
 /// grows with it. A body that arrives in one piece is copied once, into its final allocation.
@@ -85,13 +85,13 @@ impl RequestDecoder {
         Self { state: State::Line, lines: LineReader::new(MAX_LINE), dialect, max_job_size }
     }
 
-    /// Whether everything so far was complete: no half line, no half body is held.
+    /// Whether everything so far was complete: no partial line or body is held.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Line) && !self.lines.is_midway()
     }
 
-    /// Bytes allocated for what is half received: at most twice what has arrived of it, or 16 if
-    /// that is more, whatever size a put announced.
+    /// Bytes allocated for a partial line or body: at most twice what has arrived of it, or 16 if
+    /// that is more, whatever size a put has announced.
     pub fn held_bytes(&self) -> usize {
         let body = match &self.state {
             State::Body { body, .. } => body.capacity(),
@@ -100,12 +100,13 @@ impl RequestDecoder {
         body + self.lines.held_bytes()
     }
 
-    /// Forgets what is half received. For a caller that kept the bytes and will decode them again.
+    /// Discards a partial line or body. For a caller that kept the bytes and will decode them
+    /// again.
     pub fn reset(&mut self) {
         *self = Self::new(self.dialect, self.max_job_size);
     }
 
-    /// Decodes the next request of `input` from `*at` on, and moves `*at` behind it. `None` means
+    /// Decodes the next request of `input` from `*at` on, and moves `*at` past it. `None` means
     /// that all of `input` is used up and more is needed.
     #[inline]
     pub fn decode(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {

@@ -1,4 +1,4 @@
-//! The values of the protocol, each validated where it enters and never again.
+//! The values of the protocol, each validated where it enters and nowhere else.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -12,7 +12,7 @@ pub const MAX_LINE: usize = 224;
 /// Longest tube name in bytes (`doc/protocol.txt`: "a name at most 200 bytes").
 pub const MAX_TUBE_NAME: usize = 200;
 
-/// Largest job body that a server accepts unless told otherwise, in bytes (2^16 - 1).
+/// Largest job body that a server accepts by default, in bytes (2^16 - 1).
 pub const DEFAULT_MAX_JOB_SIZE: u32 = 65_535;
 
 /// Largest value that the job size limit itself may have, in bytes (1 GiB).
@@ -21,7 +21,7 @@ pub const MAX_JOB_SIZE: u32 = 1 << 30;
 /// Jobs with a priority below this are counted as urgent.
 pub const URGENT_PRIORITY: Priority = 1024;
 
-/// The priority that client libraries use when their caller names none (2^31).
+/// The priority that client libraries use by default (2^31).
 pub const DEFAULT_PRIORITY: Priority = 1 << 31;
 
 /// Priority of a job: 0 is the most urgent, 4,294,967,295 the least.
@@ -30,10 +30,10 @@ pub type Priority = u32;
 /// A duration on the wire, in whole seconds.
 pub type Seconds = u32;
 
-/// Number of a job: unique in one server for as long as its log lives, counting up from 1.
+/// Id of a job: unique in one server for as long as its log exists, counting up from 1.
 pub type JobId = u64;
 
-/// Name of a tube: 1 to [`MAX_TUBE_NAME`] bytes out of `A-Z a-z 0-9 - + / ; . $ _ ( )`, not
+/// Name of a tube: 1 to [`MAX_TUBE_NAME`] bytes from `A-Z a-z 0-9 - + / ; . $ _ ( )`, not
 /// beginning with `-`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TubeName(Box<str>);
@@ -65,18 +65,18 @@ impl TubeName {
         }
     }
 
-    /// The name as text.
+    /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as it stands on the wire.
+    /// The name as it is on the wire.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
 
-/// Whether a byte may stand in a tube name.
+/// Whether a byte is allowed in a tube name.
 pub(crate) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-+/;.$_()".contains(&byte)
 }
@@ -107,16 +107,16 @@ impl FromStr for TubeName {
     }
 }
 
-/// Why a text is not a tube name.
+/// Why a string is not a tube name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadTubeName {
-    /// There is no byte in it.
+    /// It is empty.
     Empty,
     /// It has this many bytes, more than [`MAX_TUBE_NAME`].
     TooLong(usize),
     /// It begins with `-`.
     LeadingDash,
-    /// This byte may not stand in a name.
+    /// This byte is not allowed in a name.
     BadByte(u8),
 }
 

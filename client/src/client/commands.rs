@@ -10,13 +10,13 @@ use crate::stats::Stats;
 
 /// Putting jobs.
 impl Client {
-    /// Puts a job into the used tube, and returns its number.
+    /// Puts a job into the used tube, and returns its id.
     ///
     /// # Errors
     ///
     /// If the connection is lost after the job was sent, it may be in the queue or not:
     /// [`Error::may_have_had_effect`] is true then.
-    /// [`resend_puts`](crate::ClientOptions::resend_puts) is the other choice.
+    /// [`resend_puts`](crate::ClientOptions::resend_puts) is the alternative.
     pub async fn put(&mut self, body: &[u8], options: PutOptions) -> Result<JobId, PutError> {
         let repeat =
             if self.options.resend_puts { Repeat::Always } else { Repeat::IfWithoutEffect };
@@ -25,16 +25,17 @@ impl Client {
     }
 }
 
-/// Taking jobs, and what becomes of them.
+/// Reserving jobs, and finishing them.
 impl Client {
-    /// Takes the most urgent ready job of the watched tubes, waiting for one as long as need be,
-    /// and over as many connections as it takes.
+    /// Reserves the most urgent ready job of the watched tubes, waiting for one as long as
+    /// necessary, and over as many connections as it takes.
     pub async fn reserve(&mut self) -> Result<Reservation<Lease>, Error> {
         self.reserve_within(None).await
     }
 
-    /// As [`reserve`](Self::reserve), but waits so many seconds at most: 0 to 2,147,483,647. If the
-    /// server cannot be reached, it can take longer, up to the time after which the client gives up.
+    /// Like [`reserve`](Self::reserve), but waits for at most this many seconds: 0 to
+    /// 2,147,483,647. If the server cannot be reached, it can take longer, up to the time after
+    /// which the client gives up.
     pub async fn reserve_with_timeout(
         &mut self,
         seconds: Seconds,
@@ -42,8 +43,8 @@ impl Client {
         self.reserve_within(Some(seconds)).await
     }
 
-    /// Takes this job, be it ready, delayed or buried. `None`: there is no such job, or somebody
-    /// has it.
+    /// Reserves this job, whether it is ready, delayed or buried. `None`: there is no such job, or
+    /// it is already reserved.
     pub async fn reserve_job(&mut self, id: JobId) -> Result<Option<Lease>, Error> {
         let job = self.run(&call::reserve_job(id), Repeat::Always).await?;
         Ok(job.map(|job| self.lease(job)))
@@ -63,21 +64,21 @@ impl Client {
         self.run_leased(lease, call::release(lease.id(), options), Released::NotFound).await
     }
 
-    /// Sets a reserved job aside, with this priority, until it is kicked.
+    /// Buries a reserved job: sets it aside, with this priority, until it is kicked.
     pub async fn bury(&mut self, lease: &Lease, priority: Priority) -> Result<Outcome, Error> {
         self.run_leased(lease, call::bury(lease.id(), priority), Outcome::NotFound).await
     }
 
-    /// Starts the time to run of a reserved job again. [`Outcome::NotFound`]: the lease is lost, and
+    /// Restarts the time to run of a reserved job. [`Outcome::NotFound`]: the lease is lost, and
     /// another worker may have the job.
     pub async fn touch(&mut self, lease: &Lease) -> Result<Outcome, Error> {
         self.run_leased(lease, call::touch(lease.id()), Outcome::NotFound).await
     }
 }
 
-/// Looking and managing.
+/// Inspecting and managing.
 impl Client {
-    /// Deletes a job that nobody has. One with a [`Lease`] is [`delete`](Self::delete)d with that.
+    /// Deletes a job that is not reserved. For one with a [`Lease`], use [`delete`](Self::delete).
     pub async fn delete_job(&mut self, id: JobId) -> Result<Outcome, Error> {
         self.run(&call::delete(id), Repeat::IfWithoutEffect).await
     }
@@ -133,7 +134,7 @@ impl Client {
         self.run(&call::list(Command::ListTubes), Repeat::Always).await
     }
 
-    /// Lets no job of the tube be reserved for so many seconds; 0 ends a pause.
+    /// Lets no job of the tube be reserved for this many seconds; 0 ends a pause.
     pub async fn pause_tube(
         &mut self,
         tube: &TubeName,

@@ -1,4 +1,4 @@
-//! A connection that comes back.
+//! A connection that reconnects.
 
 mod commands;
 mod pace;
@@ -21,12 +21,12 @@ use crate::options::ConnectOptions;
 use pace::Pace;
 use tubes::{Applied, Step, Wanted};
 
-/// A connection that comes back: it is made when first needed, and made again when it was lost, with
-/// growing, jittered delays; then the used and watched tubes are restored.
+/// A connection that reconnects: it is established when first needed, and again after a loss, with
+/// growing, jittered delays. Then the used and watched tubes are restored.
 ///
-/// Nothing happens behind the caller's back. There is no task and no polling: what was lost in an
-/// idle time is noticed and repaired by the next operation. [`closed`](Self::closed) is for those
-/// who want to know at once.
+/// Nothing happens in the background. There is no task and no polling: the next operation notices
+/// and repairs a connection that was lost while idle. Use [`closed`](Self::closed) to learn of a
+/// loss at once.
 ///
 /// ```no_run
 /// use jq_client::{Client, ClientOptions, ConnectOptions, Reservation};
@@ -41,7 +41,7 @@ use tubes::{Applied, Step, Wanted};
 ///     let Reservation::Reserved(lease) = client.reserve().await? else { continue };
 ///     println!("job {} has {} bytes", lease.id(), lease.body().len());
 ///     if !client.delete(&lease).await?.is_done() {
-///         println!("it was not ours any more");
+///         println!("the lease was lost");
 ///     }
 /// }
 /// # }
@@ -49,29 +49,29 @@ use tubes::{Applied, Step, Wanted};
 ///
 /// # What is repeated after a loss
 ///
-/// An operation is always repeated if it cannot have had an effect, since its last byte was never
-/// handed to the operating system. If it was, it depends:
+/// An operation is always repeated if it cannot have had an effect, because its last byte was never
+/// handed to the operating system. Otherwise it depends:
 ///
-/// - What only looks is repeated: `peek*`, `stats*`, `list_tubes`.
-/// - Reserves are repeated. A job that was on its way when the connection was lost is given to
-///   others by the server.
+/// - Operations that only look are repeated: `peek*`, `stats*`, `list_tubes`.
+/// - Reserves are repeated. If a job was on its way when the connection was lost, the server gives
+///   it to others.
 /// - A put, which would put the job twice, fails with an [`Error::Disconnected`] that says `sent`,
 ///   unless [`ClientOptions::resend_puts`] allows it.
 /// - `kick*`, `pause_tube` and `delete_job` fail in the same way.
-/// - What is done with a [`Lease`] is never repeated, since the lease is gone.
+/// - Operations on a [`Lease`] are never repeated, because the lease is gone.
 ///
 /// # Leases
 ///
-/// The server takes back the jobs of a connection that is lost. So a [`Lease`] is good only for the
-/// connection that it came over; with one that is not, [`touch`](Self::touch),
-/// [`delete`](Self::delete), [`release`](Self::release) and [`bury`](Self::bury) answer `NotFound`
-/// and send nothing: by its number alone they could hit a job that is somebody else's by now, or
-/// even another job, if a server without a log was restarted and began to count again.
+/// The server takes back the jobs of a connection that is lost. So a [`Lease`] is valid only for
+/// the connection that it came over. With a lease of an earlier connection, [`touch`](Self::touch),
+/// [`delete`](Self::delete), [`release`](Self::release) and [`bury`](Self::bury) return `NotFound`
+/// and send nothing: with the id alone they could affect a job that another worker has by now, or
+/// even a different job, if a server without a log was restarted and its ids started from 1 again.
 ///
 /// # Dropped futures
 ///
-/// As of a [`Connection`](Connection#dropped-futures). While a reserve is pending, changes of the
-/// watched tubes wait for the next operation after it.
+/// The same as for a [`Connection`](Connection#dropped-futures). While a reserve is pending,
+/// changes to the watched tubes wait for the next operation after it.
 #[derive(Debug)]
 pub struct Client {
     connect: Arc<ConnectOptions>,
@@ -84,16 +84,17 @@ pub struct Client {
 /// When a [`Client`] connects again and when it gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// Delay between the first attempt to connect and the second. It doubles with each that follows,
-    /// and half of it is random. The first attempt is made at once. Default: 100 milliseconds.
+    /// Delay between the first attempt to connect and the second. It doubles with each further
+    /// attempt, and half of it is random. The first attempt is made at once. Default: 100
+    /// milliseconds.
     pub first_delay: Duration,
     /// Longest such delay. Default: 30 seconds.
     pub max_delay: Duration,
-    /// How long an operation tries to reach the server before it fails. `None` never gives up, as
-    /// suits a worker. Default: one minute.
+    /// How long an operation tries to reach the server before it fails. `None` never gives up,
+    /// which suits a worker. Default: one minute.
     pub give_up_after: Option<Duration>,
-    /// Whether a put is sent again if the connection is lost before its reply. The job may then be
-    /// in the queue twice; without, it may be there once though the put fails. Default: no.
+    /// Whether a put is sent again if the connection is lost before its reply. If so, the job may
+    /// be in the queue twice; if not, it may be there once although the put failed. Default: no.
     pub resend_puts: bool,
 }
 
@@ -116,7 +117,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Number of the job.
+    /// Id of the job.
     pub fn id(&self) -> JobId {
         self.job.id
     }
@@ -159,17 +160,17 @@ impl Client {
         self.connect.address()
     }
 
-    /// Puts go to this tube, and peeks and kicks concern it, from the next operation on.
+    /// Makes puts, peeks and kicks apply to this tube, from the next operation on.
     pub fn use_tube(&mut self, tube: &TubeName) {
         self.wanted.use_tube(tube);
     }
 
-    /// Reserves from this tube too, from the next operation on.
+    /// Watches this tube too, from the next operation on.
     pub fn watch(&mut self, tube: &TubeName) {
         self.wanted.watch(tube);
     }
 
-    /// Reserves from this tube no more, from the next operation on. Returns false for the only
+    /// Stops watching this tube, from the next operation on. Returns false for the only
     /// watched tube, which stays watched.
     #[must_use = "the last watched tube cannot be ignored"]
     pub fn ignore(&mut self, tube: &TubeName) -> bool {
@@ -181,26 +182,27 @@ impl Client {
         &self.wanted.used
     }
 
-    /// The watched tubes, in the order in which they were.
+    /// The watched tubes, in the order in which they were watched.
     pub fn watched(&self) -> &[TubeName] {
         &self.wanted.watched
     }
 
-    /// Whether there is a connection that was not found lost yet.
+    /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.live.as_ref().is_some_and(|live| live.connection.is_open())
     }
 
-    /// Connects if need be, and returns the connection, its tubes set up; for a
-    /// [`Pipeline`](crate::Pipeline), say. Its jobs are no [`Lease`]s. Do not change its tubes, of
-    /// which this client would not know.
+    /// Connects if necessary, and returns the connection with its tubes set up, for example for a
+    /// [`Pipeline`](crate::Pipeline). Its jobs are not [`Lease`]s. Do not change its tubes: this
+    /// client would not notice.
     pub async fn connection(&mut self) -> Result<&mut Connection, Error> {
         self.pace.begin();
         Ok(&mut self.ready().await?.connection)
     }
 
-    /// Waits until the connection is lost, and says why; returns at once if there is none. All
-    /// leases are gone then. Fails with [`Error::ReservePending`] if that is the case.
+    /// Waits until the connection is lost, and returns the reason; returns at once if there is
+    /// none. All leases are gone then. Fails with [`Error::ReservePending`] if a reserve is
+    /// pending.
     pub async fn closed(&mut self) -> Error {
         let Some(live) = &mut self.live else {
             return Error::Disconnected { sent: false, source: None };
@@ -212,7 +214,7 @@ impl Client {
         error
     }
 
-    /// Ends the connection in good order, if there is one.
+    /// Closes the connection in an orderly way, if there is one.
     pub async fn quit(self) -> Result<(), Error> {
         match self.live {
             Some(live) => live.connection.quit().await,
