@@ -6,7 +6,7 @@
 # docker build -t jq-worker --target worker .
 # docker run -p 11380:11380 -v results:/var/lib/jq-worker -v ./handlers:/handlers:ro jq-worker \
 #     --server queue.example:11300 --tube simulations --listen 0.0.0.0:11380
-# Handlers need their interpreters: begin an image of your own with FROM jq-worker.
+# Handlers need their interpreters: build your own image with FROM jq-worker.
 
 FROM rust:1-bookworm AS build
 WORKDIR /src
@@ -15,7 +15,7 @@ RUN cargo build --release --locked --bin jq-server --bin jq-worker \
  && strip --strip-debug target/release/jq-server target/release/jq-worker
 
 FROM debian:bookworm-slim AS worker
-# Certificates of authorities, for https URLs in jobs.
+# CA certificates, for https URLs in jobs.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/*
@@ -26,14 +26,14 @@ RUN useradd --system --user-group --no-create-home --home-dir /nonexistent \
  && install -d /handlers
 USER jq
 EXPOSE 11380
-# It finishes its jobs first: give it time with `docker stop --time`.
+# The worker finishes its jobs first: give it time with `docker stop --time`.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/11380 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -t 2 -u 3 _ status _ && [ \"$status\" = 200 ]"]
 ENTRYPOINT ["jq-worker", "--results", "/var/lib/jq-worker", "--handlers", "/handlers"]
 
 FROM debian:bookworm-slim AS server
-# `beanstalkd` is there for scripts and compose files that call it by its name.
+# The link is for scripts and compose files that run `beanstalkd`.
 COPY --from=build /src/target/release/jq-server /usr/local/bin/jq-server
 RUN ln -s jq-server /usr/local/bin/beanstalkd \
  && useradd --system --user-group --no-create-home --home-dir /nonexistent \
@@ -42,7 +42,7 @@ RUN ln -s jq-server /usr/local/bin/beanstalkd \
 USER jq
 EXPOSE 11300
 STOPSIGNAL SIGTERM
-# A whole round trip through the queue, not only an open port.
+# Checks a round trip through the queue, not only an open port.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/11300 && printf 'list-tube-used\\r\\n' >&3 && read -r -t 2 -u 3 word _ && [ \"$word\" = USING ]"]
 ENTRYPOINT ["jq-server"]

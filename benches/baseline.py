@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compares what operations cost with what they cost when that was last written down.
+"""Compares the cost of operations with a recorded baseline.
 
     benches/baseline.py instructions    # counted by callgrind: fails on growth of more than 5%
     benches/baseline.py times           # measured by criterion: prints ratios, and never fails
-    benches/baseline.py WHICH --write   # writes the baseline anew
+    benches/baseline.py WHICH --write   # records a new baseline
 
-A count is nearly the same on every machine, as long as compiler and C library are; with others, it is
-printed and not judged. A time means something on the machine of its baseline only, if that is quiet.
+Counts are nearly the same on every machine with the same compiler and C library; with others, they are
+printed but not judged. Times are meaningful only on the machine of the baseline, while it is quiet.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import tomllib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# By so much a count may grow. Of one build it varies by less than a thousandth.
+# The growth that is allowed. Between runs of one build, a count varies by less than a thousandth.
 LIMIT = 0.05
 
 # Those whose harness is criterion.
@@ -30,7 +30,7 @@ CRITERION = {"beanstalk-protocol": "decode", "jq-engine": "operations", "jq-serv
 
 
 def output(*command, cwd=ROOT, **options):
-    """What a command prints; if it fails, that is the end."""
+    """The output of a command. Exits if the command fails."""
     result = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, **options)
     if result.returncode != 0:
         sys.exit(f"baseline.py: failed with status {result.returncode}: {' '.join(command)}")
@@ -51,7 +51,7 @@ def compiler():
 
 
 def cpuinfo(field):
-    """What the system says of each processor under this name."""
+    """The value of this field for each processor."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         return re.findall(rf"^{field}\s*: (.*)$", file.read(), re.M)
 

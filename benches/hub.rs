@@ -1,20 +1,20 @@
-//! The ceiling of the one lock: the hub alone, without sockets, with 1 to 16 threads that do nothing
-//! but bring it batches of puts, reserves and deletes.
+//! The upper bound that the one lock sets: the hub alone, without sockets, with 1 to 16 threads
+//! that only submit batches of puts, reserves and deletes.
 //!
-//! `cargo bench --bench hub` prints tables, within a minute. Without `--bench`, as the tests run it,
-//! everything happens once and small.
+//! `cargo bench --bench hub` prints tables, within a minute. Without `--bench`, as the tests run
+//! it, everything runs once and small.
 //!
-//! - *Held* is the time of a batch in [`Hub::apply`] with one thread and a clock that costs nothing,
-//!   less that of locking and unlocking a free lock. The ceiling follows from it: one command in that
-//!   time, however many cores there are. Other than in a server, a batch's buffers are new each time,
-//!   which makes it somewhat too long.
-//! - *Waiting* is the share of their time that threads spend in `apply` beyond what one thread alone
-//!   spends there: for the lock, for memory that another core has changed, and if there are more
-//!   threads than cores, for a core while they have the lock or are next.
+//! - *Held* is the time of a batch in [`Hub::apply`] with one thread and a clock that costs
+//!   nothing, less the time to lock and unlock a free lock. The upper bound follows from it: one
+//!   command in that time, however many cores there are. Unlike in a server, a batch's buffers are
+//!   new each time, which makes the time somewhat too long.
+//! - *Waiting* is the share of their time that threads spend in `apply` beyond what one thread
+//!   alone spends there: for the lock, for memory that another core has changed, and if there are
+//!   more threads than cores, for a core while they have the lock or are next.
 //!
-//! What else a server does for a command, reading, decoding and writing, is left out, so threads
+//! The rest of a server's work for a command (reading, decoding, writing) is left out, so threads
 //! contend here more than anywhere. In the last table they are busy with something else for a while
-//! after each command: about as long as the kernel takes for one that comes alone.
+//! after each command: about as long as the kernel takes for one that arrives alone.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,8 +120,8 @@ impl Client {
         }
     }
 
-    /// So many jobs' whole lives, in three batches. Nobody ever waits for a job, since everybody puts
-    /// as many as they take.
+    /// So many jobs' whole lives, in three batches. Nobody ever waits for a job, since everybody
+    /// puts as many as they take.
     fn cycle(&mut self, jobs: usize) {
         self.apply((0..jobs).flat_map(|_| support::put()));
         self.apply((0..jobs).map(|_| support::reserve()));

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What jq-worker costs beside the processes that it runs.
+"""The overhead of jq-worker on top of the processes that it runs.
 
     cargo build --release
     benches/worker/overhead.py
 
-Times, in interleaved rounds, the same number of starts of `true`: by `xargs -P8`, and as jobs of
-jq-worker with concurrency 8, from the start of the worker until the last job is deleted, results
-kept and served included. Then jobs of one persistent process. Medians and ratios are printed.
+Times, in interleaved rounds, the same number of starts of `true`: with `xargs -P8`, and as jobs of
+jq-worker with concurrency 8, from the start of the worker until the last job is deleted, including
+storing and serving the results. Then it times jobs of one persistent process. Prints medians and
+ratios.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import uuid
 TUBE = "bench"
 PATIENCE = 120  # seconds
 
-# Answers each line at once; in C it would be quicker, and not everybody has a compiler.
+# Answers each line at once. C would be faster, but not everybody has a compiler.
 ECHO = """
 import sys
 for _ in sys.stdin.buffer:

@@ -1,4 +1,4 @@
-//! A temporary folder, which goes when it is dropped.
+//! A temporary folder, removed when it is dropped.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use crate::Failed;
 
-/// A folder of our own, that nobody else may look into.
+/// A folder that only this user can read.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one, in the system's folder for temporary files.
+    /// Creates one in the system's folder for temporary files.
     ///
     /// # Errors
     ///
-    /// If the system refuses.
+    /// If it cannot be created.
     pub fn new() -> Result<Self, Failed> {
         let path = std::env::temp_dir().join(format!("jq-quickstart-{}", Uuid::new_v4()));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
@@ -30,7 +30,7 @@ impl Folder {
         &self.0
     }
 
-    /// Where something in it is.
+    /// The path of something in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

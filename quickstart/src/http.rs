@@ -1,6 +1,6 @@
-//! What a worker says over HTTP: documents, and the events of a running job.
+//! Reads from a worker over HTTP: documents, and the events of a running job.
 //!
-//! Enough of HTTP/1.0 to ask a server on this machine that we have started ourselves.
+//! Just enough of HTTP/1.0 to query a server that this program has started on this machine.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,19 +9,19 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 
-/// Most bytes of an answer that are read.
+/// Maximum size of an answer in bytes.
 const MAX_ANSWER: u64 = 16 << 20;
 
-/// Something that a running job says.
+/// An event of a running job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A piece of its output.
     Output(String),
-    /// How far it is, in percent.
+    /// Its progress in percent.
     Progress(f64),
 }
 
-/// The status and the content at a path.
+/// The status and the body at a path.
 ///
 /// # Errors
 ///
@@ -33,7 +33,8 @@ pub async fn get(server: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     Ok((status, body))
 }
 
-/// Has `said` know what a job says until its attempt is over. Returns at once if it does not run.
+/// Passes the events of a job to `said` until its attempt is over. Returns at once if it does not
+/// run.
 ///
 /// # Errors
 ///
@@ -59,7 +60,7 @@ pub async fn follow(
     Ok(())
 }
 
-/// Asks for a path, and reads the head of the answer.
+/// Requests a path, and reads the head of the answer.
 async fn ask(
     server: SocketAddr,
     path: &str,

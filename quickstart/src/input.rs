@@ -1,6 +1,6 @@
-//! Where jobs get their input from: documents over HTTP.
+//! Serves the input of jobs: documents over HTTP.
 //!
-//! As small as a server can be: it reads the head of a request, answers, and closes.
+//! A minimal server: it reads the head of a request, answers, and closes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use crate::Failed;
 
-/// Most bytes of a request that are read.
+/// Maximum size of a request in bytes.
 const MAX_HEAD: u64 = 8192;
 
 /// How long one request and its answer may take. Requests are served one after the other.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A document: its path, such as `/walk.json`, and what is there.
+/// A document: its path, such as `/walk.json`, and its contents.
 pub type Document = (&'static str, &'static str);
 
 /// Serves documents until it is dropped.
@@ -29,18 +29,18 @@ pub struct InputServer {
 }
 
 impl InputServer {
-    /// Serves these, on a port of loopback that the system gives.
+    /// Serves these on a free loopback port.
     ///
     /// # Errors
     ///
-    /// If there is none.
+    /// If no port is free.
     pub async fn start(documents: &'static [Document]) -> Result<Self, Failed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(Failed::to("listen on loopback"))?;
         let address = listener.local_addr().map_err(Failed::to("listen on loopback"))?;
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // Who asks badly or slowly gets no answer.
+                // A malformed or slow request gets no answer.
                 let _ = timeout(PATIENCE, answer(stream, documents)).await;
             }
         });

@@ -10,7 +10,7 @@ pub mod service;
 
 use std::fmt;
 
-/// Something could not be done; the text says what, for people.
+/// Something failed; the text says what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed(pub String);
 

@@ -47,11 +47,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks for a job that has not been started.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Shows jq-server and jq-worker at work
+/// Demonstrates jq-server and jq-worker
 #[derive(Debug, Parser)]
 #[command(name = "cargo quickstart")]
 struct Cli {
-    /// Stop when the results are there, instead of at Ctrl-C
+    /// Stop as soon as the results are there, instead of waiting for Ctrl-C
     #[arg(long)]
     once: bool,
 }
@@ -256,7 +256,7 @@ fn further(stage: &Stage, worker: &Path) -> String {
     let folder = folder.path().display();
     format!(
         "
-All of it stays until Ctrl-C. Meanwhile:
+Everything keeps running until you press Ctrl-C. Meanwhile:
 
     the worker's page     http://{address}/
     its metrics           curl http://{address}/metrics

@@ -1,6 +1,6 @@
-//! A server that runs as long as we do.
+//! A server that runs for as long as this program does.
 //!
-//! It is given port 0, and says in its log which port it has got; so no two ever want the same one.
+//! It is started on port 0 and logs the port that it got, so ports never clash.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(20);
 /// How long it may take to stop when asked, before it is killed.
 const STOP: Duration = Duration::from_secs(20);
 
-/// A process of ours. When it is dropped without having been stopped, it is killed.
+/// A process that this program started. If it is dropped without having been stopped, it is killed.
 #[derive(Debug)]
 pub struct Service {
     name: String,
@@ -32,12 +32,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it, and waits until it has said where it listens. `log` is the file that what it says
-    /// is written to.
+    /// Starts it, and waits until it has logged where it listens. `log` is the file for its output.
     ///
     /// # Errors
     ///
-    /// If it cannot be started, or ends at once: with what it said.
+    /// If it cannot be started, or ends at once. The error has its output.
     pub async fn start(program: &Path, arguments: &[&str], log: PathBuf) -> Result<Self, Failed> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let starting = || Failed::to(format!("start {}", program.display()));
@@ -47,7 +46,7 @@ impl Service {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A Ctrl-C is for us. We tell them one after the other.
+            // Ctrl-C is for this program, which stops its servers one after the other.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -60,7 +59,7 @@ impl Service {
             Ok(Err(said)) => return Err(Failed(format!("{name} does not start:\n{said}"))),
             Err(_) => return Err(Failed(format!("{name} does not say where it listens"))),
         };
-        // It must not wait for somebody to read what it says.
+        // It must not block on output that nobody reads.
         tokio::spawn(async move {
             while let Ok(Some(line)) = said.next_line().await {
                 let _ = write(&mut file, &line).await;
@@ -69,11 +68,11 @@ impl Service {
         Ok(Self { name, child, address })
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks it to stop, and waits until it has ended.
     ///
     /// # Errors
     ///
-    /// If it had to be killed, or ended badly.
+    /// If it had to be killed, or failed.
     pub async fn stop(mut self) -> Result<(), Failed> {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         if let Some(pid) = pid {

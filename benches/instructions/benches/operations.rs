@@ -1,5 +1,5 @@
-//! Each operation alone, under callgrind. What is counted is what happens from the call of a function
-//! here until it returns; making things ready, and dropping what it returns, is not. The names are
+//! Each operation alone, under callgrind. Counted are the instructions from the call of a function here
+//! until it returns; setting up, and dropping the returned value, are not counted. The names are
 //! those of `baseline.toml`.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The hottest operations, each as something that is made ready, and then run often enough that
-//! what else happens in the process does not count. `benches/operations.rs` has them counted.
+//! The hottest operations. Each is set up first, and then run often enough that the rest of the
+//! process does not matter. `benches/operations.rs` counts their instructions.
 
 mod hub;
 mod log;
@@ -11,7 +11,8 @@ pub use self::log::{Appending, Replaying};
 pub use self::queue::Queue;
 pub use self::wire::{Decoding, Encoding};
 
-/// How often an operation is run: enough that what happens once does not count, in whole batches.
+/// How often an operation is run, in whole batches: often enough that one-time work does not
+/// matter.
 const TIMES: u32 = 1024;
 
 /// Commands that one read brings.

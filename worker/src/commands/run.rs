@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     let (_, job) = job_file::read(&args.job)?;
     let kind = &job.kind;
     let handler = config.handlers.get(kind).cloned().ok_or_else(|| {
-        Failed::new(EXIT_CONFIG, format!("there is no handler for the type {kind}"))
+        Failed::new(EXIT_CONFIG, format!("there is no handler of the type {kind}"))
     })?;
     exec::adopt_orphans()?;
     let keepers = keepers(&config.handlers);

@@ -57,7 +57,7 @@ fn a_type_is_never_a_path_or_an_option() {
     ];
     for kind in types {
         let message = fails(&rig, &queue, &rig.job(kind), "input");
-        assert!(message.contains("no job type"), "{kind:?}: {message}");
+        assert!(message.contains("not a job type"), "{kind:?}: {message}");
     }
     let unknown = ["deeper", "good.sh", "sh"];
     for kind in unknown {
