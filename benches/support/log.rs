@@ -19,7 +19,7 @@ pub(crate) fn put(id: JobId) -> Record<'static> {
     let state = DurableState::Ready;
     let now = JobUpdate { id, priority: 1, delay: 0, state, counters };
     let created = Nanos::from_secs(1);
-    Record::Put(JobRecord { tube: "default", created, ttr: 60, now, body: BODY })
+    Record::Put(JobRecord { tube: "default", created, ttr: 60, now, body: BODY, shared: None })
 }
 
 /// Opens the log on this disk, and makes its queue again. It is written, and never synced.

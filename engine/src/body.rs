@@ -18,6 +18,16 @@ pub enum Body {
 // A job is one cache line because of this; the shared variant hides in the other's null pointer.
 const _: () = assert!(size_of::<Body>() == 16);
 
+impl Body {
+    /// The bytes, if they are shared.
+    pub fn shared(&self) -> Option<&Arc<Box<[u8]>>> {
+        match self {
+            Self::Small(_) => None,
+            Self::Shared(bytes) => Some(bytes),
+        }
+    }
+}
+
 impl From<Box<[u8]>> for Body {
     fn from(bytes: Box<[u8]>) -> Self {
         if bytes.len() < SHARED_FROM { Self::Small(bytes) } else { Self::Shared(Arc::new(bytes)) }

@@ -6,6 +6,8 @@
 //! gone. A reserved job is therefore recorded as ready. Who waits for which job, who uses or watches
 //! which tube, and how often each command was given, is not kept.
 
+use std::sync::Arc;
+
 use beanstalk_protocol::{JobId, Priority, Seconds};
 
 use crate::time::Nanos;
@@ -165,6 +167,8 @@ pub struct JobRecord<'a> {
     pub now: JobUpdate,
     /// Its bytes.
     pub body: &'a [u8],
+    /// The same once more, if the job shares it: a log can keep it without a copy.
+    pub shared: Option<&'a Arc<Box<[u8]>>>,
 }
 
 /// What can change in a job.

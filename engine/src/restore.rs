@@ -60,6 +60,7 @@ impl Engine {
             ttr: job.ttr,
             now: self.job_update(ix, state),
             body: job.body.as_ref(),
+            shared: job.body.shared(),
         }
     }
 

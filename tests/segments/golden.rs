@@ -28,7 +28,7 @@ fn update(id: u64, state: DurableState, counters: JobCounters) -> JobUpdate {
 }
 
 fn job<'a>(tube: &'a str, now: JobUpdate, body: &'a [u8]) -> JobRecord<'a> {
-    JobRecord { tube, created: CREATED, ttr: 60, now, body }
+    JobRecord { tube, created: CREATED, ttr: 60, now, body, shared: None }
 }
 
 /// One record of each kind of version 1, and one job in each state.
@@ -193,7 +193,14 @@ fn a_job_of_100_bytes_takes_146() {
         state: DurableState::Ready,
         counters: JobCounters::default(),
     };
-    let job = JobRecord { tube: "default", created: Nanos(0), ttr: 1, now, body: &[0; 100] };
+    let job = JobRecord {
+        tube: "default",
+        created: Nanos(0),
+        ttr: 1,
+        now,
+        body: &[0; 100],
+        shared: None,
+    };
     assert_eq!(format::encode(&Record::Put(job), &mut bytes), 146);
 }
 

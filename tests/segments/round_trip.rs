@@ -31,7 +31,7 @@ fn update(rng: &mut fastrand::Rng) -> JobUpdate {
 fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<'a> {
     let id = rng.u64(..);
     let created = Nanos(rng.u64(..));
-    let job = JobRecord { tube, created, ttr: rng.u32(..), now: update(rng), body };
+    let job = JobRecord { tube, created, ttr: rng.u32(..), now: update(rng), body, shared: None };
     match rng.u8(..11) {
         0 => Record::Put(job),
         1 => Record::Again(job),

@@ -48,7 +48,9 @@ impl Plan {
             _ => SyncPolicy::Never,
         };
         let segment_size = rng.u64(1..6) * 1000;
-        let (large, largest) = (rng.u8(..4), rng.usize(200..9000));
+        // Some so large that the log shares them rather than copying them.
+        let most = if rng.u8(..6) == 0 { 60_000 } else { 9000 };
+        let (large, largest) = (rng.u8(..4), rng.usize(200..most));
         Self {
             options: Options { policy, segment_size, shown_size: segment_size },
             taste: Taste { large, largest, jobs: rng.usize(2..30) },

@@ -13,6 +13,7 @@ use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
 use jq_engine::{Change, Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
+use crate::log::binlog::chunk::Chunk;
 use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len};
@@ -31,30 +32,6 @@ const KEEP_BUFFER: usize = 1 << 20;
 
 /// Buffers that are kept.
 const KEEP_BUFFERS: usize = 4;
-
-/// Records for one segment that lie side by side.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    /// Which segment.
-    pub(crate) segment: u64,
-    /// Where in it.
-    pub(crate) offset: u64,
-    pub(crate) bytes: Vec<u8>,
-    /// The end of the chunk in the log.
-    pub(crate) end: Position,
-}
-
-impl Chunk {
-    /// Where it ends in its segment.
-    pub(crate) fn offset_end(&self) -> u64 {
-        self.offset + self.bytes.len() as u64
-    }
-
-    /// The records, without the header that a segment's first chunk begins with.
-    pub(crate) fn records(&self) -> &[u8] {
-        if self.offset == 0 { &self.bytes[format::HEADER_LEN..] } else { &self.bytes }
-    }
-}
 
 /// Whether the log can be written.
 #[derive(Debug)]
@@ -110,13 +87,14 @@ impl Book {
     /// A book of the segments that there are, and of one more that is begun with it.
     pub(crate) fn new(options: Options, segments: Vec<Segment>, next_id: JobId) -> Self {
         let previous = segments.last().map_or((0, 0), |last| (last.number, last.bytes));
-        let (first, begun) = begin(previous, next_id, Vec::new());
-        let position = first.bytes.len() as u64;
+        let (mut first, begun) = begin(previous, next_id, Vec::new());
+        let position = first.len() as u64;
+        first.end = position;
         Self {
             options,
             segments: Segments::new(segments, begun),
             last_begins: 0,
-            chunks: vec![Chunk { end: position, ..first }],
+            chunks: vec![first],
             position,
             taken: 0,
             committed: 0,
@@ -184,7 +162,7 @@ impl Book {
         }
         self.open_chunk();
         let chunk = self.chunks.last_mut().expect("one was opened");
-        let len = format::encode(record, &mut chunk.bytes) as u64;
+        let len = chunk.push(record) as u64;
         self.position += len;
         chunk.end = self.position;
         self.records_written += 1;
@@ -216,7 +194,7 @@ impl Book {
     /// Makes sure that the last chunk is one to append to.
     fn open_chunk(&mut self) {
         let last = self.last();
-        if self.chunks.last().is_some_and(|chunk| chunk.segment == last.number) {
+        if self.chunks.last().is_some_and(|chunk| chunk.segment == last.number && chunk.is_open()) {
             return;
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();
@@ -229,7 +207,7 @@ impl Book {
             self.segments.grow(len, 0);
         }
         let (segment, offset, end) = (last.number, last.bytes, self.position);
-        self.chunks.push(Chunk { segment, offset, bytes, end });
+        self.chunks.push(Chunk::new(segment, offset, bytes, end));
     }
 
     /// The segment that is appended to.
@@ -422,21 +400,18 @@ impl Book {
     }
 
     /// What was not durable and the writer took is in a new file now: the segment behind `suspect`,
-    /// of which `end` bytes are good. What was appended since goes behind that: returns its records.
-    pub(crate) fn recover(&mut self, suspect: u64, end: u64, fresh: Segment) -> &[u8] {
-        let mut late = Vec::new();
-        for chunk in self.chunks.drain(..) {
-            late.extend_from_slice(chunk.records());
+    /// of which `end` bytes are good. What was appended since goes behind that: returns it.
+    pub(crate) fn recover(&mut self, suspect: u64, end: u64, fresh: Segment) -> &[Chunk] {
+        let mut offset = fresh.bytes;
+        for chunk in std::mem::take(&mut self.chunks) {
+            let moved = chunk.moved(fresh.number, offset);
+            if moved.len() > 0 {
+                offset = moved.offset_end();
+                self.chunks.push(moved);
+            }
         }
         self.segments.replace_behind(suspect, end, fresh);
-        self.segments.grow(late.len() as u64, 0);
-        let (segment, offset, end) = (fresh.number, fresh.bytes, self.position);
-        self.chunks.extend((!late.is_empty()).then_some(Chunk {
-            segment,
-            offset,
-            bytes: late,
-            end,
-        }));
+        self.segments.grow(offset - fresh.bytes, 0);
         (self.synced, self.marked) = (fresh.bytes, 0);
         (self.allocated, self.spare) = (Some(fresh.bytes), false);
         self.durable = self.taken;
@@ -444,7 +419,7 @@ impl Book {
         // Until room is set aside in the new file: else the next put might fail as the last did.
         self.set_health(Health::Full("the log has just failed".into()));
         self.compact_through = suspect;
-        self.chunks.last().map_or(&[], |late| &late.bytes)
+        &self.chunks
     }
 
     /// So many records more in the last segment are to be looked at before it is given up.
@@ -540,7 +515,7 @@ fn begin(
     let header = Header { number: previous + 1, next_id, previous_end };
     bytes.extend_from_slice(&header.encode());
     let segment = Segment { number: header.number, bytes: bytes.len() as u64, live: 0, notes: 0 };
-    (Chunk { segment: header.number, offset: 0, bytes, end: 0 }, segment)
+    (Chunk::new(header.number, 0, bytes, 0), segment)
 }
 
 /// What a record takes at most.

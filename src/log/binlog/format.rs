@@ -169,16 +169,7 @@ pub enum Entry<'a> {
 pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
     match fact {
         Record::Put(job) | Record::Again(job) => record(out, PUT, |out| {
-            out.extend_from_slice(&job.now.id.to_le_bytes());
-            out.extend_from_slice(&job.created.0.to_le_bytes());
-            out.extend_from_slice(&job.now.priority.to_le_bytes());
-            out.extend_from_slice(&job.now.delay.to_le_bytes());
-            out.extend_from_slice(&job.ttr.to_le_bytes());
-            let has_counters = job.now.counters != JobCounters::default();
-            put_state(out, &job.now, has_counters);
-            // A name has 200 bytes at most.
-            out.push(job.tube.len() as u8);
-            out.extend_from_slice(job.tube.as_bytes());
+            put_job(job, out);
             out.extend_from_slice(job.body);
         }),
         Record::Update(update) => record(out, UPDATE, |out| {
@@ -199,6 +190,40 @@ pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
             record(out, SERVER, |out| settings::encode_server(settings, out))
         }
     }
+}
+
+/// Appends the record of a job but for its body, which comes next, and for its checksum, which
+/// [`seal`] makes. Returns how many bytes the record takes, body included.
+pub(crate) fn encode_before_body(job: &JobRecord<'_>, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_LEN]);
+    out.push(PUT);
+    put_job(job, out);
+    let len = out.len() - start + job.body.len();
+    // A body has a gigabyte at most.
+    out[start..start + 4].copy_from_slice(&((len - FRAME_LEN) as u32).to_le_bytes());
+    len
+}
+
+/// Makes the checksum of a record that begins with these bytes, and ends with this body.
+pub(crate) fn seal(record: &mut [u8], body: &[u8]) {
+    let (frame, payload) = record.split_at_mut(FRAME_LEN);
+    let crc = crc32c_append(crc32c_append(crc32c(&frame[..4]), payload), body);
+    frame[4..].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[inline]
+fn put_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&job.now.id.to_le_bytes());
+    out.extend_from_slice(&job.created.0.to_le_bytes());
+    out.extend_from_slice(&job.now.priority.to_le_bytes());
+    out.extend_from_slice(&job.now.delay.to_le_bytes());
+    out.extend_from_slice(&job.ttr.to_le_bytes());
+    let has_counters = job.now.counters != JobCounters::default();
+    put_state(out, &job.now, has_counters);
+    // A name has 200 bytes at most.
+    out.push(job.tube.len() as u8);
+    out.extend_from_slice(job.tube.as_bytes());
 }
 
 /// Appends a mark.
@@ -352,7 +377,7 @@ fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
     let tube = fields.name(usize::from(len))?;
     let body = fields.rest();
     let now = JobUpdate { id, priority, delay, state, counters };
-    Ok(JobRecord { tube, created, ttr, now, body })
+    Ok(JobRecord { tube, created, ttr, now, body, shared: None })
 }
 
 fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage> {

@@ -6,6 +6,7 @@
 //! on a disk of its own. In a server, its [`driver`](self::driver) does.
 //!
 //! - `format`: what the bytes mean (`docs/binlog.md`)
+//! - `chunk`: records that lie side by side
 //! - `book`: what was appended, in memory, with `segments`: what is live in which
 //! - `writer`: from the book to the files; recovery from a failed write or sync
 //! - `compact`: giving up old segments
@@ -14,6 +15,7 @@
 //! - `driver`: the threads that keep it
 
 mod book;
+mod chunk;
 mod compact;
 mod disk;
 pub mod driver;

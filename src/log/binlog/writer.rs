@@ -12,15 +12,20 @@ use std::sync::{Arc, Mutex};
 use beanstalk_protocol::JobId;
 use jq_engine::{Record, Subject};
 
-use crate::log::binlog::book::{Chunk, Health};
+use crate::log::binlog::book::Health;
+use crate::log::binlog::chunk::{Chunk, append};
 use crate::log::binlog::disk::{Disk, DiskFile};
-use crate::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
+use crate::log::binlog::format::{self, HEADER_LEN, Header};
 use crate::log::binlog::options::{Options, SyncPolicy};
 use crate::log::binlog::segments::Segment;
 use crate::log::binlog::{Book, lock, segment_name};
 
 /// A file that only takes up room, until the disk is full.
 const RESERVE: &str = "reserve";
+
+/// A chunk longer than this takes so long to write that whoever has others to serve does not, in
+/// bytes.
+const LONG: usize = 1 << 20;
 
 /// Less room than this is not worth setting aside, in bytes.
 const LEAST_ROOM: u64 = 4096;
@@ -64,7 +69,7 @@ pub(crate) struct Writer {
 pub enum Flushed {
     /// Everything that was appended before is committed.
     All,
-    /// A segment has to be synced first, which takes time.
+    /// A segment has to be synced first, or there is much to write, which takes time.
     NeedsSync,
 }
 
@@ -105,6 +110,10 @@ impl Writer {
         let mut flushed = Flushed::All;
         while let Some(chunk) = self.queue.front() {
             let number = chunk.segment;
+            if !may_sync && chunk.len() > LONG {
+                flushed = Flushed::NeedsSync;
+                break;
+            }
             if self.current.as_ref().is_none_or(|current| current.number != number) {
                 if !may_sync && policy.syncs() {
                     flushed = Flushed::NeedsSync;
@@ -112,10 +121,11 @@ impl Writer {
                 }
                 self.begin(number, book)?;
             }
-            let (Some(current), Some(chunk)) = (&mut self.current, self.queue.front()) else {
+            let (Some(current), Some(chunk)) = (&mut self.current, self.queue.front_mut()) else {
                 break;
             };
-            current.file.write_at(&chunk.bytes, chunk.offset)?;
+            chunk.seal();
+            chunk.write(&*current.file)?;
             current.written = chunk.offset_end();
             current.allocated = current.allocated.max(current.written);
             committed = Some(chunk.end);
@@ -328,36 +338,34 @@ impl Writer {
             (first.0, first.1, lock(book).next_id())
         };
         let number = suspect + 1;
-        let mut bytes = Header { number, next_id, previous_end: end }.encode().to_vec();
+        let header = Header { number, next_id, previous_end: end }.encode();
+        let mut chunks = vec![Chunk::new(number, HEADER_LEN as u64, Vec::new(), 0)];
         let mut jobs = Vec::new();
         let mut notes = 0;
         self.taken_back.sort_unstable();
         let mut left_out = Vec::new();
-        for chunk in self.unsynced.iter().chain(&self.queue) {
-            let mut records = chunk.records();
-            while let Ok(Next::Entry(entry, len)) = format::decode(records) {
-                let (record, rest) = records.split_at(len);
-                records = rest;
-                // A mark is about the file that failed.
-                let Entry::Fact(fact) = entry else { continue };
-                match (fact.whole_job(), fact.subject()) {
-                    (Some(_), Subject::Job(id)) => {
-                        if self.taken_back.binary_search(&id).is_ok() {
-                            // If it was the disk that was full, there may be no room for it.
-                            left_out.push(id);
-                            continue;
-                        }
-                        jobs.push(id);
+        for stored in self.unsynced.iter().chain(&self.queue).flat_map(Chunk::records) {
+            match stored.subject() {
+                Some((Subject::Job(id), true)) => {
+                    if self.taken_back.binary_search(&id).is_ok() {
+                        // If it was the disk that was full, there may be no room for it.
+                        left_out.push(id);
+                        continue;
                     }
-                    (_, Subject::Job(_)) => {}
-                    (_, Subject::Tube(_) | Subject::Server) => notes += 1,
+                    jobs.push(id);
                 }
-                bytes.extend_from_slice(record);
+                Some((Subject::Job(_), false)) => {}
+                Some((Subject::Tube(_) | Subject::Server, _)) => notes += 1,
+                // A mark is about the file that failed.
+                None => continue,
             }
+            stored.append_to(&mut chunks);
         }
         left_out.sort_unstable();
         for job in self.taken_back.iter().filter(|job| left_out.binary_search(job).is_err()) {
-            format::encode(&Record::Delete(*job), &mut bytes);
+            append(&mut chunks, |chunk| {
+                chunk.push(&Record::Delete(*job));
+            });
         }
         // Room for that: what was kept back, and what was written in part.
         self.drop_reserve();
@@ -367,8 +375,8 @@ impl Writer {
         // One that was made ready may have failed too.
         self.spare = None;
         let name = segment_name(number);
-        let written = bytes.len() as u64;
-        let file = match self.write_new(&name, &bytes) {
+        let written = chunks.last().map_or(0, Chunk::offset_end);
+        let file = match self.write_new(&name, &header, &mut chunks) {
             Ok(file) => file,
             Err(error) => {
                 let _ = self.disk.remove(&name);
@@ -385,16 +393,13 @@ impl Writer {
         self.taken_back.clear();
         let segment = Segment { number, bytes: written, live: 0, notes };
         let mut book = lock(book);
-        let mut late = book.recover(suspect, end, segment);
         let mut late_notes = 0;
-        while let Ok(Next::Entry(entry, len)) = format::decode(late) {
-            if let Entry::Fact(fact) = entry {
-                match fact.subject() {
-                    Subject::Job(id) => jobs.extend(fact.whole_job().map(|_| id)),
-                    Subject::Tube(_) | Subject::Server => late_notes += 1,
-                }
+        for stored in book.recover(suspect, end, segment).iter().flat_map(Chunk::records) {
+            match stored.subject() {
+                Some((Subject::Job(id), true)) => jobs.push(id),
+                Some((Subject::Job(_), false)) | None => {}
+                Some((Subject::Tube(_) | Subject::Server, _)) => late_notes += 1,
             }
-            late = &late[len..];
         }
         // The engine does not know yet that these jobs are here, so they do not count as live here:
         // as notes they keep the file from being given up unread.
@@ -402,17 +407,28 @@ impl Writer {
         Ok(jobs)
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+    fn write_new(
+        &self,
+        name: &str,
+        header: &[u8],
+        chunks: &mut [Chunk],
+    ) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.create(name)?;
-        let (header, records) = bytes.split_at(HEADER_LEN);
-        // The header last: with it the file counts, and the end of the one before does not.
-        for (bytes, offset) in [(records, HEADER_LEN as u64), (header, 0)] {
-            file.write_at(bytes, offset)?;
+        let sync = || {
             if self.options.policy.syncs() {
                 file.sync()?;
                 self.disk.sync()?;
             }
+            io::Result::Ok(())
+        };
+        for chunk in chunks {
+            chunk.seal();
+            chunk.write(&*file)?;
         }
+        sync()?;
+        // The header last: with it the file counts, and the end of the one before does not.
+        file.write_at(header, 0)?;
+        sync()?;
         Ok(file)
     }
 

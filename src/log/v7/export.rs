@@ -240,7 +240,7 @@ impl<'a> Writer<'a> {
             let update = JobUpdate { id: last_id, priority: 0, delay: 0, state, counters };
             let tube = TubeName::default_tube();
             let (tube, body) = (tube.as_str(), &[][..]);
-            let job = JobRecord { tube, created: now, ttr: 1, now: update, body };
+            let job = JobRecord { tube, created: now, ttr: 1, now: update, body, shared: None };
             format::encode_job(&job, &mut self.buffer);
             format::encode_deleted(&job, &mut self.buffer);
         }

@@ -144,6 +144,7 @@ impl Jobs {
                 ttr: job.fields.ttr,
                 now: JobUpdate { id, priority, delay, state, counters },
                 body: &job.body,
+                shared: None,
             }
         })
     }

@@ -24,7 +24,7 @@ fn job<'a>(
     let counters =
         JobCounters { reserves, timeouts, releases, buries, kicks, ..JobCounters::default() };
     let now = JobUpdate { id, priority, delay, state, counters };
-    JobRecord { tube, created: Nanos(created), ttr, now, body }
+    JobRecord { tube, created: Nanos(created), ttr, now, body, shared: None }
 }
 
 /// What beanstalkd said of the jobs before it was killed.
