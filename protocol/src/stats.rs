@@ -1,7 +1,7 @@
-//! The texts of the stats and list commands: YAML with every key of beanstalkd, in its order.
+//! The replies to the stats and list commands: YAML with every key of beanstalkd, in its order.
 //!
-//! Keys of our own come after all of beanstalkd's, so that a client that reads by position or
-//! compares prefixes is not disturbed.
+//! Keys of our own come after all of beanstalkd's, so that clients that read by position or compare
+//! prefixes keep working.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -9,16 +9,16 @@ use std::io::Write;
 use crate::dialect::Dialect;
 use crate::types::{JobId, Priority, Seconds};
 
-/// Where a job is in its life.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
     /// Waits to be reserved.
     Ready,
     /// Waits until its delay is over.
     Delayed,
-    /// A connection has it.
+    /// A connection has reserved it.
     Reserved,
-    /// Set aside until it is kicked.
+    /// Buried: set aside until it is kicked.
     Buried,
 }
 
@@ -83,7 +83,7 @@ impl TubeStats<'_> {
     }
 }
 
-/// How often each command was received, well-formed.
+/// How often each command was received in valid form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the commands.
 pub struct CommandCounts {
@@ -132,7 +132,7 @@ pub struct ServerStats {
     pub draining: bool,
 }
 
-/// What the log contributes to the answer to `stats`; all zero without one, but for the size.
+/// What the log contributes to the answer to `stats`; without a log all zero, except the size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the keys of the text.
 pub struct BinlogStats {
@@ -145,39 +145,39 @@ pub struct BinlogStats {
     pub own: Option<Box<BinlogUse>>,
 }
 
-/// What a log tells of itself besides what beanstalkd tells. Sizes are in bytes.
+/// What a log reports in addition to beanstalkd's keys. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinlogUse {
-    /// Whether it can be written.
+    /// Whether it can be written to.
     pub health: BinlogHealth,
     /// How often writing or syncing has failed.
     pub failures: u64,
-    /// What was appended and is not committed.
+    /// Appended and not yet committed.
     pub pending_bytes: u64,
-    /// What was appended and would not survive the loss of power.
+    /// Appended, and would be lost in a power cut.
     pub unsynced_bytes: u64,
     /// Number of segments.
     pub segments: u64,
     /// Size of all segments.
     pub bytes: u64,
-    /// How much of that is jobs that there are.
+    /// How much of that is live jobs.
     pub live_bytes: u64,
-    /// The oldest segments, one by one.
+    /// Each of the oldest segments.
     pub oldest: Vec<BinlogSegment>,
 }
 
-/// Whether a log can be written.
+/// Whether a log can be written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BinlogHealth {
     /// It can.
     Good,
-    /// There is no room for new jobs.
+    /// There is no space for new jobs.
     Full(String),
     /// It cannot.
     Failed(String),
 }
 
-/// How much of a segment is needed. Sizes are in bytes.
+/// How much of a segment is still needed. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the keys of the text.
 pub struct BinlogSegment {
@@ -191,9 +191,9 @@ pub struct BinlogSegment {
 pub struct ProcessStats<'a> {
     /// Largest body accepted, in bytes.
     pub max_job_size: u32,
-    /// Process number.
+    /// Process id.
     pub pid: u32,
-    /// Version of the server, behind the version of the dialect.
+    /// Version of the server, appended to the version of the dialect.
     pub version: &'a str,
     /// User time in microseconds.
     pub user_us: u64,
@@ -201,13 +201,13 @@ pub struct ProcessStats<'a> {
     pub system_us: u64,
     /// Seconds since the start.
     pub uptime: u64,
-    /// Random name of this run.
+    /// Random id of this run.
     pub id: &'a str,
-    /// As the kernel says.
+    /// As the kernel reports it.
     pub hostname: &'a str,
-    /// As the kernel says.
+    /// As the kernel reports it.
     pub os: &'a str,
-    /// As the kernel says.
+    /// As the kernel reports it.
     pub platform: &'a str,
 }
 
@@ -324,7 +324,7 @@ impl BinlogUse {
             BinlogHealth::Failed(error) => ("failed", error.as_str()),
         };
         line!(out, "binlog-state: {state}");
-        // As a YAML text in quotes, whatever the system says.
+        // As a quoted YAML string, whatever the system reports.
         line!(out, "binlog-error: \"{}\"", error.replace(['"', '\\', '\n'], " "));
         let counts = [
             ("binlog-failures", self.failures),

@@ -14,6 +14,7 @@ mod examples;
 mod flags;
 mod links;
 mod markdown;
+mod numbers;
 mod programs;
 mod sessions;
 mod shell;
