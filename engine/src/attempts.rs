@@ -25,6 +25,9 @@ pub(crate) enum AttemptEnd {
 impl Engine {
     /// An attempt at this reserved job has ended without success. Limits on attempts belong here:
     /// this is the only place that counts them, and that says where the job goes next.
+    ///
+    /// It is not the usual way of a job: kept out of the functions that are.
+    #[inline(never)]
     pub(crate) fn end_attempt(
         &mut self,
         now: Nanos,

@@ -188,7 +188,7 @@ impl Engine {
             }
             Record::Tube { tube, settings } => {
                 let tube = self.tube_named(tube)?;
-                self.restore_tube(now, tube, settings, sink);
+                self.restore_tube(now, tube, settings, &mut Nobody);
             }
             Record::Server(settings) => self.settings = settings,
         }

@@ -42,6 +42,7 @@ impl Engine {
         self.apply_tube(now, tube, settings.at(now), sink);
     }
 
+    #[inline(never)]
     fn apply_tube(&mut self, now: Nanos, tube: Ix, settings: TubeSettings, sink: &mut impl Sink) {
         let before = std::mem::replace(&mut self.tubes[tube].settings, settings);
         if before.pause.is_some() && settings.pause.is_none() {

@@ -231,12 +231,9 @@ pub fn encode_mark(synced: u64, out: &mut Vec<u8>) -> usize {
     record(out, MARK, |out| out.extend_from_slice(&synced.to_le_bytes()))
 }
 
+#[inline(always)]
 fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
-    let disconnects = update.counters.disconnects;
-    let mut counters = if has_counters { HAS_COUNTERS } else { 0 };
-    if has_counters && disconnects > 0 {
-        counters |= HAS_DISCONNECTS;
-    }
+    let counters = if has_counters { counters_flags(&update.counters) } else { 0 };
     match update.state {
         DurableState::Ready => out.push(READY | counters),
         DurableState::Delayed(until) => {
@@ -249,14 +246,23 @@ fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
         }
     }
     if has_counters {
-        let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects: _ } =
-            update.counters;
-        for counter in [reserves, timeouts, releases, buries, kicks] {
-            out.extend_from_slice(&counter.to_le_bytes());
-        }
-        if disconnects > 0 {
-            out.extend_from_slice(&disconnects.to_le_bytes());
-        }
+        put_counters(out, &update.counters);
+    }
+}
+
+fn counters_flags(counters: &JobCounters) -> u8 {
+    if counters.disconnects > 0 { HAS_COUNTERS | HAS_DISCONNECTS } else { HAS_COUNTERS }
+}
+
+/// Not inlined: most jobs have none.
+#[inline(never)]
+fn put_counters(out: &mut Vec<u8>, counters: &JobCounters) {
+    let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } = *counters;
+    for counter in [reserves, timeouts, releases, buries, kicks] {
+        out.extend_from_slice(&counter.to_le_bytes());
+    }
+    if disconnects > 0 {
+        out.extend_from_slice(&disconnects.to_le_bytes());
     }
 }
 
@@ -369,6 +375,8 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
     Ok(Entry::Fact(fact))
 }
 
+/// Always inlined: handing a whole job from function to function costs more than reading it.
+#[inline(always)]
 fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
     let (id, created) = (fields.u64()?, Nanos(fields.u64()?));
     let (priority, delay, ttr) = (fields.u32()?, fields.u32()?, fields.u32()?);
@@ -380,6 +388,7 @@ fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
     Ok(JobRecord { tube, created, ttr, now, body, shared: None })
 }
 
+#[inline(always)]
 fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage> {
     let flags = fields.u8()?;
     let state = match flags & STATE {

@@ -28,49 +28,47 @@ const PAUSE: u8 = 1;
 const DRAINING: u8 = 1;
 
 /// What a newer release has written that this one does not know.
+///
+/// One number, so that whatever may fail with it stays small: reading a log comes to millions of
+/// fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Newer {
-    /// Whose settings the record has.
-    pub owner: Owner,
-    /// What is new about them.
-    pub unknown: Unknown,
-}
+pub struct Newer(u32);
 
 /// Whose settings a record has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// A tube's.
+enum Owner {
     Tube,
-    /// The server's.
     Server,
 }
 
-/// What of settings is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
-    /// How they are laid out.
-    Layout(u8),
-    /// A setting with this tag.
-    Tag(u8),
+impl Newer {
+    /// Stands for a layout in place of a tag, which have the lower byte.
+    const LAYOUT: u32 = 1 << 8;
+    /// Stands for the server's settings in place of a tube's.
+    const SERVER: u32 = 1 << 9;
+
+    fn tag(owner: Owner, tag: u8) -> Damage {
+        Damage::Newer(Self(u32::from(tag) | Self::of(owner)))
+    }
+
+    fn layout(owner: Owner, layout: u8) -> Damage {
+        Damage::Newer(Self(u32::from(layout) | Self::LAYOUT | Self::of(owner)))
+    }
+
+    fn of(owner: Owner) -> u32 {
+        match owner {
+            Owner::Tube => 0,
+            Owner::Server => Self::SERVER,
+        }
+    }
 }
 
 impl fmt::Display for Newer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = match self.owner {
-            Owner::Tube => "a tube's",
-            Owner::Server => "the server's",
-        };
-        match self.unknown {
-            Unknown::Layout(layout) => {
-                write!(f, "{whose} settings, in version {layout}, which is unknown to this release")
-            }
-            Unknown::Tag(tag) => {
-                write!(
-                    f,
-                    "{whose} settings, with one of kind {tag}, which is unknown to this release"
-                )
-            }
-        }
+        let whose = if self.0 & Self::SERVER == 0 { "a tube's" } else { "the server's" };
+        let what = if self.0 & Self::LAYOUT == 0 { "with one of kind" } else { "in version" };
+        let value = self.0 & 0xFF;
+        write!(f, "{whose} settings, {what} {value}, which is unknown to this release")
     }
 }
 
@@ -129,7 +127,7 @@ pub(crate) fn decode_server(fields: &mut Fields<'_>) -> Result<ServerSettings, D
 fn read_layout(owner: Owner, fields: &mut Fields<'_>) -> Result<(), Damage> {
     match fields.u8()? {
         LAYOUT => Ok(()),
-        layout => Err(Damage::Newer(Newer { owner, unknown: Unknown::Layout(layout) })),
+        layout => Err(Newer::layout(owner, layout)),
     }
 }
 
@@ -143,7 +141,7 @@ fn each_setting(
         let (tag, len) = (fields.u8()?, fields.u8()?);
         let mut value = Fields::new(fields.bytes(usize::from(len))?);
         if !take(tag, &mut value)? {
-            return Err(Damage::Newer(Newer { owner, unknown: Unknown::Tag(tag) }));
+            return Err(Newer::tag(owner, tag));
         }
         if value.len() > 0 {
             return Err(Damage::Meaning);
