@@ -44,7 +44,7 @@ fn built() -> io::Result<PathBuf> {
 }
 
 fn build() -> Result<(), String> {
-    say("Building jq-server and jq-worker, which takes a few minutes the first time ...");
+    say("Building jq-server and jq-worker, which takes about a minute the first time ...");
     let began = Instant::now();
     // Set by `cargo run`: with several toolchains, the build is done by the same one.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
