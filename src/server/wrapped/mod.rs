@@ -19,7 +19,7 @@ use self::cipher::Cipher;
 use self::peer::Peer;
 use super::connection::Connection;
 use super::hub::Hub;
-use super::{timekeeper, workers};
+use super::workers;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::Opened;
@@ -31,10 +31,10 @@ enum Between {
     Cipher,
 }
 
-/// A hub of its own for each test.
+/// A hub of its own for each test. Its time stands still.
 fn hub() -> Arc<Hub> {
     let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
-    Hub::new(&config, Clock::start(), Opened::in_memory(0))
+    Hub::new(&config, Clock::told(Arc::default()), Opened::in_memory(0))
 }
 
 /// Serves real sockets on a thread of its own.
@@ -56,7 +56,6 @@ impl Server {
         let served = Arc::clone(&hub);
         let thread = thread::spawn(move || {
             runtime.block_on(async {
-                tokio::spawn(timekeeper::run(Arc::clone(&served)));
                 tokio::spawn(accept_all(listener, between, served));
                 let _ = told.await;
             });

@@ -64,8 +64,6 @@ fn a_blocked_reserve_is_answered_by_another_connection() {
         producer.begin("use t\r\nput 0 0 60 5\r\nfirst\r\n");
         producer.expect("USING t\r\nINSERTED 1\r\n");
         worker.expect("RESERVED 1 5\r\nfirst\r\nDELETED\r\nNOT_FOUND\r\n");
-        worker.send("reserve-with-timeout 1\r\nlist-tube-used\r\n");
-        worker.expect("TIMED_OUT\r\nUSING default\r\n");
         vec![worker, producer]
     });
 }
