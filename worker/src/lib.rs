@@ -1,7 +1,7 @@
 //! jq-worker: what turns queued JSON jobs into local processes, and their results into JSON at a URL.
 //!
-//! From the inside out: [`job`] and [`result`] are documents, [`ending`] is the table of how a job
-//! leaves the worker, and [`retry`] decides about another attempt. [`exec`] runs processes,
+//! From the inside out: [`job`] and [`result`] are documents, from `jq-api`. [`ending`] is the table of
+//! how a job leaves the worker, and [`retry`] decides about another attempt. [`exec`] runs processes,
 //! [`outbound`] speaks to other machines, [`store`] keeps results through crashes, [`source`],
 //! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job,
 //! [`delivery`] sends results, [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
@@ -15,15 +15,12 @@ pub mod ending;
 pub mod exec;
 pub mod executor;
 pub mod given_back;
-pub mod job;
-pub mod json;
 pub mod lease;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outbound;
 pub mod parked;
 pub mod readiness;
-pub mod result;
 pub mod retry;
 pub mod room;
 pub mod servers;
@@ -35,3 +32,5 @@ pub mod table;
 pub mod tasks;
 pub mod web;
 pub mod worker;
+
+pub use jq_api::{job, json, result};

@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
+use jq_api::job::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Response, redirect};
-use serde::{Deserialize, Serialize};
 use tracing::warn;
 use url::Url;
 
@@ -77,23 +77,11 @@ impl Default for Options {
     }
 }
 
-/// How something is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    /// Puts it there: doing it twice is as doing it once.
-    #[default]
-    Put,
-    /// Hands it to what is there.
-    Post,
-}
-
-impl From<Method> for reqwest::Method {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Put => Self::PUT,
-            Method::Post => Self::POST,
-        }
+/// A delivery's method, as the client calls it.
+fn verb(method: Method) -> reqwest::Method {
+    match method {
+        Method::Put => reqwest::Method::PUT,
+        Method::Post => reqwest::Method::POST,
     }
 }
 
@@ -222,7 +210,7 @@ impl Outbound {
         mut headers: HeaderMap,
     ) -> Result<(), DeliverError> {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        let request = self.client_for(url)?.request(method.into(), url.clone());
+        let request = self.client_for(url)?.request(verb(method), url.clone());
         let answer = request.headers(headers).body(body).send().await;
         let mut response = successful(url, answer)?;
         // A failure now, or too slow an end, takes nothing back: it only costs the connection.
@@ -330,12 +318,5 @@ mod tests {
             assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{text:?}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-
-    #[test]
-    fn methods_are_written_as_in_a_job() {
-        assert_eq!(serde_json::from_str::<Method>("\"PUT\"").unwrap(), Method::default());
-        assert_eq!(serde_json::to_string(&Method::Post).unwrap(), "\"POST\"");
-        assert!(serde_json::from_str::<Method>("\"DELETE\"").is_err());
     }
 }

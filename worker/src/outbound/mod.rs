@@ -21,7 +21,8 @@ mod resolve;
 mod tests;
 
 pub use callback::{BadSecret, Signer};
-pub use client::{BuildError, Fetched, Method, Options, Outbound};
+pub use client::{BuildError, Fetched, Options, Outbound};
 pub use digest::{BadDigest, Digest};
 pub use error::{DeliverError, ExchangeError, Failure, FetchError};
+pub use jq_api::job::Method;
 pub use policy::{BadRule, Reach, Refused, UrlPolicy};

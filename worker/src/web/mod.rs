@@ -18,7 +18,6 @@ mod page;
 mod reply;
 mod route;
 mod serve;
-mod status;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +28,8 @@ use futures_util::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub use jq_api::status::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
 pub use serve::serve;
-pub use status::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
 
 /// What the HTTP side asks of the worker. Every method may be called at any time by many
 /// connections at once, and should answer quickly.

@@ -140,3 +140,10 @@ fn the_process_reads_one_line_in_the_current_form() {
         )
     );
 }
+
+#[test]
+fn methods_are_written_as_in_a_job() {
+    assert_eq!(serde_json::from_str::<Method>("\"PUT\"").unwrap(), Method::default());
+    assert_eq!(serde_json::to_string(&Method::Post).unwrap(), "\"POST\"");
+    assert!(serde_json::from_str::<Method>("\"DELETE\"").is_err());
+}

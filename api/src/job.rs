@@ -18,8 +18,6 @@ use serde_json::value::RawValue;
 use url::Url;
 use uuid::Uuid;
 
-use crate::outbound::Method;
-
 /// Longest job type, in bytes.
 pub const MAX_TYPE: usize = 100;
 
@@ -180,6 +178,17 @@ pub struct Target {
     /// How it is sent: PUT unless the job says otherwise.
     #[serde(default)]
     pub method: Method,
+}
+
+/// How a result is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Puts it there: doing it twice is as doing it once.
+    #[default]
+    Put,
+    /// Hands it to what is there.
+    Post,
 }
 
 /// Who is told when a job is over.

@@ -1,11 +1,11 @@
 //! What the worker is doing: the document of `/api/v1/status`, which is also what the page shows.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The worker at a moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its name.
     pub worker: String,
@@ -30,7 +30,7 @@ pub struct Status {
 }
 
 /// Whether the worker takes jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It does.
@@ -42,7 +42,7 @@ pub enum State {
 }
 
 /// A queue server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// Host and port.
     pub address: String,
@@ -56,7 +56,7 @@ pub struct ServerStatus {
 }
 
 /// A job that runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStatus {
     /// Of the job.
     pub id: Uuid,
@@ -73,7 +73,7 @@ pub struct RunStatus {
 }
 
 /// A type of job.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TypeStatus {
     /// As jobs name it.
     pub name: String,
@@ -90,7 +90,7 @@ pub struct TypeStatus {
 }
 
 /// A job that has failed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureStatus {
     /// Of the job, if it had one that could be read.
     pub id: Option<Uuid>,
@@ -103,4 +103,32 @@ pub struct FailureStatus {
     pub kind: String,
     /// What happened, for people.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_their_order() {
+        let expected = concat!(
+            r#"{"worker":"w","version":"0.1.0","state":"holding","#,
+            r#""started":"2026-11-22T10:00:00Z","concurrency":4,"unpublished":2,"servers":["#,
+            r#"{"address":"a:1","tubes":["t"],"connected":true},"#,
+            r#"{"address":"b:1","tubes":[],"connected":false,"error":"refused"}],"#,
+            r#""running":[{"id":"13775310-8f59-412e-aa2c-549a20077664","type":"sailor","#,
+            r#""attempt":1,"started":"2026-11-22T10:00:01Z","progress":40.5}],"#,
+            r#""types":[{"name":"sailor","running":1,"concurrency":2,"successful":3,"#,
+            r#""failed":4,"retried":5}],"#,
+            r#""failures":[{"id":null,"type":null,"at":"2026-11-22T10:00:02Z","#,
+            r#""kind":"input","message":"no JSON"}]}"#,
+        );
+        let status: Status = serde_json::from_str(expected).unwrap();
+        assert_eq!(status.state, State::Holding);
+        assert_eq!(
+            (status.servers[0].error.as_deref(), status.running[0].progress),
+            (None, Some(40.5))
+        );
+        assert_eq!(serde_json::to_string(&status).unwrap(), expected);
+    }
 }

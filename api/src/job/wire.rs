@@ -10,10 +10,11 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::json;
-use crate::outbound::Method;
 use crate::result::shortened;
 
-use super::{BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Target};
+use super::{
+    BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Method, Target,
+};
 
 /// The members as they are written. Those that it does not know are left alone, so that a newer
 /// producer can talk to an older worker.
