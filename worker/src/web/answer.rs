@@ -3,22 +3,21 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::http::header::{ALLOW, CACHE_CONTROL, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ALLOW, CACHE_CONTROL, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use bytes::Bytes;
 use jiff::Timestamp;
+use jq_http::reply::{Reply, content, empty, json, json_bytes, with};
+use jq_http::{Cors, Ending, Guard, Handler, Refusal, Streams, Validators, last_event_id};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::conditional::Validators;
-use super::control::Guard;
-use super::cors::{Origins, preflight};
-use super::log::{Streams, last_event};
+use super::control::refusal;
+use super::log::{MAX_STREAMS, open};
 use super::page;
-use super::reply::{Reply, content, empty, failure, json, json_bytes, with};
 use super::route::Route;
-use super::serve::Ending;
-use super::{Control, Document, Lookup, WebOptions, Worker};
+use super::{Control, Document, Lookup, WebOptions, Worker, failure};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
@@ -27,7 +26,7 @@ const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 pub(super) struct App<W> {
     worker: Arc<W>,
     prefix: String,
-    origins: Origins,
+    cors: Cors,
     guard: Guard,
     streams: Streams,
 }
@@ -46,14 +45,14 @@ impl<W: Worker> App<W> {
         Ok(Self {
             worker,
             prefix: prefix.to_owned(),
-            origins: Origins::new(&options.cors_origins),
+            cors: Cors::new(&options.cors_origins),
             guard: Guard::new(options.token.as_deref()),
-            streams: Streams::new(ending),
+            streams: Streams::new(MAX_STREAMS, ending),
         })
     }
 
     /// The answer to a request, the body of which does not matter.
-    pub(super) async fn answer(&self, request: &Parts) -> Reply {
+    async fn answer_head(&self, request: &Parts) -> Reply {
         let route = Route::of(request.uri.path(), &self.prefix);
         let mut reply = match route.allow() {
             Some(allow) if !route.takes(&request.method) => {
@@ -61,21 +60,12 @@ impl<W: Worker> App<W> {
                 let reply = failure(StatusCode::METHOD_NOT_ALLOWED, &error, None);
                 with(reply, ALLOW, HeaderValue::from_static(allow))
             }
-            _ if request.method == Method::OPTIONS && route.is_shared() => preflight(),
+            _ if request.method == Method::OPTIONS && route.is_shared() => Cors::preflight(),
             _ => self.answer_route(route, request).await,
         };
         if route.is_shared() {
-            self.origins.write(&request.headers, reply.headers_mut());
+            self.cors.write(&request.headers, reply.headers_mut());
         }
-        self.finish(reply)
-    }
-
-    /// What every answer has.
-    pub(super) fn finish(&self, mut reply: Reply) -> Reply {
-        let headers = reply.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        // What is said of how things are is true now.
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         reply
     }
 
@@ -112,12 +102,12 @@ impl<W: Worker> App<W> {
     }
 
     fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
-        let log = match last_event(request) {
+        let log = match last_event_id(request) {
             Some(seq) => self.worker.log_after(id, seq),
             None => self.worker.log(id),
         };
         match log {
-            Some(log) => self.streams.open(id, log),
+            Some(log) => open(&self.streams, id, log),
             None => failure(StatusCode::NOT_FOUND, "no such job is running here", Some(id)),
         }
     }
@@ -133,7 +123,7 @@ impl<W: Worker> App<W> {
     }
 
     fn control(&self, control: Control, request: &HeaderMap) -> Reply {
-        if let Some(refusal) = self.guard.refusal(request) {
+        if let Some(refusal) = refusal(&self.guard, request) {
             return refusal;
         }
         self.worker.command(control);
@@ -143,6 +133,16 @@ impl<W: Worker> App<W> {
             Control::Halt => "halt",
         };
         json(StatusCode::ACCEPTED, &json!({"accepted": name}))
+    }
+}
+
+impl<W: Worker> Handler for App<W> {
+    async fn answer(&self, request: Request<Bytes>) -> Reply {
+        self.answer_head(&request.into_parts().0).await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        failure(refusal.status(), refusal.reason(), None)
     }
 }
 

@@ -1,35 +1,81 @@
 //! HTTP that others start: results, logs of running jobs, what the worker is doing, and control.
 //!
 //! Owns: the routes, every status and header of an answer, who may read across origins and who may
-//! control, and the limits of connections ([`serve()`]). Must not know: what a job is, where results
-//! lie, or how a process runs; it asks a [`Worker`], which can as well be a fake.
+//! control, and what the limits of connections are, which `jq-http` keeps. Must not know: what a job is,
+//! where results lie, or how a process runs; it asks a [`Worker`], which can as well be a fake.
 //!
 //! Results are for everybody who knows the UUID, which is what makes a link to one work. Everything
 //! that changes something takes a token.
 
 mod answer;
-mod conditional;
-mod connection;
 mod control;
-mod cors;
 mod log;
-mod pace;
 mod page;
-mod reply;
 mod route;
-mod serve;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
 use jiff::Timestamp;
+use jq_http::reply::{Reply, json_bytes};
+use jq_http::{Acceptor, Limits, Server};
 use uuid::Uuid;
 
+use answer::App;
+
 pub use jq_api::status::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
-pub use serve::serve;
+
+/// Of the body of a request, in bytes. No request to us has one, but a client may send an empty
+/// document with a POST.
+const MAX_BODY: usize = 1024;
+
+/// What a client may take of us.
+fn limits() -> Limits {
+    Limits { body_bytes: MAX_BODY, ..Limits::default() }
+}
+
+/// Answers HTTP at this socket until `stop`. Then it accepts no more connections, ends the streams,
+/// lets what is being answered be answered for at most two seconds, and returns.
+///
+/// # Errors
+/// If the prefix in the options is not a path. What goes wrong on a connection ends that connection.
+pub async fn serve<W: Worker>(
+    listener: impl Acceptor,
+    worker: Arc<W>,
+    options: WebOptions,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    serve_within(limits(), listener, worker, options, stop).await
+}
+
+/// As [`serve`], within other limits.
+async fn serve_within<W: Worker>(
+    limits: Limits,
+    listener: impl Acceptor,
+    worker: Arc<W>,
+    options: WebOptions,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let server = Server::new(limits);
+    let app = App::new(worker, &options, server.ending())?;
+    server.serve(listener, app, stop).await;
+    Ok(())
+}
+
+/// An answer that says why there is no better one.
+fn failure(status: StatusCode, error: &str, id: Option<Uuid>) -> Reply {
+    let mut body = serde_json::Map::from_iter([("error".to_owned(), error.into())]);
+    if let Some(id) = id {
+        body.insert("id".to_owned(), id.to_string().into());
+    }
+    json_bytes(status, serde_json::Value::from(body).to_string().into())
+}
 
 /// What the HTTP side asks of the worker. Every method may be called at any time by many
 /// connections at once, and should answer quickly.

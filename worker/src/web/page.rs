@@ -11,10 +11,10 @@ use axum::http::{HeaderValue, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use jq_http::reply::{Reply, content, with};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::reply::{Reply, content, with};
 use super::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
 
 const STYLE: &str = include_str!("page.css");

@@ -19,7 +19,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::serve::serve_at_most;
 use super::*;
 
 /// Longer than anything here takes on a loaded machine; a test that waits for it fails.
@@ -130,7 +129,8 @@ impl Server {
         let (worker, stop) = (Arc::new(worker), Arc::new(Notify::new()));
         let stopped = Arc::clone(&stop);
         let stopped = async move { stopped.notified().await };
-        let serving = serve_at_most(CONNECTIONS, listener, Arc::clone(&worker), options, stopped);
+        let limits = Limits { connections: CONNECTIONS, ..limits() };
+        let serving = serve_within(limits, listener, Arc::clone(&worker), options, stopped);
         let serving = tokio::spawn(serving);
         Self { address, worker, stop, serving }
     }

@@ -6,14 +6,17 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 
 /// What a version of a document is known by.
-pub(super) struct Validators {
+#[derive(Debug, Clone)]
+pub struct Validators {
     /// With its quotes.
     etag: Option<HeaderValue>,
     modified: Timestamp,
 }
 
 impl Validators {
-    pub(super) fn new(etag: &str, modified: Timestamp) -> Self {
+    /// `etag` is without its quotes: visible ASCII characters except `"`. With any other character in
+    /// it, or empty, it is not sent. HTTP tells whole seconds of `modified`.
+    pub fn new(etag: &str, modified: Timestamp) -> Self {
         let sendable =
             !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
         let etag = sendable.then(|| HeaderValue::try_from(format!("\"{etag}\"")).ok()).flatten();
@@ -21,7 +24,7 @@ impl Validators {
     }
 
     /// Writes them into the headers of an answer.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
+    pub fn write(&self, headers: &mut HeaderMap) {
         if let Some(etag) = &self.etag {
             headers.insert(ETAG, etag.clone());
         }
@@ -34,7 +37,7 @@ impl Validators {
 
     /// Whether the asker has this very version, so that 304 is the answer. `If-None-Match` says
     /// more than `If-Modified-Since`, which is not looked at beside it.
-    pub(super) fn are_known(&self, request: &HeaderMap) -> bool {
+    pub fn are_known(&self, request: &HeaderMap) -> bool {
         if request.contains_key(IF_NONE_MATCH) {
             return request.get_all(IF_NONE_MATCH).iter().any(|list| self.are_in(list));
         }

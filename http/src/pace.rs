@@ -15,13 +15,9 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
-/// How long the head of a request may take from its first byte.
-pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// How long an answer may stand without a byte of it being taken.
-pub(super) const STALL_TIME: Duration = Duration::from_secs(30);
+use crate::Limits;
 
 /// The requests of one connection: how many have begun, and how many of those are answered.
 #[derive(Default)]
@@ -92,6 +88,8 @@ impl HttpBody for LastOf {
 pub(super) struct Paced<S> {
     stream: S,
     requests: Arc<Requests>,
+    head_time: Duration,
+    stall_time: Duration,
     /// While a head is arriving: which one, counted as `begun` counts, and until when it may.
     head: Option<(u64, Pin<Box<Sleep>>)>,
     /// While nothing can be written: until when.
@@ -99,8 +97,9 @@ pub(super) struct Paced<S> {
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, requests: Arc<Requests>) -> Self {
-        Self { stream, requests, head: None, stall: None }
+    pub(super) fn new(stream: S, requests: Arc<Requests>, limits: &Limits) -> Self {
+        let Limits { head_time, stall_time, .. } = *limits;
+        Self { stream, requests, head_time, stall_time, head: None, stall: None }
     }
 
     /// Whether the head that is arriving has taken too long. The task is woken when it has.
@@ -125,8 +124,8 @@ impl<S> Paced<S> {
             self.stall = None;
             return written;
         }
-        let until =
-            self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_TIME)));
+        let time = self.stall_time;
+        let until = self.stall.get_or_insert_with(|| Box::pin(sleep(time)));
         ready!(until.as_mut().poll(cx));
         Poll::Ready(Err(too_slow("the answer is not being read")))
     }
@@ -150,7 +149,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         // What arrives while a request is open is its body, or a request that waits for its turn.
         if buf.filled().len() > before && self.head.is_none() && !self.requests.is_one_open() {
-            let until = Box::pin(sleep_until(Instant::now() + HEAD_TIME));
+            let until = Box::pin(sleep(self.head_time));
             self.head = Some((self.requests.begun(), until));
         }
         Poll::Ready(Ok(()))

@@ -1,0 +1,116 @@
+//! One connection: requests in, answers out, limits on the way.
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::pace::{Paced, Requests};
+use crate::reply::{Reply, finished};
+use crate::serve::Ending;
+use crate::{Acceptor, Handler, Limits, Refusal};
+
+/// The least that hyper reads ahead, in bytes.
+const LEAST_HEAD: usize = 8 * 1024;
+
+/// What all connections of a server have in common.
+pub(crate) struct Service<H> {
+    pub(crate) handler: H,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) ending: Ending,
+}
+
+impl<H: Handler> Service<H> {
+    /// Answers what comes on this connection until it ends, or serving does.
+    pub(crate) async fn attend<A: Acceptor>(
+        self: Arc<Self>,
+        acceptor: Arc<A>,
+        accepted: A::Accepted,
+    ) {
+        let handshake = timeout(self.limits.head_time, acceptor.handshake(accepted));
+        let stream = tokio::select! {
+            made = handshake => made,
+            () = self.ending.clone().wait() => return,
+        };
+        // The listener is closed when serving ends, whoever is still connected.
+        drop(acceptor);
+        match stream {
+            Ok(Ok(stream)) => self.attend_stream(stream).await,
+            Ok(Err(error)) => debug!(%error, "a handshake failed"),
+            Err(_) => debug!("a handshake took too long"),
+        }
+    }
+
+    async fn attend_stream(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
+        let requests = Arc::new(Requests::default());
+        let stream = TokioIo::new(Paced::new(stream, Arc::clone(&requests), &self.limits));
+        let ending = self.ending.clone();
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // Counted from the last answer, so this is how long a connection may rest.
+            .header_read_timeout(self.limits.idle_time)
+            .max_buf_size(self.limits.head_bytes.max(LEAST_HEAD))
+            .max_headers(self.limits.header_fields);
+        let service = service_fn(move |request| {
+            let (service, open) = (Arc::clone(&self), requests.begin());
+            async move {
+                let reply = service.answer(request).await;
+                Ok::<_, Infallible>(finished(reply).map(|body| open.until_end_of(body)))
+            }
+        });
+        let connection = builder.serve_connection(stream, service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = ending.wait() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            debug!(%error, "HTTP connection ended");
+        }
+    }
+
+    /// Takes in a request to its end, and answers it.
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let (head, body) = request.into_parts();
+        match self.read(body).await {
+            Ok(body) => {
+                let answer = self.handler.answer(Request::from_parts(head, body));
+                let answer = timeout(self.limits.request_time, answer).await;
+                answer.unwrap_or_else(|_| self.handler.refuse(Refusal::Overdue))
+            }
+            Err(refusal) => self.handler.refuse(refusal),
+        }
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {
+        let most = self.limits.body_bytes;
+        // One that is announced as too long is not waited for.
+        if body.size_hint().lower() > most as u64 {
+            return Err(Refusal::BodyTooLong);
+        }
+        let body = axum::body::to_bytes(Body::new(body), most);
+        match timeout(self.limits.body_time, body).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(error)) if error.source().is_some_and(|it| it.is::<LengthLimitError>()) => {
+                Err(Refusal::BodyTooLong)
+            }
+            Ok(Err(_)) => Err(Refusal::BodyBroken),
+            Err(_) => Err(Refusal::BodyTooSlow),
+        }
+    }
+}

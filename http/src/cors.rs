@@ -1,0 +1,111 @@
+//! Which pages of other origins may read what is served.
+//!
+//! Reading is all that is shared: nothing is ever sent with a visitor's credentials, and no method but
+//! GET and HEAD is allowed from elsewhere.
+
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::reply::{Reply, empty};
+
+/// What a page may send: what conditional requests and streams that go on need.
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("Cache-Control, If-Modified-Since, If-None-Match, Last-Event-ID");
+
+/// What a page may see besides the content.
+const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Last-Modified, Retry-After");
+
+/// How long a browser need not ask again, in seconds: a day, which browsers cut to what they like.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
+
+/// Whose pages may read.
+#[derive(Debug, Clone)]
+pub struct Cors(Origins);
+
+#[derive(Debug, Clone)]
+enum Origins {
+    Any,
+    These(Vec<String>),
+}
+
+impl Cors {
+    /// Pages of these origins, such as `https://site.example`. A `*` among them stands for any.
+    pub fn new(origins: &[String]) -> Self {
+        Self(if origins.iter().any(|origin| origin == "*") {
+            Origins::Any
+        } else {
+            // An origin has no slash at its end, and people write one.
+            Origins::These(origins.iter().map(|o| o.trim_end_matches('/').to_owned()).collect())
+        })
+    }
+
+    /// Writes into the answer whether the page that asks may read it.
+    pub fn write(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+        let allowed = match &self.0 {
+            Origins::Any => Some(HeaderValue::from_static("*")),
+            Origins::These(origins) => {
+                // The answer differs by origin, even if this one is not allowed, or has none.
+                answer.append(VARY, HeaderValue::from_name(ORIGIN));
+                request
+                    .get(ORIGIN)
+                    .filter(|asking| {
+                        origins.iter().any(|origin| origin.as_bytes() == asking.as_bytes())
+                    })
+                    .cloned()
+            }
+        };
+        if let Some(origin) = allowed {
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
+        }
+    }
+
+    /// The answer to a browser that asks beforehand (OPTIONS). Whether it may is still to be written.
+    pub fn preflight() -> Reply {
+        let mut reply = empty(StatusCode::NO_CONTENT);
+        let headers = reply.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(origins: &[&str], asking: Option<&str>) -> (Option<String>, bool) {
+        let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
+        let request = asking.map(|asking| (ORIGIN, asking.parse().unwrap()));
+        let mut answer = HeaderMap::new();
+        Cors::new(&origins).write(&HeaderMap::from_iter(request), &mut answer);
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        (answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(text), answer.contains_key(VARY))
+    }
+
+    #[test]
+    fn a_star_allows_any_page_and_the_same_to_all() {
+        for asking in [None, Some("https://a.example")] {
+            assert_eq!(allowed(&["https://b.example", "*"], asking), (Some("*".into()), false));
+        }
+    }
+
+    #[test]
+    fn others_are_allowed_by_their_whole_name() {
+        for (asking, expected) in [
+            (Some("https://a.example"), Some("https://a.example")),
+            (Some("http://a.example"), None),
+            (Some("https://a.example.evil.example"), None),
+            (Some("null"), None),
+            (None, None),
+        ] {
+            let expected = (expected.map(str::to_owned), true);
+            assert_eq!(allowed(&["https://a.example/"], asking), expected, "{asking:?}");
+        }
+        assert_eq!(allowed(&[], Some("https://a.example")), (None, true));
+    }
+}

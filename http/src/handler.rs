@@ -1,0 +1,80 @@
+//! What makes an answer of a request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use bytes::Bytes;
+use tower_service::Service as _;
+
+use crate::{Problem, Reply};
+
+/// What is served. Called by many connections at once.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a request, the body of which has arrived whole. It is dropped when it takes longer than
+    /// [`Limits::request_time`](crate::Limits::request_time), and when the connection is gone.
+    ///
+    /// The answer is sent with `X-Content-Type-Options: nosniff`, and with `Cache-Control: no-store`
+    /// unless it has a `Cache-Control` of its own. Of an answer to HEAD the body is left out.
+    fn answer(&self, request: Request<Bytes>) -> impl Future<Output = Reply> + Send;
+
+    /// The answer to a request that reached a limit. By default a [`Problem`].
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        Problem::new(refusal.status()).detail(refusal.reason()).into()
+    }
+}
+
+impl<H: Handler> Handler for Arc<H> {
+    async fn answer(&self, request: Request<Bytes>) -> Reply {
+        H::answer(self, request).await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        H::refuse(self, refusal)
+    }
+}
+
+impl Handler for Router {
+    async fn answer(&self, request: Request<Bytes>) -> Reply {
+        // A router is always ready, and a clone of it is a reference.
+        let answer = self.clone().call(request.map(Body::from)).await;
+        answer.unwrap_or_else(|never: Infallible| match never {})
+    }
+}
+
+/// Why a request did not get an answer of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its body is longer than [`Limits::body_bytes`](crate::Limits::body_bytes).
+    BodyTooLong,
+    /// Its body took longer than [`Limits::body_time`](crate::Limits::body_time).
+    BodyTooSlow,
+    /// Its body broke off, or is not encoded as HTTP has it.
+    BodyBroken,
+    /// Answering it took longer than [`Limits::request_time`](crate::Limits::request_time).
+    Overdue,
+}
+
+impl Refusal {
+    /// What the answer's status should be.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Overdue => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The reason, for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::BodyTooLong => "no request here has so long a body",
+            Self::BodyTooSlow => "the request does not come to an end",
+            Self::BodyBroken => "the body of the request cannot be read",
+            Self::Overdue => "the answer took too long",
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Serving HTTP/1.1 within limits of time, size and number, whatever the routes.
+//!
+//! Owns: accepting connections and ending them ([`Server`], [`Acceptor`]), every limit on the way of a
+//! request to its answer ([`Limits`]), the parts that answers are made of ([`reply`], [`Problem`],
+//! [`Validators`], [`Cors`], [`Streams`]) and the check of bearer tokens ([`Guard`]). Must not know:
+//! what is served. Jobs, tubes, paths and documents belong to a [`Handler`], which is an
+//! `axum::Router` or anything else that makes a reply of a request.
+//!
+//! One client must not take the server away from the others. So nothing here waits without a limit for
+//! the other end, and nothing grows with what it sends.
+//!
+//! ```no_run
+//! # async fn example(stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+//! use axum::{Router, routing::get};
+//! use jq_http::{Limits, Server};
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let routes = Router::new().route("/healthz", get(|| async { "ok\n" }));
+//! Server::new(Limits::default()).serve(listener, routes, stop).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod acceptor;
+mod conditional;
+mod connection;
+mod cors;
+mod events;
+mod guard;
+mod handler;
+mod limits;
+mod pace;
+mod problem;
+pub mod reply;
+mod serve;
+
+pub use acceptor::Acceptor;
+pub use conditional::Validators;
+pub use cors::Cors;
+pub use events::{Full, Streams, last_event_id};
+pub use guard::{Denied, Guard};
+pub use handler::{Handler, Refusal};
+pub use limits::Limits;
+pub use problem::Problem;
+pub use reply::Reply;
+pub use serve::{Ending, Server};

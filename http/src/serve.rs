@@ -1,0 +1,103 @@
+//! Accepting connections, no more than there is room for, and ending them all in the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::connection::Service;
+use crate::{Acceptor, Handler, Limits};
+
+/// After a failure to accept, which is most often a lack of file descriptors, which passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells everybody that serving ends; so does dropping it.
+#[derive(Debug)]
+struct End(watch::Sender<bool>);
+
+/// Knows when serving ends: for answers that would go on for longer, such as event streams.
+#[derive(Debug, Clone)]
+pub struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Waits until serving ends.
+    pub async fn wait(mut self) {
+        // An error says that the other side is gone, which is the end as well.
+        let _ = self.0.wait_for(|&ended| ended).await;
+    }
+}
+
+/// Serves HTTP at one listener.
+#[derive(Debug)]
+pub struct Server {
+    limits: Arc<Limits>,
+    end: End,
+}
+
+impl Server {
+    /// A server with these limits. It serves nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits: Arc::new(limits), end: End(watch::Sender::new(false)) }
+    }
+
+    /// Knows when this server ends. For a handler whose answers would go on for longer.
+    pub fn ending(&self) -> Ending {
+        Ending(self.end.0.subscribe())
+    }
+
+    /// Answers requests until `stop`. Then it accepts no more connections, says so by
+    /// [`Server::ending`], lets what is being answered be answered within [`Limits::grace`], and
+    /// returns. What goes wrong on a connection ends that connection.
+    pub async fn serve(
+        self,
+        acceptor: impl Acceptor,
+        handler: impl Handler,
+        stop: impl Future<Output = ()>,
+    ) {
+        let acceptor = Arc::new(acceptor);
+        let ending = self.ending();
+        let service = Arc::new(Service { handler, limits: Arc::clone(&self.limits), ending });
+        let room = Arc::new(Semaphore::new(self.limits.connections.max(1)));
+        let mut connections = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            let next = async {
+                let permit = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
+                (accept(&*acceptor).await, permit)
+            };
+            let (accepted, permit) = tokio::select! {
+                () = &mut stop => break,
+                next = next => next,
+            };
+            // Those that have ended take up a little memory until they are looked at.
+            while connections.try_join_next().is_some() {}
+            let (acceptor, service) = (Arc::clone(&acceptor), Arc::clone(&service));
+            connections.spawn(async move {
+                service.attend(acceptor, accepted).await;
+                drop(permit);
+            });
+        }
+        drop(acceptor);
+        self.end.0.send_replace(true);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.limits.grace, all_ended).await.is_err() {
+            debug!(open = connections.len(), "connections cut off");
+        }
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection. Goes on trying: there is nobody who could do better.
+async fn accept<A: Acceptor>(acceptor: &A) -> A::Accepted {
+    loop {
+        match acceptor.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The server over real sockets; and, for what takes time, over pipes and on a clock that jumps.
+
+mod acceptor;
+mod ending;
+mod messages;
+mod support;
+mod times;
