@@ -1,7 +1,7 @@
 //! One connection: requests in, answers out, limits on the way.
 
-use std::convert::Infallible;
 use std::error::Error as _;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -18,11 +18,28 @@ use tracing::debug;
 
 use crate::pace::{Paced, Requests};
 use crate::reply::{Reply, finished};
+use crate::room::Seat;
 use crate::serve::Ending;
 use crate::{Acceptor, Handler, Limits, Refusal};
 
 /// The least that hyper reads ahead, in bytes.
 const LEAST_HEAD: usize = 8 * 1024;
+
+/// A request came too late: its connection had been closed to make room.
+#[derive(Debug)]
+struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed to make room")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+fn made_room() {
+    debug!("an idle HTTP connection makes room for another");
+}
 
 /// What all connections of a server have in common.
 pub(crate) struct Service<H> {
@@ -37,23 +54,35 @@ impl<H: Handler> Service<H> {
         self: Arc<Self>,
         acceptor: Arc<A>,
         accepted: A::Accepted,
+        seat: Arc<Seat>,
     ) {
         let handshake = timeout(self.limits.head_time, acceptor.handshake(accepted));
+        let closed = async {
+            // The handshake waits for the other end.
+            seat.rest();
+            seat.closed().await;
+        };
         let stream = tokio::select! {
+            biased;
             made = handshake => made,
             () = self.ending.clone().wait() => return,
+            () = closed => return made_room(),
         };
         // The listener is closed when serving ends, whoever is still connected.
         drop(acceptor);
         match stream {
-            Ok(Ok(stream)) => self.attend_stream(stream).await,
+            Ok(Ok(stream)) => self.attend_stream(stream, seat).await,
             Ok(Err(error)) => debug!(%error, "a handshake failed"),
             Err(_) => debug!("a handshake took too long"),
         }
     }
 
-    async fn attend_stream(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-        let requests = Arc::new(Requests::default());
+    async fn attend_stream(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        seat: Arc<Seat>,
+    ) {
+        let requests = Arc::new(Requests::new(Arc::clone(&seat)));
         let stream = TokioIo::new(Paced::new(stream, Arc::clone(&requests), &self.limits));
         let ending = self.ending.clone();
         let mut builder = http1::Builder::new();
@@ -66,14 +95,17 @@ impl<H: Handler> Service<H> {
         let service = service_fn(move |request| {
             let (service, open) = (Arc::clone(&self), requests.begin());
             async move {
+                let open = open.ok_or(Closed)?;
                 let reply = service.answer(request).await;
-                Ok::<_, Infallible>(finished(reply).map(|body| open.until_end_of(body)))
+                Ok::<_, Closed>(finished(reply).map(|body| open.until_end_of(body)))
             }
         });
         let connection = builder.serve_connection(stream, service);
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
+            // Nothing is cut off: it rests, and what it was last answered has left.
+            () = seat.closed() => return made_room(),
             () = ending.wait() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -32,6 +32,7 @@ mod limits;
 mod pace;
 mod problem;
 pub mod reply;
+mod room;
 mod serve;
 
 pub use acceptor::Acceptor;

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// The limits of a server. Each has an outcome when it is reached.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at once, at least 1. One more is accepted, and waits until there is room for it.
+    /// Connections at once, at least 1. For one more, the connection that has been idle for longest is
+    /// closed: one that waits between two requests, or has not sent the head of its first one. If none
+    /// is idle, the new one waits, and those behind it in the kernel's queue.
     pub connections: usize,
     /// How long a connection may rest between two requests. Then it is closed.
     pub idle_time: Duration,

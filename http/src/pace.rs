@@ -3,7 +3,8 @@
 //! hyper limits the time from one answer to the next whole head, which is right for a connection
 //! that rests, and far too long for one that has begun to ask and does not come to an end: a few
 //! hundred of those would keep everybody else out. And it waits forever for one that does not read
-//! its answer. Both are limited here, below hyper, where the bytes pass.
+//! its answer. Both are limited here, below hyper, where the bytes pass. Here it also shows when a
+//! connection rests.
 
 use std::io;
 use std::pin::Pin;
@@ -18,19 +19,47 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::Limits;
+use crate::room::Seat;
 
 /// The requests of one connection: how many have begun, and how many of those are answered.
-#[derive(Default)]
 pub(super) struct Requests {
     begun: AtomicU64,
     answered: AtomicU64,
+    /// How many of the answers have left this process.
+    sent: AtomicU64,
+    seat: Arc<Seat>,
 }
 
 impl Requests {
-    /// Says that the head of one has arrived. It is open until what is returned is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> OpenRequest {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        OpenRequest(Arc::clone(self))
+    pub(super) fn new(seat: Arc<Seat>) -> Self {
+        let zero = AtomicU64::default;
+        Self { begun: zero(), answered: zero(), sent: zero(), seat }
+    }
+
+    /// Says that the head of one has arrived. It is open until what is returned is dropped. `None`: the
+    /// connection has been closed to make room.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<OpenRequest> {
+        self.seat.stir().then(|| {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            OpenRequest(Arc::clone(self))
+        })
+    }
+
+    /// Says that all that was written has left.
+    fn flushed(&self) {
+        self.sent.store(self.answered(), Ordering::Relaxed);
+    }
+
+    /// Says that nothing more can be read now. If there is nothing else to do, the connection rests. An
+    /// answer that has been made and not sent is something to do.
+    fn drained(&self) {
+        if !self.is_one_open() && self.sent.load(Ordering::Relaxed) == self.answered() {
+            self.seat.rest();
+        }
+    }
+
+    fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn begun(&self) -> u64 {
@@ -38,7 +67,7 @@ impl Requests {
     }
 
     fn is_one_open(&self) -> bool {
-        self.begun() != self.answered.load(Ordering::Relaxed)
+        self.begun() != self.answered()
     }
 }
 
@@ -146,7 +175,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             return Poll::Ready(Err(too_slow("the request does not come to an end")));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_pending() {
+            self.requests.drained();
+        }
+        ready!(read)?;
         // What arrives while a request is open is its body, or a request that waits for its turn.
         if buf.filled().len() > before && self.head.is_none() && !self.requests.is_one_open() {
             let until = Box::pin(sleep(self.head_time));
@@ -181,6 +214,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = flushed {
+            self.requests.flushed();
+        }
         self.unless_stalled(cx, flushed)
     }
 

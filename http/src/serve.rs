@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::connection::Service;
+use crate::room::Room;
 use crate::{Acceptor, Handler, Limits};
 
 /// After a failure to accept, which is most often a lack of file descriptors, which passes.
@@ -59,25 +60,22 @@ impl Server {
         let acceptor = Arc::new(acceptor);
         let ending = self.ending();
         let service = Arc::new(Service { handler, limits: Arc::clone(&self.limits), ending });
-        let room = Arc::new(Semaphore::new(self.limits.connections.max(1)));
+        let room = Room::new(self.limits.connections);
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
             let next = async {
-                let permit = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
-                (accept(&*acceptor).await, permit)
+                let accepted = accept(&*acceptor).await;
+                (accepted, Arc::new(room.enter().await))
             };
-            let (accepted, permit) = tokio::select! {
+            let (accepted, seat) = tokio::select! {
                 () = &mut stop => break,
                 next = next => next,
             };
             // Those that have ended take up a little memory until they are looked at.
             while connections.try_join_next().is_some() {}
             let (acceptor, service) = (Arc::clone(&acceptor), Arc::clone(&service));
-            connections.spawn(async move {
-                service.attend(acceptor, accepted).await;
-                drop(permit);
-            });
+            connections.spawn(service.attend(acceptor, accepted, seat));
         }
         drop(acceptor);
         self.end.0.send_replace(true);

@@ -3,5 +3,6 @@
 mod acceptor;
 mod ending;
 mod messages;
+mod room;
 mod support;
 mod times;

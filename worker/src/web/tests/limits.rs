@@ -48,25 +48,40 @@ async fn requests_in_a_row_are_answered_in_a_row() {
 }
 
 #[tokio::test]
-async fn there_is_room_for_so_many_connections_and_the_next_waits() {
+async fn idle_connections_keep_nobody_out() {
     let server = Server::plain().await;
-    let mut open = Vec::new();
-    for _ in 0..CONNECTIONS {
+    let mut idle = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut stream = server.connect().await;
+        if number % 2 == 0 {
+            stream.write_all(GET.as_bytes()).await.unwrap();
+            read_until(&mut stream, "ok\n").await;
+        }
+        idle.push(stream);
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+    // One of them had to go.
+    let closed = futures_util::future::select_all(idle.iter_mut().map(|it| Box::pin(read_all(it))));
+    assert_eq!(closed.await.0, "");
+}
+
+#[tokio::test]
+async fn readers_of_logs_stay_connected() {
+    let server = Server::plain().await;
+    let say = server.worker.run(PENDING);
+    let mut reader = server.connect().await;
+    let request = format!("GET /{PENDING}/log HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    reader.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut reader, "\r\n\r\n").await;
+    let mut idle = Vec::new();
+    for _ in 0..2 * CONNECTIONS {
         let mut stream = server.connect().await;
         stream.write_all(GET.as_bytes()).await.unwrap();
         read_until(&mut stream, "ok\n").await;
-        open.push(stream);
+        idle.push(stream);
     }
-    let mut waiting = server.connect().await;
-    waiting.write_all(GET.as_bytes()).await.unwrap();
-    // All others are answered again, and this one is not.
-    for stream in &mut open {
-        stream.write_all(GET.as_bytes()).await.unwrap();
-        read_until(stream, "ok\n").await;
-    }
-    assert!(waiting.try_read(&mut [0; 1]).is_err());
-    open.pop();
-    read_until(&mut waiting, "ok\n").await;
+    say.send(LogEvent::End).unwrap();
+    read_until(&mut reader, "event: end").await;
 }
 
 #[tokio::test]
