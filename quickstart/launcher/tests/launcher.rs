@@ -4,18 +4,28 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A file that was just written cannot be run while another thread starts a process, which has it
+/// open for writing until it has become its program. So the tests here run one after the other.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A target folder with the launcher in it, removed when dropped.
-struct Target(PathBuf);
+struct Target(PathBuf, #[expect(dead_code, reason = "it is held")] MutexGuard<'static, ()>);
 
 impl Target {
     fn new(name: &str) -> Self {
+        let alone = alone();
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("launcher-{name}-{}", std::process::id()));
         fs::create_dir_all(path.join("debug")).unwrap();
         let launcher = env!("CARGO_BIN_EXE_jq-quickstart-launcher");
         fs::copy(launcher, path.join("debug/launcher")).unwrap();
-        Self(path)
+        Self(path, alone)
     }
 
     /// An executable script.
@@ -69,6 +79,7 @@ fn starts_nothing_if_the_build_fails() {
 /// What the alias runs has no dependencies, or they would be built twice.
 #[test]
 fn the_alias_builds_nothing_else_beforehand() {
+    let _alone = alone();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let config = fs::read_to_string(root.join(".cargo/config.toml")).unwrap();
     let alias = "quickstart = \"run --quiet -p jq-quickstart-launcher --\"";

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::{self, Child, ChildStdout, Command, Stdio};
 
 use jq_quickstart::folder::Folder;
 use jq_quickstart::http;
@@ -127,13 +128,16 @@ impl Drop for Running {
 #[test]
 fn without_the_programs_it_says_so() {
     let folder = Folder::new().unwrap();
-    let alone = folder.join("alone");
-    fs::copy(env!("CARGO_BIN_EXE_jq-quickstart"), &alone).unwrap();
-    let output = Command::new(&alone).arg("--once").env("TMPDIR", folder.path()).output().unwrap();
+    // A second name and no copy: what was just written cannot be run while another test starts a
+    // process.
+    let alone = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alone-{}", process::id()));
+    fs::hard_link(env!("CARGO_BIN_EXE_jq-quickstart"), &alone).unwrap();
+    let output = Command::new(&alone).arg("--once").env("TMPDIR", folder.path()).output();
+    fs::remove_file(alone).unwrap();
+    let output = output.unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("`cargo quickstart` builds them"), "{said}");
-    fs::remove_file(alone).unwrap();
     assert_nothing_left(&folder);
 }
 
