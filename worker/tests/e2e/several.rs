@@ -11,6 +11,7 @@ each_queue!(
     the_most_urgent_job_of_all_tubes_is_next,
     one_is_down_and_one_dies,
     none_is_held_for_want_of_room,
+    what_there_is_no_room_for_goes_back_on_purpose,
 );
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
@@ -139,6 +140,39 @@ fn none_is_held_for_want_of_room(kind: Kind) {
         queue.await_empty();
     }
     for job in all() {
+        assert_eq!((rig.sent(job), rig.runs(job)), (1, vec![1]));
+    }
+    rig.finish(worker);
+}
+
+/// Both servers are waited for, and each gives a job to who has room for one: the other job goes
+/// back, and does not look as if its worker had vanished.
+fn what_there_is_no_room_for_goes_back_on_purpose(kind: Kind) {
+    let rig = Rig::new();
+    let queues = [Queue::start(kind), Queue::start(kind)];
+    rig.handler("wait", WAIT, "");
+    let worker = rig.work_on(&[&queues[0], &queues[1]], &["--concurrency", "1"]);
+    eventually("both are waited for", || {
+        queues.iter().all(|queue| queue.count(TUBE, "current-waiting") == 1)
+    });
+    let jobs = [rig.job("wait"), rig.job("wait")];
+    let ids: Vec<u64> =
+        queues.iter().zip(&jobs).map(|(queue, job)| queue.put(job.body())).collect();
+    worker.await_metric("jq_worker_given_back_total", 1.0);
+    let states = || -> Vec<_> {
+        let told = queues.iter().zip(&ids).map(|(queue, id)| queue.job(*id, "state"));
+        told.map(|state| state.expect("the job is there")).collect()
+    };
+    eventually("one has gone back", || states().iter().any(|state| state == "ready"));
+    for (queue, id) in queues.iter().zip(&ids) {
+        let expected = matches!(kind, Kind::Jq).then(|| "0".to_owned());
+        assert_eq!(queue.job(*id, "disconnects"), expected);
+    }
+    std::fs::write(rig.dir.join("go"), "").unwrap();
+    for queue in &queues {
+        queue.await_empty();
+    }
+    for job in &jobs {
         assert_eq!((rig.sent(job), rig.runs(job)), (1, vec![1]));
     }
     rig.finish(worker);
