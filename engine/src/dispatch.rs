@@ -7,7 +7,7 @@ use crate::conn::Incoming;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::Job;
 use crate::record::{Change, DurableState};
-use crate::sink::{Answer, Sink};
+use crate::sink::{Answer, Sink, TubeNames};
 use crate::time::Nanos;
 
 impl Engine {
@@ -218,14 +218,13 @@ impl Engine {
             }
             Command::ListTubes => {
                 counts.list_tubes += 1;
-                sink.answer(conn, Answer::Tubes(self.tubes.names().collect()));
+                sink.answer(conn, Answer::Tubes(TubeNames::all(&self.tubes)));
                 return Flow::Continue;
             }
             Command::ListTubesWatched => {
                 counts.list_tubes_watched += 1;
                 let watched = &self.conns[conn.0].watched;
-                let names = watched.keys().map(|tube| self.tubes[*tube].name.as_str());
-                sink.answer(conn, Answer::Tubes(names.collect()));
+                sink.answer(conn, Answer::Tubes(TubeNames::watched(&self.tubes, watched)));
                 return Flow::Continue;
             }
             Command::ListTubeUsed => {

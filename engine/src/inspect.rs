@@ -121,15 +121,20 @@ impl PageSize {
 
 impl Engine {
     /// What `stats-tube` tells of a tube; `None` if there is none of that name.
-    pub fn tube_stats(&self, now: Nanos, name: &str) -> Option<TubeStats<'static>> {
+    pub fn tube_stats(&self, now: Nanos, name: &str) -> Option<TubeStats<TubeName>> {
         let ix = self.tubes.find(name)?;
-        Some(self.stats_of_tube(now, ix).into_owned())
+        Some(self.stats_of_tube(now, ix, TubeName::clone))
     }
 
     /// The tubes, a page of them: see the module.
-    pub fn tubes_page(&self, now: Nanos, from: Cursor, size: PageSize) -> Page<TubeStats<'static>> {
+    pub fn tubes_page(
+        &self,
+        now: Nanos,
+        from: Cursor,
+        size: PageSize,
+    ) -> Page<TubeStats<TubeName>> {
         let tubes = self.tubes.from(from.0);
-        page(size, tubes, |ix, _: &Tube| Some(self.stats_of_tube(now, ix).into_owned()))
+        page(size, tubes, |ix, _: &Tube| Some(self.stats_of_tube(now, ix, TubeName::clone)))
     }
 
     /// A job, and its body; `None` if there is none of that number.

@@ -49,5 +49,5 @@ pub use record::{
     Change, DurableState, JobCounters, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,
 };
-pub use sink::{Answer, Sink};
+pub use sink::{Answer, Sink, TubeNames};
 pub use time::Nanos;

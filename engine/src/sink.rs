@@ -3,8 +3,10 @@
 use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeStats};
 
 use crate::body::Body;
+use crate::conn::WatchList;
 use crate::engine::ConnId;
 use crate::record::{Change, Record, SegmentRef};
+use crate::tube::Tubes;
 
 /// An answer to one request.
 pub enum Answer<'a> {
@@ -15,9 +17,46 @@ pub enum Answer<'a> {
     /// To `stats-job`.
     JobStats(JobStats<'a>),
     /// To `stats-tube`.
-    TubeStats(TubeStats<'a>),
-    /// To the list commands: the names, in order.
-    Tubes(Vec<&'a str>),
+    TubeStats(TubeStats<&'a str>),
+    /// To the list commands.
+    Tubes(TubeNames<'a>),
+}
+
+/// The names of tubes, in the order of a list command. They are looked up only when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct TubeNames<'a>(Names<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Names<'a> {
+    All(&'a Tubes),
+    Watched(&'a Tubes, &'a WatchList),
+    Listed(&'a [&'a str]),
+}
+
+impl<'a> TubeNames<'a> {
+    pub(crate) fn all(tubes: &'a Tubes) -> Self {
+        Self(Names::All(tubes))
+    }
+
+    pub(crate) fn watched(tubes: &'a Tubes, watched: &'a WatchList) -> Self {
+        Self(Names::Watched(tubes, watched))
+    }
+
+    /// These.
+    pub fn listed(names: &'a [&'a str]) -> Self {
+        Self(Names::Listed(names))
+    }
+
+    /// Tells each of them.
+    pub fn for_each(self, mut tell: impl FnMut(&'a str)) {
+        match self.0 {
+            Names::All(tubes) => tubes.names().for_each(tell),
+            Names::Watched(tubes, watched) => {
+                watched.keys().for_each(|tube| tell(tubes[*tube].name.as_str()));
+            }
+            Names::Listed(names) => names.iter().for_each(|name| tell(name)),
+        }
+    }
 }
 
 /// Takes the answers. They come in the order in which each connection asked, one for each request

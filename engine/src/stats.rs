@@ -1,7 +1,5 @@
 //! What the engine tells of itself.
 
-use std::borrow::Cow;
-
 use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStats};
 
 use crate::arena::Ix;
@@ -81,14 +79,19 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
-        sink.answer(conn, Answer::TubeStats(self.stats_of_tube(now, ix)));
+        sink.answer(conn, Answer::TubeStats(self.stats_of_tube(now, ix, TubeName::as_str)));
         Flow::Continue
     }
 
-    pub(crate) fn stats_of_tube(&self, now: Nanos, ix: Ix) -> TubeStats<'_> {
+    pub(crate) fn stats_of_tube<'a, N>(
+        &'a self,
+        now: Nanos,
+        ix: Ix,
+        name: impl FnOnce(&'a TubeName) -> N,
+    ) -> TubeStats<N> {
         let tube = &self.tubes[ix];
         TubeStats {
-            name: Cow::Borrowed(tube.name.as_str()),
+            name: name(&tube.name),
             urgent: tube.counts.urgent,
             ready: tube.counts.ready,
             reserved: tube.counts.reserved,

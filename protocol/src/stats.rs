@@ -3,7 +3,6 @@
 //! Keys of our own come after all of beanstalkd's, so that clients that read by position or compare
 //! prefixes keep working.
 
-use std::borrow::Cow;
 use std::io::Write;
 
 use crate::dialect::Dialect;
@@ -56,11 +55,11 @@ pub struct JobStats<'a> {
     pub disconnects: u32,
 }
 
-/// Answer to `stats-tube`. Times are in seconds.
+/// Answer to `stats-tube`, with a borrowed name or one of its own. Times are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the keys of the text.
-pub struct TubeStats<'a> {
-    pub name: Cow<'a, str>,
+pub struct TubeStats<N> {
+    pub name: N,
     pub urgent: u64,
     pub ready: u64,
     pub reserved: u64,
@@ -74,13 +73,6 @@ pub struct TubeStats<'a> {
     pub pauses: u64,
     pub pause: u64,
     pub pause_time_left: u64,
-}
-
-impl TubeStats<'_> {
-    /// The same, with a name of its own.
-    pub fn into_owned(self) -> TubeStats<'static> {
-        TubeStats { name: Cow::Owned(self.name.into_owned()), ..self }
-    }
 }
 
 /// How often each command was received in valid form.
@@ -233,12 +225,12 @@ impl JobStats<'_> {
     }
 }
 
-impl TubeStats<'_> {
+impl<N: AsRef<str>> TubeStats<N> {
     /// The text, without the CRLF that ends a body.
     pub fn to_yaml(&self, dialect: Dialect) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         let q = dialect.quote();
-        line!(out, "---\nname: {q}{}{q}", self.name);
+        line!(out, "---\nname: {q}{}{q}", self.name.as_ref());
         let counts = [
             ("current-jobs-urgent", self.urgent),
             ("current-jobs-ready", self.ready),

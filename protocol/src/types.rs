@@ -93,6 +93,12 @@ impl fmt::Debug for TubeName {
     }
 }
 
+impl AsRef<str> for TubeName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Borrow<str> for TubeName {
     fn borrow(&self) -> &str {
         &self.0

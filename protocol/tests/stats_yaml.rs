@@ -146,7 +146,7 @@ fn stats_job() {
 #[test]
 fn stats_tube() {
     let stats = TubeStats {
-        name: "a/b.c".into(),
+        name: "a/b.c",
         urgent: 201,
         ready: 202,
         reserved: 203,

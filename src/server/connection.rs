@@ -40,6 +40,11 @@ const MAX_BATCH: usize = 512;
 /// Batches of one connection before others on the same thread have their turn.
 const TURNS: usize = 8;
 
+/// Requests after which they have it, too, and bytes of replies: some requests are short, and their
+/// replies long. About a millisecond of work.
+const TURN_REQUESTS: usize = 2048;
+const TURN_BYTES: usize = REPLY_LIMIT / 2;
+
 /// Batches of one connection whose replies wait for the log. Reaching it, or [`REPLY_LIMIT`] bytes of
 /// such replies, the connection reads nothing more until the log has come further.
 const MAX_HELD: usize = 256;
@@ -77,6 +82,8 @@ pub(crate) struct Connection<S: Socket> {
     write_closed: bool,
     /// The client has said `quit`.
     has_quit: bool,
+    /// What was done in this turn.
+    turn: Turn,
 }
 
 /// Replies that wait for the log, a batch's each, in order.
@@ -119,6 +126,21 @@ impl Held {
     }
 }
 
+/// What a connection has done since others had their turn.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Requests that were carried out.
+    requests: usize,
+    /// Bytes of replies to them.
+    bytes: usize,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.requests >= TURN_REQUESTS || self.bytes >= TURN_BYTES
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
@@ -143,6 +165,7 @@ impl<S: Socket> Connection<S> {
             maybe_unread: false,
             write_closed: false,
             has_quit: false,
+            turn: Turn::default(),
         }
     }
 
@@ -175,6 +198,7 @@ impl<S: Socket> Connection<S> {
     fn poll_running(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, batch } = scratch;
+            batch.outcome.unread = self.write_closed;
             if !self.unhandled.is_empty() {
                 let input = std::mem::take(&mut self.unhandled);
                 self.handle(id, &input, batch);
@@ -186,6 +210,7 @@ impl<S: Socket> Connection<S> {
                     Err(error) => self.close(&error),
                 }
             }
+            self.turn.bytes += batch.outcome.out.len();
             let gated = std::mem::take(&mut batch.outcome.gated);
             let has_woken = std::mem::take(&mut batch.outcome.has_woken);
             // Straight to the socket; only what it does not take becomes the connection's own, and
@@ -269,6 +294,7 @@ impl<S: Socket> Connection<S> {
             }
             let Some(end) = batch.requests.last().map(|(_, end)| *end) else { return };
             let complete = batch.requests.len() < MAX_BATCH;
+            self.turn.requests += batch.requests.len();
             trace!(connection = id.0, requests = batch.requests.len(), "batch");
             let applied = self.hub.apply(id, batch);
             match applied.flow {
@@ -289,7 +315,7 @@ impl<S: Socket> Connection<S> {
             if complete {
                 return;
             }
-            if batch.outcome.out.len() >= REPLY_LIMIT {
+            if batch.outcome.out.len() >= REPLY_LIMIT || self.turn.is_over() {
                 self.unhandled = input[at..].to_vec();
                 return;
             }
@@ -333,7 +359,11 @@ impl<S: Socket> Future for Connection<S> {
                 *this.id.insert(id)
             }
         };
+        this.turn = Turn::default();
         for _ in 0..TURNS {
+            if this.turn.is_over() {
+                break;
+            }
             if this.hub.has_lost_log() {
                 // Whatever it would be told might not be so.
                 return Poll::Ready(());

@@ -104,6 +104,8 @@ pub struct Outcome {
     pub out: OutBuf,
     /// What these replies wait for.
     pub gated: Gated,
+    /// Nobody reads the replies any more, so they are not made.
+    pub unread: bool,
     /// Somebody waits for what was recorded.
     commit_soon: bool,
     /// Nobody else has had a batch for a long time.
@@ -153,7 +155,9 @@ impl Sink for Replies<'_> {
     #[inline]
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
         if self.actor == Actor::Conn(conn) {
-            self.outcome.out.push(answer, self.dialect, self.log);
+            if !self.outcome.unread {
+                self.outcome.out.push(answer, self.dialect, self.log);
+            }
         } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
             mailbox.out.get_or_insert_default().push(answer, self.dialect, self.log);
             self.outcome.wakes.push(mailbox.waker.clone());

@@ -122,9 +122,7 @@ impl OutBuf {
             Answer::Tubes(names) => {
                 let mut text = Vec::new();
                 begin_tube_list(&mut text);
-                for name in names {
-                    push_tube_list(&mut text, name);
-                }
+                names.for_each(|name| push_tube_list(&mut text, name));
                 self.push_text(&text);
             }
         }

@@ -86,7 +86,7 @@ fn a_job_a_tube_and_a_connection_are_told_of() {
     assert!(job.due.is_some());
     assert!(queue.engine.job(99).is_none());
     let tube = queue.engine.tube_stats(queue.now, "t").expect("it is there");
-    assert_eq!((&*tube.name, tube.reserved, tube.delayed), ("t", 1, 1));
+    assert_eq!((tube.name.as_str(), tube.reserved, tube.delayed), ("t", 1, 1));
     assert!(queue.engine.tube_stats(queue.now, "other").is_none());
     let conn = queue.engine.connection(queue.conn).expect("it is there");
     assert_eq!((conn.used.as_str(), conn.watching, conn.reserved), ("t", 1, 1));
@@ -96,7 +96,7 @@ fn a_job_a_tube_and_a_connection_are_told_of() {
     let page = queue.engine.connections_page(Cursor::default(), size);
     assert_eq!((page.items, page.next), (vec![conn], None));
     let page = queue.engine.tubes_page(queue.now, Cursor::default(), size);
-    let names: Vec<&str> = page.items.iter().map(|tube| &*tube.name).collect();
+    let names: Vec<&str> = page.items.iter().map(|tube| tube.name.as_str()).collect();
     assert_eq!((names, page.next), (vec!["default", "t"], None));
 }
 

@@ -30,9 +30,7 @@ impl Sink for Wire {
             Answer::Tubes(names) => {
                 let mut text = Vec::new();
                 begin_tube_list(&mut text);
-                for name in names {
-                    push_tube_list(&mut text, name);
-                }
+                names.for_each(|name| push_tube_list(&mut text, name));
                 Reply::Ok(text).encode(&mut out);
             }
         }

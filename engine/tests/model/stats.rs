@@ -1,7 +1,7 @@
 //! What the model tells of itself.
 
 use beanstalk_protocol::{Command, JobState, JobStats, Reply, ServerStats, TubeStats};
-use jq_engine::{Answer, ConnId, Nanos, Sink};
+use jq_engine::{Answer, ConnId, Nanos, Sink, TubeNames};
 
 use super::{Conn, Job, Model, Place};
 
@@ -37,6 +37,7 @@ impl Model {
 
     /// Answers the commands that only tell.
     pub(super) fn tell(&self, now: Nanos, id: ConnId, command: &Command, sink: &mut impl Sink) {
+        let mut names = Vec::new();
         let answer = match command {
             Command::Stats => Some(Answer::ServerStats(Box::new(self.server_stats()))),
             Command::StatsJob(job) => {
@@ -44,12 +45,14 @@ impl Model {
             }
             Command::StatsTube(name) => self.tube_stats(name.as_str(), now).map(Answer::TubeStats),
             Command::ListTubes => {
-                Some(Answer::Tubes(self.tubes.iter().map(|tube| tube.name.as_str()).collect()))
+                names.extend(self.tubes.iter().map(|tube| tube.name.as_str()));
+                Some(Answer::Tubes(TubeNames::listed(&names)))
             }
             _ => {
                 let conn = self.conns.iter().find(|conn| conn.id == id);
                 let watched = conn.into_iter().flat_map(|conn| &conn.watched);
-                Some(Answer::Tubes(watched.map(|name| name.as_str()).collect()))
+                names.extend(watched.map(|name| name.as_str()));
+                Some(Answer::Tubes(TubeNames::listed(&names)))
             }
         };
         sink.answer(id, answer.unwrap_or(Answer::Reply(Reply::NotFound)));
@@ -77,14 +80,14 @@ impl Model {
         }
     }
 
-    fn tube_stats(&self, name: &str, now: Nanos) -> Option<TubeStats<'_>> {
+    fn tube_stats(&self, name: &str, now: Nanos) -> Option<TubeStats<&str>> {
         let tube = self.tubes.iter().find(|tube| tube.name.as_str() == name)?;
         let jobs = |wanted: fn(&&Job) -> bool| {
             self.jobs.iter().filter(|job| job.tube == tube.name).filter(wanted).count() as u64
         };
         let watching = || self.conns.iter().filter(|conn| conn.watched.contains(&tube.name));
         Some(TubeStats {
-            name: tube.name.as_str().into(),
+            name: tube.name.as_str(),
             urgent: jobs(|job| is_urgent(job)),
             ready: jobs(|job| job.place == Place::Ready),
             reserved: jobs(|job| matches!(job.place, Place::Reserved { .. })),

@@ -89,7 +89,7 @@ impl Sink for Answers {
                 disconnects: stats.disconnects,
             },
             Answer::TubeStats(stats) => Told::Tube(TubeView {
-                name: stats.name.into_owned(),
+                name: stats.name.to_owned(),
                 jobs: JobTally {
                     urgent: stats.urgent,
                     ready: stats.ready,
@@ -102,7 +102,11 @@ impl Sink for Answers {
                 waiting: stats.waiting,
                 is_paused: stats.pause > 0,
             }),
-            Answer::Tubes(names) => Told::Tubes(names.into_iter().map(ToOwned::to_owned).collect()),
+            Answer::Tubes(names) => {
+                let mut told = Vec::new();
+                names.for_each(|name| told.push(name.to_owned()));
+                Told::Tubes(told)
+            }
         };
         self.0.push((conn, told));
     }

@@ -212,7 +212,7 @@ pub(crate) fn seal(record: &mut [u8], body: &[u8]) {
     frame[4..].copy_from_slice(&crc.to_le_bytes());
 }
 
-#[inline]
+#[inline(always)]
 fn put_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&job.now.id.to_le_bytes());
     out.extend_from_slice(&job.created.0.to_le_bytes());

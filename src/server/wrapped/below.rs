@@ -11,15 +11,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::server::socket::Socket;
 
 /// Clones are the same socket. Wakes nobody: the test polls when it has changed something.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Below(Arc<Mutex<State>>);
 
-#[derive(Default)]
 pub(super) struct State {
     pub(super) to_read: VecDeque<u8>,
+    /// Bytes that are read at a time.
+    pub(super) at_once: usize,
+    /// The peer is gone: nothing can be written.
+    pub(super) is_reset: bool,
     /// Bytes that are taken before nothing more is.
     pub(super) room: usize,
     pub(super) written: Vec<u8>,
+}
+
+impl Default for Below {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            to_read: VecDeque::new(),
+            at_once: 100,
+            is_reset: false,
+            room: 0,
+            written: Vec::new(),
+        })))
+    }
 }
 
 impl Below {
@@ -34,8 +49,8 @@ impl AsyncRead for Below {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 100];
-        let most = buffer.remaining().min(bytes.len());
+        let mut bytes = [0; 16 * 1024];
+        let most = buffer.remaining().min(bytes.len()).min(self.state().at_once);
         match self.read_now(&mut bytes[..most]) {
             Ok(count) => {
                 buffer.put_slice(&bytes[..count]);
@@ -53,6 +68,9 @@ impl AsyncWrite for Below {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.state();
+        if state.is_reset {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let count = bytes.len().min(state.room);
         if count == 0 {
             return Poll::Pending;

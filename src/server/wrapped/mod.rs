@@ -7,6 +7,7 @@ mod cipher;
 mod handshake;
 mod peer;
 mod sessions;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
