@@ -7,6 +7,7 @@
 
 mod bell;
 pub mod binlog;
+pub mod codec;
 mod directory;
 mod driver;
 mod memory;

@@ -17,7 +17,7 @@ use crate::log::binlog::chunk::Chunk;
 use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len};
-use crate::log::binlog::settings;
+use crate::log::codec::settings;
 use crate::log::{Position, Uncommitted};
 
 /// Segments that `stats` tells of one by one, the oldest first. Bounds the length of the reply.

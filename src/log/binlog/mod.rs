@@ -5,7 +5,7 @@
 //! [`Binlog::recover`] when [`Binlog::needs`] says so. So a simulation can call them in any order,
 //! on a disk of its own. In a server, its [`driver`](self::driver) does.
 //!
-//! - `format`: what the bytes mean (`docs/binlog.md`)
+//! - `format`: what the bytes mean (`docs/binlog.md`); the records in them are [`crate::log::codec`]'s
 //! - `chunk`: records that lie side by side
 //! - `book`: what was appended, in memory, with `segments`: what is live in which
 //! - `writer`: from the book to the files; recovery from a failed write or sync
@@ -19,13 +19,11 @@ mod chunk;
 mod compact;
 mod disk;
 pub mod driver;
-mod fields;
 pub mod format;
 mod options;
 mod read;
 mod replay;
 mod segments;
-pub mod settings;
 mod writer;
 
 use std::fmt;

@@ -8,8 +8,7 @@ use std::fmt;
 
 use jq_engine::{Nanos, Pause, ServerSettings, TubeSettings};
 
-use crate::log::binlog::fields::Fields;
-use crate::log::binlog::format::Damage;
+use crate::log::codec::{Damage, Fields};
 
 /// How settings are laid out. Another layout gets another number; another setting does not.
 const LAYOUT: u8 = 1;

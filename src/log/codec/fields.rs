@@ -1,6 +1,6 @@
 //! Reading the fields of a record, one behind the other.
 
-use crate::log::binlog::format::Damage;
+use crate::log::codec::Damage;
 
 /// The fields of a record that are not read yet.
 #[derive(Debug)]

@@ -1,0 +1,365 @@
+//! Records as bytes, for any log: what became true, with a length and a checksum in front.
+//! `docs/binlog.md` describes the same for people.
+//!
+//! All numbers are little-endian. Records stand one behind the other; a length of zero says that
+//! nothing was written there. Besides facts there is one kind that is about the log itself, a mark,
+//! for logs that are files.
+
+mod fields;
+pub mod settings;
+
+use beanstalk_protocol::MAX_JOB_SIZE;
+use crc32c::{crc32c, crc32c_append};
+use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
+use jq_engine::{ServerSettings, TubeSettings};
+
+pub(crate) use self::fields::Fields;
+use self::settings::Newer;
+
+/// The version of the format that is written.
+///
+/// A record means the same in every version; a new version says that there may be kinds of records,
+/// or flags in them, that older releases do not know.
+pub const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+pub const OLDEST_VERSION: u32 = 1;
+
+/// Bytes in front of each record: its length and its checksum.
+pub const FRAME_LEN: usize = 8;
+
+/// Bytes of a mark, its frame included.
+pub const MARK_LEN: usize = FRAME_LEN + 1 + 8;
+
+/// Most bytes of a record that refers to a job that there is, its frame included.
+pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN + 4;
+
+/// What a job takes that is recorded anew and to which nothing happened, besides its tube's name
+/// and its body, in bytes.
+pub const JOB_LEN: usize = FRAME_LEN + 1 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
+
+/// Bytes of the counters that beanstalkd has, too.
+const COUNTERS_LEN: usize = 20;
+
+/// The longest record: the largest body, the longest name, and all else twice over.
+const MAX_LEN: usize = MAX_JOB_SIZE as usize + 1024;
+
+// What a record is about: its first byte.
+const PUT: u8 = 1;
+const UPDATE: u8 = 2;
+const RESERVED: u8 = 3;
+const TIMED_OUT: u8 = 4;
+const KICKED: u8 = 5;
+const DELETE: u8 = 6;
+/// Read, not written: what version 1 has in place of [`TUBE`].
+const PAUSE: u8 = 7;
+/// Read, not written: what version 1 has in place of [`SERVER`].
+const DRAIN: u8 = 8;
+const MARK: u8 = 9;
+const TUBE: u8 = 10;
+const SERVER: u8 = 11;
+const DISCONNECTED: u8 = 12;
+
+// The flags of a job.
+const STATE: u8 = 0b11;
+const READY: u8 = 0;
+const DELAYED: u8 = 1;
+const BURIED: u8 = 2;
+const HAS_COUNTERS: u8 = 0b100;
+const HAS_DISCONNECTS: u8 = 0b1000;
+
+/// Why bytes are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// They end too early.
+    Short,
+    /// They do not begin as a segment does.
+    Magic,
+    /// They are of another version of the format.
+    Version(u32),
+    /// A length that no record has.
+    Length(u32),
+    /// The checksum says something else.
+    Checksum,
+    /// The checksum is right, the meaning is not: written by something else, or a newer version.
+    Meaning,
+    /// Settings of which this release does not know all: a newer one has written them.
+    Newer(Newer),
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Short => f.write_str("the file ends within it"),
+            Self::Magic => f.write_str("it does not begin with \"jqbinlog\""),
+            Self::Version(version) => write!(
+                f,
+                "its format is version {version}; this release reads {OLDEST_VERSION} to {VERSION}"
+            ),
+            Self::Length(len) => write!(f, "its length, {len}, makes no sense"),
+            Self::Checksum => f.write_str("its checksum does not match"),
+            Self::Meaning => f.write_str("its checksum matches, but not its contents"),
+            Self::Newer(newer) => newer.fmt(f),
+        }
+    }
+}
+
+/// A record as it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// A fact.
+    Fact(Record<'a>),
+    /// When this was written, all of this segment before the offset was on the disk.
+    Mark(u64),
+}
+
+/// Appends a record, and returns how many bytes that took.
+pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
+    match fact {
+        Record::Put(job) | Record::Again(job) => record(out, PUT, |out| {
+            put_job(job, out);
+            out.extend_from_slice(job.body);
+        }),
+        Record::Update(update) => record(out, UPDATE, |out| {
+            out.extend_from_slice(&update.id.to_le_bytes());
+            out.extend_from_slice(&update.priority.to_le_bytes());
+            out.extend_from_slice(&update.delay.to_le_bytes());
+            put_state(out, update, true);
+        }),
+        Record::Reserved(id) => record(out, RESERVED, |out| out.extend(id.to_le_bytes())),
+        Record::TimedOut(id) => record(out, TIMED_OUT, |out| out.extend(id.to_le_bytes())),
+        Record::Kicked(id) => record(out, KICKED, |out| out.extend(id.to_le_bytes())),
+        Record::Delete(id) => record(out, DELETE, |out| out.extend(id.to_le_bytes())),
+        Record::Disconnected(id) => record(out, DISCONNECTED, |out| out.extend(id.to_le_bytes())),
+        Record::Tube { tube, settings } => {
+            record(out, TUBE, |out| settings::encode_tube(tube, settings, out))
+        }
+        Record::Server(settings) => {
+            record(out, SERVER, |out| settings::encode_server(settings, out))
+        }
+    }
+}
+
+/// Appends the record of a job but for its body, which comes next, and for its checksum, which
+/// [`seal`] makes. Returns how many bytes the record takes, body included.
+pub(crate) fn encode_before_body(job: &JobRecord<'_>, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_LEN]);
+    out.push(PUT);
+    put_job(job, out);
+    let len = out.len() - start + job.body.len();
+    // A body has a gigabyte at most.
+    out[start..start + 4].copy_from_slice(&((len - FRAME_LEN) as u32).to_le_bytes());
+    len
+}
+
+/// Makes the checksum of a record that begins with these bytes, and ends with this body.
+pub(crate) fn seal(record: &mut [u8], body: &[u8]) {
+    let (frame, payload) = record.split_at_mut(FRAME_LEN);
+    let crc = crc32c_append(crc32c_append(crc32c(&frame[..4]), payload), body);
+    frame[4..].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[inline(always)]
+fn put_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&job.now.id.to_le_bytes());
+    out.extend_from_slice(&job.created.0.to_le_bytes());
+    out.extend_from_slice(&job.now.priority.to_le_bytes());
+    out.extend_from_slice(&job.now.delay.to_le_bytes());
+    out.extend_from_slice(&job.ttr.to_le_bytes());
+    let has_counters = job.now.counters != JobCounters::default();
+    put_state(out, &job.now, has_counters);
+    // A name has 200 bytes at most.
+    out.push(job.tube.len() as u8);
+    out.extend_from_slice(job.tube.as_bytes());
+}
+
+/// Appends a mark.
+pub fn encode_mark(synced: u64, out: &mut Vec<u8>) -> usize {
+    record(out, MARK, |out| out.extend_from_slice(&synced.to_le_bytes()))
+}
+
+#[inline(always)]
+fn put_state(out: &mut Vec<u8>, update: &JobUpdate, has_counters: bool) {
+    let counters = if has_counters { counters_flags(&update.counters) } else { 0 };
+    match update.state {
+        DurableState::Ready => out.push(READY | counters),
+        DurableState::Delayed(until) => {
+            out.push(DELAYED | counters);
+            out.extend_from_slice(&until.0.to_le_bytes());
+        }
+        DurableState::Buried(turn) => {
+            out.push(BURIED | counters);
+            out.extend_from_slice(&turn.to_le_bytes());
+        }
+    }
+    if has_counters {
+        put_counters(out, &update.counters);
+    }
+}
+
+fn counters_flags(counters: &JobCounters) -> u8 {
+    if counters.disconnects > 0 { HAS_COUNTERS | HAS_DISCONNECTS } else { HAS_COUNTERS }
+}
+
+/// Not inlined: most jobs have none.
+#[inline(never)]
+fn put_counters(out: &mut Vec<u8>, counters: &JobCounters) {
+    let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } = *counters;
+    for counter in [reserves, timeouts, releases, buries, kicks] {
+        out.extend_from_slice(&counter.to_le_bytes());
+    }
+    if disconnects > 0 {
+        out.extend_from_slice(&disconnects.to_le_bytes());
+    }
+}
+
+/// Appends a record of these bytes, whatever they mean.
+pub fn frame(payload: &[u8], out: &mut Vec<u8>) {
+    put_frame(out, |out| out.extend_from_slice(payload));
+}
+
+fn record(out: &mut Vec<u8>, kind: u8, fields: impl FnOnce(&mut Vec<u8>)) -> usize {
+    put_frame(out, |out| {
+        out.push(kind);
+        fields(out);
+    })
+}
+
+fn put_frame(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_LEN]);
+    payload(out);
+    // A body has a gigabyte at most.
+    let len = ((out.len() - start - FRAME_LEN) as u32).to_le_bytes();
+    let crc = crc32c_append(crc32c(&len), &out[start + FRAME_LEN..]);
+    out[start..start + 4].copy_from_slice(&len);
+    out[start + 4..start + FRAME_LEN].copy_from_slice(&crc.to_le_bytes());
+    out.len() - start
+}
+
+/// What stands at the beginning of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// A record, and how many bytes it takes.
+    Entry(Entry<'a>, usize),
+    /// Perhaps a record, but it takes this many bytes.
+    Need(usize),
+    /// A length of zero: nothing was written here.
+    Nothing,
+}
+
+/// Reads the record at the beginning of `bytes`.
+pub fn decode(bytes: &[u8]) -> Result<Next<'_>, Damage> {
+    Ok(match check(bytes)? {
+        Checked::Sound(len) => Next::Entry(parse(&bytes[..len])?, len),
+        Checked::Need(len) => Next::Need(len),
+        Checked::Nothing => Next::Nothing,
+    })
+}
+
+/// What [`check`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// A record of so many bytes.
+    Sound(usize),
+    /// Perhaps a record, but it takes this many bytes.
+    Need(usize),
+    /// A length of zero: nothing was written here.
+    Nothing,
+}
+
+/// Checks the record at the beginning of `bytes`.
+pub(crate) fn check(bytes: &[u8]) -> Result<Checked, Damage> {
+    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME_LEN>() else {
+        return Ok(Checked::Need(FRAME_LEN));
+    };
+    let [len, crc] = [0, 4]
+        .map(|at| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]));
+    if len == 0 && crc == 0 {
+        return Ok(Checked::Nothing);
+    }
+    if len == 0 || len as usize > MAX_LEN {
+        return Err(Damage::Length(len));
+    }
+    let Some(payload) = rest.get(..len as usize) else {
+        return Ok(Checked::Need(FRAME_LEN + len as usize));
+    };
+    if crc32c_append(crc32c(&len.to_le_bytes()), payload) != crc {
+        return Err(Damage::Checksum);
+    }
+    Ok(Checked::Sound(FRAME_LEN + len as usize))
+}
+
+/// Reads a record that was checked.
+pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
+    let mut fields = Fields::new(record.get(FRAME_LEN..).ok_or(Damage::Short)?);
+    let fact = match fields.u8()? {
+        PUT => Record::Put(job(&mut fields)?),
+        UPDATE => {
+            let (id, priority, delay) = (fields.u64()?, fields.u32()?, fields.u32()?);
+            let (state, counters) = state(&mut fields)?;
+            Record::Update(JobUpdate { id, priority, delay, state, counters })
+        }
+        RESERVED => Record::Reserved(fields.u64()?),
+        TIMED_OUT => Record::TimedOut(fields.u64()?),
+        KICKED => Record::Kicked(fields.u64()?),
+        DELETE => Record::Delete(fields.u64()?),
+        PAUSE => {
+            let (seconds, until) = (fields.u32()?, Nanos(fields.u64()?));
+            let pause = (seconds > 0).then_some(Pause { seconds, until });
+            Record::Tube { tube: fields.name(fields.len())?, settings: TubeSettings { pause } }
+        }
+        DRAIN => Record::Server(ServerSettings { draining: fields.u8()? != 0 }),
+        TUBE => {
+            let (tube, settings) = settings::decode_tube(&mut fields)?;
+            Record::Tube { tube, settings }
+        }
+        SERVER => Record::Server(settings::decode_server(&mut fields)?),
+        DISCONNECTED => Record::Disconnected(fields.u64()?),
+        MARK => return Ok(Entry::Mark(fields.u64()?)),
+        _ => return Err(Damage::Meaning),
+    };
+    Ok(Entry::Fact(fact))
+}
+
+/// Always inlined: handing a whole job from function to function costs more than reading it.
+#[inline(always)]
+fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
+    let (id, created) = (fields.u64()?, Nanos(fields.u64()?));
+    let (priority, delay, ttr) = (fields.u32()?, fields.u32()?, fields.u32()?);
+    let (state, counters) = state(fields)?;
+    let len = fields.u8()?;
+    let tube = fields.name(usize::from(len))?;
+    let body = fields.rest();
+    let now = JobUpdate { id, priority, delay, state, counters };
+    Ok(JobRecord { tube, created, ttr, now, body, shared: None })
+}
+
+#[inline(always)]
+fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage> {
+    let flags = fields.u8()?;
+    let state = match flags & STATE {
+        READY => DurableState::Ready,
+        DELAYED => DurableState::Delayed(Nanos(fields.u64()?)),
+        BURIED => DurableState::Buried(fields.u64()?),
+        _ => return Err(Damage::Meaning),
+    };
+    let mut counters = JobCounters::default();
+    if flags & HAS_COUNTERS != 0 {
+        let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } =
+            &mut counters;
+        for counter in [reserves, timeouts, releases, buries, kicks] {
+            *counter = fields.u32()?;
+        }
+        if flags & HAS_DISCONNECTS != 0 {
+            *disconnects = fields.u32()?;
+        }
+    }
+    Ok((state, counters))
+}
+
+/// Whether a record may begin with this byte.
+pub(crate) fn is_kind(byte: u8) -> bool {
+    (PUT..=DISCONNECTED).contains(&byte)
+}
