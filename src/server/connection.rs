@@ -64,7 +64,7 @@ thread_local! {
 
 /// Serves one socket until it closes. The hub knows of it from the first poll, when the socket has
 /// its handshake behind it, until it is dropped.
-pub(crate) struct Connection<S: Socket> {
+pub struct Connection<S: Socket> {
     socket: S,
     hub: Arc<Hub>,
     id: Option<ConnId>,
@@ -151,7 +151,9 @@ enum State {
 }
 
 impl<S: Socket> Connection<S> {
-    pub(crate) fn new(socket: S, hub: Arc<Hub>) -> Self {
+    /// A connection over this socket, which has no handshake left to do. The hub knows of it from its
+    /// first poll on.
+    pub fn new(socket: S, hub: Arc<Hub>) -> Self {
         let decoder = RequestDecoder::new(hub.dialect(), hub.max_job_size());
         Self {
             socket,

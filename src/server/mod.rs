@@ -2,14 +2,14 @@
 
 mod accept;
 mod accepted;
-mod connection;
+pub mod connection;
 mod housekeeping;
 pub mod hub;
 mod identity;
 mod listener;
 pub mod outbuf;
 mod signals;
-mod socket;
+pub mod socket;
 mod timekeeper;
 mod workers;
 #[cfg(test)]

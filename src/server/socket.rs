@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 ///
 /// A stream may keep written bytes in a buffer of its own until it is flushed, and may have read
 /// bytes that nobody has asked for. What reading makes it want to send, it sends by itself.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Reads what is there, past tokio's idea of whether there is anything. Fails with
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing, and gives 0 at the end.
     fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize>;

@@ -24,7 +24,9 @@ mod job;
 
 mod model;
 mod observe;
+mod pipe;
 mod restart;
+mod served;
 mod server;
 mod sim;
 mod trace;
@@ -99,4 +101,21 @@ fn a_disk_that_lies_is_caught() {
     let lying = |rng: &mut Rng| Plan { lies: true, ..Plan::of(rng) };
     let caught = (1..=LIES_SEEN_WITHIN).find(|seed| run(*seed, lying).is_err());
     assert!(caught.is_some(), "no broken promise was seen");
+}
+
+#[test]
+fn clients_over_sockets() {
+    let (from, count) = (number("JQ_SIM_FROM", 1), number("JQ_SIM_SEEDS", SEEDS / 5));
+    let shown = env::var_os("JQ_SIM_TRACE").is_some();
+    for seed in from..from + count {
+        let _running = Running(seed);
+        if let Err(violation) = served::run(seed, shown, false) {
+            panic!("seed {seed}: {violation}");
+        }
+    }
+    let twice =
+        [1, 2, 3].map(|seed| (served::run(seed, false, false), served::run(seed, false, false)));
+    assert!(twice.iter().all(|(once, again)| once == again), "a seed decides everything");
+    let caught = (1..=LIES_SEEN_WITHIN).find(|seed| served::run(*seed, false, true).is_err());
+    assert!(caught.is_some(), "a disk that lies is caught");
 }
