@@ -232,3 +232,47 @@ fn a_change_from_outside_is_delivered_and_can_be_waited_for() {
     let (answer, _) = hub.collect(worker).expect("the wait has ended");
     assert_eq!(answer.to_bytes(), b"TIMED_OUT\r\n");
 }
+
+/// A measurement, not a test: with a log whose commit takes 2 ms, how many batches of one connection go
+/// into each, and how many jobs a second that is. `cargo test --release --test logs -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "it measures"]
+fn what_a_slow_log_commits_at_a_time() {
+    const IN_FLIGHT: u64 = 64;
+    const JOBS: u64 = 20_000;
+    let (served, log) = Served::start();
+    let mut client = served.connect();
+    let (mut commits, mut told) = (0, 0);
+    let committing = Arc::clone(&log);
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        // As a log does that takes what there is, and has it acknowledged elsewhere.
+        let pause = std::time::Duration::from_millis(2);
+        while ended.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let taken = committing.appended();
+            std::thread::sleep(pause);
+            committing.commit(taken);
+            commits += 1;
+        }
+        commits
+    });
+    let start = std::time::Instant::now();
+    for _ in 0..IN_FLIGHT {
+        client.send(PUT);
+    }
+    while told < JOBS {
+        assert!(client.reply().line().starts_with(b"INSERTED "));
+        told += 1;
+        if told + IN_FLIGHT <= JOBS {
+            client.send(PUT);
+        }
+    }
+    let took = start.elapsed();
+    drop(done);
+    let commits = thread.join().expect("it does not panic");
+    println!(
+        "{JOBS} puts in {took:.2?}: {:.1} for each of {commits} commits",
+        JOBS as f64 / f64::from(commits)
+    );
+}

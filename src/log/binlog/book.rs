@@ -70,6 +70,8 @@ pub(crate) struct Book {
     cannot_allocate: bool,
     /// Old segments cannot be given up, for whatever reason: it is no use to wait for that.
     pub(crate) is_stuck: bool,
+    /// Where the log ended when there first was more to compact than there may be.
+    behind_since: Option<Position>,
     /// What the one who keeps the log knows of.
     known: Needs,
     health: Health,
@@ -107,6 +109,7 @@ impl Book {
             spare: false,
             cannot_allocate: false,
             is_stuck: false,
+            behind_since: None,
             known: Needs::default(),
             health: Health::Good,
             is_good: Arc::new(AtomicBool::new(true)),
@@ -446,9 +449,17 @@ impl Book {
         }
     }
 
-    /// Whether so much is to be compacted that nobody is told of anything new before it is.
-    pub(crate) fn is_behind(&self) -> bool {
-        let is_behind = self.segments.sealed_bytes() > self.allowance(2) && !self.is_stuck;
+    /// Whether compaction has fallen so far behind that nobody is told of anything new before it has
+    /// caught up: what is written since grows the files, rather than only leaving more of them dead. A
+    /// mass delete writes next to nothing, so nobody waits until its segments are gone.
+    pub(crate) fn is_behind(&mut self) -> bool {
+        if self.segments.sealed_bytes() <= self.allowance(2) || self.is_stuck {
+            self.behind_since = None;
+        } else {
+            self.behind_since.get_or_insert(self.position);
+        }
+        let grown = self.behind_since.map_or(0, |since| self.position - since);
+        let is_behind = grown > self.options.segment_size / 4;
         matches!(self.health, Health::Good) && (is_behind || self.is_overlong())
     }
 

@@ -229,7 +229,7 @@ impl Binlog {
     /// Tells the connections how far they may go, unless compaction has to catch up first.
     fn publish(&self) {
         let (committed, behind) = {
-            let book = lock(&self.book);
+            let mut book = lock(&self.book);
             (book.committed(), book.is_behind())
         };
         if !behind {
