@@ -1,8 +1,43 @@
-//! Giving memory back to the system.
+//! The memory of the process: how much there is, and giving it back to the system.
 //!
 //! The C library keeps freed memory for later, nearly all of it for good once small blocks of all
 //! ages are mixed. A queue that has drained a backlog of gigabytes would keep its size until it is
 //! restarted, on a machine that may need the memory elsewhere.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Tells how much memory of the process is resident. Keeps a file of the kernel's open for it, so that
+/// asking needs no descriptor and never fails for want of one.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    statm: Option<File>,
+    page_size: u64,
+}
+
+impl Resident {
+    pub(crate) fn new() -> Self {
+        let page_size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        Self {
+            statm: File::open("/proc/self/statm").ok(),
+            page_size: page_size.and_then(|size| size.try_into().ok()).unwrap_or(4096),
+        }
+    }
+
+    /// Resident bytes, as of now; 0 if the system does not tell.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Seven numbers, of which this is the second.
+        let mut text = [0; 256];
+        let Some(Ok(len)) = self.statm.as_ref().map(|file| file.read_at(&mut text, 0)) else {
+            return 0;
+        };
+        let pages = std::str::from_utf8(&text[..len]).ok();
+        let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+        pages.unwrap_or(0) * self.page_size
+    }
+}
 
 /// Returns freed memory to the system, as far as whole pages of it are free. Takes time in
 /// proportion to the memory in question, in which allocations on other threads may wait.
@@ -13,5 +48,21 @@ pub fn give_back() {
     #[allow(unsafe_code)]
     unsafe {
         nix::libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_resident_grows_with_what_is_touched() {
+        const MORE: usize = 64 << 20;
+        let resident = Resident::new();
+        let before = resident.bytes();
+        let touched = vec![1u8; MORE];
+        let after = resident.bytes();
+        assert!(before > 0 && after > before + MORE as u64 / 2, "{before}, then {after}");
+        drop(touched);
     }
 }

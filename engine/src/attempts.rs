@@ -52,6 +52,7 @@ impl Engine {
                 DurableState::Ready
             }
             AttemptEnd::Closed(CloseReason::Vanished) => {
+                self.disconnects += 1;
                 self.jobs.count(ix, |counters| counters.disconnects += 1);
                 sink.record(Record::Disconnected(self.jobs[ix].id));
                 DurableState::Ready

@@ -219,19 +219,27 @@ pub(crate) struct Jobs {
     arena: Arena<Job>,
     counters: Arena<Kept>,
     index: Index,
+    /// Bytes in the bodies of all of them.
+    body_bytes: u64,
 }
 
 impl Jobs {
     pub(crate) fn new() -> Self {
-        Self { arena: Arena::new(), counters: Arena::new(), index: Index::new() }
+        Self { arena: Arena::new(), counters: Arena::new(), index: Index::new(), body_bytes: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.arena.len()
     }
 
+    /// Bytes in the bodies of all jobs.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
     pub(crate) fn insert(&mut self, job: Job) -> Ix {
         let id = job.id;
+        self.body_bytes += job.body.as_ref().len() as u64;
         let ix = self.arena.insert(job);
         self.index.insert(id, ix, |ix| self.arena[ix].id);
         ix
@@ -246,6 +254,7 @@ impl Jobs {
         let id = self.arena.get(ix)?.id;
         self.index.remove(id, ix, |ix| self.arena[ix].id);
         let job = self.arena.remove(ix)?;
+        self.body_bytes -= job.body.as_ref().len() as u64;
         if let Err(entry) = job.counters.get() {
             self.counters.remove(entry);
         }

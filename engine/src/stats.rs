@@ -26,12 +26,19 @@ impl Engine {
             waiting: self.waiting,
             total_connections: self.total_connections,
             draining: self.settings.draining,
+            body_bytes: self.jobs.body_bytes(),
+            disconnects: self.disconnects,
         }
     }
 
     /// Number of jobs in the queue, in any state.
     pub fn job_count(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Bytes in the bodies of all jobs.
+    pub fn body_bytes(&self) -> u64 {
+        self.jobs.body_bytes()
     }
 
     pub(crate) fn stats_job(

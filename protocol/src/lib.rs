@@ -26,8 +26,8 @@ pub use reply::Reply;
 pub use reply_decoder::{ReplyDecoder, ReplyError};
 pub use request_decoder::{Rejection, Request, RequestDecoder};
 pub use stats::{
-    BinlogHealth, BinlogSegment, BinlogStats, BinlogUse, CommandCounts, JobState, JobStats,
-    ProcessStats, ServerStats, TubeStats, begin_tube_list, push_tube_list,
+    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, JobState, JobStats, ProcessStats,
+    ServerStats, TubeStats, begin_tube_list, push_tube_list,
 };
 pub use types::{
     BadTubeName, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE, MAX_LINE,

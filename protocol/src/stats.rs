@@ -122,6 +122,10 @@ pub struct ServerStats {
     pub waiting: u64,
     pub total_connections: u64,
     pub draining: bool,
+    /// Bytes in the bodies of all jobs: a key of our own.
+    pub body_bytes: u64,
+    /// How often a connection vanished that had a job reserved, once for each job: a key of our own.
+    pub disconnects: u64,
 }
 
 /// What the log contributes to the answer to `stats`; without a log all zero, except the size.
@@ -133,7 +137,8 @@ pub struct BinlogStats {
     pub records_migrated: u64,
     pub records_written: u64,
     pub max_size: u64,
-    /// Keys of our own, which come last of all; `None` without a log.
+    /// Keys of our own, which come last of all; `None` without a log. They are the same for as long as
+    /// there is the log.
     pub own: Option<Box<BinlogUse>>,
 }
 
@@ -154,8 +159,10 @@ pub struct BinlogUse {
     pub bytes: u64,
     /// How much of that is live jobs.
     pub live_bytes: u64,
-    /// Each of the oldest segments.
-    pub oldest: Vec<BinlogSegment>,
+    /// The size of the oldest segment, which is the next to be reclaimed.
+    pub oldest_bytes: u64,
+    /// How much of that is jobs that there are.
+    pub oldest_live_bytes: u64,
 }
 
 /// Whether a log can be written to.
@@ -169,13 +176,15 @@ pub enum BinlogHealth {
     Failed(String),
 }
 
-/// How much of a segment is still needed. Sizes are in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // The fields are the keys of the text.
-pub struct BinlogSegment {
-    pub number: u64,
-    pub live: u64,
-    pub dead: u64,
+impl BinlogHealth {
+    /// The word in the stats, the number that stands for it, and what the system says.
+    fn told(&self) -> (&'static str, u64, &str) {
+        match self {
+            Self::Good => ("good", 0, ""),
+            Self::Full(error) => ("full", 1, error),
+            Self::Failed(error) => ("failed", 2, error),
+        }
+    }
 }
 
 /// What the process contributes to the answer to `stats`.
@@ -185,7 +194,7 @@ pub struct ProcessStats<'a> {
     pub max_job_size: u32,
     /// Process id.
     pub pid: u32,
-    /// Version of the server, appended to the version of the dialect.
+    /// Version of the server. The key `version` is that of the dialect.
     pub version: &'a str,
     /// User time in microseconds.
     pub user_us: u64,
@@ -201,6 +210,8 @@ pub struct ProcessStats<'a> {
     pub os: &'a str,
     /// As the kernel reports it.
     pub platform: &'a str,
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
 }
 
 /// Writes lines into memory, which cannot fail.
@@ -284,7 +295,7 @@ impl ServerStats {
             ("pid", u64::from(process.pid)),
         ];
         put_counts(&mut out, &rest);
-        line!(out, "version: \"{}+{}\"", dialect.version(), process.version);
+        line!(out, "version: \"{}\"", dialect.version());
         for (key, us) in [("utime", process.user_us), ("stime", process.system_us)] {
             line!(out, "rusage-{key}: {}.{:06}", us / 1_000_000, us % 1_000_000);
         }
@@ -301,6 +312,14 @@ impl ServerStats {
         line!(out, "draining: {}\nid: {}", self.draining, process.id);
         line!(out, "hostname: {q}{}{q}", process.hostname);
         line!(out, "os: {q}{}{q}\nplatform: {q}{}{q}", process.os, process.platform);
+        // Keys of our own. A version is always quoted: 0.1 would be a number.
+        line!(out, "jq-version: \"{}\"", process.version);
+        let ours = [
+            ("current-jobs-bytes", self.body_bytes),
+            ("job-disconnects", self.disconnects),
+            ("memory-resident-bytes", process.resident_bytes),
+        ];
+        put_counts(&mut out, &ours);
         if let Some(own) = own {
             own.put_yaml(&mut out);
         }
@@ -310,13 +329,9 @@ impl ServerStats {
 
 impl BinlogUse {
     fn put_yaml(&self, out: &mut Vec<u8>) {
-        let (state, error) = match &self.health {
-            BinlogHealth::Good => ("good", ""),
-            BinlogHealth::Full(error) => ("full", error.as_str()),
-            BinlogHealth::Failed(error) => ("failed", error.as_str()),
-        };
-        line!(out, "binlog-state: {state}");
-        // As a quoted YAML string, whatever the system reports.
+        let (state, code, error) = self.health.told();
+        line!(out, "binlog-state: {state}\nbinlog-state-code: {code}");
+        // As a YAML text in quotes, whatever the system says.
         line!(out, "binlog-error: \"{}\"", error.replace(['"', '\\', '\n'], " "));
         let counts = [
             ("binlog-failures", self.failures),
@@ -326,12 +341,10 @@ impl BinlogUse {
             ("binlog-bytes", self.bytes),
             ("binlog-live-bytes", self.live_bytes),
             ("binlog-dead-bytes", self.bytes.saturating_sub(self.live_bytes)),
+            ("binlog-oldest-live-bytes", self.oldest_live_bytes),
+            ("binlog-oldest-dead-bytes", self.oldest_bytes.saturating_sub(self.oldest_live_bytes)),
         ];
         put_counts(out, &counts);
-        for BinlogSegment { number, live, dead } in &self.oldest {
-            line!(out, "binlog-segment-{number}-live-bytes: {live}");
-            line!(out, "binlog-segment-{number}-dead-bytes: {dead}");
-        }
     }
 }
 

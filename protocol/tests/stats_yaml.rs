@@ -2,8 +2,8 @@
 //! is another one, so that no two can be mixed up.
 
 use beanstalk_protocol::{
-    BinlogHealth, BinlogSegment, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState,
-    JobStats, ProcessStats, ServerStats, TubeStats, begin_tube_list, push_tube_list,
+    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState, JobStats, ProcessStats,
+    ServerStats, TubeStats, begin_tube_list, push_tube_list,
 };
 
 const JOB: &str = "---
@@ -79,7 +79,7 @@ current-workers: 311
 current-waiting: 312
 total-connections: 313
 pid: 502
-version: \"1.13+9.8.7\"
+version: \"1.13\"
 rusage-utime: 1.000002
 rusage-stime: 0.123456
 uptime: 503
@@ -93,12 +93,17 @@ id: a1b2c3d4e5f60718
 hostname: \"host.example\"
 os: \"#1 SMP Debian 6.1\"
 platform: \"x86_64\"
+jq-version: \"9.8.7\"
+current-jobs-bytes: 314
+job-disconnects: 315
+memory-resident-bytes: 504
 ";
 
-/// What 1.12 prints: the quotes of the version are the only ones.
+/// What 1.12 prints: the quotes of the versions are the only ones.
 fn without_quotes(text: &str) -> String {
     let line = |line: &str| match line.strip_prefix("version: ") {
         Some(version) => format!("version: {}\n", version.replace("1.13", "1.12")),
+        None if line.starts_with("jq-version: ") => format!("{line}\n"),
         None => format!("{}\n", line.replace('"', "")),
     };
     text.lines().map(line).collect()
@@ -206,6 +211,8 @@ fn stats() {
         waiting: 312,
         total_connections: 313,
         draining: true,
+        body_bytes: 314,
+        disconnects: 315,
     };
     let process = ProcessStats {
         max_job_size: 501,
@@ -218,6 +225,7 @@ fn stats() {
         hostname: "host.example",
         os: "#1 SMP Debian 6.1",
         platform: "x86_64",
+        resident_bytes: 504,
     };
     let binlog = BinlogStats {
         oldest_index: 601,
@@ -230,8 +238,7 @@ fn stats() {
     assert_text(|dialect| server.to_yaml(&process, &binlog, dialect), SERVER);
 
     // What a log tells besides comes behind everything else.
-    let segment = |number| BinlogSegment { number, live: 10 * number, dead: number };
-    let own = BinlogUse {
+    let mut own = BinlogUse {
         health: BinlogHealth::Full("no \"room\"\\\n left".into()),
         failures: 701,
         pending_bytes: 702,
@@ -239,19 +246,35 @@ fn stats() {
         segments: 704,
         bytes: 1705,
         live_bytes: 706,
-        oldest: vec![segment(7), segment(8)],
+        oldest_bytes: 777,
+        oldest_live_bytes: 70,
     };
-    let binlog = BinlogStats { own: Some(Box::new(own)), ..binlog };
-    let text = server.to_yaml(&process, &binlog, Dialect::default());
-    let text = String::from_utf8(text).unwrap();
-    let (before, after) = text.split_at(text.find("binlog-state").unwrap());
-    assert!(before.ends_with("platform: \"x86_64\"\n"), "{before}");
+    let text = |own: &BinlogUse| {
+        let binlog = BinlogStats { own: Some(Box::new(own.clone())), ..binlog.clone() };
+        String::from_utf8(server.to_yaml(&process, &binlog, Dialect::default())).unwrap()
+    };
+    let full = text(&own);
+    let (before, after) = full.split_at(full.find("binlog-state").unwrap());
+    assert!(before.ends_with("memory-resident-bytes: 504\n"), "{before}");
     assert_eq!(after, OWN);
+
+    // Of the states, each has its word and its number.
+    for (health, lines) in [
+        (BinlogHealth::Good, "binlog-state: good\nbinlog-state-code: 0\nbinlog-error: \"\"\n"),
+        (
+            BinlogHealth::Failed("lost".into()),
+            "binlog-state: failed\nbinlog-state-code: 2\nbinlog-error: \"lost\"\n",
+        ),
+    ] {
+        own.health = health;
+        assert!(text(&own).contains(lines), "{}", text(&own));
+    }
 }
 
 /// Keys of our own.
 const OWN: &str = "\
 binlog-state: full
+binlog-state-code: 1
 binlog-error: \"no  room    left\"
 binlog-failures: 701
 binlog-pending-bytes: 702
@@ -260,10 +283,8 @@ binlog-segments: 704
 binlog-bytes: 1705
 binlog-live-bytes: 706
 binlog-dead-bytes: 999
-binlog-segment-7-live-bytes: 70
-binlog-segment-7-dead-bytes: 7
-binlog-segment-8-live-bytes: 80
-binlog-segment-8-dead-bytes: 8
+binlog-oldest-live-bytes: 70
+binlog-oldest-dead-bytes: 707
 ";
 
 #[test]

@@ -9,18 +9,19 @@ use nix::sys::time::TimeVal;
 use nix::sys::utsname::uname;
 
 use crate::config::Config;
+use crate::memory::Resident;
 
 /// The parts of the stats that do not change while the server runs.
 #[derive(Debug)]
 pub(crate) struct Identity {
     id: String,
-    version: String,
     hostname: String,
     os: String,
     platform: String,
     max_job_size: u32,
     started: Nanos,
     dialect: Dialect,
+    resident: Resident,
 }
 
 impl Identity {
@@ -36,13 +37,13 @@ impl Identity {
         };
         Self {
             id: instance_id(random),
-            version: format!("jq{}", crate::VERSION),
             hostname,
             os,
             platform,
             max_job_size: config.max_job_size,
             started,
             dialect: config.dialect,
+            resident: Resident::new(),
         }
     }
 
@@ -55,7 +56,7 @@ impl Identity {
         let process = ProcessStats {
             max_job_size: self.max_job_size,
             pid: std::process::id(),
-            version: &self.version,
+            version: crate::VERSION,
             user_us,
             system_us,
             uptime: now.seconds_since(self.started),
@@ -63,6 +64,7 @@ impl Identity {
             hostname: &self.hostname,
             os: &self.os,
             platform: &self.platform,
+            resident_bytes: self.resident.bytes(),
         };
         stats.to_yaml(&process, binlog, self.dialect)
     }

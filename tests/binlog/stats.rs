@@ -1,10 +1,20 @@
 //! What `stats` and `stats-job` say of the log.
 
+use std::fs;
+use std::path::Path;
+
 use crate::support::folder::{Folder, kill};
+use crate::support::procfs::resident;
 use crate::support::{Conn, Server, beanstalkd, eventually};
 
-const OURS: &[&str] = &[
+/// Ours, which come behind theirs with a log or without.
+const OURS: &[&str] =
+    &["jq-version", "current-jobs-bytes", "job-disconnects", "memory-resident-bytes"];
+
+/// Those that come behind these with a log.
+const OF_THE_LOG: &[&str] = &[
     "binlog-state",
+    "binlog-state-code",
     "binlog-error",
     "binlog-failures",
     "binlog-pending-bytes",
@@ -13,6 +23,8 @@ const OURS: &[&str] = &[
     "binlog-bytes",
     "binlog-live-bytes",
     "binlog-dead-bytes",
+    "binlog-oldest-live-bytes",
+    "binlog-oldest-dead-bytes",
 ];
 
 fn keys(stats: &[u8]) -> Vec<String> {
@@ -39,15 +51,24 @@ fn our_keys_come_after_theirs() {
     let stats = server.connect().ask("stats");
     let got = keys(stats.body().expect("stats have a body"));
     let (theirs, ours) = got.split_at(got.iter().position(|key| key == OURS[0]).expect("ours"));
-    assert_eq!(&ours[..OURS.len()], OURS);
-    let segments = &ours[OURS.len()..];
-    assert!(segments.iter().all(|key| key.starts_with("binlog-segment-")), "{segments:?}");
+    assert_eq!(ours, [OURS, OF_THE_LOG].concat());
+    assert_eq!(stats.value("version"), Some("\"1.13\""));
+    assert_eq!(stats.value("jq-version"), Some(concat!("\"", env!("CARGO_PKG_VERSION"), "\"")));
     assert_eq!(stats.value("binlog-state"), Some("good"));
+    assert_eq!(stats.value("binlog-state-code"), Some("0"));
     assert_eq!(stats.value("binlog-error"), Some("\"\""));
     assert_eq!(stats.value("binlog-failures"), Some("0"));
-    // Without a log there are none of ours.
+    // Without a log there are none about it.
     let without = Server::jq(&["-f", "0"]).connect().ask("stats");
-    assert_eq!(keys(without.body().expect("stats have a body")), theirs);
+    let without = keys(without.body().expect("stats have a body"));
+    assert!(without.iter().eq(theirs.iter().chain(&ours[..OURS.len()])), "{without:?}");
+
+    // Who makes a metric of each finds them all in the documentation.
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compat.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    for key in ours {
+        assert!(page.contains(&format!("`{key}`")), "docs/compat.md lists {key}");
+    }
 
     let Some(beanstalkd) = beanstalkd("the order of the keys of stats") else { return };
     let peer = Folder::new();
@@ -77,11 +98,11 @@ fn numbers_move() {
     assert_eq!(number(&mut conn, "binlog-records-written"), 2);
     assert_eq!(number(&mut conn, "binlog-live-bytes"), 0);
     assert!(number(&mut conn, "binlog-dead-bytes") > dead + live);
-    // The segment of each job, and a look at each segment.
-    let key = format!("binlog-segment-{current}-live-bytes");
-    assert_eq!(number(&mut conn, &key), 0);
+    // The segment of each job, and a look at the oldest.
+    assert_eq!(number(&mut conn, "binlog-oldest-live-bytes"), 0);
+    assert_eq!(number(&mut conn, "binlog-oldest-dead-bytes"), number(&mut conn, "binlog-bytes"));
     put(&mut conn, 2);
-    assert_eq!(number(&mut conn, &key), live);
+    assert_eq!(number(&mut conn, "binlog-oldest-live-bytes"), live);
     let file = current.to_string();
     assert_eq!(conn.ask("stats-job 2").value("file"), Some(&*file));
     kill(server);
@@ -91,6 +112,69 @@ fn numbers_move() {
     assert!(number(&mut conn, "binlog-current-index") > current);
     put(&mut conn, 3);
     assert_ne!(conn.ask("stats-job 3").value("file"), Some(&*file));
+}
+
+/// Exporters make a metric of each key, so whatever happens there are no others.
+#[test]
+fn the_keys_are_always_the_same() {
+    let folder = Folder::new();
+    let server = folder.serve(&["-f", "0", "-s", "65536"]);
+    let mut conn = server.connect();
+    let mut seen = Vec::new();
+    let mut look = |conn: &mut Conn| {
+        let stats = conn.ask("stats");
+        let keys = keys(stats.body().expect("stats have a body"));
+        assert!(seen.is_empty() || seen == keys, "{seen:?}, then {keys:?}");
+        seen = keys;
+    };
+    look(&mut conn);
+    // Several segments, some of which are given up.
+    let mut fill = |conn: &mut Conn| {
+        for _ in 0..50 {
+            conn.send(format!("put 0 0 60 20000\r\n{}\r\n", "x".repeat(20_000)));
+            assert!(conn.reply().line().starts_with(b"INSERTED "));
+            look(conn);
+        }
+    };
+    fill(&mut conn);
+    for id in 1..=40 {
+        assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
+    }
+    fill(&mut conn);
+    assert!(number(&mut conn, "binlog-oldest-index") > 1, "some were given up");
+    // Another server on the same directory, one connection of which vanishes with a job.
+    kill(server);
+    let server = folder.serve(&["-f", "0", "-s", "65536"]);
+    let mut conn = server.connect();
+    look(&mut conn);
+    let mut worker = server.connect();
+    assert!(worker.ask("reserve").line().starts_with(b"RESERVED "));
+    drop(worker);
+    eventually("it is counted", || number(&mut conn, "job-disconnects") == 1);
+    look(&mut conn);
+}
+
+/// Those of the whole process.
+#[test]
+fn bytes_of_bodies_and_of_memory() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let mut conn = server.connect();
+    assert_eq!(number(&mut conn, "current-jobs-bytes"), 0);
+    put(&mut conn, 1);
+    conn.send(format!("put 0 0 60 50000\r\n{}\r\n", "x".repeat(50_000)));
+    conn.expect("INSERTED 2\r\n");
+    assert_eq!(number(&mut conn, "current-jobs-bytes"), 50_004);
+    kill(server);
+    let server = folder.serve(&[]);
+    let mut conn = server.connect();
+    assert_eq!(number(&mut conn, "current-jobs-bytes"), 50_004, "it is the same queue");
+    assert_eq!(conn.ask("delete 2").line(), b"DELETED");
+    assert_eq!(number(&mut conn, "current-jobs-bytes"), 4);
+    // The kernel counts by the page and in its own time.
+    let told = number(&mut conn, "memory-resident-bytes");
+    let seen = resident(server.pid());
+    assert!(told > seen / 2 && told < seen * 2, "{told} is about {seen}");
 }
 
 /// Also a server that nobody talks to syncs what it has written.

@@ -52,6 +52,7 @@ impl Wire {
             hostname: "host",
             os: "os",
             platform: "platform",
+            resident_bytes: 4096,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Model {
     next_order: u64,
     total_jobs: u64,
     timeouts: u64,
+    disconnects: u64,
     total_connections: u64,
     draining: bool,
 }
@@ -117,6 +118,7 @@ impl Model {
             next_order: 0,
             total_jobs: 0,
             timeouts: 0,
+            disconnects: 0,
             total_connections: 0,
             draining: false,
         };
@@ -159,6 +161,7 @@ impl Model {
         // The jobs go back one after the other, in the order of their reservation.
         while let Some(job) = self.first_reserved_by(id) {
             if reason == CloseReason::Vanished {
+                self.disconnects += 1;
                 self.job(job).disconnects += 1;
             }
             self.make_ready(now, job, sink);

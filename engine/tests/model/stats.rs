@@ -77,6 +77,8 @@ impl Model {
             waiting: conns(|conn| conn.waiting.is_some()),
             total_connections: self.total_connections,
             draining: self.draining,
+            body_bytes: self.arrived().map(|job| job.body.as_ref().len() as u64).sum(),
+            disconnects: self.disconnects,
         }
     }
 

@@ -20,9 +20,6 @@ use crate::log::binlog::segments::{Segment, Segments, live_len};
 use crate::log::codec::settings;
 use crate::log::{Position, Uncommitted};
 
-/// Segments that `stats` tells of one by one, the oldest first. Bounds the length of the reply.
-const TOLD_SEGMENTS: usize = 16;
-
 /// While the disk is full, this much of the room that is left stays for what is under way, in
 /// bytes.
 const LAST_ROOM: u64 = 4096;
@@ -492,6 +489,7 @@ impl Book {
     }
 
     pub(crate) fn stats(&self) -> BinlogStats {
+        let oldest = self.segments.oldest();
         BinlogStats {
             oldest_index: self.segments.first_number(),
             current_index: self.last().number,
@@ -510,7 +508,8 @@ impl Book {
                 segments: self.segments.len() as u64,
                 bytes: self.segments.bytes(),
                 live_bytes: self.segments.live(),
-                oldest: self.segments.told(TOLD_SEGMENTS),
+                oldest_bytes: oldest.bytes,
+                oldest_live_bytes: oldest.live,
             })),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use beanstalk_protocol::BinlogSegment;
 use jq_engine::SegmentRef;
 
 use crate::log::binlog::format::JOB_LEN;
@@ -77,14 +76,9 @@ impl Segments {
         self.all.front().map_or(0, |segment| segment.number)
     }
 
-    /// The first so many, for `stats`.
-    pub(crate) fn told(&self, count: usize) -> Vec<BinlogSegment> {
-        let told = self.all.iter().take(count).map(|segment| BinlogSegment {
-            number: segment.number,
-            live: segment.live,
-            dead: segment.bytes.saturating_sub(segment.live),
-        });
-        told.collect()
+    /// The oldest, which may be the last.
+    pub(crate) fn oldest(&self) -> Segment {
+        self.all.front().copied().unwrap_or_else(|| self.last())
     }
 
     /// Seals the last one and goes on with this.
@@ -178,8 +172,9 @@ mod tests {
         segments.grow(70, 70);
         segments.forget(SegmentRef::of(5), 60);
         segments.forget(SegmentRef::of(7), 10);
-        let live: Vec<_> = segments.told(9).iter().map(|told| (told.number, told.live)).collect();
+        let live: Vec<_> = segments.all.iter().map(|one| (one.number, one.live)).collect();
         assert_eq!(live, [(5, 0), (6, 50), (7, 60)]);
+        assert_eq!((segments.oldest().number, segments.oldest().live), (5, 0));
         assert_eq!((segments.live(), segments.sealed_bytes(), segments.bytes()), (110, 200, 318));
         segments.drop_oldest();
         segments.push(segment(8, 48, 0));
