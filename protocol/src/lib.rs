@@ -17,6 +17,7 @@ mod parse;
 mod reply;
 mod reply_decoder;
 mod request_decoder;
+mod request_line;
 mod stats;
 mod types;
 

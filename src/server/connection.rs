@@ -294,7 +294,12 @@ impl<S: Socket> Connection<S> {
             {
                 batch.requests.push((request, at));
             }
-            let Some(end) = batch.requests.last().map(|(_, end)| *end) else { return };
+            let Some(end) = batch.requests.last().map(|(_, end)| *end) else {
+                if self.decoder.is_http() {
+                    self.refuse_http();
+                }
+                return;
+            };
             let complete = batch.requests.len() < MAX_BATCH;
             self.turn.requests += batch.requests.len();
             trace!(connection = id.0, requests = batch.requests.len(), "batch");
@@ -322,6 +327,13 @@ impl<S: Socket> Connection<S> {
                 return;
             }
         }
+    }
+
+    /// The client speaks HTTP. It may be a browser, and what it sends the words of a web page.
+    #[cold]
+    fn refuse_http(&mut self) {
+        self.hub.http_clients.closed(self.hub.clock().now(), || self.socket.peer());
+        self.state = State::Closing;
     }
 
     /// The client left without its replies. What it had sent before is still carried out: it may

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{Appended, Gate, Gated, Log, LogDriver, LoggedQueue, Opened, Place, Progress};
+use crate::server::http_clients::HttpClients;
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 
@@ -47,6 +48,8 @@ pub struct Hub {
     progress: Arc<Progress>,
     driver: Arc<dyn LogDriver>,
     stopping: AtomicBool,
+    /// Connections that were closed because they began with an HTTP request.
+    pub(crate) http_clients: HttpClients,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
     /// Notified when the socket of a connection is closed.
@@ -303,6 +306,7 @@ impl Hub {
             dialect: config.dialect,
             max_job_size: config.max_job_size,
             stopping: AtomicBool::new(false),
+            http_clients: HttpClients::default(),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
             backlog_drained: Notify::new(),

@@ -4,6 +4,7 @@ mod accept;
 mod accepted;
 pub mod connection;
 mod housekeeping;
+mod http_clients;
 pub mod hub;
 mod identity;
 mod listener;

@@ -33,6 +33,9 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// far as its buffer allows; beyond that, the end of the connection below tells.
     fn hung_up(&mut self) -> bool;
 
+    /// Who is at the other end, for people.
+    fn peer(&self) -> String;
+
     /// Whether it holds bytes that are still to be flushed.
     fn needs_flush(&self) -> bool;
 
@@ -42,7 +45,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 }
 
 macro_rules! socket {
-    ($stream:ty) => {
+    ($stream:ty, $peer:expr) => {
         impl Socket for $stream {
             #[inline]
             fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -67,6 +70,10 @@ macro_rules! socket {
                 false
             }
 
+            fn peer(&self) -> String {
+                $peer(self)
+            }
+
             #[inline]
             fn needs_flush(&self) -> bool {
                 false
@@ -81,5 +88,8 @@ macro_rules! socket {
     };
 }
 
-socket!(TcpStream);
-socket!(UnixStream);
+socket!(TcpStream, |stream: &TcpStream| match stream.peer_addr() {
+    Ok(address) => address.to_string(),
+    Err(_) => "a client that is gone".to_owned(),
+});
+socket!(UnixStream, |_: &UnixStream| "a client on a Unix socket".to_owned());

@@ -36,6 +36,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry { name: "lost-timer", reason: "upstream forgets a job's ttr when another job goes" },
     Entry { name: "forgotten-pause", reason: "upstream forgets a pause with the tube's last user" },
     Entry { name: "disconnects", reason: "who looks for crashing workers finds them in stats-job" },
+    Entry { name: "http-request", reason: "no web page may queue jobs through somebody's browser" },
     Entry { name: "flag-values", reason: "a value that makes no sense is more likely a mistake" },
     Entry { name: "long-flags", reason: "options of our own are long ones" },
     Entry { name: "graceful-stop", reason: "clients get the replies to what they have sent" },

@@ -22,6 +22,7 @@ mod support;
 mod crowds;
 mod descriptors;
 mod garbage;
+mod http;
 mod idle;
 mod memory;
 mod pipelines;

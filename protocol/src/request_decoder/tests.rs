@@ -291,3 +291,52 @@ fn nothing_is_held_between_requests() {
     }
     assert!(decoder.is_between_requests());
 }
+
+/// Whatever a web page has a browser send, at any split: no request, and all of it is used up.
+#[test]
+fn http_means_nothing() {
+    const BODY: &str = "put 0 0 60 1\r\nx\r\nstats\r\n";
+    let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(MAX_LINE));
+    let longer = format!("POST /{} HTTP/1.1\r\n", "put 0 0 60 1".repeat(MAX_LINE));
+    let lines = [
+        "GET / HTTP/1.1\r\n",
+        "POST /jobs?put HTTP/1.1\r\n",
+        "put /lower-case HTTP/1.0\r\n",
+        "delete /1 HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &long,
+        &longer,
+    ];
+    for line in lines {
+        let stream = format!("{line}Host: here\r\n\r\n{BODY}");
+        // All cuts of a long stream would take long.
+        let pieces = stream.as_bytes().chunks(if stream.len() > 1000 { 7 } else { 1 });
+        assert_eq!(decode_pieces(pieces).0, [], "{line}");
+        if stream.len() < 1000 {
+            assert_eq!(decode(&stream), [], "{line}");
+        }
+        let mut decoder = RequestDecoder::new(Dialect::default(), MAX);
+        assert!(!decoder.is_http());
+        assert_eq!(decoder.decode(stream.as_bytes(), &mut 0), None);
+        assert!(decoder.is_http() && decoder.is_between_requests() && decoder.held_bytes() == 0);
+    }
+}
+
+/// Only the first line counts, and only if it is no command.
+#[test]
+fn http_in_another_place_is_just_unknown() {
+    const HTTP: &str = "POST / HTTP/1.1\r\n";
+    assert_eq!(decode(format!("stats\r\n{HTTP}stats\r\n")), [STATS, UNKNOWN, STATS]);
+    assert_eq!(decode(format!("x\r\n{HTTP}stats\r\n")), [UNKNOWN, UNKNOWN, STATS]);
+    assert_eq!(decode(format!("{}\r\n{HTTP}", "x".repeat(300))), [BAD_FORMAT, UNKNOWN]);
+    assert_eq!(decode(format!("put 0 0 1 17\r\n{HTTP}\r\n{HTTP}")).len(), 3);
+    let quit = Request::Command(Command::Quit);
+    assert_eq!(decode("quit / HTTP/1.1\r\nstats\r\n"), [quit, STATS]);
+    // What is decoded again is not the first.
+    let mut decoder = RequestDecoder::new(Dialect::default(), MAX);
+    let mut at = 0;
+    let reserve = format!("reserve\r\n{HTTP}");
+    assert_eq!(decoder.decode(reserve.as_bytes(), &mut at), Some(RESERVE));
+    decoder.reset();
+    assert_eq!(decoder.decode(HTTP.as_bytes(), &mut 0), Some(UNKNOWN));
+}

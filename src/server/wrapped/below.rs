@@ -110,6 +110,10 @@ impl Socket for Below {
         false
     }
 
+    fn peer(&self) -> String {
+        "the test".to_owned()
+    }
+
     fn needs_flush(&self) -> bool {
         false
     }

@@ -261,6 +261,10 @@ impl<S: Socket> Socket for Cipher<S> {
         self.incoming.ended
     }
 
+    fn peer(&self) -> String {
+        self.below.peer()
+    }
+
     fn needs_flush(&self) -> bool {
         !self.unsent.is_empty() || self.below.needs_flush()
     }
