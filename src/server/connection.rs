@@ -84,6 +84,8 @@ pub struct Connection<S: Socket> {
     has_quit: bool,
     /// What was done in this turn.
     turn: Turn,
+    /// It hung up while a reserve of it waited, with more requests behind that.
+    has_hung_up: bool,
 }
 
 /// Replies that wait for the log, a batch's each, in order.
@@ -168,6 +170,7 @@ impl<S: Socket> Connection<S> {
             write_closed: false,
             has_quit: false,
             turn: Turn::default(),
+            has_hung_up: false,
         }
     }
 
@@ -188,6 +191,7 @@ impl<S: Socket> Connection<S> {
                 // client's own memory; tokio has now forgotten that it is there.
                 self.maybe_unread = true;
                 if self.socket.hung_up() {
+                    self.has_hung_up = true;
                     self.hub.half_close(id);
                 }
             }
@@ -196,8 +200,18 @@ impl<S: Socket> Connection<S> {
         Poll::Ready(())
     }
 
+    /// Whether the client is known to be gone, and not just to send no more. Behind a reserve that
+    /// waited, its requests are then not carried out: it left before their turn came.
+    fn has_left(&self) -> bool {
+        self.has_hung_up && (self.write_closed || self.socket.has_failed())
+    }
+
     /// Reads and handles one batch.
     fn poll_running(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        if self.has_left() {
+            self.state = State::Closing;
+            return Poll::Ready(());
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, batch } = scratch;
             batch.outcome.unread = self.write_closed;

@@ -33,6 +33,10 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// far as its buffer allows; beyond that, the end of the connection below tells.
     fn hung_up(&mut self) -> bool;
 
+    /// Whether the connection is broken: the peer reads no more either. What it tells once it need not
+    /// tell again.
+    fn has_failed(&self) -> bool;
+
     /// Who is at the other end, for people.
     fn peer(&self) -> String;
 
@@ -68,6 +72,10 @@ macro_rules! socket {
                 let forget = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
                 let _ = self.try_io(Interest::READABLE, forget);
                 false
+            }
+
+            fn has_failed(&self) -> bool {
+                !matches!(self.take_error(), Ok(None))
             }
 
             fn peer(&self) -> String {

@@ -37,6 +37,10 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry { name: "forgotten-pause", reason: "upstream forgets a pause with the tube's last user" },
     Entry { name: "disconnects", reason: "who looks for crashing workers finds them in stats-job" },
     Entry { name: "http-request", reason: "no web page may queue jobs through somebody's browser" },
+    Entry {
+        name: "closed-without-reading",
+        reason: "upstream carries out one command of a client that is gone, or some, or all",
+    },
     Entry { name: "flag-values", reason: "a value that makes no sense is more likely a mistake" },
     Entry { name: "long-flags", reason: "options of our own are long ones" },
     Entry { name: "graceful-stop", reason: "clients get the replies to what they have sent" },

@@ -87,6 +87,10 @@ impl Player {
                 self.side.conn(conn).finish();
                 Ok(())
             }
+            Action::Close { conn } => {
+                self.waiting.remove(conn);
+                check(self.side.forget(conn), "the server does not notice the close")
+            }
             Action::Reset { conn } => {
                 self.waiting.remove(conn);
                 check(self.side.reset(conn), "the server does not notice the reset")

@@ -14,6 +14,7 @@
 //! | `a: text`        | its body: all of it, or for `OK` a line that occurs in it            |
 //! | `a! line`        | what beanstalkd 1.12 replies instead of the reply above              |
 //! | `a fin`          | half-close                                                           |
+//! | `a close`        | close, all replies having been read                                  |
 //! | `a reset`        | close abruptly                                                       |
 //! | `drain`          | tell the server to take no more jobs                                 |
 //! | `until key: 1`   | go on when `stats` says so                                            |
@@ -95,6 +96,9 @@ pub(crate) enum Action {
     Finish {
         conn: String,
     },
+    Close {
+        conn: String,
+    },
     Reset {
         conn: String,
     },
@@ -166,7 +170,7 @@ fn assert_in_order(script: &Script) {
                 unheard = None;
                 continue;
             }
-            Action::Reset { .. } | Action::Drain => None,
+            Action::Close { .. } | Action::Reset { .. } | Action::Drain => None,
         };
         let in_order = unheard.is_none() || unheard == busy;
         assert!(in_order, "{}, line {}: {unheard:?} is unheard", script.name, step.line);
@@ -240,6 +244,7 @@ fn parse_conn_line(script: &mut Script, line: usize, word: &str, rest: &str) -> 
             return Some(());
         }
         ("", "fin") => Action::Finish { conn },
+        ("", "close") => Action::Close { conn },
         ("", "reset") => Action::Reset { conn },
         _ => return None,
     };

@@ -60,7 +60,7 @@ impl Side {
         }
     }
 
-    /// Drops a connection that the server has closed, and waits until its stats agree.
+    /// Closes a connection, unless the server has done so, and waits until its stats agree.
     pub(crate) fn forget(&mut self, name: &str) -> bool {
         self.conns.remove(name);
         self.await_closed()

@@ -1,9 +1,14 @@
 //! Clients that vanish in the middle of something.
 
-use crate::subject::{Subject, put, put_bytes};
+use crate::subject::{Subject, id_in, put, put_bytes};
 use crate::support::{Conn, eventually};
 
-with_one_and_four_threads!(resets_in_the_middle_of_a_request, resets_in_the_middle_of_a_reply);
+with_one_and_four_threads!(
+    resets_in_the_middle_of_a_request,
+    resets_in_the_middle_of_a_reply,
+    jobs_of_who_does_not_wait,
+    nothing_behind_a_wait_of_who_is_gone,
+);
 
 /// What a client may have sent when it vanishes. All of them use tubes that go with them.
 fn unfinished(number: usize) -> Vec<u8> {
@@ -59,5 +64,47 @@ fn resets_in_the_middle_of_a_reply(threads: usize) {
         assert_eq!(producer.ask(format!("delete {id}")).line(), b"DELETED");
     }
     drop(producer);
+    subject.finish();
+}
+
+/// Who sends jobs and closes at once without a reply has them put, all of them.
+fn jobs_of_who_does_not_wait(threads: usize) {
+    const JOBS: u64 = 1000;
+    let mut subject = Subject::start(threads, &[]);
+    let mut client = subject.connect();
+    client.send(put_bytes("put 0 0 60", b"x").repeat(JOBS as usize));
+    drop(client);
+    eventually("they are there", || subject.stat("current-jobs-ready") == JOBS);
+    let mut worker = subject.connect();
+    for _ in 0..JOBS {
+        let reserved = worker.ask("reserve");
+        let id = id_in(&reserved, "RESERVED");
+        assert_eq!(worker.ask(format!("delete {id}")).line(), b"DELETED");
+    }
+    drop(worker);
+    subject.finish();
+}
+
+/// However it goes, except by a half-close.
+fn nothing_behind_a_wait_of_who_is_gone(threads: usize) {
+    let mut subject = Subject::start(threads, &[]);
+    let puts = subject.stat("cmd-put");
+    // Within one read and beyond; before the reserve waits and after.
+    for (number, jobs) in [(0, 1), (1, 300), (2, 5000), (3, 1), (4, 300), (5, 5000)] {
+        let mut client = subject.connect();
+        client.send("reserve\r\n");
+        if number >= 3 {
+            eventually("the reserve waits", || subject.stat("current-waiting") == 1);
+        }
+        client.send(put_bytes("put 0 0 60", b"x").repeat(jobs));
+        eventually("the reserve waits", || subject.stat("current-waiting") == 1);
+        if number % 2 == 0 {
+            client.reset();
+        } else {
+            drop(client);
+        }
+        eventually("it is gone", || subject.stat("current-connections") == 1);
+    }
+    assert_eq!(subject.stat("cmd-put"), puts);
     subject.finish();
 }

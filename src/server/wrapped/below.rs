@@ -110,6 +110,10 @@ impl Socket for Below {
         false
     }
 
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     fn peer(&self) -> String {
         "the test".to_owned()
     }

@@ -261,6 +261,10 @@ impl<S: Socket> Socket for Cipher<S> {
         self.incoming.ended
     }
 
+    fn has_failed(&self) -> bool {
+        self.below.has_failed()
+    }
+
     fn peer(&self) -> String {
         self.below.peer()
     }
