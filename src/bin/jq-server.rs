@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         }
     };
     logging::init(config.log_format, config.verbosity);
+    if config.binlog_export_v7.is_none() {
+        server::ignore_hangup();
+    }
     info!(version = jq_server::VERSION, pid = std::process::id(), "jq-server");
     for warning in &config.warnings {
         warn!("{warning}");

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 pub use self::listener::{Bound, ListenError, Listener};
-pub use self::signals::Signals;
+pub use self::signals::{Signals, ignore_hangup};
 
 use self::hub::Hub;
 use self::signals::Request;
@@ -154,6 +154,8 @@ async fn serve(
                     info!("draining has ended: new jobs are taken again");
                     hub.change(|engine, mut sink, _| engine.set_draining(false, &mut sink));
                 }
+                // The command line cannot have changed, and the log goes to an open descriptor.
+                Request::Reload => info!("SIGHUP is ignored: there is no file to read again"),
                 Request::Stop(signal) => {
                     info!(signal, connections = hub.connections(), jobs = hub.jobs(), "stopping");
                     break None;

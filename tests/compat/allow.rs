@@ -45,6 +45,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry { name: "long-flags", reason: "options of our own are long ones" },
     Entry { name: "graceful-stop", reason: "clients get the replies to what they have sent" },
     Entry { name: "end-of-drain", reason: "a drain that was begun by mistake can be taken back" },
+    Entry { name: "hangup", reason: "who asks for a reload does not mean to lose the queue" },
     Entry { name: "kept-state", reason: "a restart changes no more than it must" },
     Entry { name: "damaged-binlog", reason: "what no client has put is not served" },
 ];

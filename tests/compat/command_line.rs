@@ -106,11 +106,12 @@ const CASES: &[Case] = &[
 /// The entries of the allow-list that this file shows.
 pub(crate) fn deviations() -> impl Iterator<Item = &'static str> {
     let of_cases = CASES.iter().filter_map(|case| case.theirs.map(|(_, entry)| entry));
-    of_cases.chain([GRACEFUL_STOP, END_OF_DRAIN])
+    of_cases.chain([GRACEFUL_STOP, END_OF_DRAIN, HANGUP])
 }
 
 const GRACEFUL_STOP: &str = "graceful-stop";
 const END_OF_DRAIN: &str = "end-of-drain";
+const HANGUP: &str = "hangup";
 
 #[test]
 fn command_lines_come_to_the_same() {
@@ -174,6 +175,24 @@ fn draining_and_back() {
         };
         assert_eq!(signal(Signal::SIGUSR1, "true"), b"DRAINING");
         assert_eq!(signal(Signal::SIGUSR2, "false"), b"INSERTED 2");
+    }
+}
+
+/// Shows [`HANGUP`].
+#[test]
+fn hanging_up() {
+    if let Some(beanstalkd) = support::beanstalkd("what SIGHUP does to beanstalkd") {
+        let killed = ended_by(Server::start(&beanstalkd, NO_FLAGS), Signal::SIGHUP);
+        assert_eq!(killed.signal(), Some(Signal::SIGHUP as i32));
+    }
+    if support::is_our_server() {
+        let server = Server::jq(NO_FLAGS);
+        let mut conn = server.connect();
+        conn.send("put 0 0 60 1\r\nx\r\n");
+        conn.expect("INSERTED 1\r\n");
+        server.signal(Signal::SIGHUP);
+        support::eventually("it has come", || server.output().contains("SIGHUP"));
+        assert_eq!(conn.ask("peek 1").line(), b"FOUND 1 1");
     }
 }
 
