@@ -4,6 +4,7 @@ use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStat
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine, Flow};
+use crate::job::Job;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -36,9 +37,10 @@ impl Engine {
         self.jobs.len()
     }
 
-    /// Bytes in the bodies of all jobs.
-    pub fn body_bytes(&self) -> u64 {
-        self.jobs.body_bytes()
+    /// About how many bytes the jobs take: their bodies, and what each has besides.
+    #[inline]
+    pub fn held_bytes(&self) -> u64 {
+        self.jobs.body_bytes() + (self.jobs.len() * size_of::<Job>()) as u64
     }
 
     pub(crate) fn stats_job(

@@ -10,7 +10,7 @@ use jq_server::log::binlog::Options;
 use jq_server::log::{OpenError, Opened, v7};
 use jq_server::privileges::{self, BecomeError};
 use jq_server::server::{Bound, ServeError};
-use jq_server::{logging, server};
+use jq_server::{logging, memory, server};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit.status);
         }
     };
+    memory::set_limits();
     logging::init(config.log_format, config.verbosity);
     if config.binlog_export_v7.is_none() {
         server::ignore_hangup();

@@ -417,6 +417,8 @@ impl<S: Socket> Drop for Connection<S> {
                 (false, false) => CloseReason::Vanished,
             };
             self.hub.disconnect(id, reason);
+            let inputs = self.decoder.held_bytes() + self.unhandled.len();
+            self.hub.freed(inputs + self.unsent.len() + self.held.bytes);
             debug!(connection = id.0, "disconnected");
         }
     }

@@ -7,7 +7,7 @@
 //! It is public for simulations, which drive it without sockets.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
@@ -28,8 +28,8 @@ use crate::server::outbuf::OutBuf;
 /// the client has read them.
 pub const REPLY_LIMIT: usize = 256 * 1024;
 
-/// A backlog of fewer jobs than this is not worth giving its memory back.
-const BACKLOG: usize = 10_000;
+/// A backlog of fewer bytes than this is not worth giving its memory back.
+const BACKLOG: u64 = 4 << 20;
 
 /// A connection is alone when so many batches in a row have been its own.
 const ALONE: u32 = 1000;
@@ -54,7 +54,10 @@ pub struct Hub {
     pub(crate) earlier_deadline: Notify,
     /// Notified when the socket of a connection is closed.
     pub(crate) connection_closed: Notify,
-    /// Notified when half of many jobs are gone.
+    /// Bytes that connections have freed since [`Hub::backlog_drained`] was notified of them.
+    freed: AtomicU64,
+    /// Notified when half of what many or large jobs took is free, or as much of what
+    /// connections had.
     pub(crate) backlog_drained: Notify,
 }
 
@@ -71,8 +74,8 @@ struct State {
     timekeeper_at: Nanos,
     /// Whose the last batch was, and how many in a row.
     in_a_row: (ConnId, u32),
-    /// The most jobs there were since [`Hub::backlog_drained`] was notified.
-    most_jobs: usize,
+    /// The most bytes that jobs took since [`Hub::backlog_drained`] was notified.
+    most_held: u64,
 }
 
 /// Where an answer goes that somebody else brought about.
@@ -256,14 +259,14 @@ impl State {
         (engine, replies)
     }
 
-    /// Whether, since this last said so, more than half of the most jobs that there were have gone.
+    /// Whether, since this last said so, more than half of the most bytes that jobs took are free.
     #[inline]
     fn backlog_has_drained(&mut self) -> bool {
-        let jobs = self.engine.job_count();
-        self.most_jobs = self.most_jobs.max(jobs);
-        let drained = self.most_jobs >= BACKLOG && jobs < self.most_jobs / 2;
+        let held = self.engine.held_bytes();
+        self.most_held = self.most_held.max(held);
+        let drained = self.most_held >= BACKLOG && held < self.most_held / 2;
         if drained {
-            self.most_jobs = jobs;
+            self.most_held = held;
         }
         drained
     }
@@ -300,12 +303,13 @@ impl Hub {
                 last: Nanos::default(),
                 timekeeper_at: Nanos::NEVER,
                 in_a_row: (ConnId(0), 0),
-                most_jobs: 0,
+                most_held: 0,
             }),
             clock,
             dialect: config.dialect,
             max_job_size: config.max_job_size,
             stopping: AtomicBool::new(false),
+            freed: AtomicU64::new(0),
             http_clients: HttpClients::default(),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
@@ -502,6 +506,21 @@ impl Hub {
     /// Number of open connections.
     pub(crate) fn connections(&self) -> u64 {
         self.lock().engine.server_stats().connections
+    }
+
+    /// A connection is gone that had so many bytes of its own.
+    pub(crate) fn freed(&self, bytes: usize) {
+        let freed = self.freed.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if freed >= BACKLOG {
+            self.freed.store(0, Ordering::Relaxed);
+            self.backlog_drained.notify_one();
+        }
+    }
+
+    /// Resident memory that is not the jobs': everything else, and what was freed and is kept.
+    pub(crate) fn excess_bytes(&self) -> u64 {
+        let held = self.lock().engine.held_bytes();
+        self.identity.resident_bytes().saturating_sub(held)
     }
 
     /// Number of jobs, in any state.

@@ -47,6 +47,11 @@ impl Identity {
         }
     }
 
+    /// Resident memory of the process, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.resident.bytes()
+    }
+
     /// The text of `stats`.
     pub(crate) fn to_yaml(&self, stats: &ServerStats, binlog: &BinlogStats, now: Nanos) -> Vec<u8> {
         let (user_us, system_us) = match getrusage(UsageWho::RUSAGE_SELF) {
@@ -64,7 +69,7 @@ impl Identity {
             hostname: &self.hostname,
             os: &self.os,
             platform: &self.platform,
-            resident_bytes: self.resident.bytes(),
+            resident_bytes: self.resident_bytes(),
         };
         stats.to_yaml(&process, binlog, self.dialect)
     }

@@ -11,6 +11,7 @@ mod disk_use;
 mod full;
 mod kept;
 mod kill;
+mod memory;
 mod small_disk;
 mod stats;
 mod torn;
