@@ -106,6 +106,14 @@ impl Socket for Pipe {
         ends.finished || ends.reset
     }
 
+    fn has_failed(&self) -> bool {
+        self.ends().reset
+    }
+
+    fn peer(&self) -> String {
+        "a simulated client".into()
+    }
+
     fn needs_flush(&self) -> bool {
         false
     }
