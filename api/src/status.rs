@@ -13,6 +13,8 @@ pub struct Status {
     pub version: String,
     /// Whether it takes jobs.
     pub state: State,
+    /// Why it takes none, or not all, as `/readyz` says it.
+    pub reasons: Vec<String>,
     /// Since when it is up.
     pub started: Timestamp,
     /// At most so many jobs run at the same time.
@@ -35,6 +37,8 @@ pub struct Status {
 pub enum State {
     /// It does.
     Running,
+    /// It does not, until something works again.
+    Waiting,
     /// It does not, until it is told to go on.
     Holding,
     /// It does not, and exits when nothing runs any more.

@@ -23,6 +23,10 @@ pub enum Ending {
     NoRoom,
     /// A job of the same id is here.
     Duplicate,
+    /// This machine could not do its part.
+    Unable,
+    /// Jobs of its type cannot be run on this machine at present.
+    NotTaken,
     /// This worker stops before the job is over.
     Interrupted,
     /// It was reserved, but the queue did not confirm it.
@@ -61,6 +65,8 @@ pub enum QueueAction {
     Bury,
     /// It goes back to the queue, usually with a delay.
     Release,
+    /// It goes back to the queue at once, and the queue counts nothing.
+    Return,
     /// Nothing: it is not this worker's any more, or it goes back as the connection closes.
     None,
 }
@@ -226,6 +232,23 @@ impl Ending {
                 queue: QueueAction::Release,
                 counter: Some(Counted::GivenBack),
                 message: "a job of the same id is here: given back",
+                ..NOTHING
+            },
+            Self::Unable => Consequences {
+                status: Some(Status::Accepted),
+                cause: OfAttempt,
+                queue: QueueAction::Return,
+                outcome: Some(Outcome::Returned),
+                counts_type: true,
+                on_page: true,
+                level: Level::WARN,
+                message: "this machine could not run it: back to the queue, not counted",
+                ..NOTHING
+            },
+            Self::NotTaken => Consequences {
+                queue: QueueAction::Return,
+                counter: Some(Counted::GivenBack),
+                message: "its type is paused on this machine: back to the queue, not counted",
                 ..NOTHING
             },
             Self::Interrupted => Consequences {

@@ -19,8 +19,10 @@ use url::Url;
 
 use crate::config::{Handler, Handlers, InputMode, Mode};
 use crate::exec::{
-    self, EndedBy, Exit, Keepers, Persistent, PersistentError, PersistentOptions, Spec,
+    self, EndedBy, Exit, Keepers, LiveLog, Persistent, PersistentError, PersistentOptions,
+    RunError, Spec,
 };
+use crate::fault::Part;
 use crate::job::{Input, Job, JobType};
 use crate::json;
 use crate::outbound::{Digest, Outbound};
@@ -35,6 +37,9 @@ const EX_TEMPFAIL: i32 = 75;
 
 /// `EX_DATAERR` of sysexits.h: the input is at fault, trying again is of no use.
 const EX_DATAERR: i32 = 65;
+
+/// How long a process that does nothing may take.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// What is needed to run jobs. A change of the configuration makes a new one.
 #[derive(Debug)]
@@ -86,6 +91,8 @@ pub struct Attempt {
     pub failure: Option<Failure>,
     /// If it failed: whether another attempt may succeed.
     pub again: bool,
+    /// If it failed because of this machine: which part of it. Then it is no attempt.
+    pub fault: Option<Part>,
 }
 
 impl Attempt {
@@ -129,6 +136,20 @@ impl Attempt {
         self.failure = Some(Failure::new(kind, message));
         self.again = again;
     }
+
+    /// This machine is at fault, and the job is not.
+    pub fn fault(&mut self, part: Part, message: impl ToString) {
+        self.fail(FailureKind::System, message, true);
+        self.fault = Some(part);
+    }
+
+    /// No process could be started, or what became of it is not known.
+    fn fail_to_run(&mut self, error: &RunError, handler: Option<JobType>) {
+        match Part::of(error, handler) {
+            Some(part) => self.fault(part, error),
+            None => self.fail(FailureKind::Executor, error, true),
+        }
+    }
 }
 
 impl Executor {
@@ -158,6 +179,28 @@ impl Executor {
         for persistent in self.persistent.values() {
             persistent.stop().await;
         }
+    }
+
+    /// Starts a process that does nothing.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started.
+    pub async fn probe(&self) -> Result<(), RunError> {
+        let spec = Spec {
+            // This very program, whatever else is missing on this machine.
+            program: "/proc/self/exe".into(),
+            args: vec!["--version".into()],
+            env: Vec::new(),
+            directory: "/".into(),
+            limits: exec::Limits::default(),
+            stdin: Bytes::new(),
+            timeout: PROBE,
+            grace: Duration::ZERO,
+            output_limit: 0,
+        };
+        let log = Arc::new(LiveLog::new());
+        exec::run(&self.keepers, spec, log, std::future::pending()).await.map(drop)
     }
 
     /// Runs a job once. `directory` is fresh, and the caller's to remove; it is there if the handler
@@ -215,8 +258,12 @@ impl Executor {
                 let (path, bytes) = (input_file.clone(), bytes.clone());
                 let written = spawn_blocking(move || std::fs::write(path, bytes)).await;
                 if let Err(error) = written.unwrap_or_else(|error| Err(error.into())) {
-                    let message = format!("cannot write the input to a file: {error}");
-                    attempt.fail(FailureKind::System, message, true);
+                    let message = format!(
+                        "cannot write the input ({} bytes) to a file: {error}",
+                        fetched.as_ref().map_or(0, Bytes::len)
+                    );
+                    // The disk may have room for other inputs.
+                    attempt.fault(Part::Handler(self.handlers.key(&job.kind)), message);
                     return attempt;
                 }
             }
@@ -279,7 +326,10 @@ impl Executor {
         let finished =
             match exec::run(&self.keepers, spec, Arc::clone(&active.log), cancelled).await {
                 Ok(finished) => finished,
-                Err(error) => return attempt.fail(FailureKind::System, error, true),
+                Err(error) => {
+                    let handler = self.handlers.key(&active.kind);
+                    return attempt.fail_to_run(&error, handler);
+                }
             };
         attempt.left_behind = finished.left_behind;
         attempt.usage = Some(usage(&finished.usage));
@@ -333,7 +383,7 @@ impl Executor {
         let handler =
             self.persistent.get(&Some(active.kind.clone())).or(self.persistent.get(&None));
         let Some(handler) = handler else {
-            return attempt.fail(FailureKind::System, "the handler is gone", true);
+            return attempt.fault(Part::Handler(self.handlers.key(&active.kind)), "it is gone");
         };
         let answer = handler.run(line.into(), timeout, Arc::clone(&active.log), cancelled).await;
         match answer {
@@ -359,8 +409,11 @@ impl Executor {
                 };
                 attempt.fail(FailureKind::Executor, message, true);
             }
-            Err(error @ (PersistentError::Run(_) | PersistentError::Stopped)) => {
-                attempt.fail(FailureKind::System, error, true);
+            Err(PersistentError::Run(error)) => {
+                attempt.fail_to_run(&error, self.handlers.key(&active.kind));
+            }
+            Err(error @ PersistentError::Stopped) => {
+                attempt.fault(Part::Handler(self.handlers.key(&active.kind)), error);
             }
             Err(error) => attempt.fail(FailureKind::Executor, error, true),
         }

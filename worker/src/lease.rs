@@ -193,11 +193,17 @@ impl Lease {
     ///
     /// The queue did not confirm it.
     pub async fn end(mut self, action: QueueAction, delay: Duration) -> Result<(), Lost> {
+        if action == QueueAction::Return {
+            // A `quit` gives the job back as it was: with a release the queue would count an attempt,
+            // and without a word a worker that vanished.
+            let quit = self.connection.quit();
+            return answer(&mut self.stopping, quit).await;
+        }
         let (id, priority) = (self.id, self.facts.priority);
         let connection = &mut self.connection;
         let done = async {
             match action {
-                QueueAction::None => Ok(true),
+                QueueAction::None | QueueAction::Return => Ok(true),
                 QueueAction::Delete => connection.delete(id).await.map(Outcome::is_done),
                 QueueAction::Bury => connection.bury(id, priority).await.map(Outcome::is_done),
                 QueueAction::Release => {

@@ -3,8 +3,8 @@
 //! From the inside out: [`job`] and [`result`] are documents, from `jq-api`. [`ending`] is the table of
 //! how a job leaves the worker, and [`retry`] decides about another attempt. [`exec`] runs processes,
 //! [`outbound`] speaks to other machines, [`store`] keeps results through crashes, [`source`],
-//! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job,
-//! [`delivery`] sends results, [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
+//! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job, [`health`]
+//! says what of this machine does not work. [`delivery`] sends results, [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
 //! assembles all of them; nothing below knows it. [`web`] serves results, [`commands`] are what the
 //! command line offers.
 
@@ -14,7 +14,10 @@ pub mod delivery;
 pub mod ending;
 pub mod exec;
 pub mod executor;
+pub mod fault;
+pub mod front;
 pub mod given_back;
+pub mod health;
 pub mod lease;
 pub mod lifecycle;
 pub mod metrics;

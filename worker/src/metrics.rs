@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::job::JobType;
+use crate::readiness::Reason;
 use crate::result::{FailureKind, FinalStatus};
 
 /// Most types that are counted each on its own. Types come from jobs, and a counter is for ever.
@@ -42,6 +43,8 @@ pub enum Outcome {
     Over(FinalStatus),
     /// It will be tried again.
     Retried,
+    /// This machine could not run it. It is no attempt.
+    Returned,
     /// The queue gave the job to somebody else.
     Lost,
 }
@@ -52,6 +55,7 @@ impl Outcome {
         match self {
             Self::Over(status) => status.as_str(),
             Self::Retried => "retried",
+            Self::Returned => "returned",
             Self::Lost => "lost",
         }
     }
@@ -92,6 +96,12 @@ pub struct FailedBy {
     kind: &'static str,
 }
 
+/// Labels of a reason why no jobs, or not all, are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfReason {
+    reason: &'static str,
+}
+
 /// All that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -102,6 +112,7 @@ pub struct Metrics {
     run: Family<OfType, Histogram>,
     wait: Family<OfType, Histogram>,
     running: Family<OfType, Gauge>,
+    reasons: Family<OfReason, Gauge>,
     /// Bodies that are no jobs, or of no type that is known here.
     pub refused: Counter,
     /// Jobs that were given back because there was no room for them.
@@ -120,6 +131,8 @@ pub struct Metrics {
     pub spool: Gauge,
     /// Servers that can be reached.
     pub servers_connected: Gauge,
+    /// 1 if jobs are taken, otherwise 0.
+    pub ready: Gauge,
 }
 
 /// From a millisecond to a day and a half.
@@ -141,6 +154,7 @@ impl Default for Metrics {
             run: Family::new_with_constructor(durations),
             wait: Family::new_with_constructor(durations),
             running: Family::default(),
+            reasons: Family::default(),
             refused: Counter::default(),
             given_back: Counter::default(),
             touches: Counter::default(),
@@ -150,6 +164,7 @@ impl Default for Metrics {
             left_behind: Counter::default(),
             spool: Gauge::default(),
             servers_connected: Gauge::default(),
+            ready: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("jobs", "Attempts by type and outcome", metrics.ended.clone());
@@ -189,6 +204,9 @@ impl Default for Metrics {
         registry.register("spool", spool, metrics.spool.clone());
         let connected = "Servers that jobs can be taken from";
         registry.register("servers_connected", connected, metrics.servers_connected.clone());
+        registry.register("ready", "Whether jobs are taken", metrics.ready.clone());
+        let reasons = "Reasons why no jobs, or not all, are taken";
+        registry.register("reasons", reasons, metrics.reasons.clone());
         Self { registry, ..metrics }
     }
 }
@@ -234,6 +252,15 @@ impl Metrics {
     /// Records how old a job was when its first attempt began, in seconds.
     pub fn waited(&self, kind: &JobType, seconds: f64) {
         self.wait.get_or_create(&OfType { r#type: self.label(Some(kind)) }).observe(seconds);
+    }
+
+    /// Sets the reasons why no jobs, or not all, are taken.
+    pub fn set_reasons(&self, reasons: &[Reason]) {
+        for reason in Reason::NAMES {
+            let count = reasons.iter().filter(|it| it.name() == reason).count();
+            self.reasons.get_or_create(&OfReason { reason }).set(count as i64);
+        }
+        self.ready.set(i64::from(!reasons.iter().any(Reason::is_blocking)));
     }
 
     /// Counts a job as running until the returned value is dropped.

@@ -32,6 +32,15 @@ pub struct Parked {
     pub id: Uuid,
 }
 
+/// A job that is in the queue and can be run here.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Its type.
+    pub kind: JobType,
+    /// Where it is.
+    pub job: Parked,
+}
+
 /// The jobs that went back to the queue, by type, oldest first.
 #[derive(Debug, Default)]
 pub struct Parking {
@@ -52,6 +61,16 @@ impl Parking {
             lot.count += 1;
             lot.by_type.entry(kind.clone()).or_default().push_back(job);
         }
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&self) {
+        *self.lot() = Lot::default();
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lot().count == 0
     }
 
     /// Whether more than a thousand are remembered.

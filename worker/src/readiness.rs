@@ -1,13 +1,24 @@
 //! Whether jobs are taken, and if not, why.
 //!
-//! The one list of reasons: `/readyz`, the page and whatever else says it reads them here.
+//! The one table of reasons: `/readyz`, the page, the metrics and the log read it here. Whoever adds a
+//! reason adds it to [`Reason`].
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::fault::Part;
+use crate::health::Health;
 use crate::room::Room;
 use crate::servers::Servers;
 
-/// A reason why no jobs are taken.
+/// How often the log is told what has changed.
+const ANNOUNCE: Duration = Duration::from_millis(500);
+
+/// A reason why no jobs, or not all, are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The worker stops.
@@ -21,6 +32,49 @@ pub enum Reason {
         /// Why. `None`: it was not tried yet.
         error: Option<String>,
     },
+    /// Something of this machine does not work.
+    Fault {
+        /// What.
+        part: Part,
+        /// Why.
+        message: String,
+        /// Whether no jobs at all are taken because of it.
+        is_blocking: bool,
+    },
+}
+
+impl Reason {
+    /// The names of all reasons, as the metrics have them.
+    pub const NAMES: [&str; 6] =
+        ["draining", "held", "server", "state_directory", "processes", "handler"];
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Held => "held",
+            Self::Unreachable { .. } => "server",
+            Self::Fault { part: Part::StateDirectory, .. } => "state_directory",
+            Self::Fault { part: Part::Processes, .. } => "processes",
+            Self::Fault { part: Part::Handler(_), .. } => "handler",
+        }
+    }
+
+    /// Whether no jobs are taken because of it. Otherwise those of some kind are not.
+    pub fn is_blocking(&self) -> bool {
+        match self {
+            Self::Draining | Self::Held | Self::Unreachable { .. } => true,
+            Self::Fault { is_blocking, .. } => *is_blocking,
+        }
+    }
+
+    /// What it is about. `None`: whoever brought it about has logged it.
+    fn subject(&self) -> Option<String> {
+        match self {
+            Self::Draining | Self::Held | Self::Unreachable { .. } => None,
+            Self::Fault { part, .. } => Some(part.to_string()),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -31,12 +85,64 @@ impl fmt::Display for Reason {
             Self::Unreachable { server, error } => {
                 write!(f, "{server}: {}", error.as_deref().unwrap_or("not connected yet"))
             }
+            Self::Fault { part, message, .. } => {
+                write!(f, "{part} does not work and will be tried again: {message}")
+            }
         }
     }
 }
 
-/// All reasons why no jobs are taken. Empty: they are.
-pub fn reasons(room: &Room, servers: &Servers) -> Vec<Reason> {
+/// What decides whether jobs are taken.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    /// What an operator wants.
+    pub room: Arc<Room>,
+    /// Where jobs come from.
+    pub servers: Arc<Servers>,
+    /// What of this machine works.
+    pub health: Arc<Health>,
+}
+
+impl Readiness {
+    /// All reasons why no jobs, or not all, are taken. If none of them is
+    /// [blocking](Reason::is_blocking), jobs are taken.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let mut reasons = operation(&self.room, &self.servers);
+        let is_off = self.health.is_blocking();
+        let troubles = self.health.troubles().into_iter();
+        reasons.extend(troubles.map(|(part, message)| {
+            let is_blocking = is_off || !matches!(part, Part::Handler(_));
+            Reason::Fault { part, message, is_blocking }
+        }));
+        reasons
+    }
+
+    /// Logs each reason once when it begins and once when it is over, as long as it is polled.
+    pub async fn announce(self) {
+        let mut known: Vec<(&'static str, String)> = Vec::new();
+        loop {
+            let reasons = self.reasons();
+            let mut now = Vec::new();
+            for reason in &reasons {
+                let Some(subject) = reason.subject() else { continue };
+                let key = (reason.name(), subject);
+                if !known.contains(&key) {
+                    let scope = if reason.is_blocking() { "no jobs" } else { "not all jobs" };
+                    warn!(reason = reason.name(), "taking {scope}: {reason}");
+                }
+                now.push(key);
+            }
+            for (reason, subject) in known.iter().filter(|key| !now.contains(key)) {
+                info!(reason, "over: {subject} works again");
+            }
+            known = now;
+            sleep(ANNOUNCE).await;
+        }
+    }
+}
+
+/// The reasons that lie with operators and servers.
+fn operation(room: &Room, servers: &Servers) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if room.is_closed() {
         reasons.push(Reason::Draining);
@@ -57,23 +163,68 @@ pub fn reasons(room: &Room, servers: &Servers) -> Vec<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use jq_client::{Connection, Job};
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::parked::Candidate;
+    use crate::room::Permit;
+    use crate::source::{Source, Taker};
+
+    #[derive(Clone)]
+    struct Nobody;
+
+    impl Taker for Nobody {
+        fn take(&self, _: Arc<Source>, _: Connection, _: Job, _: Permit) {}
+
+        fn is_selective(&self) -> bool {
+            false
+        }
+
+        fn choose(&self, _: &Arc<Source>, _: &Job, _: &[Candidate]) -> Option<Candidate> {
+            None
+        }
+
+        fn chosen(&self, _: Vec<Candidate>) {}
+
+        fn is_done(&self) -> bool {
+            true
+        }
+    }
+
+    const DOCS: &str = include_str!("../../docs/worker.md");
+
+    #[test]
+    fn each_reason_has_a_name_that_the_manual_lists() {
+        let fault = |part| Reason::Fault { part, message: "why".into(), is_blocking: false };
+        let all = [
+            Reason::Draining,
+            Reason::Held,
+            Reason::Unreachable { server: "s:1".into(), error: None },
+            fault(Part::StateDirectory),
+            fault(Part::Processes),
+            fault(Part::Handler(None)),
+        ];
+        assert_eq!(all.each_ref().map(Reason::name), Reason::NAMES);
+        for name in Reason::NAMES {
+            assert!(DOCS.contains(&format!("`{name}`")), "{name}");
+        }
+        assert!(all[0].is_blocking() && !all[5].is_blocking());
+    }
 
     #[tokio::test]
     async fn each_reason_in_words() {
         let (room, servers) = (Arc::new(Room::new(1, 1)), Servers::default());
-        assert!(reasons(&room, &servers).is_empty());
+        assert!(operation(&room, &servers).is_empty());
         room.set_held(true);
-        assert_eq!(reasons(&room, &servers), [Reason::Held]);
+        assert_eq!(operation(&room, &servers), [Reason::Held]);
         room.close();
-        assert_eq!(reasons(&room, &servers), [Reason::Draining]);
+        assert_eq!(operation(&room, &servers), [Reason::Draining]);
         // Nothing listens at port 1, and nobody has tried it at first.
         let address = "127.0.0.1:1".parse().unwrap();
-        servers.fetch_from(&[address], &[], &room, &Arc::new(Metrics::default()), |_, _, _, _| {});
-        let said = || reasons(&room, &servers).iter().map(ToString::to_string).collect::<Vec<_>>();
+        servers.fetch_from(&[address], &[], &room, &Arc::new(Metrics::default()), Nobody);
+        let said =
+            || operation(&room, &servers).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(said(), ["it is about to exit", "127.0.0.1:1: not connected yet"]);
         servers.all()[0].connection().await.unwrap_err();
         let said = said();

@@ -32,6 +32,7 @@ struct State {
     max_unpublished: usize,
     unpublished: usize,
     held: bool,
+    blocked: bool,
     closed: bool,
 }
 
@@ -40,6 +41,7 @@ impl State {
         self.running < self.limit
             && self.unpublished < self.max_unpublished
             && !self.held
+            && !self.blocked
             && !self.closed
     }
 
@@ -72,6 +74,11 @@ impl Room {
     /// Takes no jobs until told otherwise, or takes them again.
     pub fn set_held(&self, held: bool) {
         self.change(|state| state.held = held);
+    }
+
+    /// Takes no jobs while something of this machine does not work, or takes them again.
+    pub fn set_blocked(&self, blocked: bool) {
+        self.change(|state| state.blocked = blocked);
     }
 
     /// Takes no jobs any more.
@@ -263,6 +270,9 @@ mod tests {
         room.set_held(true);
         room.wait_full().await;
         room.set_held(false);
+        room.set_blocked(true);
+        assert!(room.take().is_none());
+        room.set_blocked(false);
         let unpublished = room.unpublished();
         assert!(room.take().is_none());
         drop(unpublished);

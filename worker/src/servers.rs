@@ -4,13 +4,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jq_client::{Address, Connection, Job, TubeName};
+use jq_client::{Address, TubeName};
 use tokio::sync::Mutex as Turn;
 use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
-use crate::room::{Permit, Room};
-use crate::source::{self, Source};
+use crate::room::Room;
+use crate::source::{self, Source, Taker};
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -19,15 +19,14 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Takes jobs from these servers from now on, and from no others. `run` is given every job, with the
-    /// connection that reserved it.
+    /// Takes jobs from these servers from now on, and from no others. `taker` is given every job.
     pub fn fetch_from(
         &self,
         addresses: &[Address],
         tubes: &[TubeName],
         room: &Arc<Room>,
         metrics: &Arc<Metrics>,
-        run: impl Fn(Arc<Source>, Connection, Job, Permit) + Clone + Send + Sync + 'static,
+        taker: impl Taker,
     ) {
         let mut entries = self.entries();
         for (_, fetching) in entries.drain(..) {
@@ -36,13 +35,12 @@ impl Servers {
         let turn = (addresses.len() > 1).then(|| Arc::new(Turn::new(())));
         for address in addresses {
             let source = Arc::new(Source::new(address.clone().into(), tubes.to_vec()));
-            let (of, run) = (Arc::clone(&source), run.clone());
             let fetching = source::fetch(
                 Arc::clone(&source),
                 Arc::clone(room),
                 turn.clone(),
                 Arc::clone(metrics),
-                move |connection, job, permit| run(Arc::clone(&of), connection, job, permit),
+                taker.clone(),
             );
             entries.push((source, tokio::spawn(fetching).abort_handle()));
         }

@@ -5,6 +5,11 @@
 //! waited for without a turn, so that it holds nobody up; if jobs arrive from two at once and there
 //! is room for one, the other goes back at once.
 //!
+//! While some types cannot be run here, the loop does not wait for jobs. It looks through those that are
+//! ready: it reserves many over one connection, notes which of them can be run, and gives all back at
+//! once with a `quit`. Those are then reserved by their numbers. So other workers can have the rest, and
+//! the queue counts nothing.
+//!
 //! Owns: connections without a job. Must not know: what a job is for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +17,11 @@ use std::time::Duration;
 
 use jq_client::{ConnectOptions, Connection, Error, Job, Reservation, TubeName};
 use tokio::sync::Mutex as Turn;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
+use crate::parked::Candidate;
 use crate::retry::{Backoff, jitter};
 use crate::room::{Permit, Room};
 
@@ -29,6 +35,41 @@ const TURN: Duration = Duration::from_secs(1);
 /// A waiting reserve is taken back when there has been no room for so long. Less would close and
 /// open connections all the time, when jobs are short.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How many ready jobs are looked through, and for how long: other workers cannot have them meanwhile.
+const LOOK_THROUGH: usize = 2_000;
+const LOOK_FOR: Duration = Duration::from_millis(250);
+
+/// Delays between looks that found nothing.
+const LOOK_AGAIN: Backoff =
+    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
+
+/// How soon it is seen that the jobs that a look found are taken, and how long that is waited for.
+const TAKEN: Duration = Duration::from_millis(10);
+const TAKEN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Who deals with the jobs of a server.
+pub trait Taker: Clone + Send + Sync + 'static {
+    /// Deals with a job that was just reserved over this connection.
+    fn take(&self, source: Arc<Source>, connection: Connection, job: Job, permit: Permit);
+
+    /// Whether some jobs cannot be run now while others can.
+    fn is_selective(&self) -> bool;
+
+    /// What to note of a job that is ready, if it can be run. `candidates` are those before it.
+    fn choose(
+        &self,
+        source: &Arc<Source>,
+        job: &Job,
+        candidates: &[Candidate],
+    ) -> Option<Candidate>;
+
+    /// Reserves these as there is room for them, and forgets those chosen before.
+    fn chosen(&self, candidates: Vec<Candidate>);
+
+    /// Whether all that were chosen have been reserved, or tried to.
+    fn is_done(&self) -> bool;
+}
 
 /// A server that jobs come from.
 #[derive(Debug)]
@@ -127,14 +168,35 @@ pub async fn fetch(
     room: Arc<Room>,
     turn: Option<Arc<Turn<()>>>,
     metrics: Arc<Metrics>,
-    run: impl Fn(Connection, Job, Permit),
+    taker: impl Taker,
 ) {
     let mut failures = 0_u32;
+    let mut fruitless = 0_u32;
     // With one server nobody waits for a turn.
     let mut seems_empty = turn.is_none();
     loop {
         if seems_empty {
             room.wait_open().await;
+        }
+        if taker.is_selective() {
+            room.wait_open().await;
+            match look_through(&source, &taker).await {
+                Ok(true) => {
+                    (failures, fruitless) = (0, 0);
+                    await_taken(&taker).await;
+                }
+                Ok(false) => {
+                    failures = 0;
+                    fruitless = fruitless.saturating_add(1);
+                    sleep(LOOK_AGAIN.delay(fruitless, jitter())).await;
+                }
+                Err(error) => {
+                    source.note(Some(&error));
+                    failures = failures.saturating_add(1);
+                    sleep(RECONNECT.delay(failures, jitter())).await;
+                }
+            }
+            continue;
         }
         let mut connection = match source.connection().await {
             Ok(connection) => connection,
@@ -172,7 +234,7 @@ pub async fn fetch(
             Ok((Reservation::Reserved(job), Some(permit))) => {
                 failures = 0;
                 seems_empty = turn.is_none();
-                run(connection, job, permit);
+                taker.take(Arc::clone(&source), connection, job, permit);
             }
             Ok((Reservation::Reserved(job), None)) => {
                 // With a `quit`, the job is ready for others, and the queue does not count it as one
@@ -199,6 +261,36 @@ pub async fn fetch(
             }
         }
     }
+}
+
+/// Looks for jobs that can be run among those that are ready. Returns whether there are any.
+async fn look_through(source: &Arc<Source>, taker: &impl Taker) -> Result<bool, Error> {
+    let mut connection = source.connection().await?;
+    let until = Instant::now() + LOOK_FOR;
+    let mut candidates = Vec::new();
+    for _ in 0..LOOK_THROUGH {
+        // With DEADLINE_SOON, the first of them is about to time out.
+        let Reservation::Reserved(job) = connection.reserve_with_timeout(0).await? else { break };
+        candidates.extend(taker.choose(source, &job, &candidates));
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    // Only then are they ready again. It counts as no vanished worker.
+    connection.quit().await?;
+    let has_any = !candidates.is_empty();
+    taker.chosen(candidates);
+    Ok(has_any)
+}
+
+async fn await_taken(taker: &impl Taker) {
+    let taken = async {
+        while !taker.is_done() {
+            sleep(TAKEN).await;
+        }
+    };
+    // What is left then has no room.
+    let _ = timeout(TAKEN_WITHIN, taken).await;
 }
 
 async fn full_for_long(room: &Room) {

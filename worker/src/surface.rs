@@ -13,8 +13,9 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::exec::{LogEvent as Piece, LogReader};
+use crate::health::Health;
 use crate::metrics::{Metrics, Outcome};
-use crate::readiness::{self, Reason};
+use crate::readiness::{Readiness, Reason};
 use crate::result::{FinalStatus, entity_tag};
 use crate::room::Room;
 use crate::servers::Servers;
@@ -44,6 +45,8 @@ pub struct Shown {
     pub room: Arc<Room>,
     /// Where they are taken from.
     pub servers: Arc<Servers>,
+    /// What of this machine does not work.
+    pub health: Arc<Health>,
 }
 
 /// A worker as it is seen over HTTP.
@@ -61,9 +64,11 @@ impl Surface {
         Self { shown, started: Timestamp::now(), halt }
     }
 
-    /// Why no jobs are taken, if so.
+    /// Why no jobs, or not all, are taken, if so.
     fn reasons(&self) -> Vec<Reason> {
-        readiness::reasons(&self.shown.room, &self.shown.servers)
+        let Shown { room, servers, health, .. } = &self.shown;
+        let (room, servers, health) = (Arc::clone(room), Arc::clone(servers), Arc::clone(health));
+        Readiness { room, servers, health }.reasons()
     }
 
     fn state(&self) -> State {
@@ -72,6 +77,8 @@ impl Surface {
             State::Draining
         } else if reasons.contains(&Reason::Held) {
             State::Holding
+        } else if reasons.iter().any(Reason::is_blocking) {
+            State::Waiting
         } else {
             State::Running
         }
@@ -157,6 +164,7 @@ impl web::Worker for Surface {
             worker: setup.name.id.clone(),
             version: setup.name.version.clone(),
             state: self.state(),
+            reasons: self.reasons().iter().map(Reason::to_string).collect(),
             started: self.started,
             concurrency: setup.config.concurrency,
             unpublished: store.owing() as u64,
@@ -178,7 +186,7 @@ impl web::Worker for Surface {
 
     fn ready(&self) -> Result<(), Vec<String>> {
         let reasons = self.reasons();
-        if reasons.is_empty() {
+        if !reasons.iter().any(Reason::is_blocking) {
             Ok(())
         } else {
             Err(reasons.iter().map(Reason::to_string).collect())
@@ -189,6 +197,7 @@ impl web::Worker for Surface {
         let Shown { metrics, servers, store, .. } = &self.shown;
         metrics.servers_connected.set(servers.connected() as i64);
         metrics.spool.set(store.owing() as i64);
+        metrics.set_reasons(&self.reasons());
         metrics.text()
     }
 
@@ -220,7 +229,7 @@ fn follow(reader: LogReader) -> LogStream {
     }))
 }
 
-fn document(body: Bytes) -> Document {
+pub(crate) fn document(body: Bytes) -> Document {
     #[derive(Deserialize)]
     struct Dated {
         timestamp: Timestamp,

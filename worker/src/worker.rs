@@ -14,8 +14,10 @@ use tracing::{info, warn};
 use crate::config::{Config, ConfigError};
 use crate::delivery::{Deliveries, Sending};
 use crate::exec::Keepers;
+use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Needs};
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::room::Room;
 use crate::servers::Servers;
 use crate::setup::{CurrentSetup, Setup, keepers, wants_groups};
@@ -37,6 +39,7 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     deliveries: Arc<Deliveries>,
     servers: Arc<Servers>,
+    health: Arc<Health>,
     lifecycle: Arc<Lifecycle>,
     tasks: Tasks,
 }
@@ -61,20 +64,53 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// A worker that has no state directory yet.
+#[derive(Debug)]
+pub struct Blank {
+    /// What it is to do.
+    pub setup: Setup,
+    keepers: Keepers,
+}
+
+impl Blank {
+    /// Makes the configuration ready. The executable of this process must be able to be a
+    /// [keeper](crate::exec::keeper).
+    ///
+    /// # Errors
+    ///
+    /// The configuration cannot be used.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let keepers = keepers(&config.handlers);
+        Ok(Self { setup: Setup::new(config, keepers.clone())?, keepers })
+    }
+
+    /// Takes the state directory.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be used. It can be tried again.
+    pub fn open(&self) -> Result<Store, StoreError> {
+        Store::open(&self.setup.config.results, self.setup.config.sync)
+    }
+}
+
 impl Worker {
     /// Takes the state directory and makes everything ready. No job is taken before
-    /// [`start`](Self::start). The executable of this process must be able to be a
-    /// [keeper](crate::exec::keeper).
+    /// [`start`](Self::start).
     ///
     /// # Errors
     ///
     /// The configuration or the state directory cannot be used.
     pub fn new(config: Config) -> Result<Self, StartError> {
-        let keepers = keepers(&config.handlers);
-        let setup = Setup::new(config, keepers.clone()).map_err(StartError::Config)?;
-        let config = &setup.config;
-        let store = Store::open(&config.results, config.sync).map_err(StartError::Store)?;
-        let store = Arc::new(store);
+        let blank = Blank::new(config).map_err(StartError::Config)?;
+        let store = blank.open().map_err(StartError::Store)?;
+        Ok(Self::with(blank, store))
+    }
+
+    /// As [`new`](Self::new), with a state directory that was taken.
+    pub fn with(blank: Blank, store: Store) -> Self {
+        let Blank { setup, keepers } = blank;
+        let (config, store) = (&setup.config, Arc::new(store));
         let room = Arc::new(Room::new(setup.concurrency(), config.max_unpublished));
         let (table, metrics, tasks) = (Arc::<Table>::default(), Arc::default(), Tasks::default());
         let servers: Arc<Servers> = Arc::default();
@@ -86,17 +122,20 @@ impl Worker {
             sending(&setup),
         ));
         let setup = CurrentSetup::new(setup);
+        let health = Health::new(setup.clone(), Arc::clone(&store), Arc::clone(&room));
+        let health = Arc::new(health);
         let lifecycle = Arc::new(Lifecycle::new(Needs {
             setup: setup.clone(),
             store: Arc::clone(&store),
             table: Arc::clone(&table),
             metrics: Arc::clone(&metrics),
             room: Arc::clone(&room),
+            health: Arc::clone(&health),
             deliveries: Arc::clone(&deliveries),
             servers: Arc::clone(&servers),
             tasks: tasks.clone(),
         }));
-        Ok(Self {
+        Self {
             store,
             room,
             setup,
@@ -105,9 +144,10 @@ impl Worker {
             metrics,
             deliveries,
             servers,
+            health,
             lifecycle,
             tasks,
-        })
+        }
     }
 
     /// The configuration that counts now.
@@ -124,6 +164,7 @@ impl Worker {
             table: Arc::clone(&self.table),
             metrics: Arc::clone(&self.metrics),
             room: Arc::clone(&self.room),
+            health: Arc::clone(&self.health),
             servers: Arc::clone(&self.servers),
         };
         Surface::new(shown, halt)
@@ -133,6 +174,9 @@ impl Worker {
     pub fn start(&self) {
         self.fetch();
         tokio::spawn(Arc::clone(&self.lifecycle).keep_unparking());
+        let Self { room, servers, health, .. } = self;
+        let (room, servers, health) = (Arc::clone(room), Arc::clone(servers), Arc::clone(health));
+        tokio::spawn(Readiness { room, servers, health }.announce());
         for (entry, _) in self.store.all_owed() {
             self.lifecycle.settle(entry);
         }
@@ -158,6 +202,7 @@ impl Worker {
         let from_elsewhere =
             setup.config.servers != now.config.servers || setup.config.tubes != now.config.tubes;
         self.setup.set(setup);
+        self.health.forget_handlers();
         if from_elsewhere {
             self.fetch();
         }
@@ -168,12 +213,9 @@ impl Worker {
     /// Takes jobs from the servers of the configuration, and from no others.
     fn fetch(&self) {
         let config = &self.setup().config;
-        let lifecycle = Arc::clone(&self.lifecycle);
         let Self { room, metrics, .. } = self;
-        let begin = move |source, connection, job, permit| {
-            lifecycle.begin(source, connection, job, permit);
-        };
-        self.servers.fetch_from(&config.servers, &config.tubes, room, metrics, begin);
+        let taker = Arc::clone(&self.lifecycle);
+        self.servers.fetch_from(&config.servers, &config.tubes, room, metrics, taker);
     }
 
     /// Takes no more jobs, and waits until those that are here are over.

@@ -12,14 +12,20 @@ use tracing::{error, info, warn};
 use super::{EXIT_LISTEN, Failed};
 use crate::config::{Config, Flags};
 use crate::exec;
+use crate::front::Front;
+use crate::retry::{Backoff, jitter};
+use crate::store::{Store, StoreError};
 use crate::web::{self, WebOptions};
-use crate::worker::Worker;
+use crate::worker::{Blank, StartError, Worker};
 
 /// Expired results are looked for at most so often.
 const SWEEP_AT_MOST: Duration = Duration::from_secs(60);
 
 /// When looking for them failed, it is tried again after so long.
 const SWEEP_AGAIN: Duration = Duration::from_secs(600);
+
+/// Delays between attempts to open a state directory that cannot be used at present.
+const OPEN_AGAIN: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 
 /// How long killed jobs may take to be gone when the worker stops.
 const ABANDON: Duration = Duration::from_secs(15);
@@ -32,9 +38,19 @@ pub(super) fn serve(config: Config, flags: Flags) -> Result<(), Failed> {
 
 async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
     let mut signals = Signals::register()?;
-    let worker = Arc::new(Worker::new(config)?);
-    let setup = worker.setup();
+    let blank = Blank::new(config)?;
+    let first = match blank.open() {
+        Err(error) if !error.is_temporary() => return Err(StartError::Store(error).into()),
+        first => first,
+    };
+    let setup = &blank.setup;
     let halt = watch::Sender::new(false);
+    let front = Arc::new(Front::new(
+        setup.name.clone(),
+        setup.config.results.clone(),
+        setup.config.concurrency,
+        halt.clone(),
+    ));
     let (end, ended) = watch::channel(false);
     let mut serving = None;
     if let Some(address) = setup.config.listen {
@@ -48,10 +64,87 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
             cors_origins: setup.config.cors_origins.clone(),
             prefix: setup.config.prefix(),
         };
-        let surface = Arc::new(worker.surface(halt.clone()));
         let stop = over(ended.clone());
-        serving = Some(tokio::spawn(web::serve(listener, surface, options, stop)));
+        serving = Some(tokio::spawn(web::serve(listener, Arc::clone(&front), options, stop)));
     }
+    let store = match first {
+        Ok(store) => Some(store),
+        Err(error) => wait_for_store(&blank, error, &front, &mut signals, &halt).await?,
+    };
+    if let Some(store) = store {
+        work(blank, store, &front, &flags, &mut signals, &halt).await;
+    }
+    end.send_replace(true);
+    if let Some(serving) = serving {
+        match serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "stopped serving results"),
+            Err(_) => error!("stopped serving results"),
+        }
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Opens the state directory as soon as that is possible. A service manager would not start us again if
+/// we exited because of it. `None`: the worker is to stop.
+async fn wait_for_store(
+    blank: &Blank,
+    mut error: StoreError,
+    front: &Front,
+    signals: &mut Signals,
+    halt: &watch::Sender<bool>,
+) -> Result<Option<Store>, Failed> {
+    let mut halted = halt.subscribe();
+    let mut failures = 0_u32;
+    loop {
+        failures = failures.saturating_add(1);
+        let delay = OPEN_AGAIN.delay(failures, jitter());
+        front.set_problem(error.to_string());
+        warn!(
+            reason = "state_directory",
+            retry_in = ?delay,
+            "taking no jobs: the state directory cannot be used: {error}"
+        );
+        let again = sleep(delay);
+        tokio::pin!(again);
+        loop {
+            let request = tokio::select! {
+                () = &mut again => break,
+                request = signals.next() => request,
+                _ = halted.wait_for(|halt| *halt) => return Ok(None),
+            };
+            match request {
+                Request::Stop(_) => return Ok(None),
+                Request::Hold => front.set_held(true),
+                Request::Unhold => front.set_held(false),
+                Request::Reload => warn!("the configuration is not read again before the start"),
+            }
+        }
+        match blank.open() {
+            Ok(store) => {
+                info!(reason = "state_directory", "over: the state directory works again");
+                return Ok(Some(store));
+            }
+            Err(next) if next.is_temporary() => error = next,
+            Err(next) => return Err(StartError::Store(next).into()),
+        }
+    }
+}
+
+/// Works until it is to stop.
+async fn work(
+    blank: Blank,
+    store: Store,
+    front: &Front,
+    flags: &Flags,
+    signals: &mut Signals,
+    halt: &watch::Sender<bool>,
+) {
+    let worker = Arc::new(Worker::with(blank, store));
+    let setup = worker.setup();
+    let is_held = front.set_worker(worker.surface(halt.clone()));
+    worker.room.set_held(is_held);
     let sweeping = tokio::spawn(sweep(Arc::clone(&worker)));
     let names: Vec<String> = setup.config.servers.iter().map(ToString::to_string).collect();
     let tubes: Vec<String> = setup.config.tubes.iter().map(ToString::to_string).collect();
@@ -66,19 +159,9 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
     );
     drop(setup);
     worker.start();
-    let limited = wait(&worker, &flags, &mut signals, &halt).await;
-    stop(&worker, &mut signals, limited).await;
+    let limited = wait(&worker, flags, signals, halt).await;
+    stop(&worker, signals, limited).await;
     sweeping.abort();
-    end.send_replace(true);
-    if let Some(serving) = serving {
-        match serving.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(%error, "stopped serving results"),
-            Err(_) => error!("stopped serving results"),
-        }
-    }
-    info!("stopped");
-    Ok(())
 }
 
 async fn over(mut ended: watch::Receiver<bool>) {

@@ -112,6 +112,14 @@ impl Handlers {
         }
     }
 
+    /// The type that [`iter`](Self::iter) has the handler of this type under.
+    pub fn key(&self, kind: &JobType) -> Option<JobType> {
+        match self {
+            Self::ByType(_) => Some(kind.clone()),
+            Self::Any(_) => None,
+        }
+    }
+
     /// All of them, with the type that each is for; `None` is for all.
     pub fn iter(&self) -> impl Iterator<Item = (Option<&JobType>, &Arc<Handler>)> {
         let (by_type, any) = match self {

@@ -4,7 +4,7 @@ use super::*;
 
 impl Ending {
     /// All of them, in the order of the types.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Over(Verdict::Successful),
         Self::Over(Verdict::Failed),
         Self::Over(Verdict::Expired),
@@ -13,6 +13,8 @@ impl Ending {
         Self::Retried,
         Self::NoRoom,
         Self::Duplicate,
+        Self::Unable,
+        Self::NotTaken,
         Self::Interrupted,
         Self::Unconfirmed,
         Self::Lost,
@@ -39,12 +41,14 @@ fn position(ending: Ending) -> usize {
         Ending::Retried => 5,
         Ending::NoRoom => 6,
         Ending::Duplicate => 7,
-        Ending::Interrupted => 8,
-        Ending::Unconfirmed => 9,
-        Ending::Lost => 10,
-        Ending::LostWithResult => 11,
-        Ending::LostOnReturn => 12,
-        Ending::Unpublished => 13,
+        Ending::Unable => 8,
+        Ending::NotTaken => 9,
+        Ending::Interrupted => 10,
+        Ending::Unconfirmed => 11,
+        Ending::Lost => 12,
+        Ending::LostWithResult => 13,
+        Ending::LostOnReturn => 14,
+        Ending::Unpublished => 15,
     }
 }
 

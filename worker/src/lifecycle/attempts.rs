@@ -10,11 +10,13 @@ use tracing::warn;
 
 use crate::ending::{Ending, Verdict};
 use crate::executor::Attempt;
+use crate::fault::Part;
+use crate::health::Health;
 use crate::job::Job;
 use crate::lease::Lost;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
-use crate::result::{Failure, FailureKind, JobResult, Status};
+use crate::result::{Failure, JobResult, Status};
 use crate::retry::jitter;
 use crate::store::{Store, remove_tree};
 use crate::table::{Phase, Table};
@@ -32,6 +34,7 @@ pub(super) struct Attempts {
     pub(super) store: Arc<Store>,
     pub(super) table: Arc<Table>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
     pub(super) events: Events,
     pub(super) settler: Arc<Settler>,
 }
@@ -56,6 +59,12 @@ impl Attempts {
             let wall = Duration::from_millis(usage.wall_ms);
             self.metrics.ran(&held.job.kind, wall.as_secs_f64());
         }
+        if let Some(part) = attempt.fault.clone() {
+            return self.give_back(held, part, attempt).await;
+        }
+        if let Some(probe) = held.probe.take().filter(|_| held.active.phase() == Phase::Running) {
+            probe.succeed();
+        }
         held.active.set_phase(Phase::Finishing);
         let Some(failure) = &attempt.failure else {
             return self.finish(held, Verdict::Successful, attempt).await;
@@ -74,8 +83,9 @@ impl Attempts {
             Some(Ok(directory)) => Some(directory),
             Some(Err(error)) => {
                 let message = format!("cannot make a working directory: {error}");
-                let failure = Some(Failure::new(FailureKind::System, message));
-                return Ok(Attempt { failure, again: true, ..Attempt::default() });
+                let mut attempt = Attempt::default();
+                attempt.fault(Part::StateDirectory, message);
+                return Ok(attempt);
             }
         };
         let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
@@ -134,10 +144,24 @@ impl Attempts {
         self.settler.conclude(lease, entry).await;
     }
 
+    /// This machine could not run it. Nothing more is taken until that may be different, and nobody
+    /// counts an attempt.
+    async fn give_back(&self, held: Held, part: Part, attempt: Attempt) {
+        let message = attempt.failure.as_ref().map_or_else(String::new, |it| it.message.clone());
+        // Before it goes back, or it would come here again at once.
+        self.health.report(part, message);
+        self.health.suspect_disk();
+        self.let_go(held, Ending::Unable, attempt.failure, Duration::ZERO).await;
+    }
+
     /// Gives the job back to the queue, to be tried again.
     async fn retry(&self, held: Held, failure: Failure, delay: Duration) {
-        let ending = Ending::Retried;
-        let (failure, retry_in) = (Some(&failure), Some(delay));
+        self.let_go(held, Ending::Retried, Some(failure), delay).await;
+    }
+
+    async fn let_go(&self, held: Held, ending: Ending, failure: Option<Failure>, delay: Duration) {
+        let retry_in = (!delay.is_zero()).then_some(delay);
+        let failure = failure.as_ref();
         self.events.record(ending, &Event { failure, retry_in, ..held.event() });
         let document = JobResult {
             status: ending.consequences().status.unwrap_or(Status::Accepted),

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::config::Handler;
 use crate::ending::Verdict;
 use crate::executor::Attempt;
+use crate::health::Probe;
 use crate::job::Job;
 use crate::lease::Lease;
 use crate::result::JobResult;
@@ -28,6 +29,8 @@ pub(super) struct Held {
     pub(super) permit: Permit,
     /// Its place in the table.
     pub(super) active: Registration,
+    /// The right to try its handler, if that did not work.
+    pub(super) probe: Option<Probe>,
     /// What its body says.
     pub(super) job: Job,
     /// What runs it.

@@ -31,16 +31,17 @@ use uuid::Uuid;
 use crate::delivery::Deliveries;
 use crate::ending::{Ending, Verdict};
 use crate::given_back::GivenBack;
+use crate::health::{Admission, Health, Wanted};
 use crate::job::{BadJob, Job};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
-use crate::parked::{Parked, Parking};
+use crate::parked::{Candidate, Parked, Parking};
 use crate::result::JobResult;
 use crate::retry::{Backoff, jitter};
 use crate::room::{Permit, Room};
 use crate::servers::Servers;
 use crate::setup::{CurrentSetup, Setup};
-use crate::source::Source;
+use crate::source::{Source, Taker};
 use crate::store::{Entry, Store};
 use crate::table::{ActiveJob, Registration, Table};
 use crate::tasks::Tasks;
@@ -74,6 +75,8 @@ pub struct Needs {
     pub metrics: Arc<Metrics>,
     /// How many jobs there is room for.
     pub room: Arc<Room>,
+    /// What of this machine does not work.
+    pub health: Arc<Health>,
     /// Sends results.
     pub deliveries: Arc<Deliveries>,
     /// Where jobs come from, to find those again whose results are owed.
@@ -90,10 +93,13 @@ pub struct Lifecycle {
     table: Arc<Table>,
     metrics: Arc<Metrics>,
     room: Arc<Room>,
+    health: Arc<Health>,
     deliveries: Arc<Deliveries>,
     tasks: Tasks,
     /// Jobs that wait in the queue for room of their type here.
     parking: Parking,
+    /// Jobs in the queue that can be run here while others cannot.
+    chosen: Parking,
     given_back: Arc<GivenBack>,
     events: Events,
     settler: Arc<Settler>,
@@ -103,7 +109,8 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// No job is on its way.
     pub fn new(needs: Needs) -> Self {
-        let Needs { setup, store, table, metrics, room, deliveries, servers, tasks } = needs;
+        let Needs { setup, store, table, metrics, room, health, deliveries, servers, tasks } =
+            needs;
         let given_back: Arc<GivenBack> = Arc::default();
         let events = Events { metrics: Arc::clone(&metrics), table: Arc::clone(&table) };
         let settler = Arc::new(Settler {
@@ -113,6 +120,7 @@ impl Lifecycle {
             room: Arc::clone(&room),
             metrics: Arc::clone(&metrics),
             given_back: Arc::clone(&given_back),
+            health: Arc::clone(&health),
             events: events.clone(),
             tasks: tasks.clone(),
         });
@@ -120,36 +128,27 @@ impl Lifecycle {
             store: Arc::clone(&store),
             table: Arc::clone(&table),
             metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
             events: events.clone(),
             settler: Arc::clone(&settler),
         };
-        let parking = Parking::default();
+        let (parking, chosen) = (Parking::default(), Parking::default());
         Self {
             setup,
             store,
             table,
             metrics,
             room,
+            health,
             deliveries,
             tasks,
             parking,
+            chosen,
             given_back,
             events,
             settler,
             attempts,
         }
-    }
-
-    /// Deals with a job that was just reserved over this connection, in a task of its own.
-    pub fn begin(
-        self: &Arc<Self>,
-        source: Arc<Source>,
-        connection: Connection,
-        job: QueuedJob,
-        permit: Permit,
-    ) {
-        let lifecycle = Arc::clone(self);
-        self.tasks.spawn(async move { lifecycle.take(source, connection, job, permit).await });
     }
 
     /// Settles what is owed for a result that was kept before this start.
@@ -167,11 +166,19 @@ impl Lifecycle {
 
     /// Takes jobs again that were given back for want of room, as far as there is room now.
     fn unpark(self: &Arc<Self>) {
+        self.unpark_from(&self.parking);
+        self.unpark_from(&self.chosen);
+    }
+
+    fn unpark_from(self: &Arc<Self>, parking: &Parking) {
         let setup = self.setup.get();
-        for kind in self.parking.types() {
+        for kind in parking.types() {
+            if self.health.wants(&kind) == Wanted::None {
+                continue;
+            }
             let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
             while let Some(permit) = self.room.take_for(&kind, limit) {
-                let Some(parked) = self.parking.next(&kind) else { break };
+                let Some(parked) = parking.next(&kind) else { break };
                 let lifecycle = Arc::clone(self);
                 // When another worker has it, its permit goes, and the next one is tried.
                 self.tasks.spawn(async move { lifecycle.take_again(parked, permit).await });
@@ -188,13 +195,14 @@ impl Lifecycle {
             // A server that lost its jobs gives out the same numbers again. Dropping the connection
             // gives that job back.
             Ok(Some(job)) if !Job::parse(&job.body).is_ok_and(|job| job.id == id) => {}
-            Ok(Some(job)) => self.take(source, connection, job, permit).await,
+            Ok(Some(job)) => self.reserved(source, connection, job, permit).await,
             Ok(None) => source.give(connection),
             Err(_) => {}
         }
     }
 
-    async fn take(
+    /// Deals with a job that was just reserved over this connection.
+    async fn reserved(
         self: &Arc<Self>,
         source: Arc<Source>,
         connection: Connection,
@@ -242,6 +250,16 @@ impl Lifecycle {
             let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
             return self.refuse(lease, permit, bad, attempt).await;
         };
+        let probe = match self.health.admit(&job.kind) {
+            Admission::Free => None,
+            Admission::Probe(probe) => Some(probe),
+            Admission::Paused => {
+                self.events.record(Ending::NotTaken, &Event::default());
+                // Its permit is held until it is back, or the next one would be it again.
+                self.settler.let_go(lease, Ending::NotTaken, Duration::ZERO).await;
+                return;
+            }
+        };
         if !permit.is_for(&job.kind) && !permit.claim(&job.kind, handler.concurrency) {
             self.park(lease, &job).await;
             if self.parking.is_crowded() {
@@ -261,7 +279,7 @@ impl Lifecycle {
         if attempt == 1 {
             self.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
         }
-        self.attempts.run(Held { lease, permit, active, job, handler, setup }).await;
+        self.attempts.run(Held { lease, permit, active, probe, job, handler, setup }).await;
     }
 
     /// `None`: a job of this id is active, or its result is on its way.
@@ -339,6 +357,46 @@ impl Lifecycle {
             Ok(Kept::WithoutLease) => {}
             Err(lost) => self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
         }
+    }
+}
+
+impl Taker for Arc<Lifecycle> {
+    fn take(&self, source: Arc<Source>, connection: Connection, job: QueuedJob, permit: Permit) {
+        let lifecycle = Arc::clone(self);
+        self.tasks.spawn(async move { lifecycle.reserved(source, connection, job, permit).await });
+    }
+
+    fn is_selective(&self) -> bool {
+        self.health.is_selective()
+    }
+
+    fn choose(
+        &self,
+        source: &Arc<Source>,
+        job: &QueuedJob,
+        candidates: &[Candidate],
+    ) -> Option<Candidate> {
+        // What is no job is dealt with when all types can be run again.
+        let Job { id, kind, .. } = Job::parse(&job.body).ok()?;
+        let is_wanted = match self.health.wants(&kind) {
+            Wanted::All => true,
+            Wanted::One => !candidates.iter().any(|candidate| candidate.kind == kind),
+            Wanted::None => false,
+        };
+        let job = Parked { source: Arc::clone(source), number: job.id, id };
+        is_wanted.then_some(Candidate { kind, job })
+    }
+
+    fn chosen(&self, candidates: Vec<Candidate>) {
+        self.chosen.clear();
+        for Candidate { kind, job } in candidates {
+            self.chosen.park(&kind, job);
+        }
+        self.unpark();
+    }
+
+    fn is_done(&self) -> bool {
+        self.chosen.is_empty()
     }
 }
 

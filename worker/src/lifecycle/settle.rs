@@ -9,7 +9,9 @@ use tracing::{Instrument, error, info, info_span};
 
 use crate::delivery::{Deliveries, Delivery};
 use crate::ending::{Ending, Verdict};
+use crate::fault::Part;
 use crate::given_back::GivenBack;
+use crate::health::Health;
 use crate::job::Job;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
@@ -37,6 +39,7 @@ pub(super) struct Settler {
     pub(super) room: Arc<Room>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) given_back: Arc<GivenBack>,
+    pub(super) health: Arc<Health>,
     pub(super) events: Events,
     pub(super) tasks: Tasks,
 }
@@ -98,7 +101,15 @@ impl Settler {
             failures += 1;
             let delay = KEEP.delay(failures, jitter());
             error!(%error, retry_in = ?delay, "cannot write the result to the disk");
-            lease.keep_while(sleep(delay)).await?;
+            let message = format!("cannot write a result: {error}");
+            self.health.report(Part::StateDirectory, message);
+            let again = async {
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = self.health.until_works(&Part::StateDirectory) => {}
+                }
+            };
+            lease.keep_while(again).await?;
         }
     }
 

@@ -53,14 +53,19 @@ impl Files {
     /// Makes what is missing. What is in results may be anybody's business, so only the owner may
     /// read it.
     pub(super) fn make(dir: &Path) -> Result<Self, StoreError> {
-        // Jobs run elsewhere than here, and are told their paths.
-        let dir = std::path::absolute(dir).map_err(|error| StoreError::Io(dir.into(), error))?;
-        let files = Self { results: dir.join("results"), dir };
+        let files = Self::at(dir).map_err(|error| StoreError::Io(dir.into(), error))?;
         for folder in [&files.dir, &files.results] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.map_err(|error| StoreError::Io(folder.clone(), error))?;
         }
         Ok(files)
+    }
+
+    /// Where they are, whether they are there or not.
+    pub(super) fn at(dir: &Path) -> io::Result<Self> {
+        // Jobs run elsewhere than here, and are told their paths.
+        let dir = std::path::absolute(dir)?;
+        Ok(Self { results: dir.join("results"), dir })
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -30,6 +30,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -46,6 +47,9 @@ use writer::{Order, Writer};
 pub use entry::{Done, Entry, Step};
 pub use files::Found;
 pub(crate) use remove::remove_tree;
+
+/// So many bytes are written to see whether the disk takes any.
+const PROBE: usize = 64 << 10;
 
 /// When a result counts as being on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -82,6 +86,30 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+impl StoreError {
+    /// Whether the directory may well be usable later, without anybody changing the configuration: the
+    /// disk is full, fails, or was made read-only because it failed; or the system is short of something.
+    pub fn is_temporary(&self) -> bool {
+        let Self::Io(_, error) = self else { return false };
+        let errors = [
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EIO,
+            libc::EROFS,
+            libc::ENOMEM,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::EAGAIN,
+        ];
+        error.raw_os_error().is_some_and(|error| errors.contains(&error))
+    }
+}
+
+/// The result of a job in a state directory that nobody may have opened yet.
+pub fn find(dir: &Path, id: Uuid) -> io::Result<Found> {
+    Files::at(dir)?.find(id)
+}
+
 /// An entry that is not settled, and how far it is.
 #[derive(Debug, Clone)]
 struct Owed {
@@ -97,6 +125,8 @@ type Owing = HashMap<Uuid, Owed>;
 struct Shared {
     files: Files,
     owing: Mutex<Owing>,
+    /// Held while the disk is probed.
+    probing: Mutex<()>,
 }
 
 impl Shared {
@@ -130,7 +160,8 @@ impl Store {
             written.map_err(|error| StoreError::Io(path, error))?;
         }
         let owing = replayed.owing;
-        let shared = Arc::new(Shared { files, owing: Mutex::new(owing) });
+        let shared =
+            Arc::new(Shared { files, owing: Mutex::new(owing), probing: Mutex::default() });
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
         let (orders, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -182,6 +213,23 @@ impl Store {
     pub fn all_owed(&self) -> Vec<(Arc<Entry>, Done)> {
         let owing = self.shared.owing();
         owing.values().map(|owed| (Arc::clone(&owed.entry), owed.done)).collect()
+    }
+
+    /// Writes something to the directory, as a result would be, and removes it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. Then results cannot be kept either.
+    pub fn probe(&self) -> io::Result<()> {
+        let _one_at_a_time = self.shared.probing.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.shared.files.dir().join("probe");
+        let written = fs::write(&path, [b' '; PROBE]).and_then(|()| File::open(&path)?.sync_all());
+        let folder = self.work.take().map(|folder| self.work.give(&folder));
+        // If it was not written whole, what there is of it goes too.
+        let removed = fs::remove_file(&path);
+        written?;
+        folder?;
+        removed
     }
 
     /// How many entries are not settled.

@@ -19,6 +19,9 @@ use super::page;
 use super::route::Route;
 use super::{Control, Document, Lookup, WebOptions, Worker, failure};
 
+/// When it is worth asking again while nothing can be told, in seconds.
+const UNAVAILABLE_RETRY_AFTER: u32 = 5;
+
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
@@ -97,6 +100,11 @@ impl<W: Worker> App<W> {
             }
             Lookup::Unknown => {
                 failure(StatusCode::NOT_FOUND, "this worker knows of no such job", Some(id))
+            }
+            Lookup::Unavailable => {
+                let error = "the worker cannot use its state directory at present";
+                let reply = failure(StatusCode::SERVICE_UNAVAILABLE, error, Some(id));
+                with(reply, RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER))
             }
         }
     }

@@ -129,6 +129,8 @@ pub enum Lookup {
     Gone,
     /// Nothing.
     Unknown,
+    /// It cannot be told at present.
+    Unavailable,
 }
 
 /// A result as it is served.

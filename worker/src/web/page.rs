@@ -82,6 +82,7 @@ fn write_page(page: &mut String, status: &Status, now: Timestamp) -> fmt::Result
 fn write_header(page: &mut String, status: &Status, now: Timestamp) -> fmt::Result {
     let (class, state) = match status.state {
         State::Running => ("good", "running"),
+        State::Waiting => ("bad", "waiting: takes no new jobs at present"),
         State::Holding => ("warn", "holding: takes no new jobs"),
         State::Draining => ("warn", "draining: finishes what runs, then exits"),
     };
@@ -93,12 +94,16 @@ fn write_header(page: &mut String, status: &Status, now: Timestamp) -> fmt::Resu
     if status.unpublished > 0 {
         write!(page, "<span class=\"b warn\">{} not published yet</span>", status.unpublished)?;
     }
-    writeln!(
+    write!(
         page,
-        "<p>jq-worker {} \u{b7} up for {}</p></header>",
+        "<p>jq-worker {} \u{b7} up for {}</p>",
         Text(&status.version),
         Ago(status.started, now)
-    )
+    )?;
+    for reason in status.reasons.iter().take(MAX_ROWS) {
+        write!(page, "<p><span class=\"b warn\">why</span> {}</p>", Text(reason))?;
+    }
+    writeln!(page, "</header>")
 }
 
 fn write_running(

@@ -6,6 +6,7 @@ fn status() -> Status {
         worker: "worker1.example".to_owned(),
         version: "0.1.0".to_owned(),
         state: State::Running,
+        reasons: Vec::new(),
         started,
         concurrency: 4,
         unpublished: 0,
@@ -36,6 +37,7 @@ fn what_comes_from_elsewhere_is_text() {
     let mut status = status();
     status.worker = hostile.to_owned();
     status.version = hostile.to_owned();
+    status.reasons = vec![hostile.to_owned()];
     status.failures = vec![FailureStatus {
         job_type: Some(hostile.to_owned()),
         kind: hostile.to_owned(),
@@ -67,7 +69,7 @@ fn what_comes_from_elsewhere_is_text() {
     assert!(!page.contains(['\u{0}', '\u{202e}']), "{page}");
     let escaped =
         "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;\u{fffd}\u{fffd}";
-    assert_eq!(page.matches(escaped).count(), 11, "{page}");
+    assert_eq!(page.matches(escaped).count(), 12, "{page}");
     assert!(!page.contains("NaN"), "{page}");
 }
 
@@ -85,6 +87,7 @@ fn a_long_text_and_a_long_table_are_cut() {
 fn states_are_said_in_words() {
     for (state, word) in [
         (State::Running, ">running<"),
+        (State::Waiting, ">waiting: takes no new jobs at present<"),
         (State::Holding, ">holding: takes no new jobs<"),
         (State::Draining, ">draining: finishes what runs, then exits<"),
     ] {

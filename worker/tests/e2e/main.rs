@@ -22,6 +22,7 @@ mod refused;
 mod reload;
 mod rig;
 mod several;
+mod sick;
 mod site;
 mod start;
 mod startup;

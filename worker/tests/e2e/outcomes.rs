@@ -16,7 +16,6 @@ each_queue!(
     retries_are_used_up_and_come_later_each_time,
     a_job_that_asks_to_be_tried_again_succeeds_in_the_end,
     retries_without_a_delay,
-    a_handler_that_vanished,
     what_it_leaves_behind_is_killed,
     an_output_that_never_ends_is_counted_and_not_kept,
     a_process_that_stays_up,
@@ -138,19 +137,6 @@ fn retries_without_a_delay(kind: Kind) {
     // A job that is taken again is not taken for another of the same id.
     assert_eq!(worker.metric("jq_worker_given_back_total"), 0.0);
     queue.await_empty();
-    rig.finish(worker);
-}
-
-fn a_handler_that_vanished(kind: Kind) {
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
-    rig.script("handlers/gone", "echo 1");
-    let worker = rig.work(&queue, &[]);
-    std::fs::remove_file(rig.dir.join("handlers/gone")).unwrap();
-    let job = rig.job("gone");
-    let id = queue.put(job.body());
-    let result = rig.result(&job);
-    assert_eq!((&result["status"], &result["error"]["kind"]), (&json!("failed"), &json!("system")));
-    queue.await_state(id, "buried");
     rig.finish(worker);
 }
 

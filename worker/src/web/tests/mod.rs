@@ -86,6 +86,7 @@ impl Worker for Fake {
             worker: "worker1.example".to_owned(),
             version: "0.1.0".to_owned(),
             state: State::Running,
+            reasons: Vec::new(),
             started: "2026-11-22T10:00:00Z".parse().unwrap(),
             concurrency: 4,
             unpublished: 0,

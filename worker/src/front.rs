@@ -1,0 +1,150 @@
+//! What is served over HTTP from the first moment: before a worker has its state directory, that it waits
+//! for it, and then the worker's [`Surface`].
+//!
+//! Owns: which of the two it is. Must not know: how the directory is opened.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::fault::Part;
+use crate::metrics::Metrics;
+use crate::readiness::Reason;
+use crate::result::WorkerName;
+use crate::store::{self, Found};
+use crate::surface::{Surface, document};
+use crate::web::{self, Control, LogStream, Lookup, State, Status};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Front {
+    name: WorkerName,
+    results: PathBuf,
+    concurrency: usize,
+    started: Timestamp,
+    halt: watch::Sender<bool>,
+    held: watch::Sender<bool>,
+    /// Why the directory cannot be used.
+    problem: Mutex<String>,
+    worker: OnceLock<Surface>,
+}
+
+impl Front {
+    /// Of a worker of this name that waits for this state directory. `halt` becomes true when an operator
+    /// wants it to exit.
+    pub fn new(
+        name: WorkerName,
+        results: PathBuf,
+        concurrency: usize,
+        halt: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            name,
+            results,
+            concurrency,
+            started: Timestamp::now(),
+            halt,
+            held: watch::Sender::new(false),
+            problem: Mutex::new("it was not opened yet".to_owned()),
+            worker: OnceLock::new(),
+        }
+    }
+
+    /// Says why the directory cannot be used.
+    pub fn set_problem(&self, problem: String) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// The worker has its directory. Returns whether it was asked to take no jobs meanwhile.
+    pub fn set_worker(&self, surface: Surface) -> bool {
+        // It is set once.
+        let _ = self.worker.set(surface);
+        *self.held.borrow()
+    }
+
+    /// Whether it is to take no jobs when it has its directory.
+    pub fn set_held(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    fn reasons(&self) -> Vec<Reason> {
+        let message = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fault = Reason::Fault { part: Part::StateDirectory, message, is_blocking: true };
+        let held = self.held.borrow().then_some(Reason::Held);
+        held.into_iter().chain([fault]).collect()
+    }
+}
+
+impl web::Worker for Front {
+    async fn lookup(&self, id: Uuid) -> Lookup {
+        if let Some(worker) = self.worker.get() {
+            return worker.lookup(id).await;
+        }
+        let dir = self.results.clone();
+        match tokio::task::spawn_blocking(move || store::find(&dir, id)).await {
+            Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
+            Ok(Ok(Found::Expired)) => Lookup::Gone,
+            // It may be in the journal.
+            _ => Lookup::Unavailable,
+        }
+    }
+
+    fn log(&self, id: Uuid) -> Option<LogStream> {
+        self.worker.get()?.log(id)
+    }
+
+    fn log_after(&self, id: Uuid, seq: u64) -> Option<LogStream> {
+        self.worker.get()?.log_after(id, seq)
+    }
+
+    async fn status(&self) -> Status {
+        if let Some(worker) = self.worker.get() {
+            return worker.status().await;
+        }
+        Status {
+            worker: self.name.id.clone(),
+            version: self.name.version.clone(),
+            state: State::Waiting,
+            reasons: self.reasons().iter().map(Reason::to_string).collect(),
+            started: self.started,
+            concurrency: self.concurrency,
+            unpublished: 0,
+            servers: Vec::new(),
+            running: Vec::new(),
+            types: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        match self.worker.get() {
+            Some(worker) => worker.ready(),
+            None => Err(self.reasons().iter().map(Reason::to_string).collect()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        match self.worker.get() {
+            Some(worker) => worker.metrics(),
+            None => {
+                let metrics = Metrics::default();
+                metrics.set_reasons(&self.reasons());
+                metrics.text()
+            }
+        }
+    }
+
+    fn command(&self, command: Control) {
+        match (self.worker.get(), command) {
+            (Some(worker), command) => worker.command(command),
+            (None, Control::Hold) => self.set_held(true),
+            (None, Control::Unhold) => self.set_held(false),
+            (None, Control::Halt) => {
+                self.halt.send_replace(true);
+            }
+        }
+    }
+}
