@@ -14,11 +14,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, debug, warn};
 use url::Url;
 use uuid::Uuid;
 
+use crate::destinations::{Destinations, Place, User};
 use crate::ending::Verdict;
 use crate::metrics::Metrics;
 use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer};
@@ -30,6 +31,10 @@ use crate::tasks::Tasks;
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
+
+/// With so many times the results or callbacks that may wait for one destination, no more are taken on,
+/// whatever their destinations.
+pub const MAX_PLACES: usize = 8;
 
 /// How far a result is on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +56,7 @@ pub struct Sending {
     pub signer: Option<Signer>,
     /// How long sending one result, or one callback, is tried.
     pub within: Duration,
-    /// Most callbacks that are under way at a time. Others are given up: their results are in memory,
+    /// Most callbacks that are under way to one destination at a time. Others are given up: their results are in memory,
     /// and whoever queues jobs names the URLs.
     pub max_callbacks: usize,
 }
@@ -73,6 +78,7 @@ pub struct Deliveries {
     room: Arc<Room>,
     metrics: Arc<Metrics>,
     tasks: Tasks,
+    destinations: Arc<Destinations>,
     sending: RwLock<Arc<Sending>>,
     active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
     /// The callbacks that are under way.
@@ -86,6 +92,7 @@ impl Deliveries {
         room: Arc<Room>,
         metrics: Arc<Metrics>,
         tasks: Tasks,
+        destinations: Arc<Destinations>,
         sending: Sending,
     ) -> Self {
         Self {
@@ -93,6 +100,7 @@ impl Deliveries {
             room,
             metrics,
             tasks,
+            destinations,
             sending: RwLock::new(Arc::new(sending)),
             active: Mutex::default(),
             calling: Mutex::default(),
@@ -102,6 +110,11 @@ impl Deliveries {
     /// Changes how results are sent, from the next attempt on.
     pub fn set_sending(&self, sending: Sending) {
         *self.sending.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sending);
+    }
+
+    /// Where results go.
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
     }
 
     /// Whether a result of this job is on its way.
@@ -176,16 +189,20 @@ impl Deliveries {
         if calling.contains(&key) || self.store.done(entry).called_back {
             return;
         }
-        if calling.len() >= self.sending().max_callbacks {
+        let Some(url) = &entry.callback else { return };
+        let place = Place::of(url);
+        let max = self.sending().max_callbacks;
+        if self.destinations.users(&place) >= 2 * max || calling.len() >= MAX_PLACES * max {
             warn!(id = %entry.id, "too many callbacks are under way: this one is given up");
             self.metrics.callback_failures.inc();
             return self.store.note(entry, Step::CalledBack);
         }
         calling.insert(key);
         drop(calling);
+        let user = self.destinations.enter(place, false);
         let (deliveries, entry) = (Arc::clone(self), Arc::clone(entry));
         let task = async move {
-            if deliveries.call_back(&entry).await {
+            if deliveries.call_back(&entry, &user).await {
                 deliveries.store.note(&entry, Step::CalledBack);
             }
             deliveries.calling().remove(&key);
@@ -209,11 +226,12 @@ impl Deliveries {
         let what = "publish the result";
         let failures = &self.metrics.publish_failures;
         let send = || (target.method, &target.url, body.clone(), headers.clone());
-        self.persist(what, failures, send).await
+        let user = self.destinations.enter(Place::of(&target.url), true);
+        self.persist(what, failures, &user, send).await
     }
 
     /// Announces that the job is over. Returns whether that is settled: answered, or given up.
-    async fn call_back(&self, entry: &Entry) -> bool {
+    async fn call_back(&self, entry: &Entry, user: &User) -> bool {
         #[derive(Serialize)]
         struct Event<'a> {
             r#type: &'static str,
@@ -239,7 +257,7 @@ impl Deliveries {
             (Method::Post, url, body.clone(), headers)
         };
         let failures = &self.metrics.callback_failures;
-        match self.persist("call back", failures, send).await {
+        match self.persist("call back", failures, user, send).await {
             Ok(()) => true,
             Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
                 warn!(error, "gave up the callback");
@@ -254,16 +272,27 @@ impl Deliveries {
         &self,
         what: &str,
         failures: &prometheus_client::metrics::counter::Counter,
+        user: &User,
         send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
     ) -> Result<(), Ended> {
         let begun = Instant::now();
-        let mut attempt = 0;
+        let (mut attempt, mut unchanging) = (0, 0);
         loop {
+            let turn = tokio::select! {
+                biased;
+                turn = user.turn() => turn,
+                () = self.room.closed() => return Err(Ended::Closing),
+                () = sleep_until(begun + self.sending().within) => {
+                    let why = user.trouble().unwrap_or_else(|| "it was not its turn".to_owned());
+                    return Err(Ended::GivenUp(format!("cannot {what}: {why}")));
+                }
+            };
             let sending = self.sending();
             let (method, url, body, headers) = send();
             let error: DeliverError =
                 match sending.outbound.deliver(method, url, body, headers).await {
                     Ok(()) => {
+                        user.succeeded();
                         debug!("done: {what}");
                         return Ok(());
                     }
@@ -273,12 +302,22 @@ impl Deliveries {
             attempt += 1;
             let policy = DeliveryRetry { backoff: BACKOFF, within: sending.within };
             drop(sending);
+            unchanging = if error.is_temporary() { 0 } else { unchanging + 1 };
             let why = match (error.failure(), error.retry_after()) {
                 (Failure::Refused(_), _) => Why::Permanent,
+                _ if unchanging > 0 => Why::Unchanging(unchanging),
                 (_, Some(least)) => Why::Deferred(least),
                 (_, None) => Why::Transient,
             };
+            if unchanging == 0 {
+                user.failed(&error.to_string(), error.retry_after());
+            }
+            drop(turn);
             let Some(delay) = policy.next(attempt, begun.elapsed(), why, jitter()) else {
+                if unchanging > 0 && why != Why::Permanent {
+                    // One URL can be wrong, where others are right: a result counts once.
+                    user.failed(&error.to_string(), None);
+                }
                 let message = format!("cannot {what}: {error}");
                 let is_refused = why == Why::Permanent;
                 return Err(if is_refused {
@@ -287,6 +326,11 @@ impl Deliveries {
                     Ended::GivenUp(message)
                 });
             };
+            if user.trouble().is_some() {
+                // Whose turn it is then, and when, is decided for all together.
+                debug!(%error, "cannot {what}; its destination is in trouble");
+                continue;
+            }
             warn!(%error, retry_in = ?delay, "cannot {what}");
             tokio::select! {
                 () = sleep(delay) => {}

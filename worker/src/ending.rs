@@ -21,6 +21,8 @@ pub enum Ending {
     Retried,
     /// There is no room for its type.
     NoRoom,
+    /// Its result could not be sent at present.
+    NoDestination,
     /// A job of the same id is here.
     Duplicate,
     /// This machine could not do its part.
@@ -226,6 +228,12 @@ impl Ending {
                 queue: QueueAction::Release,
                 counter: Some(Counted::GivenBack),
                 message: "no room for its type: given back",
+                ..NOTHING
+            },
+            Self::NoDestination => Consequences {
+                queue: QueueAction::Release,
+                counter: Some(Counted::GivenBack),
+                message: "its result could not be sent at present: given back",
                 ..NOTHING
             },
             Self::Duplicate => Consequences {

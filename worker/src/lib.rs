@@ -4,13 +4,14 @@
 //! how a job leaves the worker, and [`retry`] decides about another attempt. [`exec`] runs processes,
 //! [`outbound`] speaks to other machines, [`store`] keeps results through crashes, [`source`],
 //! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job, [`health`]
-//! says what of this machine does not work. [`delivery`] sends results, [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
+//! says what of this machine does not work. [`delivery`] sends results to [`destinations`], [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
 //! assembles all of them; nothing below knows it. [`web`] serves results, [`commands`] are what the
 //! command line offers.
 
 pub mod commands;
 pub mod config;
 pub mod delivery;
+pub mod destinations;
 pub mod ending;
 pub mod exec;
 pub mod executor;

@@ -1,4 +1,5 @@
-//! Jobs that went back to the queue because there was no room for their type.
+//! Jobs that went back to the queue because there was no room for their type, or their destination was in
+//! trouble.
 //!
 //! They are in the queue, delayed, and any worker can have them when the delay is over. When there is
 //! room here before that, they are reserved by their number at once. So a type with a limit is as busy
@@ -7,6 +8,7 @@
 //! Owns: which jobs these are. Must not know: how a job is run.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jq_client::JobId;
@@ -41,25 +43,38 @@ pub struct Candidate {
     pub job: Parked,
 }
 
-/// The jobs that went back to the queue, by type, oldest first.
-#[derive(Debug, Default)]
-pub struct Parking {
-    lot: Mutex<Lot>,
+/// The jobs that went back to the queue, by what they wait for: room of their type, or their destination.
+/// Oldest first.
+#[derive(Debug)]
+pub struct Parking<K = JobType> {
+    lot: Mutex<Lot<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Lot {
-    by_type: HashMap<JobType, VecDeque<Parked>>,
+#[derive(Debug)]
+struct Lot<K> {
+    by_key: HashMap<K, VecDeque<Parked>>,
     count: usize,
 }
 
-impl Parking {
+impl<K> Default for Lot<K> {
+    fn default() -> Self {
+        Self { by_key: HashMap::new(), count: 0 }
+    }
+}
+
+impl<K> Default for Parking<K> {
+    fn default() -> Self {
+        Self { lot: Mutex::default() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Parking<K> {
     /// Remembers a job.
-    pub fn park(&self, kind: &JobType, job: Parked) {
+    pub fn park(&self, key: &K, job: Parked) {
         let mut lot = self.lot();
         if lot.count < MAX_PARKED {
             lot.count += 1;
-            lot.by_type.entry(kind.clone()).or_default().push_back(job);
+            lot.by_key.entry(key.clone()).or_default().push_back(job);
         }
     }
 
@@ -78,24 +93,24 @@ impl Parking {
         self.lot().count > CROWD
     }
 
-    /// The types that have any.
-    pub fn types(&self) -> Vec<JobType> {
-        self.lot().by_type.keys().cloned().collect()
+    /// What any wait for.
+    pub fn keys(&self) -> Vec<K> {
+        self.lot().by_key.keys().cloned().collect()
     }
 
-    /// Takes out the job of this type that has waited longest.
-    pub fn next(&self, kind: &JobType) -> Option<Parked> {
+    /// Takes out the job that has waited for this longest.
+    pub fn next(&self, key: &K) -> Option<Parked> {
         let mut lot = self.lot();
-        let jobs = lot.by_type.get_mut(kind)?;
+        let jobs = lot.by_key.get_mut(key)?;
         let next = jobs.pop_front();
         if jobs.is_empty() {
-            lot.by_type.remove(kind);
+            lot.by_key.remove(key);
         }
         lot.count -= usize::from(next.is_some());
         next
     }
 
-    fn lot(&self) -> MutexGuard<'_, Lot> {
+    fn lot(&self) -> MutexGuard<'_, Lot<K>> {
         // A panic between two of its statements leaves a wrong count at worst.
         self.lot.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn first_come_first_served_by_type() {
-        let parking = Parking::default();
+    fn first_come_first_served_by_key() {
+        let parking = Parking::<JobType>::default();
         let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
         for number in 1..=3 {
             parking.park(&a, parked(number));
@@ -123,13 +138,13 @@ mod tests {
         parking.park(&b, parked(7));
         let next = |kind| parking.next(kind).map(|job| job.number);
         assert_eq!((next(&a), next(&a), next(&b), next(&b)), (Some(1), Some(2), Some(7), None));
-        assert_eq!(parking.types(), [a]);
+        assert_eq!(parking.keys(), [a]);
         assert!(!parking.is_crowded());
     }
 
     #[test]
     fn it_is_bounded() {
-        let parking = Parking::default();
+        let parking = Parking::<JobType>::default();
         let kind = "a".parse().unwrap();
         for number in 0..2 * MAX_PARKED as u64 {
             parking.park(&kind, parked(number));
@@ -140,6 +155,6 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, MAX_PARKED);
-        assert!(parking.types().is_empty());
+        assert!(parking.keys().is_empty());
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::destinations::{Destinations, Place};
 use crate::fault::Part;
 use crate::health::Health;
 use crate::room::Room;
@@ -41,12 +42,34 @@ pub enum Reason {
         /// Whether no jobs at all are taken because of it.
         is_blocking: bool,
     },
+    /// Too many results wait to be sent.
+    Debt {
+        /// Where most of them go, and how many to each.
+        places: Vec<(Place, usize)>,
+    },
+    /// A destination of results is in trouble.
+    Destination {
+        /// Which.
+        place: Place,
+        /// How many results wait for it.
+        unsent: usize,
+        /// Why.
+        message: String,
+    },
 }
 
 impl Reason {
     /// The names of all reasons, as the metrics have them.
-    pub const NAMES: [&str; 6] =
-        ["draining", "held", "server", "state_directory", "processes", "handler"];
+    pub const NAMES: [&str; 8] = [
+        "draining",
+        "held",
+        "server",
+        "state_directory",
+        "processes",
+        "handler",
+        "debt",
+        "destination",
+    ];
 
     /// Its name.
     pub fn name(&self) -> &'static str {
@@ -57,22 +80,28 @@ impl Reason {
             Self::Fault { part: Part::StateDirectory, .. } => "state_directory",
             Self::Fault { part: Part::Processes, .. } => "processes",
             Self::Fault { part: Part::Handler(_), .. } => "handler",
+            Self::Debt { .. } => "debt",
+            Self::Destination { .. } => "destination",
         }
     }
 
     /// Whether no jobs are taken because of it. Otherwise those of some kind are not.
     pub fn is_blocking(&self) -> bool {
         match self {
-            Self::Draining | Self::Held | Self::Unreachable { .. } => true,
+            Self::Draining | Self::Held | Self::Unreachable { .. } | Self::Debt { .. } => true,
+            Self::Destination { .. } => false,
             Self::Fault { is_blocking, .. } => *is_blocking,
         }
     }
 
-    /// What it is about. `None`: whoever brought it about has logged it.
-    fn subject(&self) -> Option<String> {
+    /// What is said when it is over. `None`: whoever brought it about has logged it.
+    fn end(&self) -> Option<String> {
         match self {
-            Self::Draining | Self::Held | Self::Unreachable { .. } => None,
-            Self::Fault { part, .. } => Some(part.to_string()),
+            Self::Draining | Self::Held | Self::Unreachable { .. } | Self::Destination { .. } => {
+                None
+            }
+            Self::Fault { part, .. } => Some(format!("{part} works again")),
+            Self::Debt { .. } => Some("fewer results wait to be sent".to_owned()),
         }
     }
 }
@@ -84,6 +113,18 @@ impl fmt::Display for Reason {
             Self::Held => write!(f, "it holds: no jobs are taken"),
             Self::Unreachable { server, error } => {
                 write!(f, "{server}: {}", error.as_deref().unwrap_or("not connected yet"))
+            }
+            Self::Debt { places } => {
+                write!(f, "too many results wait to be sent:")?;
+                for (number, (place, count)) in places.iter().enumerate() {
+                    let comma = if number > 0 { "," } else { "" };
+                    write!(f, "{comma} {count} to {}", place.as_str())?;
+                }
+                Ok(())
+            }
+            Self::Destination { place, unsent, message } => {
+                let place = place.as_str();
+                write!(f, "no jobs for {place} are taken, {unsent} results wait: {message}")
             }
             Self::Fault { part, message, .. } => {
                 write!(f, "{part} does not work and will be tried again: {message}")
@@ -101,6 +142,8 @@ pub struct Readiness {
     pub servers: Arc<Servers>,
     /// What of this machine works.
     pub health: Arc<Health>,
+    /// Where results go.
+    pub destinations: Arc<Destinations>,
 }
 
 impl Readiness {
@@ -114,6 +157,15 @@ impl Readiness {
             let is_blocking = is_off || !matches!(part, Part::Handler(_));
             Reason::Fault { part, message, is_blocking }
         }));
+        if self.room.is_in_debt() {
+            reasons.push(Reason::Debt { places: self.destinations.owing() });
+        }
+        let troubles = self.destinations.troubles().into_iter();
+        reasons.extend(troubles.map(|(place, unsent, message)| Reason::Destination {
+            place,
+            unsent,
+            message,
+        }));
         reasons
     }
 
@@ -124,16 +176,16 @@ impl Readiness {
             let reasons = self.reasons();
             let mut now = Vec::new();
             for reason in &reasons {
-                let Some(subject) = reason.subject() else { continue };
-                let key = (reason.name(), subject);
+                let Some(end) = reason.end() else { continue };
+                let key = (reason.name(), end);
                 if !known.contains(&key) {
                     let scope = if reason.is_blocking() { "no jobs" } else { "not all jobs" };
                     warn!(reason = reason.name(), "taking {scope}: {reason}");
                 }
                 now.push(key);
             }
-            for (reason, subject) in known.iter().filter(|key| !now.contains(key)) {
-                info!(reason, "over: {subject} works again");
+            for (reason, end) in known.iter().filter(|key| !now.contains(key)) {
+                info!(reason, "over: {end}");
             }
             known = now;
             sleep(ANNOUNCE).await;
@@ -196,6 +248,7 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_name_that_the_manual_lists() {
+        let place = Place::of(&"http://a.example/x".parse().unwrap());
         let fault = |part| Reason::Fault { part, message: "why".into(), is_blocking: false };
         let all = [
             Reason::Draining,
@@ -204,7 +257,11 @@ mod tests {
             fault(Part::StateDirectory),
             fault(Part::Processes),
             fault(Part::Handler(None)),
+            Reason::Debt { places: vec![(place.clone(), 7), (place.clone(), 1)] },
+            Reason::Destination { place, unsent: 7, message: "why".into() },
         ];
+        let debt = "too many results wait to be sent: 7 to http://a.example, 1 to http://a.example";
+        assert_eq!(all[6].to_string(), debt);
         assert_eq!(all.each_ref().map(Reason::name), Reason::NAMES);
         for name in Reason::NAMES {
             assert!(DOCS.contains(&format!("`{name}`")), "{name}");

@@ -7,6 +7,9 @@
 
 use std::time::Duration;
 
+/// So often is tried what is unlikely to change.
+const FEW: u32 = 4;
+
 /// A delay that doubles with every failure. Half of it is random, so that what failed together (all
 /// results, when a website goes down) does not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum Why {
     Permanent,
     /// The next attempt may succeed.
     Transient,
+    /// The next attempt is unlikely to succeed. It was so for this number of attempts in a row.
+    Unchanging(u32),
     /// The next attempt may succeed, but the other side wants none before this time has passed
     /// (`Retry-After`).
     Deferred(Duration),
@@ -92,6 +97,7 @@ fn delay(backoff: &Backoff, attempt: u32, why: Why, jitter: f64) -> Option<Durat
     match why {
         Why::Permanent => None,
         Why::Transient => Some(delay),
+        Why::Unchanging(times) => (times < FEW).then_some(delay),
         Why::Deferred(least) => Some(delay.max(least)),
     }
 }
@@ -149,6 +155,14 @@ mod tests {
         assert_eq!(next(0, Why::Permanent), None);
         let long = policy.next(1, Duration::MAX, Why::Transient, 1.0);
         assert_eq!(long, None);
+    }
+
+    #[test]
+    fn what_is_unlikely_to_change_is_tried_a_few_times() {
+        let policy = DeliveryRetry { backoff: BACKOFF, within: seconds(86_400) };
+        let next = |times| policy.next(9, Duration::ZERO, Why::Unchanging(times), 1.0);
+        assert_eq!((next(1), next(3)), (Some(seconds(256)), Some(seconds(256))));
+        assert_eq!((next(4), next(5)), (None, None));
     }
 
     #[test]

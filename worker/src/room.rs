@@ -149,6 +149,17 @@ impl Room {
         self.freed.notified().await;
     }
 
+    /// Has who waits for [`freed`](Self::freed) look again.
+    pub fn nudge(&self) {
+        self.freed.notify_one();
+    }
+
+    /// Whether so many results wait to be sent that no jobs are taken.
+    pub fn is_in_debt(&self) -> bool {
+        let state = self.state();
+        state.unpublished >= state.max_unpublished
+    }
+
     /// Counts a result as unsent until the returned value is dropped.
     pub fn unpublished(self: &Arc<Self>) -> Unpublished {
         self.change(|state| state.unpublished += 1);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::destinations::Destinations;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
 use crate::metrics::{Metrics, Outcome};
@@ -47,6 +48,8 @@ pub struct Shown {
     pub servers: Arc<Servers>,
     /// What of this machine does not work.
     pub health: Arc<Health>,
+    /// Where results go.
+    pub destinations: Arc<Destinations>,
 }
 
 /// A worker as it is seen over HTTP.
@@ -66,9 +69,13 @@ impl Surface {
 
     /// Why no jobs, or not all, are taken, if so.
     fn reasons(&self) -> Vec<Reason> {
-        let Shown { room, servers, health, .. } = &self.shown;
-        let (room, servers, health) = (Arc::clone(room), Arc::clone(servers), Arc::clone(health));
-        Readiness { room, servers, health }.reasons()
+        let readiness = Readiness {
+            room: Arc::clone(&self.shown.room),
+            servers: Arc::clone(&self.shown.servers),
+            health: Arc::clone(&self.shown.health),
+            destinations: Arc::clone(&self.shown.destinations),
+        };
+        readiness.reasons()
     }
 
     fn state(&self) -> State {

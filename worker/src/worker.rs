@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
-use crate::delivery::{Deliveries, Sending};
+use crate::delivery::{Deliveries, MAX_PLACES, Sending};
+use crate::destinations::Destinations;
 use crate::exec::Keepers;
 use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Needs};
@@ -40,6 +41,7 @@ pub struct Worker {
     deliveries: Arc<Deliveries>,
     servers: Arc<Servers>,
     health: Arc<Health>,
+    destinations: Arc<Destinations>,
     lifecycle: Arc<Lifecycle>,
     tasks: Tasks,
 }
@@ -111,7 +113,10 @@ impl Worker {
     pub fn with(blank: Blank, store: Store) -> Self {
         let Blank { setup, keepers } = blank;
         let (config, store) = (&setup.config, Arc::new(store));
-        let room = Arc::new(Room::new(setup.concurrency(), config.max_unpublished));
+        let room = Room::new(setup.concurrency(), MAX_PLACES * config.max_unpublished);
+        let room = Arc::new(room);
+        let destinations = Destinations::new(config.max_unpublished, Arc::clone(&room));
+        let destinations = Arc::new(destinations);
         let (table, metrics, tasks) = (Arc::<Table>::default(), Arc::default(), Tasks::default());
         let servers: Arc<Servers> = Arc::default();
         let deliveries = Arc::new(Deliveries::new(
@@ -119,6 +124,7 @@ impl Worker {
             Arc::clone(&room),
             Arc::clone(&metrics),
             tasks.clone(),
+            Arc::clone(&destinations),
             sending(&setup),
         ));
         let setup = CurrentSetup::new(setup);
@@ -145,6 +151,7 @@ impl Worker {
             deliveries,
             servers,
             health,
+            destinations,
             lifecycle,
             tasks,
         }
@@ -166,6 +173,7 @@ impl Worker {
             room: Arc::clone(&self.room),
             health: Arc::clone(&self.health),
             servers: Arc::clone(&self.servers),
+            destinations: Arc::clone(&self.destinations),
         };
         Surface::new(shown, halt)
     }
@@ -174,9 +182,13 @@ impl Worker {
     pub fn start(&self) {
         self.fetch();
         tokio::spawn(Arc::clone(&self.lifecycle).keep_unparking());
-        let Self { room, servers, health, .. } = self;
-        let (room, servers, health) = (Arc::clone(room), Arc::clone(servers), Arc::clone(health));
-        tokio::spawn(Readiness { room, servers, health }.announce());
+        let readiness = Readiness {
+            room: Arc::clone(&self.room),
+            servers: Arc::clone(&self.servers),
+            health: Arc::clone(&self.health),
+            destinations: Arc::clone(&self.destinations),
+        };
+        tokio::spawn(readiness.announce());
         for (entry, _) in self.store.all_owed() {
             self.lifecycle.settle(entry);
         }
@@ -197,7 +209,9 @@ impl Worker {
         config.listen = now.config.listen;
         config.public_url.clone_from(&now.config.public_url);
         let setup = Arc::new(Setup::new(config, self.keepers.clone())?);
-        self.room.set_limits(setup.concurrency(), setup.config.max_unpublished);
+        let limit = setup.config.max_unpublished;
+        self.room.set_limits(setup.concurrency(), MAX_PLACES * limit);
+        self.destinations.set_limit(limit);
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere =
             setup.config.servers != now.config.servers || setup.config.tubes != now.config.tubes;

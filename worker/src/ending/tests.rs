@@ -4,7 +4,7 @@ use super::*;
 
 impl Ending {
     /// All of them, in the order of the types.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Over(Verdict::Successful),
         Self::Over(Verdict::Failed),
         Self::Over(Verdict::Expired),
@@ -12,6 +12,7 @@ impl Ending {
         Self::Over(Verdict::Refused),
         Self::Retried,
         Self::NoRoom,
+        Self::NoDestination,
         Self::Duplicate,
         Self::Unable,
         Self::NotTaken,
@@ -40,15 +41,16 @@ fn position(ending: Ending) -> usize {
         Ending::Over(Verdict::Refused) => 4,
         Ending::Retried => 5,
         Ending::NoRoom => 6,
-        Ending::Duplicate => 7,
-        Ending::Unable => 8,
-        Ending::NotTaken => 9,
-        Ending::Interrupted => 10,
-        Ending::Unconfirmed => 11,
-        Ending::Lost => 12,
-        Ending::LostWithResult => 13,
-        Ending::LostOnReturn => 14,
-        Ending::Unpublished => 15,
+        Ending::NoDestination => 7,
+        Ending::Duplicate => 8,
+        Ending::Unable => 9,
+        Ending::NotTaken => 10,
+        Ending::Interrupted => 11,
+        Ending::Unconfirmed => 12,
+        Ending::Lost => 13,
+        Ending::LostWithResult => 14,
+        Ending::LostOnReturn => 15,
+        Ending::Unpublished => 16,
     }
 }
 

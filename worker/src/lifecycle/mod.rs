@@ -29,6 +29,7 @@ use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
 use crate::delivery::Deliveries;
+use crate::destinations::Place;
 use crate::ending::{Ending, Verdict};
 use crate::given_back::GivenBack;
 use crate::health::{Admission, Health, Wanted};
@@ -61,6 +62,9 @@ const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(30), max: Duration
 /// When very many jobs were given back for want of room, the next look for others takes so long: a
 /// backlog of one type costs little, and what is behind it is found all the same.
 const CROWDED: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether a destination in trouble may be tried with a job.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What jobs need on their way.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ pub struct Lifecycle {
     tasks: Tasks,
     /// Jobs that wait in the queue for room of their type here.
     parking: Parking,
+    /// Jobs that wait in the queue for the destination of their results.
+    bound: Parking<Place>,
     /// Jobs in the queue that can be run here while others cannot.
     chosen: Parking,
     given_back: Arc<GivenBack>,
@@ -132,7 +138,7 @@ impl Lifecycle {
             events: events.clone(),
             settler: Arc::clone(&settler),
         };
-        let (parking, chosen) = (Parking::default(), Parking::default());
+        let (parking, bound, chosen) = (Parking::default(), Parking::default(), Parking::default());
         Self {
             setup,
             store,
@@ -143,6 +149,7 @@ impl Lifecycle {
             deliveries,
             tasks,
             parking,
+            bound,
             chosen,
             given_back,
             events,
@@ -159,7 +166,11 @@ impl Lifecycle {
     /// Whenever a job is over: takes those again that were waiting for it. As long as it is polled.
     pub async fn keep_unparking(self: Arc<Self>) {
         loop {
-            self.room.freed().await;
+            tokio::select! {
+                () = self.room.freed() => {}
+                // A destination may be tried again as time passes.
+                () = sleep(LOOK), if !self.bound.is_empty() => {}
+            }
             self.unpark();
         }
     }
@@ -168,11 +179,19 @@ impl Lifecycle {
     fn unpark(self: &Arc<Self>) {
         self.unpark_from(&self.parking);
         self.unpark_from(&self.chosen);
+        for place in self.bound.keys() {
+            for _ in 0..self.deliveries.destinations().space(&place) {
+                let Some(permit) = self.room.take() else { return };
+                let Some(parked) = self.bound.next(&place) else { break };
+                let lifecycle = Arc::clone(self);
+                self.tasks.spawn(async move { lifecycle.take_again(parked, permit).await });
+            }
+        }
     }
 
     fn unpark_from(self: &Arc<Self>, parking: &Parking) {
         let setup = self.setup.get();
-        for kind in parking.types() {
+        for kind in parking.keys() {
             if self.health.wants(&kind) == Wanted::None {
                 continue;
             }
@@ -250,6 +269,12 @@ impl Lifecycle {
             let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
             return self.refuse(lease, permit, bad, attempt).await;
         };
+        if let Some(target) = &job.result {
+            let place = Place::of(&target.url);
+            if !self.deliveries.destinations().admits(&place) {
+                return self.set_aside(lease, &job, place).await;
+            }
+        }
         let probe = match self.health.admit(&job.kind) {
             Admission::Free => None,
             Admission::Probe(probe) => Some(probe),
@@ -308,6 +333,14 @@ impl Lifecycle {
         self.give_back(lease, Ending::NoRoom, |times| NO_ROOM.delay(times, jitter())).await;
         self.parking.park(&job.kind, parked);
         self.unpark();
+    }
+
+    /// Gives a job back whose result could not be sent, and remembers to take it again.
+    async fn set_aside(self: &Arc<Self>, lease: Lease, job: &Job, place: Place) {
+        let parked = Parked { source: lease.source(), number: lease.facts.place.job, id: job.id };
+        let delay = |times| NO_ROOM.delay(times, jitter());
+        self.give_back(lease, Ending::NoDestination, delay).await;
+        self.bound.park(&place, parked);
     }
 
     /// Gives a job back that was not run. `delay` is told how often that has happened to it.

@@ -144,6 +144,8 @@ impl Settler {
         // What must not be sent is not owed; all else stays so.
         if is_buried && self.store.done(entry).published {
             self.store.note(entry, Step::Dequeued);
+        } else {
+            self.store.note(entry, Step::GivenUp);
         }
     }
 
@@ -195,6 +197,9 @@ impl Settler {
         if !Arc::ptr_eq(&current, entry) {
             return true;
         }
+        if done.given_up {
+            return self.is_given_up(entry).await;
+        }
         let found = if done.dequeued { Found::Gone } else { self.reclaim(entry).await };
         let is_over = match found {
             Found::Ours(lease) => {
@@ -207,7 +212,37 @@ impl Settler {
         };
         // If it comes again, or is kicked, it is recognised by what is owed.
         let delivery = self.deliveries.deliver(entry).await;
+        if matches!(delivery, Delivery::GivenUp(_)) {
+            self.store.note(entry, Step::GivenUp);
+            return self.is_given_up(entry).await;
+        }
         is_over || delivery != Delivery::There
+    }
+
+    /// Deals with a result that was given up. Its job is buried, and waits for somebody to kick it. If
+    /// it is gone, nobody can, and nothing is owed any more.
+    async fn is_given_up(&self, entry: &Entry) -> bool {
+        match self.is_queued(entry).await {
+            Some(true) => true,
+            Some(false) => {
+                info!("the result could not be sent, and its job is gone: it is not sent any more");
+                for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
+                    self.store.note(entry, step);
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the job of a result is in the queue. `None`: the server cannot be asked.
+    async fn is_queued(&self, entry: &Entry) -> Option<bool> {
+        let Some(place) = entry.place.as_ref() else { return Some(false) };
+        let source = self.servers.named(&place.server)?;
+        let mut connection = source.connection().await.ok()?;
+        let job = connection.peek(place.job).await.ok()?;
+        source.give(connection);
+        Some(job.is_some_and(|job| is_of(entry, &job.body)))
     }
 
     /// Reserves the job of a result again, if nobody has it.
@@ -224,11 +259,7 @@ impl Settler {
         let place = entry.place.as_ref()?;
         let source = self.servers.named(&place.server)?;
         let mut connection = source.connection().await.ok()?;
-        // A server that lost its jobs gives out the same numbers again.
-        let is_ours = |body: &[u8]| match Job::parse(body) {
-            Ok(job) => job.id == entry.id,
-            Err(bad) => bad.id == Some(entry.id),
-        };
+        let is_ours = |body: &[u8]| is_of(entry, body);
         if !connection.peek(place.job).await.ok()?.is_some_and(|job| is_ours(&job.body)) {
             source.give(connection);
             return Some(Found::Gone);
@@ -247,5 +278,14 @@ impl Settler {
                 Some(Found::NotNow)
             }
         }
+    }
+}
+
+/// Whether this is the body of the job that the result is of. A server that lost its jobs gives out the
+/// same numbers again.
+fn is_of(entry: &Entry, body: &[u8]) -> bool {
+    match Job::parse(body) {
+        Ok(job) => job.id == entry.id,
+        Err(bad) => bad.id == Some(entry.id),
     }
 }

@@ -114,6 +114,8 @@ pub struct Done {
     pub called_back: bool,
     /// The job is out of the queue.
     pub dequeued: bool,
+    /// Sending the result was given up. It is still owed, in case that its job is kicked.
+    pub given_up: bool,
 }
 
 /// One of the things that are owed.
@@ -126,15 +128,23 @@ pub enum Step {
     CalledBack,
     /// See [`Done::dequeued`].
     Dequeued,
+    /// See [`Done::given_up`].
+    GivenUp,
 }
 
 impl Done {
-    pub(super) const EVERYTHING: Self = Self { published: true, called_back: true, dequeued: true };
+    pub(super) const EVERYTHING: Self =
+        Self { published: true, called_back: true, dequeued: true, given_up: false };
 
     /// At first: what is wanted nowhere is where it belongs.
     pub(super) fn of(entry: &Entry) -> Self {
         let dequeued = entry.place.is_none();
-        Self { published: entry.target.is_none(), called_back: entry.callback.is_none(), dequeued }
+        Self {
+            published: entry.target.is_none(),
+            called_back: entry.callback.is_none(),
+            dequeued,
+            given_up: false,
+        }
     }
 
     pub(super) fn note(&mut self, step: Step) {
@@ -142,10 +152,11 @@ impl Done {
             Step::Published => self.published = true,
             Step::CalledBack => self.called_back = true,
             Step::Dequeued => self.dequeued = true,
+            Step::GivenUp => self.given_up = true,
         }
     }
 
     pub(super) fn everything(self) -> bool {
-        self == Self::EVERYTHING
+        self.published && self.called_back && self.dequeued
     }
 }

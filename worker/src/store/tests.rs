@@ -70,7 +70,7 @@ async fn what_is_kept_is_found_and_owed() {
     let store = folder.open();
     let (owed, done) = store.owed(id).unwrap();
     assert_eq!(owed.place.as_ref().unwrap().job, 7);
-    assert_eq!(done, Done { published: true, called_back: true, dequeued: false });
+    assert_eq!(done, Done { published: true, called_back: true, ..Done::default() });
     store.note(&entry(id, "0"), Step::Dequeued);
     drop(store);
     let store = folder.open();
@@ -325,7 +325,7 @@ fn assert_is_golden(folder: &Folder) {
         assert_eq!(entry.finished, "2026-11-22T12:03:10.12Z".parse().unwrap());
         assert_eq!(entry.result.get(), format!(r#"{{"status":"{}"}}"#, status.as_str()));
         let sent = number == 1;
-        assert_eq!(*done, Done { published: sent, called_back: sent, dequeued: false });
+        assert_eq!(*done, Done { published: sent, called_back: sent, ..Done::default() });
     }
 }
 
@@ -351,6 +351,29 @@ async fn every_form_of_the_journal_that_was_ever_written_is_read() {
         let written = fs::read(journal::path(&folder.0, 4)).unwrap();
         assert_eq!(lines(&written), lines(with_status), "{}", String::from_utf8_lossy(&written));
     }
+}
+
+#[tokio::test]
+async fn what_was_given_up_stays_so() {
+    let golden: &[u8] = include_bytes!("golden/journal-given-up");
+    let folder = Folder::new();
+    fs::create_dir(&folder.0).unwrap();
+    fs::write(journal::path(&folder.0, 3), golden).unwrap();
+    let done = |store: &Store| store.owed(Uuid::from_u128(2)).unwrap().1;
+    let wanted = Done { given_up: true, ..Done::default() };
+    // The second start reads what the first has written.
+    for _ in 0..2 {
+        assert_eq!(done(&folder.open()), wanted);
+        let journals = folder.journals();
+        assert_eq!(fs::read(&journals[0]).unwrap(), golden);
+    }
+    let store = folder.open();
+    let (entry, _) = store.owed(Uuid::from_u128(2)).unwrap();
+    for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
+        store.note(&entry, step);
+    }
+    drop(store);
+    assert_eq!(folder.open().owing(), 0, "nothing more is owed");
 }
 
 #[test]

@@ -201,6 +201,7 @@ fn write_notes(owed: &Owed, lines: &mut Vec<u8>) {
         (done.published, Step::Published),
         (done.called_back, Step::CalledBack),
         (done.dequeued, Step::Dequeued),
+        (done.given_up, Step::GivenUp),
     ] {
         if is_done {
             Record::Note { serial, step }.write(lines);

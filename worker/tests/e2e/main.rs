@@ -11,6 +11,7 @@ mod callbacks;
 mod concurrency;
 mod control;
 mod crash;
+mod destinations;
 mod http;
 mod input;
 mod many;

@@ -31,6 +31,8 @@ pub(crate) enum Answer {
 struct State {
     requests: Vec<Message>,
     scripts: HashMap<String, VecDeque<Answer>>,
+    /// The answer to what nobody has scripted, if it is not 204.
+    always: Option<Answer>,
     /// Whether what is held may be answered.
     goes_on: bool,
 }
@@ -90,6 +92,11 @@ impl Site {
     pub(crate) fn script(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
         let mut state = self.shared.state();
         state.scripts.entry(path.to_owned()).or_default().extend(answers);
+    }
+
+    /// What is answered from now on to what nobody has scripted.
+    pub(crate) fn always(&self, answer: Answer) {
+        self.shared.state().always = Some(answer);
     }
 
     /// All requests of this path so far.
@@ -152,7 +159,8 @@ impl Shared {
             let answer = {
                 let mut state = self.state();
                 state.requests.push(request);
-                state.scripts.get_mut(&path).and_then(VecDeque::pop_front)
+                let scripted = state.scripts.get_mut(&path).and_then(VecDeque::pop_front);
+                scripted.or_else(|| state.always.clone())
             };
             let answer = answer.unwrap_or_else(|| Answer::Body(204, Vec::new()));
             if self.answer(reader.get_mut(), answer).is_err() {
