@@ -212,6 +212,8 @@ pub enum FailureKind {
     System,
     /// The lease was lost: another worker may have the job.
     LeaseLost,
+    /// Workers died while it ran.
+    Crashed,
 }
 
 impl FailureKind {
@@ -224,6 +226,7 @@ impl FailureKind {
             Self::Publish => "publish",
             Self::System => "system",
             Self::LeaseLost => "lease_lost",
+            Self::Crashed => "crashed",
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Ending {
     NoRoom,
     /// Its result could not be sent at present.
     NoDestination,
+    /// It is run alone, and other jobs run now.
+    Suspected,
     /// A job of the same id is here.
     Duplicate,
     /// This machine could not do its part.
@@ -50,6 +52,8 @@ pub enum Verdict {
     Successful,
     /// It failed, and is not tried again.
     Failed,
+    /// The worker has died so often while it ran that it is not run again.
+    Crashed,
     /// It expired before it was run.
     Expired,
     /// Its result or callback has a URL that nothing must be sent to. It was not run.
@@ -200,6 +204,11 @@ impl Ending {
                 ..over(Verdict::Successful, Cause::None)
             },
             Self::Over(Verdict::Failed) => over(Verdict::Failed, OfAttempt),
+            Self::Over(Verdict::Crashed) => Consequences {
+                level: Level::ERROR,
+                message: "workers die while it runs: not run again; the job is buried",
+                ..over(Verdict::Crashed, Always(FailureKind::Crashed))
+            },
             Self::Over(Verdict::Expired) => over(Verdict::Expired, Always(FailureKind::Input)),
             Self::Over(Verdict::Forbidden) => Consequences {
                 is_sent: false,
@@ -234,6 +243,13 @@ impl Ending {
                 queue: QueueAction::Release,
                 counter: Some(Counted::GivenBack),
                 message: "its result could not be sent at present: given back",
+                ..NOTHING
+            },
+            Self::Suspected => Consequences {
+                queue: QueueAction::Release,
+                counter: Some(Counted::GivenBack),
+                level: Level::INFO,
+                message: "a worker died while it ran: given back, to be run while nothing else runs",
                 ..NOTHING
             },
             Self::Duplicate => Consequences {
@@ -306,7 +322,7 @@ impl Verdict {
     pub const fn status(self) -> FinalStatus {
         match self {
             Self::Successful => FinalStatus::Successful,
-            Self::Failed | Self::Forbidden | Self::Refused => FinalStatus::Failed,
+            Self::Failed | Self::Crashed | Self::Forbidden | Self::Refused => FinalStatus::Failed,
             Self::Expired => FinalStatus::Dismissed,
         }
     }

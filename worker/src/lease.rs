@@ -27,6 +27,9 @@ const TOUCH_AT_LEAST: Duration = Duration::from_secs(60);
 /// How long the queue may take to confirm a job.
 const TAKE: Duration = Duration::from_secs(30);
 
+/// How long the queue may take to close a connection when the worker stops.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Why this worker does not hold a job any more.
 #[derive(Debug)]
 pub enum Lost {
@@ -62,6 +65,12 @@ pub struct Facts {
     pub age: Duration,
     /// How often it was released or timed out before this reserve.
     pub earlier: u32,
+    /// How often it was buried and kicked.
+    pub kicked: u32,
+    /// How often a connection that had reserved it vanished, for reasons that this worker does not know.
+    pub vanished: u32,
+    /// Whether the queue counts exactly that.
+    pub counts_vanished: bool,
 }
 
 /// A reserved job. When it is dropped, so is the connection, and the job is ready for others.
@@ -107,7 +116,15 @@ impl Lease {
         let [Reply::Touched, Reply::Ok(stats)] = &replies[..] else { return Err(Lost::Lease) };
         let stats = Stats::parse(stats).map_err(|_| Lost::Lease)?;
         let number = |name| stats.number(name).unwrap_or(0);
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let ttr = Duration::from_secs(number("ttr").max(1));
+        let earlier = number("releases") + number("timeouts");
+        let vanished = stats.disconnects().unwrap_or_else(|| {
+            // What else ends a reserve is counted. This one has not ended.
+            number("reserves").saturating_sub(1 + earlier + number("buries"))
+        });
+        let counts_vanished = stats.disconnects().is_some();
+        let explained = source.explained(job.id, counts_vanished);
         let facts = Facts {
             place: QueuePlace {
                 job: job.id,
@@ -116,7 +133,10 @@ impl Lease {
             },
             priority: stats.parsed("pri").unwrap_or(jq_client::DEFAULT_PRIORITY),
             age: Duration::from_secs(number("age")),
-            earlier: u32::try_from(number("releases") + number("timeouts")).unwrap_or(u32::MAX),
+            earlier: small(earlier),
+            kicked: small(number("kicks").min(number("buries"))),
+            vanished: small(vanished).saturating_sub(explained),
+            counts_vanished,
         };
         Ok(Self {
             connection,
@@ -179,6 +199,22 @@ impl Lease {
             result = work => Ok(result),
             lost = self.keep() => Err(lost),
         }
+    }
+
+    /// Gives the job up for this reason. When the worker stops, the queue is told so, and does not count
+    /// the job as one whose worker died.
+    pub async fn leave(self, lost: &Lost) {
+        match lost {
+            Lost::Stopping => self.quit().await,
+            Lost::Connection(_) | Lost::Silence => self.source.note_lost(self.id),
+            Lost::Lease => {}
+        }
+    }
+
+    /// Gives the job back by the end of the connection: for the queue, this is no attempt.
+    pub async fn quit(self) {
+        self.source.note_returned(self.id);
+        let _ = timeout(LEAVE, self.connection.quit()).await;
     }
 
     /// The server that it came from.

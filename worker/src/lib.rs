@@ -1,13 +1,15 @@
 //! jq-worker: what turns queued JSON jobs into local processes, and their results into JSON at a URL.
 //!
 //! From the inside out: [`job`] and [`result`] are documents, from `jq-api`. [`ending`] is the table of
-//! how a job leaves the worker, and [`retry`] decides about another attempt. [`exec`] runs processes,
+//! how a job leaves the worker, [`retry`] decides about another attempt, and [`blame`] whether a job kills
+//! its workers. [`exec`] runs processes,
 //! [`outbound`] speaks to other machines, [`store`] keeps results through crashes, [`source`],
 //! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job, [`health`]
 //! says what of this machine does not work. [`delivery`] sends results to [`destinations`], [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
 //! assembles all of them; nothing below knows it. [`web`] serves results, [`commands`] are what the
 //! command line offers.
 
+pub mod blame;
 pub mod commands;
 pub mod config;
 pub mod delivery;

@@ -52,6 +52,15 @@ pub enum Why {
     Deferred(Duration),
 }
 
+/// The number of an attempt; the first is 1. `earlier` is how often the queue got the job back after an
+/// attempt. A job that was buried and kicked has its retries anew. The queue does not say how many of
+/// `earlier` were before that; a job is buried after its last retry, or, when there is no point in trying
+/// again, before: then it has some retries more than it should.
+#[must_use]
+pub fn attempt(earlier: u32, kicked: u32, retries: u32) -> u32 {
+    earlier.saturating_sub(kicked.saturating_mul(retries)).saturating_add(1)
+}
+
 /// How often a job is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobRetry {
@@ -143,6 +152,13 @@ mod tests {
         assert_eq!(next(u32::MAX, Why::Transient), None);
         assert_eq!(next(1, Why::Permanent), None);
         assert_eq!(JobRetry { retries: 0, ..policy }.next(1, Why::Transient, 1.0), None);
+    }
+
+    #[test]
+    fn a_kicked_job_has_its_retries_anew() {
+        assert_eq!((attempt(0, 0, 2), attempt(2, 0, 2), attempt(u32::MAX, 0, 2)), (1, 3, u32::MAX));
+        assert_eq!((attempt(2, 1, 2), attempt(4, 1, 2), attempt(4, 2, 2)), (1, 3, 1));
+        assert_eq!((attempt(0, 1, 2), attempt(7, 0, 0), attempt(7, u32::MAX, 2)), (1, 8, 1));
     }
 
     #[test]

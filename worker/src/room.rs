@@ -34,6 +34,10 @@ struct State {
     held: bool,
     blocked: bool,
     closed: bool,
+    /// A job runs that is to be the only one.
+    alone: bool,
+    /// Such a job waits for the others to end.
+    draining: bool,
 }
 
 impl State {
@@ -43,6 +47,14 @@ impl State {
             && !self.held
             && !self.blocked
             && !self.closed
+            && !self.alone
+            && !self.draining
+    }
+
+    /// Whether a job may run that is to be the only one.
+    fn is_free_for_one(&self) -> bool {
+        let is_open = self.unpublished < self.max_unpublished && !self.held && !self.closed;
+        is_open && self.running == 0
     }
 
     /// Counts one more of this type, unless there are `limit` of them.
@@ -131,7 +143,26 @@ impl Room {
             state.running += usize::from(open);
             open
         })
-        .then(|| Permit { room: Arc::clone(self), kind: None })
+        .then(|| Permit { room: Arc::clone(self), kind: None, alone: false })
+    }
+
+    /// Takes no more jobs, so that there will be room for one that is to run alone; or takes them again.
+    pub fn set_draining(&self, draining: bool) {
+        self.change(|state| state.draining = draining);
+    }
+
+    /// Room for a job while nothing else runs, if nothing does. No other is taken until it is over.
+    pub fn take_alone(self: &Arc<Self>) -> Option<Permit> {
+        if !self.state().is_free_for_one() {
+            return None;
+        }
+        let taken = self.change(|state| {
+            let free = state.is_free_for_one();
+            state.running += usize::from(free);
+            state.alone |= free;
+            free
+        });
+        taken.then(|| Permit { room: Arc::clone(self), kind: None, alone: true })
     }
 
     /// Room for one more job of this type, of which there are `limit` at most; 0 is no limit.
@@ -141,10 +172,11 @@ impl Room {
             state.running += usize::from(open);
             open
         });
-        taken.then(|| Permit { room: Arc::clone(self), kind: Some(kind.clone()) })
+        taken.then(|| Permit { room: Arc::clone(self), kind: Some(kind.clone()), alone: false })
     }
 
-    /// Waits until a job is over. Returns at once if one was since the last call. For one caller.
+    /// Waits until a job is over, or one could run alone that has to. Returns at once if that was so since
+    /// the last call. For one caller.
     pub async fn freed(&self) {
         self.freed.notified().await;
     }
@@ -172,6 +204,11 @@ impl Room {
         let open = state.is_open();
         // Under the lock, so that the last word is the true one.
         self.open.send_if_modified(|was| std::mem::replace(was, open) != open);
+        let is_awaited = state.draining && state.is_free_for_one();
+        drop(state);
+        if is_awaited {
+            self.freed.notify_one();
+        }
         result
     }
 
@@ -186,9 +223,27 @@ impl Room {
 pub struct Permit {
     room: Arc<Room>,
     kind: Option<JobType>,
+    alone: bool,
 }
 
 impl Permit {
+    /// Whether nothing else runs until this is dropped.
+    pub fn is_alone(&self) -> bool {
+        self.alone || self.room.state().limit == 1
+    }
+
+    /// Has nothing else run until this is dropped. False: something does already.
+    #[must_use = "others may run"]
+    pub fn make_alone(&mut self) -> bool {
+        if !self.alone {
+            self.alone = self.room.change(|state| {
+                state.alone = state.running == 1;
+                state.alone
+            });
+        }
+        self.alone
+    }
+
     /// Whether it counts as one of this type already.
     pub fn is_for(&self, kind: &JobType) -> bool {
         self.kind.as_ref() == Some(kind)
@@ -210,6 +265,7 @@ impl Drop for Permit {
         let kind = self.kind.take();
         self.room.change(|state| {
             state.running -= 1;
+            state.alone &= !self.alone;
             let Some(kind) = kind else { return };
             if let Some(count) = state.by_type.get_mut(&kind) {
                 *count -= 1;
@@ -272,6 +328,41 @@ mod tests {
         drop((two, three));
         assert!(room.state().by_type.is_empty());
         assert_eq!(room.running(), 0);
+    }
+
+    #[test]
+    fn one_alone() {
+        let room = Arc::new(Room::new(3, 10));
+        let (mut first, mut second) = (room.take().unwrap(), room.take().unwrap());
+        assert!(!first.make_alone() && !second.make_alone() && !first.is_alone());
+        assert!(room.is_open() && room.take_alone().is_none());
+        room.set_draining(true);
+        assert!(room.take().is_none());
+        drop(second);
+        assert!(first.make_alone() && first.is_alone());
+        room.set_draining(false);
+        assert!(room.take().is_none() && room.take_alone().is_none());
+        drop(first);
+        let alone = room.take_alone().unwrap();
+        assert!(alone.is_alone() && room.take().is_none());
+        drop(alone);
+        assert!(room.take().is_some_and(|permit| !permit.is_alone()));
+        room.set_held(true);
+        assert!(room.take_alone().is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_to_run_alone_is_told_when_it_can() {
+        let room = Arc::new(Room::new(3, 1));
+        room.set_held(true);
+        room.set_draining(true);
+        room.set_held(false);
+        room.freed().await;
+        let unpublished = room.unpublished();
+        assert!(room.take_alone().is_none());
+        drop(unpublished);
+        room.freed().await;
+        assert!(room.take_alone().is_some());
     }
 
     #[tokio::test]

@@ -15,11 +15,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_client::{ConnectOptions, Connection, Error, Job, Reservation, TubeName};
+use jq_client::{ConnectOptions, Connection, Error, Job, JobId, Reservation, TubeName};
 use tokio::sync::Mutex as Turn;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::given_back::GivenBack;
 use crate::metrics::Metrics;
 use crate::parked::Candidate;
 use crate::retry::{Backoff, jitter};
@@ -80,6 +81,10 @@ pub struct Source {
     /// Connections that watch our tubes and have no job.
     idle: Mutex<Vec<Connection>>,
     link: Mutex<Link>,
+    /// Jobs whose connection was lost while this worker held them, and lives on.
+    lost: GivenBack,
+    /// Jobs that were given back by the end of a connection.
+    returned: GivenBack,
 }
 
 /// The state of the connection to a server.
@@ -95,7 +100,15 @@ impl Source {
     /// A server, and the tubes that jobs are taken from. Does not connect yet.
     pub fn new(connect: ConnectOptions, tubes: Vec<TubeName>) -> Self {
         let name = connect.address().to_string();
-        Self { connect, name, tubes, idle: Mutex::default(), link: Mutex::default() }
+        Self {
+            connect,
+            name,
+            tubes,
+            idle: Mutex::default(),
+            link: Mutex::default(),
+            lost: GivenBack::default(),
+            returned: GivenBack::default(),
+        }
     }
 
     /// As it is configured.
@@ -124,6 +137,23 @@ impl Source {
     /// Takes back a connection that has no job.
     pub fn give(&self, connection: Connection) {
         lock(&self.idle).push(connection);
+    }
+
+    /// Notes that this worker lost a job with its connection: no worker has died.
+    pub fn note_lost(&self, job: JobId) {
+        self.lost.add(&self.name, job);
+    }
+
+    /// Notes that a job is given back by a `quit`.
+    pub fn note_returned(&self, job: JobId) {
+        self.returned.add(&self.name, job);
+    }
+
+    /// How often a job's connection has vanished for a reason that this worker knows. Where the queue does
+    /// not count these, its number has a `quit` in it too.
+    pub fn explained(&self, job: JobId, is_exact: bool) -> u32 {
+        let returned = if is_exact { 0 } else { self.returned.count(&self.name, job) };
+        self.lost.count(&self.name, job).saturating_add(returned)
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
@@ -240,6 +270,7 @@ pub async fn fetch(
                 // With a `quit`, the job is ready for others, and the queue does not count it as one
                 // whose worker vanished. Nobody waits for that; if it fails, the connection ends
                 // all the same.
+                source.note_returned(job.id);
                 tokio::spawn(connection.quit());
                 debug!(server = source.name(), job = job.id, "no room: given back");
                 metrics.given_back.inc();

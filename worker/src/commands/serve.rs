@@ -239,6 +239,7 @@ async fn stop(worker: &Worker, signals: &mut Signals, limited: bool) {
         }
     }
     worker.stop_processes().await;
+    worker.store.nothing_runs();
 }
 
 async fn sweep(worker: Arc<Worker>) {

@@ -32,6 +32,7 @@ pub(super) struct File {
     pub(super) stop_timeout: Option<u64>,
     pub(super) retry_delay: Option<u64>,
     pub(super) max_retry_delay: Option<u64>,
+    pub(super) max_crashes: Option<u32>,
     pub(super) publish_timeout: Option<u64>,
     pub(super) max_unpublished: Option<usize>,
     #[serde(default)]

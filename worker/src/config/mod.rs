@@ -105,6 +105,8 @@ pub struct Config {
     pub retry_delay: Duration,
     /// Longest such delay.
     pub max_retry_delay: Duration,
+    /// How often workers may die while a job runs before it is buried; 0: nobody counts.
+    pub max_crashes: u32,
     /// How long it is tried to send a result to where it goes.
     pub publish_timeout: Duration,
     /// Most results that wait to be sent. When there are as many, no jobs are taken.
@@ -196,6 +198,7 @@ impl Config {
             stop_timeout: seconds("stop_timeout", file.stop_timeout, 60)?,
             retry_delay: seconds("retry_delay", file.retry_delay, 2)?,
             max_retry_delay: seconds("max_retry_delay", file.max_retry_delay, 3600)?,
+            max_crashes: file.max_crashes.unwrap_or(3),
             publish_timeout: seconds("publish_timeout", file.publish_timeout, 24 * 3600)?,
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
             outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls)),

@@ -4,15 +4,17 @@ use super::*;
 
 impl Ending {
     /// All of them, in the order of the types.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Over(Verdict::Successful),
         Self::Over(Verdict::Failed),
+        Self::Over(Verdict::Crashed),
         Self::Over(Verdict::Expired),
         Self::Over(Verdict::Forbidden),
         Self::Over(Verdict::Refused),
         Self::Retried,
         Self::NoRoom,
         Self::NoDestination,
+        Self::Suspected,
         Self::Duplicate,
         Self::Unable,
         Self::NotTaken,
@@ -36,21 +38,23 @@ fn position(ending: Ending) -> usize {
     match ending {
         Ending::Over(Verdict::Successful) => 0,
         Ending::Over(Verdict::Failed) => 1,
-        Ending::Over(Verdict::Expired) => 2,
-        Ending::Over(Verdict::Forbidden) => 3,
-        Ending::Over(Verdict::Refused) => 4,
-        Ending::Retried => 5,
-        Ending::NoRoom => 6,
-        Ending::NoDestination => 7,
-        Ending::Duplicate => 8,
-        Ending::Unable => 9,
-        Ending::NotTaken => 10,
-        Ending::Interrupted => 11,
-        Ending::Unconfirmed => 12,
-        Ending::Lost => 13,
-        Ending::LostWithResult => 14,
-        Ending::LostOnReturn => 15,
-        Ending::Unpublished => 16,
+        Ending::Over(Verdict::Crashed) => 2,
+        Ending::Over(Verdict::Expired) => 3,
+        Ending::Over(Verdict::Forbidden) => 4,
+        Ending::Over(Verdict::Refused) => 5,
+        Ending::Retried => 6,
+        Ending::NoRoom => 7,
+        Ending::NoDestination => 8,
+        Ending::Suspected => 9,
+        Ending::Duplicate => 10,
+        Ending::Unable => 11,
+        Ending::NotTaken => 12,
+        Ending::Interrupted => 13,
+        Ending::Unconfirmed => 14,
+        Ending::Lost => 15,
+        Ending::LostWithResult => 16,
+        Ending::LostOnReturn => 17,
+        Ending::Unpublished => 18,
     }
 }
 

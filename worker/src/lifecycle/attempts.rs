@@ -42,17 +42,24 @@ pub(super) struct Attempts {
 impl Attempts {
     /// Runs the job once, and sees to what follows.
     pub(super) async fn run(&self, mut held: Held) {
-        if let Some((verdict, message)) = verdict_beforehand(&held.job, &held.setup.outbound) {
+        let crashed = held.guilty.take().map(|why| (Verdict::Crashed, why));
+        let beforehand = || verdict_beforehand(&held.job, &held.setup.outbound);
+        if let Some((verdict, message)) = crashed.or_else(beforehand) {
             let failure = Ending::Over(verdict).failure(message);
             let attempt = Attempt { failure, ..Attempt::default() };
             return self.finish(held, verdict, attempt).await;
         }
         let running = self.metrics.running(&held.job.kind);
+        let number = held.lease.facts.place.job;
+        let began = self.store.begin(held.job.id, number, held.permit.is_alone());
         let attempt = self.attempt(&mut held).await;
-        drop(running);
+        drop((running, began));
         let attempt = match attempt {
             Ok(attempt) => attempt,
-            Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
+            Err(lost) => {
+                self.events.lost(Ending::Lost, &lost, &held.event());
+                return held.lease.leave(&lost).await;
+            }
         };
         self.metrics.left_behind.inc_by(attempt.left_behind.into());
         if let Some(usage) = &attempt.usage {
@@ -135,6 +142,7 @@ impl Attempts {
             Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
         }
         self.table.clear_waiting(held.job.id);
+        self.store.forget_crashes(held.job.id, held.lease.facts.place.job);
         let wall_ms = result.usage.map(|usage| usage.wall_ms);
         let event = Event { failure: result.error.as_ref(), wall_ms, ..held.event() };
         self.events.record(Ending::Over(verdict), &event);

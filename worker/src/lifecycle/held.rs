@@ -37,6 +37,8 @@ pub(super) struct Held {
     pub(super) handler: Arc<Handler>,
     /// The configuration that counted when it came.
     pub(super) setup: Arc<Setup>,
+    /// Why it is not run any more: workers die of it.
+    pub(super) guilty: Option<String>,
 }
 
 impl Held {

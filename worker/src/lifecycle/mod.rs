@@ -19,7 +19,8 @@ mod events;
 mod held;
 mod settle;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ use tokio::time::sleep;
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
+use crate::blame::{Evidence, Suspicion};
 use crate::delivery::Deliveries;
 use crate::destinations::Place;
 use crate::ending::{Ending, Verdict};
@@ -38,7 +40,7 @@ use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::parked::{Candidate, Parked, Parking};
 use crate::result::JobResult;
-use crate::retry::{Backoff, jitter};
+use crate::retry::{self, Backoff, jitter};
 use crate::room::{Permit, Room};
 use crate::servers::Servers;
 use crate::setup::{CurrentSetup, Setup};
@@ -58,6 +60,10 @@ const DUPLICATE: Duration = Duration::from_secs(5);
 /// A job of a type without room is given back for so long at first. It doubles each time. When there is
 /// room here, it is asked for before that.
 const NO_ROOM: Backoff = Backoff { first: Duration::from_secs(30), max: Duration::from_secs(600) };
+
+/// A job that is to run alone is given back for so long to a queue that would take anything else for a
+/// crash. It doubles each time. When it can run here, it is asked for before that.
+const SET_ASIDE: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(60) };
 
 /// When very many jobs were given back for want of room, the next look for others takes so long: a
 /// backlog of one type costs little, and what is behind it is found all the same.
@@ -106,6 +112,8 @@ pub struct Lifecycle {
     bound: Parking<Place>,
     /// Jobs in the queue that can be run here while others cannot.
     chosen: Parking,
+    /// Jobs that wait in the queue until nothing else runs here.
+    suspects: Mutex<VecDeque<Parked>>,
     given_back: Arc<GivenBack>,
     events: Events,
     settler: Arc<Settler>,
@@ -151,6 +159,7 @@ impl Lifecycle {
             parking,
             bound,
             chosen,
+            suspects: Mutex::default(),
             given_back,
             events,
             settler,
@@ -171,8 +180,28 @@ impl Lifecycle {
                 // A destination may be tried again as time passes.
                 () = sleep(LOOK), if !self.bound.is_empty() => {}
             }
+            self.run_suspect();
             self.unpark();
         }
+    }
+
+    /// Takes the next job again that is to run alone, if nothing else runs.
+    fn run_suspect(self: &Arc<Self>) {
+        let mut suspects = self.suspects();
+        self.room.set_draining(!suspects.is_empty());
+        if suspects.is_empty() {
+            return;
+        }
+        let Some(permit) = self.room.take_alone() else { return };
+        if let Some(suspect) = suspects.pop_front() {
+            let lifecycle = Arc::clone(self);
+            self.tasks.spawn(async move { lifecycle.take_again(suspect, permit).await });
+        }
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, VecDeque<Parked>> {
+        // It is whole between two statements, whoever panicked.
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes jobs again that were given back for want of room, as far as there is room now.
@@ -243,18 +272,29 @@ impl Lifecycle {
         let place = &lease.facts.place;
         let queued_as = place.job;
         let given_back = self.given_back.count(&place.server, queued_as);
-        let attempt = lease.facts.earlier.saturating_sub(given_back).saturating_add(1);
+        let earlier = lease.facts.earlier.saturating_sub(given_back);
+        let kicked = lease.facts.kicked;
         match Job::parse(&lease.body) {
             Ok(job) => {
+                let retries = self.retries(&job);
+                let attempt = retry::attempt(earlier, kicked, retries);
                 let span = info_span!("job", id = %job.id, r#type = %job.kind, attempt, queued_as);
                 self.admit(lease, permit, job, attempt).instrument(span).await;
             }
             Err(bad) => {
+                let attempt = retry::attempt(earlier, kicked, 0);
                 let id = bad.id.map(|id| id.to_string());
                 let span = info_span!("job", id, attempt, queued_as);
                 self.refuse(lease, permit, *bad, attempt).instrument(span).await;
             }
         }
+    }
+
+    /// How often a job is tried again.
+    fn retries(&self, job: &Job) -> u32 {
+        let setup = self.setup.get();
+        let of_handler = || setup.executor.handlers.get(&job.kind).map_or(0, |it| it.retry);
+        job.retry.unwrap_or_else(of_handler)
     }
 
     /// Decides whether the job is run here and now.
@@ -293,6 +333,14 @@ impl Lifecycle {
             }
             return;
         }
+        let suspicion = self.suspicion(&lease, &job, setup.config.max_crashes);
+        if suspicion == Suspicion::RunAlone && !permit.make_alone() {
+            return self.suspect(lease, permit, &job).await;
+        }
+        let guilty = match suspicion {
+            Suspicion::Guilty(why) => Some(why),
+            Suspicion::None | Suspicion::RunAlone => None,
+        };
         let place = lease.facts.place.clone();
         // The age is in whole seconds.
         let queued = || Timestamp::now().checked_sub(lease.facts.age).ok();
@@ -304,7 +352,40 @@ impl Lifecycle {
         if attempt == 1 {
             self.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
         }
-        self.attempts.run(Held { lease, permit, active, probe, job, handler, setup }).await;
+        self.attempts.run(Held { lease, permit, active, probe, job, handler, setup, guilty }).await;
+    }
+
+    /// What speaks against a job. What was before it was buried for that and kicked does not count.
+    fn suspicion(&self, lease: &Lease, job: &Job, max_crashes: u32) -> Suspicion {
+        let facts = &lease.facts;
+        let settled = facts.kicked.saturating_mul(max_crashes);
+        let evidence = Evidence {
+            own: self.store.crashes(job.id, facts.place.job),
+            vanished: facts.vanished.saturating_sub(settled),
+            is_exact: facts.counts_vanished,
+        };
+        evidence.judge(max_crashes)
+    }
+
+    /// Gives a job back that is to run alone, takes no more jobs, and takes this one again when the others
+    /// are over. It is not held meanwhile: if the worker died, it would be counted against it.
+    async fn suspect(self: &Arc<Self>, lease: Lease, permit: Permit, job: &Job) {
+        let suspect = Parked { source: lease.source(), number: lease.facts.place.job, id: job.id };
+        {
+            let mut suspects = self.suspects();
+            suspects.push_back(suspect);
+            self.room.set_draining(true);
+        }
+        if lease.facts.counts_vanished {
+            // It is ready for others at once, and counts neither as an attempt nor as a crash.
+            self.events.record(Ending::Suspected, &Event::default());
+            lease.quit().await;
+        } else {
+            let delay = |times| SET_ASIDE.delay(times, jitter());
+            self.give_back(lease, Ending::Suspected, delay).await;
+        }
+        // Until here something runs, so it is not taken again before it is back.
+        drop(permit);
     }
 
     /// `None`: a job of this id is active, or its result is on its way.

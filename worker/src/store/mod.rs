@@ -5,6 +5,7 @@
 //! DIR/journal-NNNNNNNN         what happened since the results were last synced
 //! DIR/results/ab/UUID.json     results as they are served; empty: it has expired
 //! DIR/work/                    working directories of jobs; emptied at the start
+//! DIR/running                  which jobs run, and which ran when a worker died
 //! ```
 //!
 //! A result is durable when its record is in the journal and that is synced: one write and one
@@ -25,6 +26,7 @@ mod files;
 mod journal;
 mod remove;
 mod retention;
+mod running;
 mod work;
 mod writer;
 
@@ -41,12 +43,14 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use files::{Files, Lock};
+use running::Running;
 use work::WorkDirectories;
 use writer::{Order, Writer};
 
 pub use entry::{Done, Entry, Step};
 pub use files::Found;
 pub(crate) use remove::remove_tree;
+pub use running::{Began, Crashes};
 
 /// So many bytes are written to see whether the disk takes any.
 const PROBE: usize = 64 << 10;
@@ -141,6 +145,7 @@ impl Shared {
 pub struct Store {
     shared: Arc<Shared>,
     work: WorkDirectories,
+    running: Running,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     _lock: Lock,
@@ -152,6 +157,7 @@ impl Store {
         let files = Files::make(dir)?;
         let lock = Lock::take(dir)?;
         let work = WorkDirectories::make(files.dir().join("work"))?;
+        let running = Running::open(dir)?;
         let replayed = journal::replay(dir)?;
         for owed in &replayed.latest {
             let body = owed.entry.body();
@@ -168,7 +174,8 @@ impl Store {
             .name("jq-store".to_owned())
             .spawn(move || writer.run(&receiver))
             .map_err(|error| StoreError::Io(dir.to_owned(), error))?;
-        Ok(Self { shared, work, orders: Some(orders), thread: Some(thread), _lock: lock })
+        let (orders, thread) = (Some(orders), Some(thread));
+        Ok(Self { shared, work, running, orders, thread, _lock: lock })
     }
 
     /// Makes a result durable, and what is owed for it. It takes the place of an earlier result of
@@ -260,6 +267,28 @@ impl Store {
     /// [`remove_tree`], which can take its time.
     pub(crate) fn take_back(&self, path: &Path) -> bool {
         self.work.give(path)
+    }
+
+    /// Notes that a job begins to run: by its id, and its number in the queue. If this process dies
+    /// before the returned value is dropped, the next one counts that. `alone`: nothing else runs
+    /// meanwhile.
+    pub fn begin(&self, id: Uuid, number: u64, alone: bool) -> Began {
+        self.running.begin(id, number, alone)
+    }
+
+    /// How often a worker died while this job ran.
+    pub fn crashes(&self, id: Uuid, number: u64) -> Crashes {
+        self.running.crashes(id, number)
+    }
+
+    /// Forgets how often that was: the job is over.
+    pub fn forget_crashes(&self, id: Uuid, number: u64) {
+        self.running.forget(id, number);
+    }
+
+    /// This process ends as it was asked to, whatever runs still.
+    pub fn nothing_runs(&self) {
+        self.running.nothing_runs();
     }
 
     fn order(&self, order: Order) {

@@ -16,6 +16,7 @@ mod http;
 mod input;
 mod many;
 mod outcomes;
+mod poison;
 mod publish;
 mod queue;
 mod queue_lost;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -227,6 +228,11 @@ impl Worker {
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.process.exit_status(PATIENCE).expect("nothing survives this");
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.exit_status(Duration::ZERO).is_some()
     }
 
     /// Ends it as an operator does.
