@@ -239,6 +239,12 @@ impl Lifecycle {
     async fn take_again(self: &Arc<Self>, parked: Parked, permit: Permit) {
         let Parked { source, number, id } = parked;
         let Ok(mut connection) = source.connection().await else { return };
+        // A buried job can be reserved by its number too; but it is over.
+        match connection.stats_job(number).await {
+            Ok(Some(stats)) if matches!(stats.get("state"), Some("ready" | "delayed")) => {}
+            Ok(_) => return source.give(connection),
+            Err(_) => return,
+        }
         match connection.reserve_job(number).await {
             // A server that lost its jobs gives out the same numbers again. Dropping the connection
             // gives that job back.
