@@ -437,9 +437,7 @@ impl Hub {
         let mut now = state.advance(clock);
         outcome.alone = state.is_alone(conn);
         if state.engine.next_deadline().is_some_and(|at| at <= now) {
-            // Nobody's operation: what it records is nothing that this client waits for.
-            let (engine, mut replies) = state.parts(Actor::Time, outcome, self);
-            engine.tick(now, TICK_BUDGET, &mut replies);
+            self.catch_up(&mut state, outcome, now);
         }
         let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
         for (request, end) in requests.by_ref() {
@@ -460,6 +458,15 @@ impl Hub {
         drop(requests);
         outcome.out.render(|stats, binlog| self.identity.to_yaml(stats, binlog, clock));
         applied
+    }
+
+    /// Lets what is overdue happen. It is nobody's operation: what it records is nothing that whoever
+    /// happens to ask waits for.
+    #[cold]
+    #[inline(never)]
+    fn catch_up(&self, state: &mut State, outcome: &mut Outcome, now: Nanos) {
+        let (engine, mut replies) = state.parts(Actor::Time, outcome, self);
+        engine.tick(now, TICK_BUDGET, &mut replies);
     }
 
     /// The answer that a blocked connection has got meanwhile, if it has.
