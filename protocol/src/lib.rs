@@ -26,6 +26,7 @@ pub use dialect::{Dialect, UnknownDialect};
 pub use reply::Reply;
 pub use reply_decoder::{ReplyDecoder, ReplyError};
 pub use request_decoder::{Rejection, Request, RequestDecoder};
+pub use request_line::RequestLine;
 pub use stats::{
     BinlogHealth, BinlogStats, BinlogUse, CommandCounts, JobState, JobStats, ProcessStats,
     ServerStats, TubeStats, begin_tube_list, push_tube_list,

@@ -4,7 +4,6 @@ use crate::command::{Command, PutHeader};
 use crate::dialect::Dialect;
 use crate::line::{LineEnd, LineReader};
 use crate::parse::{Line, Malformed, parse_line};
-use crate::request_line::RequestLine;
 use crate::types::MAX_LINE;
 
 /// One step of a client, in the order in which it arrived.
@@ -47,9 +46,6 @@ pub enum Rejection {
 ///
 /// Holds no more than has arrived: of a line at most [`MAX_LINE`] bytes, of a body a buffer that
 /// grows with it. A body that arrives in one piece is copied once, into its final allocation.
-///
-/// If the first line of all is no command but that of an HTTP request, nothing of the input is decoded:
-/// see [`RequestDecoder::is_http`].
 #[derive(Debug)]
 pub struct RequestDecoder {
     state: State,
@@ -61,10 +57,6 @@ pub struct RequestDecoder {
 #[derive(Debug)]
 enum State {
     Line,
-    /// Nothing was decoded yet.
-    FirstLine(RequestLine),
-    /// The first line was that of an HTTP request: nothing that follows means anything.
-    Http,
     /// A body of `size` bytes and its CRLF are arriving. `trailer` is what has come of the latter.
     Body {
         body: Vec<u8>,
@@ -90,23 +82,12 @@ enum Trailer {
 impl RequestDecoder {
     /// A decoder for a new connection. `max_job_size`, in bytes, is the largest body accepted.
     pub fn new(dialect: Dialect, max_job_size: u32) -> Self {
-        let state = State::FirstLine(RequestLine::default());
-        Self { state, lines: LineReader::new(MAX_LINE), dialect, max_job_size }
+        Self { state: State::Line, lines: LineReader::new(MAX_LINE), dialect, max_job_size }
     }
 
     /// Whether everything so far was complete: no partial line or body is held.
     pub fn is_between_requests(&self) -> bool {
-        match self.state {
-            State::Line | State::FirstLine(_) | State::Http => !self.lines.is_midway(),
-            State::Body { .. } | State::Discard { .. } => false,
-        }
-    }
-
-    /// Whether the first line is that of an HTTP request, and no command. Browsers send such lines to
-    /// any port that a web page names, with a body that the page chooses. The decoder has discarded
-    /// everything, will decode nothing more, and the connection is to be closed.
-    pub fn is_http(&self) -> bool {
-        matches!(self.state, State::Http)
+        matches!(self.state, State::Line) && !self.lines.is_midway()
     }
 
     /// Bytes allocated for a partial line or body: at most twice what has arrived of it, or 16 if
@@ -114,16 +95,15 @@ impl RequestDecoder {
     pub fn held_bytes(&self) -> usize {
         let body = match &self.state {
             State::Body { body, .. } => body.capacity(),
-            State::Line | State::FirstLine(_) | State::Http | State::Discard { .. } => 0,
+            State::Line | State::Discard { .. } => 0,
         };
         body + self.lines.held_bytes()
     }
 
-    /// Discards a partial line or body. For a caller that kept the bytes behind a request and will
-    /// decode them again.
+    /// Discards a partial line or body. For a caller that kept the bytes and will decode them
+    /// again.
     pub fn reset(&mut self) {
         *self = Self::new(self.dialect, self.max_job_size);
-        self.state = State::Line;
     }
 
     /// Decodes the next request of `input` from `*at` on, and moves `*at` past it. `None` means
@@ -135,7 +115,20 @@ impl RequestDecoder {
                 if *at == input.len() {
                     return None;
                 }
-                self.line(input, at)
+                let found = match self.lines.next(input, at) {
+                    LineEnd::Incomplete => return None,
+                    LineEnd::Overlong => return Some(Request::Rejected(Rejection::BadFormat)),
+                    LineEnd::Within(start, end) => {
+                        parse_line(&input[start..end], self.dialect, self.max_job_size)
+                    }
+                    LineEnd::Joined => {
+                        let found =
+                            parse_line(self.lines.partial(), self.dialect, self.max_job_size);
+                        self.lines.clear();
+                        found
+                    }
+                };
+                Some(self.after_line(found))
             }
             State::Discard { left } => {
                 let here = (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -148,53 +141,7 @@ impl RequestDecoder {
                 Some(Request::Rejected(Rejection::JobTooBig))
             }
             State::Body { .. } => self.body(input, at),
-            State::FirstLine(_) => self.first_line(input, at),
-            State::Http => {
-                *at = input.len();
-                None
-            }
         }
-    }
-
-    /// A line of whatever kind, if its end is here.
-    #[inline]
-    fn line(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
-        let found = match self.lines.next(input, at) {
-            LineEnd::Incomplete => return None,
-            LineEnd::Overlong => return Some(Request::Rejected(Rejection::BadFormat)),
-            LineEnd::Within(start, end) => {
-                parse_line(&input[start..end], self.dialect, self.max_job_size)
-            }
-            LineEnd::Joined => {
-                let found = parse_line(self.lines.partial(), self.dialect, self.max_job_size);
-                self.lines.clear();
-                found
-            }
-        };
-        Some(self.after_line(found))
-    }
-
-    /// The first line of all, which tells whether a client of this protocol is there.
-    #[cold]
-    fn first_line(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
-        let start = *at;
-        let State::FirstLine(mut seen) = std::mem::replace(&mut self.state, State::Line) else {
-            return None;
-        };
-        let request = if start == input.len() { None } else { self.line(input, at) };
-        seen.feed(&input[start..*at]);
-        match request {
-            None => self.state = State::FirstLine(seen),
-            Some(Request::Rejected(Rejection::UnknownCommand | Rejection::BadFormat))
-                if seen.is_http() =>
-            {
-                self.state = State::Http;
-                *at = input.len();
-                return None;
-            }
-            Some(_) => {}
-        }
-        request
     }
 
     /// What a parsed line means for the stream.

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use beanstalk_protocol::RequestDecoder;
+use beanstalk_protocol::{RequestDecoder, RequestLine};
 use jq_engine::{CloseReason, ConnId, Flow};
 use tokio::io::ReadBuf;
 use tracing::{debug, trace};
@@ -69,6 +69,8 @@ pub struct Connection<S: Socket> {
     hub: Arc<Hub>,
     id: Option<ConnId>,
     decoder: RequestDecoder,
+    /// As long as its end has not come: a client of another protocol is told by it.
+    first_line: Option<Box<RequestLine>>,
     state: State,
     /// Replies that the socket did not take.
     unsent: OutBuf,
@@ -162,6 +164,7 @@ impl<S: Socket> Connection<S> {
             hub,
             id: None,
             decoder,
+            first_line: Some(Box::default()),
             state: State::Running,
             unsent: OutBuf::default(),
             held: Held::default(),
@@ -308,12 +311,19 @@ impl<S: Socket> Connection<S> {
             {
                 batch.requests.push((request, at));
             }
-            let Some(end) = batch.requests.last().map(|(_, end)| *end) else {
-                if self.decoder.is_http() {
-                    self.refuse_http();
+            if let Some(mut line) = self.first_line.take() {
+                let first = batch.requests.first();
+                line.feed(&input[..first.map_or(at, |(_, end)| *end)]);
+                match first {
+                    None => self.first_line = Some(line),
+                    Some((request, _)) if line.is_http_in_place_of(request) => {
+                        batch.requests.clear();
+                        return self.refuse_http();
+                    }
+                    Some(_) => {}
                 }
-                return;
-            };
+            }
+            let Some(end) = batch.requests.last().map(|(_, end)| *end) else { return };
             let complete = batch.requests.len() < MAX_BATCH;
             self.turn.requests += batch.requests.len();
             trace!(connection = id.0, requests = batch.requests.len(), "batch");

@@ -1,4 +1,4 @@
-//! What the log says of clients that speak HTTP, which are closed: see `RequestDecoder::is_http`.
+//! What the log says of clients that speak HTTP, which are closed: see `RequestLine`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
