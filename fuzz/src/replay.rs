@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink};
 use jq_server::log::Log;
 use jq_server::log::binlog::format::{self, Damage, FRAME_LEN, Header};
+use jq_server::log::binlog::manifest::{Extent, MANIFEST};
 use jq_server::log::binlog::{
     Binlog, BinlogHandle, Disk, DiskFile, Options, ReplayError, Step, SyncPolicy, segment_name,
 };
@@ -142,6 +143,7 @@ fn disk(data: &[u8]) -> Memory {
         None => (data, data),
     };
     let mut previous_end = 0;
+    let mut extent = Extent { oldest: 1, newest: 2, ..Extent::default() };
     for (number, data) in [(1, first), (2, second)] {
         let mut bytes = Vec::new();
         if flags & 1 != 0 {
@@ -157,7 +159,13 @@ fn disk(data: &[u8]) -> Memory {
             bytes.resize(bytes.len() + FRAME_LEN * 3 + 1, 0);
         }
         previous_end = bytes.len() as u64;
+        if flags & 8 != 0 {
+            (extent.sound, extent.end) = (number, previous_end);
+        }
         disk.put(&segment_name(number), bytes);
+    }
+    if flags & 16 == 0 {
+        disk.put(MANIFEST, extent.encode().to_vec());
     }
     disk
 }

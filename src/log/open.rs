@@ -56,6 +56,13 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(error) => error.fmt(f),
+            Self::Replay(dir, error) if error.is_incomplete() => {
+                write!(
+                    f,
+                    "{dir}: {error}. Nothing was changed. If there is a copy of that file as it was, put \
+                     it back. To serve the jobs that are left, start once with --binlog-repair"
+                )
+            }
             Self::Replay(dir, error) if error.is_repairable() => {
                 write!(
                     f,

@@ -1,9 +1,10 @@
 //! The real program with `-b`: what is acknowledged is there after `kill -9`, on a full disk, with a
-//! torn or damaged file; whose the directory is; and what `stats` says.
+//! torn, damaged or missing file; whose the directory is; and what `stats` says.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copied;
 mod damage;
 mod directory;
 mod disconnects;
@@ -12,6 +13,7 @@ mod full;
 mod kept;
 mod kill;
 mod memory;
+mod missing;
 mod small_disk;
 mod stats;
 mod torn;

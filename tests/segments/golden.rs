@@ -9,6 +9,7 @@ use jq_engine::{DurableState, Engine, JobCounters, JobRecord, JobUpdate, Nanos, 
 use jq_engine::{ServerSettings, TubeSettings};
 use jq_server::log::Log;
 use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
+use jq_server::log::binlog::manifest::{Extent, MANIFEST};
 use jq_server::log::binlog::{BinlogHandle, segment_name};
 
 use crate::replay::{Memory, Recorder, compact, open, told};
@@ -68,27 +69,40 @@ fn version_2() -> Vec<Record<'static>> {
 
 const MARK: u64 = 300;
 
+/// What the manifest beside the segment of version 3 says.
+const EXTENT: Extent = Extent { oldest: 7, newest: 7, sound: 7, end: 300 };
+
 fn golden(version: u32) -> Vec<u8> {
-    let name = format!("tests/segments/version-{version}.segment");
+    read(&format!("version-{version}.segment"))
+}
+
+fn golden_manifest() -> Vec<u8> {
+    read("version-3.manifest")
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let name = format!("tests/segments/{name}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     std::fs::read(path).expect("the golden files are part of the sources")
 }
 
 #[test]
 fn is_written_so() {
-    assert_eq!(format::VERSION, 2, "there is a golden file for each version");
+    assert_eq!(format::VERSION, 3, "there is a golden file for each version");
     let mut bytes = HEADER.encode().to_vec();
     for record in version_2() {
         let before = bytes.len();
         assert_eq!(format::encode(&record, &mut bytes), bytes.len() - before, "{record:?}");
     }
     format::encode_mark(MARK, &mut bytes);
-    assert!(bytes == golden(2), "the format has changed");
+    assert!(bytes == golden(3), "the format has changed");
+    assert!(EXTENT.encode()[..] == golden_manifest(), "the format of the manifest has changed");
 }
 
 #[test]
 fn is_read_so() {
-    for (version, records) in [(1, version_1()), (2, version_2())] {
+    assert_eq!(Extent::decode(&golden_manifest()), Ok(EXTENT));
+    for (version, records) in [(1, version_1()), (2, version_2()), (3, version_2())] {
         let bytes = golden(version);
         assert_eq!(bytes[8..12], version.to_le_bytes());
         assert_eq!(Header::decode(&bytes), Ok(HEADER));
@@ -109,6 +123,9 @@ fn is_read_so() {
 fn disk_of(version: u32) -> Arc<Memory> {
     let disk = Memory::default();
     disk.put(&segment_name(HEADER.number), golden(version));
+    if version >= 3 {
+        disk.put(MANIFEST, golden_manifest());
+    }
     Arc::new(disk)
 }
 
@@ -120,15 +137,16 @@ fn queue_of(records: &[Record<'_>]) -> Engine {
         format::encode(record, &mut bytes);
     }
     disk.put(&segment_name(HEADER.number), bytes);
+    disk.put(MANIFEST, golden_manifest());
     open(&Arc::new(disk), false).expect("it is sound").1
 }
 
 #[test]
 fn is_replayed() {
-    for (version, records) in [(1, version_1()), (2, version_2())] {
+    for (version, records) in [(1, version_1()), (2, version_2()), (3, version_2())] {
         let (_, engine) = open(&disk_of(version), false).expect("it is sound");
         assert_eq!(told(&engine), told(&queue_of(&records)), "version {version}");
-        assert_eq!(engine.job_count(), version as usize + 1);
+        assert_eq!(engine.job_count(), if version == 1 { 2 } else { 3 });
         assert_eq!(engine.tubes_with_settings(), ["default"]);
         assert!(engine.server_stats().draining);
     }
@@ -161,8 +179,12 @@ fn versions_are_mixed_in_one_directory() {
     assert!(expected.iter().any(|record| record.contains("disconnects: 6")), "{expected:?}");
     assert_eq!(engine.tubes_with_settings(), ["b"]);
 
-    let versions = || -> Vec<u8> { disk.contents().values().map(|bytes| bytes[8]).collect() };
-    assert_eq!(versions(), [1, 2]);
+    let versions = || -> Vec<u8> {
+        let files = disk.contents();
+        let segments = files.iter().filter(|(name, _)| name.starts_with("segment-"));
+        segments.map(|(_, bytes)| bytes[8]).collect()
+    };
+    assert_eq!(versions(), [1, 3]);
     let mut again = open(&disk, false).expect("both are sound");
     assert_eq!(told(&again.1), expected);
     // The old one is given up some time, and then all is of today's version.
@@ -177,7 +199,7 @@ fn versions_are_mixed_in_one_directory() {
     assert!(!disk.contents().contains_key(&segment_name(HEADER.number)));
     assert_eq!(told(&again.1), expected);
     again.0.close().expect("this disk does not fail");
-    assert!(versions().iter().all(|version| *version == 2));
+    assert!(versions().iter().all(|version| *version == 3));
     let (_, last) = open(&disk, false).expect("all are sound");
     assert_eq!(told(&last), expected);
 }

@@ -3,11 +3,19 @@
 use std::sync::Arc;
 
 use jq_server::log::binlog::format::{self, Header};
+use jq_server::log::binlog::manifest::{Extent, MANIFEST};
 use jq_server::log::binlog::segment_name;
 
 use crate::replay::{Memory, open};
 
 const PUT: &[u8] = b"\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3c\0\0\0\0\x01abody";
+
+/// A disk with nothing but a manifest, which names nothing.
+fn disk() -> Memory {
+    let disk = Memory::default();
+    disk.put(MANIFEST, Extent::default().encode().to_vec());
+    disk
+}
 
 /// A segment of these records.
 fn segment(number: u64, previous_end: u64, records: &[&[u8]], behind: &[u8]) -> Vec<u8> {
@@ -45,7 +53,7 @@ fn an_unknown_setting_is_refused() {
     ] {
         // In the last segment, what cannot be read may be a torn end; but not this.
         for is_last in [true, false] {
-            let disk = Memory::default();
+            let disk = disk();
             let bytes = segment(1, 0, &[PUT, &record], b"");
             let offset = bytes.len() - record.len() - format::FRAME_LEN;
             if !is_last {
@@ -63,7 +71,7 @@ fn an_unknown_setting_is_refused() {
 #[test]
 fn a_repair_does_not_step_over_it() {
     let newer: &[u8] = b"\x0a\x01\x01a\x07\0";
-    let disk = Memory::default();
+    let disk = disk();
     let mut bytes = segment(1, 0, &[], b"some bytes that are no record");
     let offset = bytes.len();
     format::frame(newer, &mut bytes);
@@ -80,7 +88,7 @@ fn a_repair_does_not_step_over_it() {
 fn a_torn_header_does_not_hide_it() {
     let mut bytes = segment(1, 0, &[b"\x0a\x01\x01a\x07\0"], b"");
     bytes[44] ^= 1;
-    let disk = Arc::new(Memory::default());
+    let disk = Arc::new(disk());
     disk.put(&segment_name(1), bytes.clone());
     for repair in [false, true] {
         open(&disk, repair).expect_err("it is not understood");

@@ -18,6 +18,16 @@ use crate::inode::{Change, Inode, torn};
 #[derive(Debug, Clone)]
 pub(crate) struct FakeDisk(Arc<Mutex<State>>);
 
+/// A file that was lost, or its end.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    name: String,
+    file: usize,
+    is_kept: bool,
+    bytes: Vec<u8>,
+    kept: Vec<u8>,
+}
+
 /// How it misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Faults {
@@ -145,6 +155,50 @@ impl FakeDisk {
             Some((segment_number(name)?, state.files[*file].bytes.clone()))
         });
         numbered.collect()
+    }
+
+    /// What is in this file, if there is one.
+    pub(crate) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let state = self.lock();
+        state.names.get(name).map(|file| state.files[*file].bytes.clone())
+    }
+
+    /// The file is gone, or all of it from this length on. Returns it as it was.
+    pub(crate) fn lose(&self, name: &str, len: Option<u64>) -> Lost {
+        let mut state = self.lock();
+        let file = state.names[name];
+        let Inode { bytes, kept, .. } = &state.files[file];
+        let lost = Lost {
+            name: name.to_owned(),
+            file,
+            is_kept: state.kept_names.contains_key(name),
+            bytes: bytes.clone(),
+            kept: kept.clone(),
+        };
+        match len {
+            Some(len) => {
+                let Inode { bytes, kept, .. } = &mut state.files[file];
+                bytes.truncate(len as usize);
+                kept.truncate(len as usize);
+            }
+            None => {
+                state.names.remove(name);
+                state.kept_names.remove(name);
+            }
+        }
+        lost
+    }
+
+    /// The file is as it was.
+    pub(crate) fn put_back(&self, lost: Lost) {
+        let mut state = self.lock();
+        let Lost { name, file, is_kept, bytes, kept } = lost;
+        let inode = &mut state.files[file];
+        (inode.bytes, inode.kept) = (bytes, kept);
+        if is_kept {
+            state.kept_names.insert(name.clone(), file);
+        }
+        state.names.insert(name, file);
     }
 
     /// Turns a bit of a file over.

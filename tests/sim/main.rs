@@ -21,7 +21,7 @@ mod hands;
 mod history;
 mod inode;
 mod job;
-
+mod lose;
 mod model;
 mod observe;
 mod pipe;

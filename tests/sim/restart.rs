@@ -46,6 +46,9 @@ impl Sim {
         if self.rng.u8(..6) == 0 {
             return self.flip(floor);
         }
+        if self.rng.u8(..6) == 0 {
+            return self.lose(floor);
+        }
         for _ in 0..FALSE_STARTS {
             if self.rng.u8(..4) > 0 {
                 break;

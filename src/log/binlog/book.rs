@@ -83,9 +83,14 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// A book of the segments that there are, and of one more that is begun with it.
-    pub(crate) fn new(options: Options, segments: Vec<Segment>, next_id: JobId) -> Self {
-        let previous = segments.last().map_or((0, 0), |last| (last.number, last.bytes));
+    /// A book of the segments that there are, and of one more that is begun with it behind the one of
+    /// this number and length.
+    pub(crate) fn new(
+        options: Options,
+        segments: Vec<Segment>,
+        previous: (u64, u64),
+        next_id: JobId,
+    ) -> Self {
         let (mut first, begun) = begin(previous, next_id, Vec::new());
         let position = first.len() as u64;
         first.end = position;
@@ -140,6 +145,11 @@ impl Book {
     /// The next segment to be given up, unless it is the last.
     pub(crate) fn oldest_sealed(&self) -> Option<Segment> {
         self.segments.oldest_sealed()
+    }
+
+    /// The number of the oldest segment when that one is given up.
+    pub(crate) fn second_number(&self) -> u64 {
+        self.segments.second_number()
     }
 
     /// What must be committed before the segment of this number can be read, unless it is.

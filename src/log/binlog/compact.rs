@@ -15,6 +15,7 @@ use crate::log::Position;
 use crate::log::binlog::book::Health;
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
+use crate::log::binlog::manifest::Manifest;
 use crate::log::binlog::read::{Found, SegmentReader};
 use crate::log::binlog::{Book, lock, segment_name};
 
@@ -107,13 +108,14 @@ struct Victim {
 #[derive(Debug)]
 pub(crate) struct Compactor {
     disk: Arc<dyn Disk>,
+    manifest: Arc<Manifest>,
     syncs: bool,
     victim: Option<Victim>,
 }
 
 impl Compactor {
-    pub(crate) fn new(disk: Arc<dyn Disk>, syncs: bool) -> Self {
-        Self { disk, syncs, victim: None }
+    pub(crate) fn new(disk: Arc<dyn Disk>, manifest: Arc<Manifest>, syncs: bool) -> Self {
+        Self { disk, manifest, syncs, victim: None }
     }
 
     /// Does a small part of the work.
@@ -171,6 +173,7 @@ impl Compactor {
         }
         let number = victim.number;
         self.victim = None;
+        self.manifest.give_up_before(lock(book).second_number())?;
         self.disk.remove(&segment_name(number))?;
         if self.syncs {
             // Before the next one goes: the order in which they vanish matters.

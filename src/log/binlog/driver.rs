@@ -295,6 +295,7 @@ impl BinlogDriver {
                 // Whoever waits to give a segment up looks again.
                 self.compact.ring();
             }
+            self.binlog.note();
             return Turn::Again;
         }
         // Somebody else may have done it since; then there is nothing to wait for.

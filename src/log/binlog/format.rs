@@ -12,6 +12,9 @@ pub use crate::log::codec::*;
 /// The first bytes of a segment.
 pub const MAGIC: [u8; 8] = *b"jqbinlog";
 
+/// Beside a segment of this version or a newer one, there is a manifest.
+pub(crate) const MANIFEST_SINCE: u32 = 3;
+
 /// Bytes of a segment's header.
 pub const HEADER_LEN: usize = 48;
 
@@ -63,5 +66,10 @@ impl Header {
         fields.u32()?;
         let [number, next_id, previous_end] = [fields.u64()?, fields.u64()?, fields.u64()?];
         Ok(Self { number, next_id, previous_end })
+    }
+
+    /// The version of the format in a header that was read.
+    pub(crate) fn version(bytes: &[u8]) -> u32 {
+        bytes.get(8..12).map_or(0, |at| u32::from_le_bytes([at[0], at[1], at[2], at[3]]))
     }
 }

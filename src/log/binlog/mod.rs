@@ -10,6 +10,7 @@
 //! - `book`: what was appended, in memory, with `segments`: what is live in which
 //! - `writer`: from the book to the files; recovery from a failed write or sync
 //! - `compact`: giving up old segments
+//! - `manifest`: what segments there must be
 //! - `read`, `replay`: from the files to the engine; repair
 //! - `disk`: the few things that are asked of a file system
 //! - `driver`: the threads that keep it
@@ -20,6 +21,7 @@ mod compact;
 mod disk;
 pub mod driver;
 pub mod format;
+pub mod manifest;
 mod options;
 mod read;
 mod replay;
@@ -39,8 +41,9 @@ use self::book::{Book, Health};
 use self::compact::Compactor;
 pub use self::compact::{Fact, Step};
 pub use self::disk::{Disk, DiskFile, RealDisk};
+use self::manifest::Manifest;
 pub use self::options::{Options, SyncPolicy};
-pub use self::replay::ReplayError;
+pub use self::replay::{Known, ReplayError};
 pub use self::writer::Flushed;
 use self::writer::Writer;
 use crate::log::{Appended, Log, Position, Progress};
@@ -101,6 +104,7 @@ pub struct Binlog {
     book: Mutex<Book>,
     writer: Mutex<Writer>,
     compactor: Mutex<Compactor>,
+    manifest: Arc<Manifest>,
     /// Held by whoever syncs: of two who sync the same file at once, the system tells only one that
     /// it failed. Taken before all other locks.
     syncing: Mutex<()>,
@@ -142,8 +146,17 @@ impl Binlog {
         };
         let settled = replayed.settle(&*disk, options.policy.syncs());
         settled.map_err(|error| ReplayError::Io { what: "sync the segments".into(), error })?;
+        Writer::drop_old_reserve(&*disk);
+        let syncs = options.policy.syncs();
+        let manifest = Manifest::open(&*disk, replayed.settled(syncs), syncs);
+        let manifest = manifest
+            .map_err(|error| ReplayError::Io { what: "write the manifest".into(), error })?;
+        let manifest = Arc::new(manifest);
+        let cleared = replayed.clear(&*disk);
+        cleared.map_err(|error| ReplayError::Io { what: "remove a segment".into(), error })?;
         let old = replayed.segments.last().map_or(0, |segment| segment.number);
-        let mut book = Book::new(options, replayed.segments, engine.next_id());
+        let end = replayed.end();
+        let mut book = Book::new(options, replayed.segments, end, engine.next_id());
         if repair {
             book.compact_through(old);
         }
@@ -151,15 +164,16 @@ impl Binlog {
             options,
             progress: Arc::default(),
             book: Mutex::new(book),
-            writer: Mutex::new(Writer::new(Arc::clone(&disk), options)),
-            compactor: Mutex::new(Compactor::new(disk, options.policy.syncs())),
+            writer: Mutex::new(Writer::new(Arc::clone(&disk), options, Arc::clone(&manifest))),
+            compactor: Mutex::new(Compactor::new(disk, Arc::clone(&manifest), syncs)),
+            manifest,
             syncing: Mutex::default(),
             bell,
         });
-        lock(&binlog.writer).drop_reserve();
         let begun = lock(&binlog.writer).flush(&binlog.book, true);
         let begun = begun.and_then(|_| binlog.sync_now());
         begun.map_err(|error| ReplayError::Io { what: "begin a segment".into(), error })?;
+        binlog.note();
         binlog.publish();
         Ok((binlog, report))
     }
@@ -253,6 +267,14 @@ impl Binlog {
             return Err(self.fail(&mut writer, "sync", &error));
         }
         Ok(())
+    }
+
+    /// Has the manifest say how far the log is synced. To be called now and then after that has
+    /// changed: it writes a few bytes, and waits for no disk. Does nothing if nothing is ever synced.
+    pub fn note(&self) {
+        if self.options.policy.syncs() {
+            self.manifest.note();
+        }
     }
 
     /// Syncs what is written; meanwhile more may be.

@@ -1,8 +1,9 @@
 //! Making the queue again from the segments.
 //!
 //! What cannot be made again is said precisely. The last segment may have a torn end, which nobody
-//! was promised: it is cut off. How far the disk had it is told by the marks in it, so a torn end is
-//! told from damage to what was on the disk.
+//! was promised: it is cut off. How far the disk had it is told by the marks in it and by the manifest,
+//! so a torn end is told from damage to what was on the disk. Which segments there must be is told by
+//! the manifest.
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN};
+use crate::log::binlog::manifest::{self, Extent, MANIFEST};
 use crate::log::binlog::read::{Found, SegmentReader};
 use crate::log::binlog::segments::{Segment, live_len};
 use crate::log::binlog::{segment_name, segment_number};
@@ -39,10 +41,21 @@ pub enum ReplayError {
         /// In what way.
         damage: Damage,
     },
-    /// The file is missing, though there are older and newer ones.
+    /// The file is missing.
     Missing {
         /// Which file.
         file: String,
+        /// How that is known.
+        known: Known,
+    },
+    /// The file is shorter than it was, or what follows in it is not what was written.
+    CutShort {
+        /// Which file.
+        file: String,
+        /// How much of it is sound, in bytes.
+        offset: u64,
+        /// How much of it was sound, in bytes.
+        end: u64,
     },
     /// The file's header names another number.
     Misnamed {
@@ -51,6 +64,17 @@ pub enum ReplayError {
         /// The number in its header.
         number: u64,
     },
+}
+
+/// How it is known that a file is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// There are older and newer ones.
+    Between,
+    /// The manifest names it.
+    Named,
+    /// Segments of this format have a manifest beside them.
+    Format,
 }
 
 impl fmt::Display for ReplayError {
@@ -72,9 +96,18 @@ impl fmt::Display for ReplayError {
             Self::Damaged { file, offset, damage } => {
                 write!(f, "{file} is damaged: the record at offset {offset}: {damage}")
             }
-            Self::Missing { file } => {
-                write!(f, "{file} is missing, though there are older and newer ones")
+            Self::Missing { file, known } => {
+                f.write_str(file)?;
+                f.write_str(match known {
+                    Known::Between => " is missing, though there are older and newer ones",
+                    Known::Named => " is missing, though the manifest names it",
+                    Known::Format => " is missing, which stands beside all segments of this format",
+                })
             }
+            Self::CutShort { file, offset, end } => write!(
+                f,
+                "{file} is incomplete: {end} bytes of it were sound, and now {offset} are"
+            ),
             Self::Misnamed { file, number } => {
                 write!(f, "{file} is misnamed: it says that it is number {number}")
             }
@@ -91,8 +124,16 @@ impl ReplayError {
             // There is nothing wrong with it; but only a newer release can read it.
             Self::Damaged { damage: Damage::Version(_) | Damage::Newer(_), .. }
             | Self::Io { .. } => false,
-            Self::Damaged { .. } | Self::Missing { .. } | Self::Misnamed { .. } => true,
+            Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::CutShort { .. }
+            | Self::Misnamed { .. } => true,
         }
+    }
+
+    /// Whether it may help to put a file back as it was.
+    pub fn is_incomplete(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::CutShort { .. })
     }
 }
 
@@ -109,9 +150,42 @@ pub(crate) struct Replayed {
     pub(crate) damaged_bytes: u64,
     /// Up to here, a mark says, the last segment was on the disk.
     marked: u64,
+    /// What the manifest says, if there is a sound one.
+    extent: Extent,
+    /// Files that may go: when all else is found good, so that who is refused finds everything as it
+    /// was, and when the manifest that says so is on the disk.
+    unneeded: Vec<String>,
+    /// A repair does without the newest segments.
+    lacks_newest: bool,
 }
 
 impl Replayed {
+    /// The number of the segment that the log goes on behind, and where that one ends.
+    pub(crate) fn end(&self) -> (u64, u64) {
+        match self.segments.last() {
+            Some(last) if !self.lacks_newest => (last.number, last.bytes),
+            // Should what is missing be found, it is not taken for what is written from here on.
+            _ => (self.extent.newest, 0),
+        }
+    }
+
+    /// What there must be from here on, when all of this is settled.
+    pub(crate) fn settled(&self, syncs: bool) -> Extent {
+        let was = self.extent;
+        let Some((first, last)) = self.segments.first().zip(self.segments.last()) else {
+            return Extent { oldest: was.oldest.max(was.newest + 1), ..was };
+        };
+        // Without syncing, the disk has only what a server before this one has synced.
+        let read = (last.number, last.bytes);
+        let (sound, end) = if syncs { read } else { read.min((was.sound, was.end)) };
+        Extent { oldest: first.number, newest: was.newest.max(last.number), sound, end }
+    }
+
+    /// Removes files that nobody needs.
+    pub(crate) fn clear(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.unneeded.iter().try_for_each(|name| disk.remove(name))
+    }
+
     /// Gives room back that was not used, and if `syncs`, has the disk keep what was read: a server
     /// that was killed has left what it had not synced yet, and so has one that never syncs. From
     /// here on all of it counts as synced.
@@ -162,6 +236,8 @@ struct Source {
     file: Arc<dyn DiskFile>,
     len: u64,
     header: Result<Header, Damage>,
+    /// Of the format, if the header is sound.
+    version: u32,
     /// There is nothing where the header should be.
     is_blank: bool,
 }
@@ -174,6 +250,8 @@ struct Replay<'a> {
     repair: bool,
     tally: Tally,
     found: Replayed,
+    /// What there must be.
+    extent: Extent,
     /// Bytes read, and of how many.
     read: u64,
     all: u64,
@@ -188,7 +266,8 @@ pub(crate) fn replay(
 ) -> Result<Replayed, ReplayError> {
     let tally = Tally { segments: Vec::new() };
     let found = Replayed::default();
-    let mut replay = Replay { disk, engine, now, repair, tally, found, read: 0, all: 0 };
+    let extent = Extent::default();
+    let mut replay = Replay { disk, engine, now, repair, tally, found, extent, read: 0, all: 0 };
     replay.run()?;
     replay.engine.end_restore();
     let mut found = replay.found;
@@ -202,8 +281,21 @@ fn io_error(what: String) -> impl FnOnce(io::Error) -> ReplayError {
 
 impl Replay<'_> {
     fn run(&mut self) -> Result<(), ReplayError> {
+        // First: what it says of a directory that is being written, or was copied meanwhile, is less
+        // than what is true of the rest.
+        let manifest = manifest::read(self.disk).map_err(io_error(format!("read {MANIFEST}")))?;
         let mut sources = self.sources()?;
+        self.find_extent(manifest, &sources)?;
+        let needed = sources.partition_point(|source| source.number < self.extent.oldest);
+        let mut unneeded: Vec<String> = sources.drain(..needed).map(|source| source.name).collect();
+        self.check_names(&sources)?;
         let unbegun = self.split_unbegun(&mut sources)?;
+        let next = sources.last().map_or(self.extent.oldest, |source| source.number + 1);
+        self.found.lacks_newest =
+            next <= self.extent.newest && !unbegun.iter().any(|source| source.number == next);
+        // Those that the manifest names are begun anew, and are not missing meanwhile.
+        let unnamed = unbegun.into_iter().filter(|source| source.number > self.extent.newest);
+        unneeded.extend(unnamed.map(|source| source.name));
         self.all = sources.iter().map(|source| source.len).sum();
         let mut sources = sources.into_iter().peekable();
         let mut previous = None;
@@ -211,8 +303,8 @@ impl Replay<'_> {
             if let Some(previous) = previous
                 && source.number != previous + 1
             {
-                let missing = ReplayError::Missing { file: segment_name(previous + 1) };
-                self.tolerate(missing)?;
+                let (file, known) = (segment_name(previous + 1), Known::Between);
+                self.tolerate(ReplayError::Missing { file, known })?;
             }
             previous = Some(source.number);
             let next = sources.peek().and_then(|next| {
@@ -242,11 +334,54 @@ impl Replay<'_> {
             }
             self.segment(&source, next, sources.peek().is_none())?;
         }
-        // Not before all else is found good: who is refused finds everything as it was.
-        for Source { name, .. } in unbegun {
-            self.disk.remove(&name).map_err(io_error(format!("remove {name}")))?;
+        self.found.unneeded = unneeded;
+        Ok(())
+    }
+
+    /// Takes in what the manifest says.
+    fn find_extent(
+        &mut self,
+        manifest: Option<Result<Extent, Damage>>,
+        sources: &[Source],
+    ) -> Result<(), ReplayError> {
+        let is_due = sources.iter().any(|source| source.version >= format::MANIFEST_SINCE);
+        match manifest {
+            Some(Ok(extent)) => {
+                self.extent = extent;
+                self.found.extent = extent;
+            }
+            // A first start may have got no further.
+            Some(Err(_)) | None if !is_due => {}
+            Some(Err(damage)) => {
+                let file = MANIFEST.to_owned();
+                self.tolerate(ReplayError::Damaged { file, offset: 0, damage })?;
+            }
+            None => {
+                let (file, known) = (MANIFEST.to_owned(), Known::Format);
+                self.tolerate(ReplayError::Missing { file, known })?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether all files are there that the manifest names.
+    fn check_names(&self, sources: &[Source]) -> Result<(), ReplayError> {
+        let Extent { oldest, newest, .. } = self.extent;
+        let there = sources.iter().map(|source| source.number);
+        // None is older than the oldest, and most often none is missing.
+        let missing = (oldest.max(1)..).zip(there).find(|(number, there)| number != there);
+        let missing = missing.map_or(oldest.max(1) + sources.len() as u64, |(number, _)| number);
+        if missing > newest {
+            return Ok(());
+        }
+        let is_between = missing > oldest && sources.last().is_some_and(|it| it.number > missing);
+        let known = if is_between { Known::Between } else { Known::Named };
+        self.tolerate(ReplayError::Missing { file: segment_name(missing), known })
+    }
+
+    /// How much of this segment is sound, the manifest says; 0 if it does not say.
+    fn sound_end(&self, number: u64) -> u64 {
+        if number == self.extent.sound { self.extent.end } else { 0 }
     }
 
     /// Damage ends the replay, unless it is to be repaired.
@@ -268,10 +403,13 @@ impl Replay<'_> {
                 let mut bytes = [0; HEADER_LEN];
                 let count = file.read_at(&mut bytes, 0)?;
                 let len = file.len()?;
-                Ok((file, len, Header::decode(&bytes[..count]), bytes == [0; HEADER_LEN]))
+                Ok((file, len, bytes, count))
             });
-            let (file, len, header, is_blank) = opened.map_err(io_error(format!("read {name}")))?;
-            Ok(Source { number, name, file, len, header, is_blank })
+            let (file, len, bytes, count) = opened.map_err(io_error(format!("read {name}")))?;
+            let header = Header::decode(&bytes[..count]);
+            let version = if header.is_ok() { Header::version(&bytes) } else { 0 };
+            let is_blank = bytes == [0; HEADER_LEN];
+            Ok(Source { number, name, file, len, header, version, is_blank })
         };
         numbers.into_iter().map(open).collect()
     }
@@ -281,6 +419,7 @@ impl Replay<'_> {
     fn split_unbegun(&self, sources: &mut Vec<Source>) -> Result<Vec<Source>, ReplayError> {
         let mut unbegun = Vec::new();
         while let Some(last) = sources.last()
+            && (last.number > self.extent.sound || self.extent.end < HEADER_LEN as u64)
             && matches!(last.header, Err(Damage::Short | Damage::Magic | Damage::Checksum))
             && self.synced_mark(last, 0)?.is_none()
             && (last.is_blank || self.is_torn(last)?)
@@ -334,6 +473,9 @@ impl Replay<'_> {
                 }
                 // What came later cannot have been on the disk.
                 Ok(Found::Entry(Entry::Mark(_))) => Damage::Meaning,
+                Ok(Found::End) if next.is_none() && offset < self.sound_end(source.number) => {
+                    return self.cut_short(source, offset);
+                }
                 Ok(Found::End) => break,
                 Ok(Found::Nothing) => Damage::Short,
                 Ok(Found::Damage(damage)) => damage,
@@ -347,6 +489,7 @@ impl Replay<'_> {
             // If the one behind it does not say where this one ends, it ends with what was written;
             // and it was on the disk before anything was written to another.
             if next.is_none()
+                && offset >= self.sound_end(source.number)
                 && self.synced_mark(source, offset)?.is_none()
                 && (is_last || self.is_room(source, offset)?)
             {
@@ -354,11 +497,27 @@ impl Replay<'_> {
                 break;
             }
             let file = source.name.clone();
-            self.tolerate(ReplayError::Damaged { file, offset, damage })?;
+            let end_was = if next.is_none() { self.sound_end(source.number) } else { 0 };
+            self.tolerate(match damage {
+                Damage::Short if offset < end_was => {
+                    ReplayError::CutShort { file, offset, end: end_was }
+                }
+                _ => ReplayError::Damaged { file, offset, damage },
+            })?;
             let beyond = self.step_over(source, offset, end)?;
             reader.skip_to(beyond);
         }
         self.tell(end);
+        Ok(())
+    }
+
+    /// The file ends before what was sound in it does.
+    fn cut_short(&mut self, source: &Source, offset: u64) -> Result<(), ReplayError> {
+        let (file, end) = (source.name.clone(), self.sound_end(source.number));
+        self.tolerate(ReplayError::CutShort { file, offset, end })?;
+        self.found.damaged += 1;
+        self.found.damaged_bytes += end - offset;
+        self.tell(offset);
         Ok(())
     }
 

@@ -81,6 +81,11 @@ impl Segments {
         self.all.front().copied().unwrap_or_else(|| self.last())
     }
 
+    /// The number of the one behind the oldest, or of that if there is no other.
+    pub(crate) fn second_number(&self) -> u64 {
+        self.all.get(1).map_or(self.first_number(), |segment| segment.number)
+    }
+
     /// Seals the last one and goes on with this.
     pub(crate) fn push(&mut self, segment: Segment) {
         self.sealed_bytes += self.last().bytes;

@@ -16,6 +16,7 @@ use crate::log::binlog::book::Health;
 use crate::log::binlog::chunk::{Chunk, append};
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{self, HEADER_LEN, Header};
+use crate::log::binlog::manifest::Manifest;
 use crate::log::binlog::options::{Options, SyncPolicy};
 use crate::log::binlog::segments::Segment;
 use crate::log::binlog::{Book, lock, segment_name};
@@ -47,6 +48,7 @@ struct Current {
 pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
     options: Options,
+    manifest: Arc<Manifest>,
     current: Option<Current>,
     /// The file for the next segment, with room set aside.
     spare: Option<Current>,
@@ -85,14 +87,14 @@ impl Syncing {
 }
 
 impl Writer {
-    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, manifest: Arc<Manifest>) -> Self {
         Self {
             disk,
             options,
+            manifest,
             current: None,
             spare: None,
-            // Of the server before.
-            has_reserve: true,
+            has_reserve: false,
             queue: VecDeque::new(),
             unsynced: VecDeque::new(),
             taken_back: Vec::new(),
@@ -134,6 +136,7 @@ impl Writer {
                     self.unsynced.push_back(chunk);
                 } else {
                     current.synced = current.written;
+                    self.manifest.reach(current.number, current.written);
                     lock(book).recycle(chunk);
                 }
             }
@@ -161,6 +164,7 @@ impl Writer {
             // Without room set aside it can be written all the same.
             None => self.create(number, |_| Ok(()))?,
         };
+        self.manifest.begin(number);
         lock(book).set_allocated(number, next.allocated);
         self.current = Some(next);
         Ok(())
@@ -223,6 +227,7 @@ impl Writer {
         }
         if let Some(current) = self.current.as_mut().filter(|current| current.number == *number) {
             current.synced = current.synced.max(*written);
+            self.manifest.reach(*number, current.synced);
         }
         if let Some(position) = durable {
             book.sync(position, *number, *written);
@@ -269,6 +274,12 @@ impl Writer {
             self.set_reserve_aside()?;
         }
         Ok(())
+    }
+
+    /// Gives back what a server before this one has kept for a full disk.
+    pub(crate) fn drop_old_reserve(disk: &dyn Disk) {
+        // It may not be there.
+        let _ = disk.remove(RESERVE);
     }
 
     fn set_reserve_aside(&mut self) -> io::Result<()> {
@@ -388,6 +399,8 @@ impl Writer {
         }
         let current = Current { number, file, written, synced: written, allocated: written };
         self.current = Some(current);
+        self.manifest.reach(number, written);
+        self.manifest.note();
         self.queue.clear();
         self.unsynced.clear();
         self.taken_back.clear();
@@ -445,10 +458,14 @@ impl Writer {
                 current.written = end;
             }
             let _ = current.file.truncate(current.written);
-            if !mark.is_empty() {
-                let _ = current.file.sync();
+            let synced = mark.is_empty() || current.file.sync().is_ok();
+            if synced {
+                let end = if mark.is_empty() { current.synced } else { current.written };
+                self.manifest.reach(current.number, end);
             }
         }
+        // It says less than it could if that fails.
+        let _ = self.manifest.keep();
         if let Some(spare) = self.spare.take() {
             let _ = self.disk.remove(&segment_name(spare.number));
         }

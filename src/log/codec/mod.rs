@@ -19,8 +19,8 @@ use self::settings::Newer;
 /// The version of the format that is written.
 ///
 /// A record means the same in every version; a new version says that there may be kinds of records,
-/// or flags in them, that older releases do not know.
-pub const VERSION: u32 = 2;
+/// or flags in them, that older releases do not know, or files beside the segments.
+pub const VERSION: u32 = 3;
 
 /// The oldest version that is read.
 pub const OLDEST_VERSION: u32 = 1;
