@@ -115,6 +115,23 @@ struct Flags {
     #[arg(long, value_name = "DIR", conflicts_with = "binlog")]
     binlog_export_v7: Option<PathBuf>,
 
+    /// Copy the jobs that -b keeps in DIR to DEST, which must be empty or missing, and exit. A server
+    /// may be using DIR. Files are linked where that is possible
+    #[arg(long, value_names = ["DIR", "DEST"], num_args = 2)]
+    #[arg(conflicts_with_all = ["binlog", "binlog_export_v7"])]
+    binlog_backup: Option<Vec<PathBuf>>,
+
+    /// Read everything that -b keeps in this directory, change nothing, and exit: with 0 if all is
+    /// sound, with 11 if not. A server may be using it
+    #[arg(long, value_name = "DIR")]
+    #[arg(conflicts_with_all = ["binlog", "binlog_export_v7", "binlog_backup"])]
+    binlog_check: Option<PathBuf>,
+
+    /// Print the records that -b keeps in this directory, one JSON object per line, and exit
+    #[arg(long, value_name = "DIR")]
+    #[arg(conflicts_with_all = ["binlog", "binlog_export_v7", "binlog_backup", "binlog_check"])]
+    binlog_dump: Option<PathBuf>,
+
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
@@ -205,6 +222,12 @@ pub struct Config {
     pub binlog_repair: bool,
     /// Serve nobody, but make beanstalkd's files of the jobs that are kept here.
     pub binlog_export_v7: Option<PathBuf>,
+    /// Serve nobody, but copy what is kept in the first directory to the second.
+    pub binlog_backup: Option<(PathBuf, PathBuf)>,
+    /// Serve nobody, but see whether what is kept here is sound.
+    pub binlog_check: Option<PathBuf>,
+    /// Serve nobody, but print what is kept here.
+    pub binlog_dump: Option<PathBuf>,
     /// Whose wire behaviour to follow.
     pub dialect: Dialect,
     /// Threads that serve connections, at least 1.
@@ -273,6 +296,14 @@ impl Config {
             binlog_size: flags.binlog_size,
             binlog_repair: flags.binlog_repair,
             binlog_export_v7: flags.binlog_export_v7,
+            binlog_backup: flags.binlog_backup.and_then(|paths| {
+                match <[PathBuf; 2]>::try_from(paths) {
+                    Ok([from, to]) => Some((from, to)),
+                    Err(_) => None,
+                }
+            }),
+            binlog_check: flags.binlog_check,
+            binlog_dump: flags.binlog_dump,
             dialect: flags.compat,
             threads,
             verbosity: flags.verbosity,
@@ -356,6 +387,10 @@ mod tests {
             &["--threads", "0"],
             &["-f", "x"],
             &["--binlog-export-v7", "x", "-b", "y"],
+            &["--binlog-backup", "x", "y", "-b", "z"],
+            &["--binlog-backup", "x"],
+            &["--binlog-check", "x", "-b", "y"],
+            &["--binlog-dump", "x", "--binlog-check", "y"],
         ] {
             let exit = parse(args).unwrap_err();
             assert_eq!(exit.status, EXIT_USAGE, "{args:?}");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use jq_server::clock::Clock;
 use jq_server::config::{self, Config};
 use jq_server::log::binlog::Options;
-use jq_server::log::{OpenError, Opened, v7};
+use jq_server::log::{self, OpenError, Opened, v7};
 use jq_server::privileges::{self, BecomeError};
 use jq_server::server::{Bound, ServeError};
 use jq_server::{logging, memory, server};
@@ -36,6 +36,9 @@ fn main() -> ExitCode {
     }
     if let Some(dir) = &config.binlog_export_v7 {
         return export(dir, &config);
+    }
+    if let Some(status) = inspect(&config) {
+        return status;
     }
     let bound = match Bound::open(&config.listeners) {
         Ok(bound) => bound,
@@ -82,6 +85,35 @@ fn export(dir: &Path, config: &Config) -> ExitCode {
     }
 }
 
+/// Backs up, checks or prints what is kept in a directory, if that is asked for.
+fn inspect(config: &Config) -> Option<ExitCode> {
+    let Config { binlog_backup, binlog_check, binlog_dump, .. } = config;
+    if binlog_backup.is_none() && binlog_check.is_none() && binlog_dump.is_none() {
+        return None;
+    }
+    if let Err(status) = become_user(config) {
+        return Some(status);
+    }
+    let now = Clock::start().now();
+    let done = if let Some((from, to)) = binlog_backup {
+        log::backup(from, to, now).map(|done| done.to_string())
+    } else if let Some(dir) = binlog_check {
+        log::check(dir, now).map(|done| done.to_string())
+    } else if let Some(dir) = binlog_dump {
+        log::dump(dir, now, io::stdout().lock()).map(|()| String::new())
+    } else {
+        return None;
+    };
+    Some(match done {
+        Ok(text) => {
+            // It is done, whether somebody reads it or not.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => cannot_open(&failure),
+    })
+}
+
 fn become_user(config: &Config) -> Result<(), ExitCode> {
     let Some(user) = &config.user else { return Ok(()) };
     privileges::become_user(user).map_err(|failure| {
@@ -97,6 +129,9 @@ fn cannot_open(failure: &OpenError) -> ExitCode {
     error!("{failure}");
     ExitCode::from(match failure {
         OpenError::Directory(_) => config::EXIT_CANNOT_LOCK,
-        OpenError::Replay(..) | OpenError::TakeOver(..) => config::EXIT_CANNOT_REPLAY,
+        OpenError::Replay(..) | OpenError::TakeOver(..) | OpenError::Nothing(_) => {
+            config::EXIT_CANNOT_REPLAY
+        }
+        OpenError::Output(_) => return ExitCode::FAILURE,
     })
 }

@@ -5,11 +5,13 @@
 //! by other machines. Replies wait for it (see the hub), so nobody is told what a crash can take
 //! back.
 
+mod backup;
 mod bell;
 pub mod binlog;
 pub mod codec;
 mod directory;
 mod driver;
+mod dump;
 mod memory;
 mod open;
 mod progress;
@@ -21,9 +23,11 @@ use std::fmt;
 use beanstalk_protocol::{BinlogStats, JobId};
 use jq_engine::{Change, Record, SegmentRef};
 
+pub use self::backup::{BackedUp, backup};
 pub(crate) use self::bell::Bell;
 pub use self::directory::{Directory, DirectoryError};
 pub use self::driver::{LogDriver, LoggedQueue};
+pub use self::dump::{Checked, check, dump};
 pub use self::memory::MemoryLog;
 pub use self::open::{OpenError, Opened, OpenedBinlog};
 pub use self::progress::{Gate, Gated, Place, Progress};

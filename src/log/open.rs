@@ -1,6 +1,8 @@
 //! From the flags to a queue that is ready to serve.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,6 +52,10 @@ pub enum OpenError {
     Replay(String, ReplayError),
     /// It is beanstalkd's, and cannot be made ours, or cannot be made beanstalkd's.
     TakeOver(String, V7Error),
+    /// There is nothing of ours in this directory.
+    Nothing(PathBuf),
+    /// What was asked for cannot be written.
+    Output(io::Error),
 }
 
 impl fmt::Display for OpenError {
@@ -72,6 +78,8 @@ impl fmt::Display for OpenError {
             }
             Self::Replay(dir, error) => write!(f, "{dir}: {error}"),
             Self::TakeOver(dir, error) => write!(f, "{dir}: {error}"),
+            Self::Nothing(dir) => write!(f, "{}: there is no jq-binlog", dir.display()),
+            Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
         }
     }
 }

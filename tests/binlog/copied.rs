@@ -1,10 +1,11 @@
 //! A directory that is copied file by file while a server works in it: the copy has everything, or it
-//! is refused.
+//! is refused. A backup has everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,7 +15,7 @@ use jq_engine::{Engine, Nanos, Record};
 use jq_server::log::binlog::{Binlog, Options, RealDisk, ReplayError, SyncPolicy};
 
 use crate::support::folder::{Folder, name};
-use crate::support::{Conn, eventually};
+use crate::support::{Conn, Process, eventually, jq_server};
 
 const SEGMENT: u64 = 65_536;
 
@@ -77,7 +78,7 @@ fn work(mut conn: Conn, told: &Mutex<Told>, done: &AtomicU64, stop: &AtomicBool)
 /// Copies all files in any order, and has the client work in between. A file that is gone by then is
 /// left out, as `cp` leaves it out.
 fn copy(from: &Path, to: &Path, random: &mut fastrand::Rng, pause: impl Fn(u64)) {
-    fs::create_dir(to).expect("it is new");
+    fs::create_dir_all(to).expect("it is new");
     let entries = fs::read_dir(from).expect("it is there");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
     random.shuffle(&mut paths);
@@ -108,13 +109,19 @@ fn open(folder: &Path, policy: SyncPolicy) -> Result<BTreeMap<u64, String>, Repl
     Ok(jobs)
 }
 
-fn copies_under_load(flag: &str, policy: SyncPolicy) {
+/// Has a server worked with, its directory copied by `copy` now and then, and the copies compared with
+/// what the client was told. A copy may be refused if `may_refuse`.
+fn under_load(
+    flag: &str,
+    policy: SyncPolicy,
+    may_refuse: bool,
+    mut copy: impl FnMut(&Folder, &Path, &dyn Fn(u64)),
+) {
     let folder = Folder::new();
     let copies = Folder::new();
     let server = folder.serve(&[flag, "-s", &SEGMENT.to_string()]);
     let (told, done) = (Mutex::new(Told::default()), AtomicU64::new(0));
     let stop = AtomicBool::new(false);
-    let mut random = fastrand::Rng::with_seed(34);
     thread::scope(|scope| {
         let stopper = Stop(&stop);
         let worker = scope.spawn(|| work(server.connect(), &told, &done, &stop));
@@ -131,9 +138,10 @@ fn copies_under_load(flag: &str, policy: SyncPolicy) {
                 (told.there.clone(), told.deleted.clone())
             };
             let to = copies.path().join(number.to_string());
-            copy(&folder.inner(), &to, &mut random, wait);
+            copy(&folder, &to, &wait);
             let touched = told.lock().expect("nobody panics").touched.clone();
-            match open(&to, policy) {
+            let inner = to.join("jq-binlog");
+            match open(&inner, policy) {
                 Ok(jobs) => {
                     for (id, body) in there.iter().filter(|(id, _)| !touched.contains(id)) {
                         assert_eq!(jobs.get(id), Some(body), "{flag}, copy {number}: job {id}");
@@ -142,13 +150,40 @@ fn copies_under_load(flag: &str, policy: SyncPolicy) {
                     assert!(back.is_empty(), "{flag}, copy {number}: {back:?} are back");
                 }
                 Err(ReplayError::Io { what, error }) => panic!("{what}: {error}"),
-                Err(error) => assert!(error.is_repairable(), "{error}"),
+                Err(error) => assert!(may_refuse && error.is_repairable(), "{error}"),
             }
             fs::remove_dir_all(&to).expect("it is ours");
         }
         drop(stopper);
         worker.join().expect("the client is served");
     });
+}
+
+fn copies_under_load(flag: &str, policy: SyncPolicy) {
+    let mut random = fastrand::Rng::with_seed(34);
+    under_load(flag, policy, true, |folder, to, wait| {
+        copy(&folder.inner(), &to.join("jq-binlog"), &mut random, wait);
+    });
+}
+
+fn backups_under_load(flag: &str, policy: SyncPolicy) {
+    under_load(flag, policy, false, |folder, to, wait| {
+        wait(20);
+        let mut command = Command::new(jq_server());
+        command.arg("--binlog-backup").arg(folder.path()).arg(to);
+        let mut process = Process::spawn(command);
+        assert_eq!(process.exit_code(), 0, "{}", process.output());
+    });
+}
+
+#[test]
+fn backups_of_a_server_that_syncs_at_times() {
+    backups_under_load("-f50", SyncPolicy::Every(Duration::from_millis(50)));
+}
+
+#[test]
+fn backups_of_a_server_that_never_syncs() {
+    backups_under_load("-F", SyncPolicy::Never);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! - `compact`: giving up old segments
 //! - `manifest`: what segments there must be
 //! - `read`, `replay`: from the files to the engine; repair
+//! - `view`: reading without changing anything
 //! - `disk`: the few things that are asked of a file system
 //! - `driver`: the threads that keep it
 
@@ -23,9 +24,10 @@ pub mod driver;
 pub mod format;
 pub mod manifest;
 mod options;
-mod read;
+pub(crate) mod read;
 mod replay;
 mod segments;
+pub(crate) mod view;
 mod writer;
 
 use std::fmt;

@@ -248,6 +248,7 @@ struct Replay<'a> {
     now: Nanos,
     /// Leave out what is damaged.
     repair: bool,
+    told: &'a mut dyn FnMut(u64, u64, &Record<'_>),
     tally: Tally,
     found: Replayed,
     /// What there must be.
@@ -264,10 +265,22 @@ pub(crate) fn replay(
     now: Nanos,
     repair: bool,
 ) -> Result<Replayed, ReplayError> {
+    replay_telling(disk, engine, now, repair, &mut |_, _, _| ())
+}
+
+/// The same; `told` is told of each fact, and in which segment it is and where.
+pub(crate) fn replay_telling(
+    disk: &dyn Disk,
+    engine: &mut Engine,
+    now: Nanos,
+    repair: bool,
+    told: &mut dyn FnMut(u64, u64, &Record<'_>),
+) -> Result<Replayed, ReplayError> {
     let tally = Tally { segments: Vec::new() };
     let found = Replayed::default();
     let extent = Extent::default();
-    let mut replay = Replay { disk, engine, now, repair, tally, found, extent, read: 0, all: 0 };
+    let mut replay =
+        Replay { disk, engine, now, repair, told, tally, found, extent, read: 0, all: 0 };
     replay.run()?;
     replay.engine.end_restore();
     let mut found = replay.found;
@@ -461,6 +474,7 @@ impl Replay<'_> {
                     match self.engine.restore(self.now, record, place, &mut self.tally) {
                         Ok(()) => {
                             self.found.records += 1;
+                            (self.told)(source.number, offset, &record);
                             count(&mut self.tally, &record);
                             continue;
                         }

@@ -1,0 +1,176 @@
+//! What is kept in a directory, checked, or told record by record.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use beanstalk_protocol::JobId;
+use jq_engine::{DurableState, JobCounters, JobUpdate, Nanos, Record};
+use serde_json::{Map, Value, json};
+
+use crate::log::OpenError;
+use crate::log::backup::segments_of;
+use crate::log::binlog::segment_name;
+use crate::log::binlog::view::{View, attempt};
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Checked {
+    jobs: usize,
+    records: u64,
+    segments: usize,
+    bytes: u64,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { jobs, records, segments, bytes } = self;
+        writeln!(f, "sound: {jobs} jobs, {records} records in {segments} segments, {bytes} bytes")
+    }
+}
+
+/// Reads everything that is kept in `dir` and changes nothing. A server may be working there.
+pub fn check(dir: &Path, now: Nanos) -> Result<Checked, OpenError> {
+    let path = segments_of(dir)?;
+    let view = View::new(path.clone());
+    let (engine, replayed) = attempt(|| view.replay(now, &mut |_, _, _| ()))
+        .map_err(|error| OpenError::Replay(path.display().to_string(), error))?;
+    Ok(Checked {
+        jobs: engine.job_count(),
+        records: replayed.records,
+        segments: replayed.segments.len(),
+        bytes: replayed.segments.iter().map(|segment| segment.bytes).sum(),
+    })
+}
+
+/// Writes each record that is kept in `dir` as a line of JSON, in the order in which they were written,
+/// up to the first that is damaged.
+pub fn dump(dir: &Path, now: Nanos, out: impl Write) -> Result<(), OpenError> {
+    let path = segments_of(dir)?;
+    let view = View::new(path.clone());
+    let mut lines = Lines { out: BufWriter::new(out), tubes: HashMap::new(), failed: Ok(()) };
+    let failed = |error| OpenError::Replay(path.display().to_string(), error);
+    // Otherwise a segment that is given up just now would look like one that is missing.
+    attempt(|| view.replay(now, &mut |_, _, _| ()))
+        .map(|_| ())
+        .or_else(|error| if error.is_incomplete() { Err(failed(error)) } else { Ok(()) })?;
+    let told = view.replay(now, &mut |segment, offset, record| lines.tell(segment, offset, record));
+    let flushed = lines.finish();
+    told.map_err(failed)?;
+    flushed.map_err(OpenError::Output)
+}
+
+struct Lines<W: Write> {
+    out: BufWriter<W>,
+    /// Of each job that there is.
+    tubes: HashMap<JobId, String>,
+    /// The first failure. Nothing is written after it.
+    failed: io::Result<()>,
+}
+
+impl<W: Write> Lines<W> {
+    fn tell(&mut self, segment: u64, offset: u64, record: &Record<'_>) {
+        if self.failed.is_err() {
+            return;
+        }
+        let mut line = Map::new();
+        line.insert("segment".into(), segment_name(segment).into());
+        line.insert("offset".into(), offset.into());
+        self.fields(record, &mut line);
+        self.failed = writeln!(self.out, "{}", Value::Object(line));
+    }
+
+    fn fields(&mut self, record: &Record<'_>, line: &mut Map<String, Value>) {
+        let mut set = |key: &str, value: Value| line.insert(key.into(), value);
+        match record {
+            Record::Put(job) | Record::Again(job) => {
+                self.tubes.insert(job.now.id, job.tube.to_owned());
+                set("record", "put".into());
+                set("id", job.now.id.into());
+                set("tube", job.tube.into());
+                update(&job.now, line);
+                line.insert("ttr".into(), job.ttr.into());
+                line.insert("created".into(), seconds(job.created));
+                match std::str::from_utf8(job.body) {
+                    Ok(text) => line.insert("body".into(), text.into()),
+                    Err(_) => line.insert("body_base64".into(), STANDARD.encode(job.body).into()),
+                };
+            }
+            Record::Update(now) => {
+                set("record", "update".into());
+                set("id", now.id.into());
+                set("tube", self.tube(now.id));
+                update(now, line);
+            }
+            Record::Reserved(id) => self.event("reserved", *id, "ready", line),
+            Record::TimedOut(id) => self.event("timed out", *id, "ready", line),
+            Record::Kicked(id) => self.event("kicked", *id, "ready", line),
+            Record::Disconnected(id) => self.event("disconnected", *id, "ready", line),
+            Record::Delete(id) => {
+                self.event("delete", *id, "deleted", line);
+                self.tubes.remove(id);
+            }
+            Record::Tube { tube, settings } => {
+                set("record", "tube".into());
+                set("tube", (*tube).into());
+                let pause = settings.pause.as_ref();
+                let pause = pause
+                    .map(|pause| json!({"seconds": pause.seconds, "until": seconds(pause.until)}));
+                set("pause", pause.into());
+            }
+            Record::Server(settings) => {
+                set("record", "server".into());
+                set("draining", settings.draining.into());
+            }
+        }
+    }
+
+    fn event(&self, record: &str, id: JobId, state: &str, line: &mut Map<String, Value>) {
+        line.insert("record".into(), record.into());
+        line.insert("id".into(), id.into());
+        line.insert("tube".into(), self.tube(id));
+        line.insert("state".into(), state.into());
+    }
+
+    /// `null` of a job that is gone.
+    fn tube(&self, id: JobId) -> Value {
+        self.tubes.get(&id).cloned().into()
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.failed.and_then(|()| self.out.flush())
+    }
+}
+
+fn update(now: &JobUpdate, line: &mut Map<String, Value>) {
+    let mut set = |key: &str, value: Value| line.insert(key.into(), value);
+    match now.state {
+        DurableState::Ready => set("state", "ready".into()),
+        DurableState::Delayed(until) => {
+            set("state", "delayed".into());
+            set("until", seconds(until))
+        }
+        DurableState::Buried(_) => set("state", "buried".into()),
+    };
+    set("priority", now.priority.into());
+    set("delay", now.delay.into());
+    let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } = now.counters;
+    for (key, count) in [
+        ("reserves", reserves),
+        ("timeouts", timeouts),
+        ("releases", releases),
+        ("buries", buries),
+        ("kicks", kicks),
+        ("disconnects", disconnects),
+    ] {
+        set(key, count.into());
+    }
+}
+
+/// Since 1970.
+fn seconds(time: Nanos) -> Value {
+    (time.0 as f64 / 1e9).into()
+}
