@@ -1,5 +1,5 @@
-//! What a job costs in the engine, and that this does not grow with what else is there: jobs,
-//! tubes, reservations, watched tubes.
+//! What a job costs in the engine, and that the cost does not grow with the number of jobs, tubes,
+//! reservations and watched tubes.
 
 mod support;
 
@@ -12,7 +12,7 @@ fn tube(number: usize) -> TubeName {
     TubeName::new(format!("tube-{number}").as_bytes()).expect("a good name")
 }
 
-/// A job's whole life. It is more urgent than all that are there.
+/// A job's whole life. It is more urgent than all others.
 fn cycle(session: &mut Session) {
     session.put(0, 0);
     session.take();
@@ -27,7 +27,7 @@ fn depth(c: &mut Criterion) {
     group.finish();
 }
 
-/// The job that is taken has waited for longest, so the queue is worked off from its other end.
+/// The reserved job is the oldest, so the queue is processed from its other end.
 fn order(c: &mut Criterion) {
     let mut group = c.benchmark_group("take the oldest, put another");
     for depth in [1_000, 1_000_000] {
@@ -88,10 +88,10 @@ fn touching(c: &mut Criterion) {
     group.finish();
 }
 
-/// Jobs in each of the operations on many.
+/// Number of jobs in each operation on many jobs.
 const MANY: u32 = 10_000;
 
-/// What happens to many jobs at once, for each of them.
+/// Operations on many jobs at once; the result is the cost of each job.
 fn many(c: &mut Criterion) {
     let mut group = c.benchmark_group("many at once");
     group.throughput(Throughput::Elements(MANY.into()));

@@ -1,9 +1,9 @@
-//! A table whose entries keep their place, and which gives memory back.
+//! A table whose entries keep their place, and which frees memory when it shrinks.
 //!
-//! A `Vec` would do but for two things: growing one of millions of entries moves them all at once,
-//! a stall for everybody, and it never shrinks while its last entry lives. So entries come in
-//! chunks. The lowest free place that has memory is used first, which lets the high chunks run empty
-//! and go.
+//! A `Vec` has two drawbacks. Growing one of millions of entries moves them all at once, which
+//! stalls everybody. And it cannot shrink while its last entry is in use. So entries come in
+//! chunks. The lowest free place that has memory is used first, so that high chunks run empty and
+//! can be freed.
 
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
@@ -12,7 +12,7 @@ use std::ops::{Index, IndexMut};
 const CHUNK: usize = 256;
 const WORDS: usize = CHUNK / 64;
 
-/// Place of an entry: stable until it is removed, then used again.
+/// Place of an entry: stable until the entry is removed, then reused.
 pub(crate) type Ix = u32;
 
 #[derive(Debug)]
@@ -20,17 +20,17 @@ pub(crate) struct Arena<T> {
     chunks: Vec<Chunk<T>>,
     /// Chunks with memory and at least one free place.
     open: BTreeSet<u32>,
-    /// Chunks whose memory was given back.
+    /// Chunks whose memory was freed.
     hollow: BTreeSet<u32>,
-    /// Chunks with memory and no entry. One is kept, so that a single entry that comes and goes
-    /// does not allocate each time.
+    /// Number of chunks with memory and no entry. One is kept, so that a single entry that comes
+    /// and goes does not allocate each time.
     empty: usize,
     len: usize,
 }
 
 #[derive(Debug)]
 struct Chunk<T> {
-    /// Empty when the memory was given back.
+    /// Empty once the memory was freed.
     slots: Box<[Option<T>]>,
     /// A set bit is a free place.
     free: [u64; WORDS],
@@ -58,7 +58,7 @@ impl<T> Arena<T> {
         self.len
     }
 
-    /// Stores `value` and says where.
+    /// Stores `value` and returns its place.
     pub(crate) fn insert(&mut self, value: T) -> Ix {
         let number = match self.open.first() {
             Some(number) => *number,
@@ -80,7 +80,7 @@ impl<T> Arena<T> {
         number * CHUNK as u32 + slot as u32
     }
 
-    /// Takes the entry at `ix` out.
+    /// Removes the entry at `ix`.
     pub(crate) fn remove(&mut self, ix: Ix) -> Option<T> {
         let (number, slot) = split(ix);
         let chunk = self.chunks.get_mut(number)?;
@@ -104,8 +104,8 @@ impl<T> Arena<T> {
         self.chunks.get(number)?.slots.get(slot)?.as_ref()
     }
 
-    /// The places from `ix` on, in order, with what is there. Those without memory are left out but for
-    /// one of each chunk.
+    /// The places from `ix` on, in order, with their entries. A chunk without memory counts as one
+    /// place.
     pub(crate) fn from(&self, ix: Ix) -> impl Iterator<Item = (Ix, Option<&T>)> {
         let (first, skip) = split(ix);
         let chunks = self.chunks.iter().enumerate().skip(first);
@@ -136,7 +136,7 @@ impl<T> Arena<T> {
         number
     }
 
-    /// Frees the highest chunk that holds nothing.
+    /// Frees the highest chunk without entries.
     fn give_back_one(&mut self) {
         let found = self.open.iter().rev().find(|number| self.chunks[**number as usize].is_empty());
         if let Some(&number) = found {
@@ -223,11 +223,11 @@ mod tests {
         assert_eq!(arena[1900], 1900);
     }
 
-    /// What happens to an arena, by the dozen so that it has several chunks.
+    /// What happens to an arena, dozens at a time so that it has several chunks.
     #[derive(Debug, Clone)]
     enum Step {
         Insert(usize),
-        /// So many entries, from a place that is this far into those that are used.
+        /// Removes this many entries, from this far into the used ones.
         Remove(prop::sample::Index, usize),
     }
 
@@ -241,8 +241,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Against an ordered map: entries stay where they are and what they are, a place is used
-        /// once at a time, the lowest first, and at most one chunk is kept for nothing.
+        /// Against an ordered map: entries keep their place and value, a place is used by one entry
+        /// at a time, the lowest first, and at most one empty chunk is kept.
         #[test]
         fn behaves_like_a_map(steps in prop::collection::vec(step(), 0..40)) {
             let mut arena = Arena::new();

@@ -1,7 +1,7 @@
-//! The end of an attempt: a job was reserved, and is not done.
+//! The end of an attempt: a job was reserved, but not completed.
 //!
-//! Whatever happens because of that happens in [`Engine::end_attempt`]: it is counted and recorded,
-//! and the job goes where it can be tried again.
+//! All consequences are in [`Engine::end_attempt`]: the attempt is counted and recorded, and the
+//! job goes to where it can be tried again.
 
 use beanstalk_protocol::{Priority, Seconds};
 
@@ -14,19 +14,19 @@ use crate::time::Nanos;
 /// Why an attempt at a job has ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptEnd {
-    /// Its worker gave it back, to be tried again like this.
+    /// The worker released the job, with this priority and delay.
     Released { priority: Priority, delay: Seconds },
-    /// Its time to run ran out.
+    /// The job's time to run expired.
     TimedOut,
-    /// The connection that had it reserved ended.
+    /// The connection that had the job reserved ended.
     Closed(CloseReason),
 }
 
 impl Engine {
-    /// An attempt at this reserved job has ended without success. Limits on attempts belong here:
-    /// this is the only place that counts them, and that says where the job goes next.
+    /// Ends an attempt at this reserved job that was not successful. Limits on attempts belong
+    /// here: this is the only place that counts them and decides where the job goes next.
     ///
-    /// It is not the usual way of a job: kept out of the functions that are.
+    /// This is not the common path, so it is kept out of the functions that are.
     #[inline(never)]
     pub(crate) fn end_attempt(
         &mut self,
@@ -57,7 +57,7 @@ impl Engine {
                 sink.record(Record::Disconnected(self.jobs[ix].id));
                 DurableState::Ready
             }
-            // Given back on purpose, or by no fault of the worker.
+            // Given back on purpose, or through no fault of the worker.
             AttemptEnd::Closed(CloseReason::Quit | CloseReason::ServerStops) => DurableState::Ready,
         };
         self.make(now, ix, next, sink);

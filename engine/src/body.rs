@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-/// Bodies from this many bytes on are shared with the replies that carry them; smaller ones are
-/// copied, which costs less than counting references and saves the counters' memory.
+/// Bodies of at least this many bytes are shared with the replies that carry them. Smaller ones are
+/// copied, which costs less than counting references and saves the memory of the counters.
 const SHARED_FROM: usize = 4096;
 
-/// A job's body. It never changes, and takes just its size.
+/// A job's body. It never changes, and has no spare capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Owned by the job; a reply copies it.
     Small(Box<[u8]>),
-    /// Shared between the job and the replies on their way.
+    /// Shared between the job and the replies in flight.
     Shared(Arc<Box<[u8]>>),
 }
 
-// A job is one cache line because of this; the shared variant hides in the other's null pointer.
+// This makes a job fit one cache line: the shared variant is stored in the niche of the other's
+// pointer.
 const _: () = assert!(size_of::<Body>() == 16);
 
 impl Body {

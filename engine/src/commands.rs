@@ -1,4 +1,4 @@
-//! The commands, one function each.
+//! The commands, one function for each.
 
 use beanstalk_protocol::{JobId, Priority, Reply, Seconds, TubeName};
 
@@ -12,11 +12,11 @@ use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
 
-/// The replies made here without a job's body.
+/// A reply without a job's body.
 type Plain = Reply<&'static Body>;
 
 impl Engine {
-    /// Takes the best job of the watched tubes, or waits for one until `until`.
+    /// Reserves the best job of the watched tubes, or waits for one until `until`.
     pub(crate) fn reserve(
         &mut self,
         now: Nanos,
@@ -80,7 +80,7 @@ impl Engine {
         }
     }
 
-    /// Anybody may delete a job, unless somebody else has it reserved.
+    /// Any connection may delete a job, unless another one has it reserved.
     pub(crate) fn delete(&mut self, conn: ConnId, id: JobId, sink: &mut impl Sink) -> Plain {
         let Some(ix) = self.jobs.find(id) else { return Reply::NotFound };
         let job = &self.jobs[ix];

@@ -1,4 +1,4 @@
-//! A connection, as far as the queue is concerned.
+//! The state of a connection.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -16,20 +16,20 @@ use crate::timers::Listed;
 use crate::waiting::Ticket;
 use crate::wide::Wide;
 
-/// Seconds before the end of a reserved job's time to run in which a reserve command answers
+/// In this many seconds before the end of a reserved job's time to run, a reserve command answers
 /// `DEADLINE_SOON` rather than waiting.
 pub(crate) const SAFETY_MARGIN: u32 = 1;
 
-/// The watched tubes in the order of `list-tubes-watched`: of watching, but the last one takes the
-/// place of one that is ignored. With each goes the ticket under which the connection stands in
-/// the tube's queue, if it does.
+/// The watched tubes, in the order of `list-tubes-watched`: the order of watching, except that the
+/// last one takes the place of one that is ignored. The value is the ticket under which the
+/// connection stands in the tube's queue, if it does.
 pub(crate) type WatchList = IndexMap<Ix, Option<Ticket>, BuildHasherDefault<DefaultHasher>>;
 
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) used: Ix,
     pub(crate) watched: WatchList,
-    /// Watched tubes in whose queue the connection does not stand.
+    /// Watched tubes whose queue the connection is not in.
     pub(crate) unqueued: BTreeSet<Ix>,
     /// Present while the connection watches many tubes.
     pub(crate) wide: Option<Box<Wide>>,
@@ -39,13 +39,13 @@ pub(crate) struct Conn {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) is_producer: bool,
     pub(crate) is_worker: bool,
-    /// The client will send no more, so it shall not wait any more either.
+    /// The client will send nothing more, so it must not wait either.
     pub(crate) half_closed: bool,
-    /// The client is gone for this reason, and its jobs are on their way back.
+    /// The client is gone, for this reason, and its jobs are being given back.
     pub(crate) leaving: Option<CloseReason>,
-    /// A `kick` that takes many steps.
+    /// A `kick` in progress that takes many steps.
     pub(crate) kicking: Option<Box<Kicking>>,
-    /// When the next step of either is due.
+    /// When the next step of `leaving` or `kicking` is due.
     pub(crate) next_step: Nanos,
     pub(crate) listed: Listed,
 }
@@ -55,15 +55,16 @@ pub(crate) struct Incoming {
     pub(crate) id: JobId,
     pub(crate) header: PutHeader,
     pub(crate) tube: Ix,
-    /// The age of the job counts from its line, its delay from when all of it is here.
+    /// When the line was received: the job's age counts from here, its delay from when the body is
+    /// complete.
     pub(crate) created: Nanos,
 }
 
-/// A reserve command that has no answer yet.
+/// A reserve command that is not answered yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
-    /// When the client no longer wants to wait.
+    /// When the wait ends with `TIMED_OUT`.
     pub(crate) until: Nanos,
 }
 
@@ -88,23 +89,23 @@ impl Conn {
         }
     }
 
-    /// Whether a reserved job is within its last second.
+    /// Whether a reserved job is within the last second of its time to run.
     pub(crate) fn deadline_soon(&self, now: Nanos) -> bool {
         self.soonest().is_some_and(|at| at.before(SAFETY_MARGIN) <= now)
     }
 
-    /// The end of the first reserved job's time to run.
+    /// When the first reserved job times out.
     fn soonest(&self) -> Option<Nanos> {
         self.reserved.first().map(|((at, _), _)| at)
     }
 
-    /// When something is due here: a reserved job's time to run ends, or a wait does, or there is work
-    /// to go on with.
+    /// When something is due for this connection: a reserved job times out, a wait ends, or a step
+    /// is to be taken.
     pub(crate) fn deadline(&self) -> Nanos {
         let job = self.soonest().unwrap_or(Nanos::NEVER);
         match self.waiting {
             Some(waiting) => job.before(SAFETY_MARGIN).min(waiting.until),
-            // Of a connection that is gone jobs do not time out: they are given back.
+            // The jobs of a connection that is gone do not time out: they are given back.
             None if self.leaving.is_some() => self.next_step,
             None => job.min(self.next_step),
         }

@@ -13,7 +13,7 @@ use crate::time::Nanos;
 impl Engine {
     /// Carries out a request of a connection that is not blocked.
     ///
-    /// What is due at `now` should have happened before: see [`Engine::tick`].
+    /// Call [`Engine::tick`] first, so that what is due at `now` has happened.
     #[inline]
     pub fn handle(
         &mut self,
@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// The line of a put: the job gets its number, and its tube is the one used now.
+    /// The line of a put: the job gets its id, and goes to the tube that is used now.
     fn begin_put(&mut self, now: Nanos, conn: ConnId, header: PutHeader) {
         self.commands.put += 1;
         let id = self.next_id;
@@ -73,10 +73,10 @@ impl Engine {
         state.incoming = Some(Incoming { id, header, tube: state.used, created: now });
     }
 
-    /// The body of a put has come to nothing. Its number stays used.
+    /// The body of a put was unusable. The job's id is not reused.
     fn abandon_put(&mut self, conn: ConnId) {
         if let Some(incoming) = self.conns[conn.0].incoming.take() {
-            // The connection uses the tube, so it stays.
+            // The connection uses the tube, so the tube stays.
             self.tubes[incoming.tube].jobs -= 1;
         }
     }
@@ -111,7 +111,7 @@ impl Engine {
         self.tubes[tube].total_jobs += 1;
         let state = DurableState::after(now, header.delay);
         self.record_put(ix, state, sink);
-        // Before the job can reach a waiting worker: the producer is told first.
+        // Before the job can reach a waiting worker: the producer gets its answer first.
         sink.answer(conn, Answer::Reply(Reply::Inserted(id)));
         self.make(now, ix, state, sink);
         Flow::Continue
@@ -171,12 +171,12 @@ impl Engine {
                 counts.kick += 1;
                 return self.kick(now, conn, bound, sink);
             }
-            // Has no counter of its own in any beanstalkd.
+            // beanstalkd does not count this command.
             Command::KickJob(id) => {
                 sink.concerns(conn, id);
                 return self.kick_job(now, conn, id, sink);
             }
-            // Nor has this.
+            // Nor this one.
             Command::ReserveJob(id) => {
                 sink.concerns(conn, id);
                 return self.reserve_job(now, conn, id, sink);

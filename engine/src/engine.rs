@@ -1,4 +1,5 @@
-//! The engine's state and its life outside of commands: connections that come and go, and time.
+//! The engine's state, and everything that is not a command: connecting, disconnecting, and the
+//! passage of time.
 
 use beanstalk_protocol::{CommandCounts, JobId, Reply};
 
@@ -14,7 +15,7 @@ use crate::timers::{Owner, Timers};
 use crate::tube::{JobCounts, Tubes};
 use crate::waiting::Ticket;
 
-/// A connection. Numbers are small and used again after [`Engine::disconnect`].
+/// Identifies a connection. Ids are small, and reused after [`Engine::disconnect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u32);
 
@@ -23,7 +24,7 @@ pub struct ConnId(pub u32);
 pub enum Flow {
     /// The next request may be handled.
     Continue,
-    /// The answer has not come yet. No request of this connection may be handled before it.
+    /// The answer is still to come. No further request of this connection may be handled before it.
     Blocked,
     /// The client asked to be disconnected.
     Close,
@@ -32,15 +33,16 @@ pub enum Flow {
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client said `quit`: whatever it had reserved, it gave back on purpose.
+    /// The client sent `quit`: it gives its reserved jobs back on purpose.
     Quit,
-    /// The server closed it, because it stops.
+    /// The server closed it, because the server is stopping.
     ServerStops,
-    /// It was closed or reset by the client without a word, or lost: the client may have crashed.
+    /// The client closed or reset it without a `quit`, or the connection was lost: the client may
+    /// have crashed.
     Vanished,
 }
 
-/// A whole queue: see the crate's documentation.
+/// A whole queue: see the [crate documentation](crate).
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) jobs: Jobs,
@@ -104,8 +106,8 @@ impl Engine {
         ConnId(conn)
     }
 
-    /// The client will send nothing more, but reads on: a wait of it ends with `TIMED_OUT`, now and
-    /// in future.
+    /// The client will send nothing more, but still reads. From now on, a reserve that would have
+    /// to wait ends at once with `TIMED_OUT`; so does one that is already waiting.
     pub fn half_close(&mut self, conn: ConnId, sink: &mut impl Sink) {
         self.conns[conn.0].half_closed = true;
         if self.conns[conn.0].waiting.is_some() {
@@ -114,11 +116,11 @@ impl Engine {
         }
     }
 
-    /// The connection is gone. Its reserved jobs are ready again at once, a job that was still
-    /// arriving is forgotten, and the number may be given to another connection. If it has vanished,
-    /// that is counted for each of these jobs. More than 1000 jobs
-    /// take a step of [`Engine::tick`] each, and the number is given away after that: nobody shall
-    /// wait until a million jobs are back.
+    /// The connection is gone. Its reserved jobs become ready again, and a job whose body was still
+    /// arriving is dropped. If the connection vanished, each of the reserved jobs counts one
+    /// disconnect. The id can then be reused. Up to 1000 jobs come back at once. If there are more,
+    /// each takes one step of [`Engine::tick`], and the id can be reused after the last: nobody has
+    /// to wait until a million jobs are back.
     pub fn disconnect(
         &mut self,
         now: Nanos,
@@ -131,7 +133,7 @@ impl Engine {
         if let Some(incoming) = self.conns[conn].incoming.take() {
             self.tubes[incoming.tube].jobs -= 1;
         }
-        // Out of the queues first, so that its own jobs cannot come back to it.
+        // Leave the queues first, so that its own jobs cannot come back to it.
         let watched = std::mem::take(&mut self.conns[conn].watched);
         for (tube, ticket) in &watched {
             self.leave_queue(conn, *tube, *ticket);
@@ -147,18 +149,18 @@ impl Engine {
         if state.kicking.is_some() || state.reserved.len() as u64 > AT_ONCE {
             return self.begin_leaving(now, conn, reason);
         }
-        // Waiting connections get the jobs in the order in which this one reserved them.
+        // Waiting connections get the jobs in the order in which this connection reserved them.
         for job in self.conns[conn].reserved.in_order_of(|(_, turn)| turn) {
             self.end_attempt(now, job, AttemptEnd::Closed(reason), sink);
         }
         self.remove_conn(conn);
     }
 
-    /// The connection has no jobs, waits for none, and is in no queue.
+    /// Removes a connection that has no jobs, waits for none, and is in no queue.
     pub(crate) fn remove_conn(&mut self, conn: Ix) {
         let Some(mut state) = self.conns.remove(conn) else { return };
-        // The order in which idle tubes vanish shows in `list-tubes`: the first watched, then the
-        // last, and on towards the second.
+        // The order in which idle tubes disappear is visible in `list-tubes`: the first watched
+        // tube, then the last, and on towards the second.
         let mut order: Vec<Ix> = std::mem::take(&mut state.watched).into_keys().collect();
         if let Some(rest) = order.get_mut(1..) {
             rest.reverse();
@@ -174,11 +176,11 @@ impl Engine {
         self.workers -= u64::from(state.is_worker);
     }
 
-    /// Lets what is due at `now` happen: delays and pauses end, times to run run out, waits end. All
-    /// in the order in which it was due, however late this is called.
+    /// Carries out what is due at `now`: delays and pauses end, times to run expire, waits end.
+    /// Everything happens in the order in which it was due, however late this is called.
     ///
-    /// Takes `budget` steps at most (0 is taken as 1), so that a million jobs that fall due at once
-    /// stop nobody for long. Returns whether there is more to do at once.
+    /// Takes at most `budget` steps (0 counts as 1), so that a million jobs that fall due at once
+    /// do not hold up the caller for long. Returns whether more is due already.
     pub fn tick(&mut self, now: Nanos, budget: usize, sink: &mut impl Sink) -> bool {
         for _ in 0..budget.max(1) {
             let Some((at, owner)) = self.timers.first().filter(|(at, _)| *at <= now) else {
@@ -198,13 +200,13 @@ impl Engine {
         self.next_deadline().is_some_and(|at| at <= now)
     }
 
-    /// The latest moment for the next [`Engine::tick`]. It may be early: nothing is due then, and
-    /// this function tells a later one.
+    /// The latest moment for the next [`Engine::tick`]. It may be too early: that tick finds
+    /// nothing due, and then this function returns a later moment.
     pub fn next_deadline(&self) -> Option<Nanos> {
         self.timers.first().map(|(at, _)| at)
     }
 
-    /// Takes one step of the tube if one was due at `due`; its entry may have been early.
+    /// Takes one step for the tube, if one was due at `due`: its timer entry may have been early.
     fn tick_tube(&mut self, now: Nanos, due: Nanos, tube: Ix, sink: &mut impl Sink) {
         let delayed = self.tubes[tube].delayed.first();
         if let Some((_, job)) = delayed.filter(|((at, _), _)| *at <= due) {
@@ -217,7 +219,7 @@ impl Engine {
         self.drop_if_idle(tube);
     }
 
-    /// Takes one step of the connection, likewise.
+    /// Takes one step for the connection, likewise.
     fn tick_conn(&mut self, now: Nanos, due: Nanos, conn: Ix, sink: &mut impl Sink) {
         let state = &self.conns[conn];
         if state.next_step <= due {

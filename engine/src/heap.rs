@@ -1,22 +1,23 @@
-//! An ordered set of jobs: a heap with four children to a node, whose jobs know their position.
+//! An ordered set of jobs: a heap with four children per node, whose jobs know their position.
 //!
-//! Four children halve the depth of two, and lie side by side in memory. A job that knows its
-//! position can leave from the middle, which `delete`, `touch` and `kick-job` need.
+//! Four children per node halve the depth of a binary heap, and lie next to each other in memory. A
+//! job that knows its position can be removed from the middle, which `delete`, `touch` and
+//! `kick-job` need.
 
 use crate::arena::Ix;
 
 const ARITY: usize = 4;
 
-/// A heap keeps its capacity below this many entries; above it shrinks with its contents.
+/// Up to this many entries, a heap keeps its capacity. Above, it shrinks with its contents.
 const SMALL: usize = 64;
 
-/// Where the positions are kept.
+/// Stores the positions of jobs.
 pub(crate) trait Positions {
-    /// The job is at this position of its heap now.
+    /// The job is now at this position of its heap.
     fn set_position(&mut self, job: Ix, position: u32);
 }
 
-/// Jobs in the order of their keys. Keys are unique: each has the job's number in it.
+/// Jobs in the order of their keys. Keys are unique: each contains the job's id or a turn.
 #[derive(Debug)]
 pub(crate) struct JobHeap<K> {
     items: Vec<(K, Ix)>,
@@ -37,7 +38,7 @@ impl<K: Ord + Copy> JobHeap<K> {
         self.items.first().copied()
     }
 
-    /// The key at a position that [`Positions`] was told.
+    /// The key at a position, as reported to [`Positions`].
     pub(crate) fn key_at(&self, position: u32) -> K {
         self.items[position as usize].0
     }
@@ -47,7 +48,7 @@ impl<K: Ord + Copy> JobHeap<K> {
         self.rise(self.items.len() - 1, positions);
     }
 
-    /// Takes the entry at `position` out and returns its job.
+    /// Removes the entry at `position` and returns its job.
     pub(crate) fn remove(&mut self, position: u32, positions: &mut impl Positions) -> Ix {
         let at = position as usize;
         let (_, job) = self.items.swap_remove(at);
@@ -60,7 +61,7 @@ impl<K: Ord + Copy> JobHeap<K> {
         job
     }
 
-    /// All jobs, in no order.
+    /// All jobs, in no particular order.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = Ix> {
         self.items.iter().map(|(_, job)| *job)
     }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against an ordered set: pushes, changes of key, removals from the front and the middle.
+        /// Against an ordered set: pushes, changes of keys, removals from the front and the middle.
         #[test]
         fn behaves_like_an_ordered_set(steps in prop::collection::vec(step(), 0..150)) {
             let mut heap = JobHeap::new();

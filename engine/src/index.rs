@@ -1,9 +1,9 @@
-//! Where the job of a number is.
+//! Finds jobs by id.
 //!
-//! Numbers count up, so most jobs that are there have neighbours: these share a *page*, which has a
-//! place for each number of a stretch of them. It is found with few instructions, neighbours are
-//! close in memory, and growing moves nothing. Where few jobs of a page are left, it would be mostly
-//! empty; so it goes, and they are *scattered* over hash tables, which need about 8 bytes for each.
+//! Ids count up, so most existing jobs have neighbours. These share a *page*, which has a slot for
+//! each id of a range. A page is found with few instructions, neighbours are close in memory, and
+//! growing moves nothing. A page with few jobs left would be mostly empty. It is freed, and its
+//! jobs are *scattered* over hash tables, which need about 8 bytes for each.
 
 use hashbrown::HashTable;
 
@@ -12,35 +12,36 @@ use beanstalk_protocol::JobId;
 use crate::arena::Ix;
 use crate::job::NONE;
 
-/// Numbers on a page, each of which takes 4 bytes.
+/// Ids on a page, each of which takes 4 bytes.
 const PAGE: usize = 1024;
 
-/// A page with fewer jobs than this goes, unless it is the newest: so no job takes more than 32
+/// A page with fewer jobs than this is freed, unless it is the newest: so no job takes more than 32
 /// bytes here.
 const SPARSE: usize = PAGE / 8;
 
-/// There are this many tables, so that no put waits for one of millions of entries to be rebuilt.
+/// The number of hash tables. With a single one, a put could have to wait while millions of entries
+/// are rehashed.
 const SHARDS: usize = 64;
 
-/// A table with room for fewer entries than this is not worth shrinking.
+/// A table with capacity for fewer entries than this is not worth shrinking.
 const SHRINK_FROM: usize = 256;
 
-/// See the module. The hash tables keep no numbers: `id_of` tells that of the job at a place.
+/// See the module. The hash tables store no ids: `id_of` returns the id of the job at a place.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// Has the greatest number that there ever was.
+    /// Contains the greatest id so far.
     newest: Page,
-    /// Older pages. A number is looked for nowhere else if its page is here.
+    /// Older pages. If the page of an id is here, the id is looked up nowhere else.
     pages: HashTable<Page>,
     scattered: Vec<HashTable<Ix>>,
 }
 
 #[derive(Debug)]
 struct Page {
-    /// Of the page: that of its first job divided by [`PAGE`].
+    /// Number of the page: its ids divided by [`PAGE`].
     number: u64,
     used: usize,
-    /// By the rest of that division; [`NONE`] where no job is.
+    /// By the remainder of that division; [`NONE`] where there is no job.
     places: Box<[Ix]>,
 }
 
@@ -63,7 +64,7 @@ impl Page {
         self.used -= 1;
     }
 
-    /// The jobs on it.
+    /// The jobs on the page.
     fn all(&self) -> impl Iterator<Item = Ix> {
         self.places.iter().copied().filter(|ix| *ix != NONE)
     }
@@ -90,7 +91,7 @@ impl Index {
         self.scattered[shard(id)].find(hash(id), |ix| id_of(*ix) == id).copied()
     }
 
-    /// A job of a number that no job has.
+    /// Adds a job, whose id no other job has.
     pub(crate) fn insert(&mut self, id: JobId, ix: Ix, id_of: impl Fn(Ix) -> JobId) {
         let number = page(id);
         if number > self.newest.number {
@@ -106,7 +107,7 @@ impl Index {
         }
     }
 
-    /// The job goes, which is there.
+    /// Removes a job, which must be present.
     pub(crate) fn remove(&mut self, id: JobId, ix: Ix, id_of: impl Fn(Ix) -> JobId) {
         let number = page(id);
         if number == self.newest.number {
@@ -135,7 +136,8 @@ impl Index {
         self.pages.iter().chain([&self.newest]).flat_map(Page::all).chain(scattered)
     }
 
-    /// A page that is not the newest stays if it is worth it.
+    /// Keeps a page that is no longer the newest if it has enough jobs; scatters the jobs
+    /// otherwise.
     fn retire(&mut self, page: Page, id_of: &impl Fn(Ix) -> JobId) {
         if page.used >= SPARSE {
             self.pages.insert_unique(hash(page.number), page, |page| hash(page.number));
@@ -151,7 +153,7 @@ impl Index {
     }
 }
 
-/// Gives memory back when most of it is unused.
+/// Frees memory when most of it is unused.
 fn shrink<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
     if table.capacity() > SHRINK_FROM && table.len() < table.capacity() / 8 {
         table.shrink_to(table.len() * 2, hash);
@@ -166,13 +168,13 @@ fn slot(id: JobId) -> usize {
     id as usize % PAGE
 }
 
-/// Neighbours go to different tables, which therefore grow one after the other.
+/// Neighbours go to different tables, so the tables grow one after the other.
 fn shard(id: JobId) -> usize {
     id as usize % SHARDS
 }
 
-/// Spreads consecutive numbers over all 64 bits (the tables use high and low ones). Numbers are the
-/// server's own, so nobody can choose them to collide.
+/// Spreads consecutive numbers over all 64 bits (the tables use the high and the low ones). The
+/// server assigns the ids, so nobody can choose them to collide.
 fn hash(number: u64) -> u64 {
     let product = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     product ^ (product >> 32)
@@ -186,17 +188,17 @@ mod tests {
 
     use super::*;
 
-    /// The place of a job tells its number.
+    /// The id of a job follows from its place.
     fn id_of(ix: Ix) -> JobId {
         JobId::from(ix) * 3
     }
 
-    /// What happens to a stretch of numbers.
+    /// Inserts or removes a range of ids.
     #[derive(Debug, Clone)]
     struct Step {
         from: u32,
         len: u32,
-        /// Of how many numbers one.
+        /// Takes one of this many ids.
         every: usize,
         inserts: bool,
     }

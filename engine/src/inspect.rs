@@ -1,19 +1,20 @@
-//! Looking at the queue from outside of a connection: one tube, one job, one connection, or all of
-//! them, a page at a time. What is told owns what it tells, so it can be looked at when the queue is
-//! no longer locked.
+//! Inspecting the queue from outside a connection: one tube, one job, one connection, or all of
+//! them, a page at a time. The results own their data, so they can be used after the queue is
+//! unlocked.
 //!
-//! **Pages.** A page costs what is on it and what it looks at, which its caller bounds; it costs the
-//! same at the beginning and at the end of a million jobs. Between two pages the queue goes on. The
-//! cursor is a place in the table of jobs (tubes, connections), where each of them stays as long as it
-//! lives, so the promises are those of Redis' SCAN, and one more:
+//! **Pages.** The cost of a page depends on its items and on the places looked at, both of which
+//! the caller bounds. It is the same at the beginning and at the end of a million jobs. The queue
+//! may change between two pages. The cursor is a place in the table of jobs (tubes, connections),
+//! and each of them keeps its place for life. So the guarantees are those of Redis' SCAN, and one
+//! more (the second):
 //!
-//! - what is there, and matches, from before the first page until after the last is told of;
-//! - nothing is told of twice;
-//! - what comes, goes, or changes meanwhile may be told of or not;
-//! - a page may have less on it than was asked for, or nothing: only without a next cursor was it the
-//!   last.
+//! - what exists and matches from before the first page until after the last is returned;
+//! - nothing is returned twice;
+//! - what is created, removed or changed in between may be returned or not;
+//! - a page may have fewer items than requested, or none: it is the last one only if it has no next
+//!   cursor.
 //!
-//! The order is that of the table: mostly that of creation, never promised.
+//! The order is that of the table: mostly the order of creation, but that is not guaranteed.
 
 use beanstalk_protocol::{JobId, JobState, Priority, Seconds, TubeName, TubeStats};
 
@@ -25,87 +26,86 @@ use crate::record::JobCounters;
 use crate::time::Nanos;
 use crate::tube::Tube;
 
-/// Where there are at most so many jobs in a state, they are looked at one by one, rather than the
-/// table of all jobs.
+/// If a state has at most this many jobs, these are looked at one by one, rather than the table of
+/// all jobs.
 const FEW: usize = 4096;
 
-/// Where a page begins: 0 for the first. See the module.
+/// Where a page begins: 0 for the first page. Later ones begin at [`Page::next`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor(pub u32);
 
-/// How long a page may be.
+/// The limits of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageSize {
-    /// Items on it, at most; 0 is taken as 1.
+    /// Maximum number of items; 0 counts as 1.
     pub items: usize,
-    /// Places that are looked at, at most, whether they match or not; 0 is taken as 1. Ten thousand
-    /// take some 50 microseconds, in which the queue does nothing else.
+    /// Maximum number of places to look at, whether they match or not; 0 counts as 1. Ten thousand
+    /// take about 50 microseconds, in which the queue does nothing else.
     pub looks: usize,
 }
 
-/// Some of what was asked for.
+/// A part of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What matched.
+    /// The items that matched.
     pub items: Vec<T>,
-    /// Where to go on, unless this was the last page.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
 /// A job, without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobInfo {
-    /// Its number.
+    /// Its id.
     pub id: JobId,
-    /// Where it is.
+    /// Its tube.
     pub tube: TubeName,
     /// Whether it is ready, reserved, delayed or buried.
     pub state: JobState,
     /// As last given by put, release or bury.
     pub priority: Priority,
-    /// As last given by put or release; kicks leave it.
+    /// As last given by put or release; a kick does not change it.
     pub delay: Seconds,
-    /// How long it may be reserved.
+    /// Its time to run: how long it may be reserved.
     pub ttr: Seconds,
-    /// When its put began.
+    /// When the server received the line of its put.
     pub created: Nanos,
-    /// When its delay, or the time to run of whoever has it, is over; of ready and buried jobs nothing
-    /// is due.
+    /// When its delay ends, or its time to run if it is reserved. `None` for ready and buried jobs.
     pub due: Option<Nanos>,
-    /// Who has reserved it.
+    /// The connection that has reserved it.
     pub holder: Option<ConnId>,
-    /// How often things happened to it.
+    /// Its counters.
     pub counters: JobCounters,
-    /// Bytes of its body.
+    /// Size of its body, in bytes.
     pub size: usize,
 }
 
-/// A connection, as far as the queue knows it.
+/// What the queue knows about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnInfo {
-    /// Its number, which another one gets when it is gone.
+    /// Its id, which may be reused when it is gone.
     pub id: ConnId,
-    /// The tube that it puts into.
+    /// The tube that it uses.
     pub used: TubeName,
-    /// The tubes that it reserves from, in the order of `list-tubes-watched`; the first
+    /// The tubes that it watches, in the order of `list-tubes-watched`; at most the first
     /// [`ConnInfo::MAX_WATCHED`].
     pub watched: Vec<TubeName>,
-    /// How many it watches.
+    /// Number of tubes that it watches.
     pub watching: usize,
-    /// Jobs that it has reserved.
+    /// Number of jobs that it has reserved.
     pub reserved: usize,
-    /// It waits for a job.
+    /// Whether it is waiting for a job.
     pub waits: bool,
-    /// It has put a job.
+    /// Whether it has put a job.
     pub is_producer: bool,
-    /// It has asked for a job.
+    /// Whether it has asked for a job.
     pub is_worker: bool,
-    /// When the first of its jobs times out.
+    /// When the first of its reserved jobs times out.
     pub due: Option<Nanos>,
 }
 
 impl ConnInfo {
-    /// Watched tubes that are named.
+    /// Maximum length of [`ConnInfo::watched`].
     pub const MAX_WATCHED: usize = 64;
 }
 
@@ -120,13 +120,15 @@ impl PageSize {
 }
 
 impl Engine {
-    /// What `stats-tube` tells of a tube; `None` if there is none of that name.
+    /// The data of `stats-tube`; `None` if there is no tube of that name.
     pub fn tube_stats(&self, now: Nanos, name: &str) -> Option<TubeStats<TubeName>> {
         let ix = self.tubes.find(name)?;
         Some(self.stats_of_tube(now, ix, TubeName::clone))
     }
 
-    /// The tubes, a page of them: see the module.
+    /// One page of all tubes. From the first page to the last, a tube that exists throughout is
+    /// returned exactly once. One that is created or removed in between is returned once or not at
+    /// all.
     pub fn tubes_page(
         &self,
         now: Nanos,
@@ -137,14 +139,16 @@ impl Engine {
         page(size, tubes, |ix, _: &Tube| Some(self.stats_of_tube(now, ix, TubeName::clone)))
     }
 
-    /// A job, and its body; `None` if there is none of that number.
+    /// A job and its body; `None` if there is no job with that id.
     pub fn job(&self, id: JobId) -> Option<(JobInfo, Body)> {
         let job = &self.jobs[self.jobs.find(id)?];
         Some((self.job_info(job), job.body.clone()))
     }
 
-    /// The jobs of a tube in a state, or in any, a page of them: see the module. `None` if there is no
-    /// tube of that name.
+    /// One page of the jobs of a tube, in one state or in any. From the first page to the last, a
+    /// job that exists and matches throughout is returned exactly once; other jobs once or not at
+    /// all. A page may have fewer items than requested, or none, and still have a next page. `None`
+    /// if there is no tube of that name.
     pub fn jobs_page(
         &self,
         tube: &str,
@@ -163,12 +167,12 @@ impl Engine {
         }))
     }
 
-    /// The connections, a page of them: see the module.
+    /// One page of all connections, with the guarantees of [`Engine::tubes_page`].
     pub fn connections_page(&self, from: Cursor, size: PageSize) -> Page<ConnInfo> {
         page(size, self.conns.from(from.0), |ix, _| self.connection(ConnId(ix)))
     }
 
-    /// A connection; `None` if there is none of that number, or its client is gone.
+    /// A connection; `None` if there is none with that id, or if its client is gone.
     pub fn connection(&self, id: ConnId) -> Option<ConnInfo> {
         let conn = self.conns.get(id.0).filter(|conn| conn.leaving.is_none())?;
         let name = |tube: Ix| self.tubes[tube].name.clone();
@@ -186,7 +190,7 @@ impl Engine {
         })
     }
 
-    /// When the delay or the time to run of a job is over.
+    /// When the delay or the time to run of a job ends.
     pub(crate) fn due(&self, job: &Job) -> Option<Nanos> {
         match job.place() {
             Place::Delayed { position } => Some(self.tubes[job.tube].delayed.key_at(position).0),
@@ -218,8 +222,8 @@ impl Engine {
         }
     }
 
-    /// The jobs of a tube in a state from a place in the table on, in its order, if they can be found
-    /// without it and are few.
+    /// The jobs of a tube in a state, from a place in the table on and in its order, if they are
+    /// few and can be found without scanning the table.
     fn few_jobs(&self, tube: Ix, state: JobState, from: Cursor) -> Option<Vec<Ix>> {
         let Tube { counts, ready, delayed, buried, .. } = &self.tubes[tube];
         let few = |count: u64| count <= FEW as u64;
@@ -227,7 +231,7 @@ impl Engine {
             JobState::Ready if few(counts.ready) => ready.all(&self.jobs).collect(),
             JobState::Delayed if few(counts.delayed) => delayed.jobs().collect(),
             JobState::Buried if few(counts.buried) => buried.all(&self.jobs).collect(),
-            // They are with the connections that have them.
+            // The connections have them.
             JobState::Reserved if few(self.counts.reserved) && self.conns.len() <= FEW => {
                 let conns = self.conns.from(0).filter_map(|(_, conn)| conn);
                 let jobs = conns.flat_map(|conn| conn.reserved.jobs());
@@ -242,8 +246,8 @@ impl Engine {
     }
 }
 
-/// Fills a page from the places of a table, in its order; of those that nobody takes up, there is no
-/// item.
+/// Fills a page from the places of a table, in their order. Free places, and those for which `tell`
+/// returns `None`, give no item.
 fn page<'a, T: 'a, I>(
     size: PageSize,
     mut places: impl Iterator<Item = (Ix, Option<&'a T>)>,

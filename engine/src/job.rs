@@ -1,4 +1,4 @@
-//! Jobs, and the table that finds them by number.
+//! Jobs, and the table that finds them by id.
 
 use beanstalk_protocol::{JobId, JobState, Priority, Seconds};
 
@@ -12,16 +12,16 @@ use crate::time::Nanos;
 /// Stands for "no job" in links.
 pub(crate) const NONE: Ix = Ix::MAX;
 
-/// A job. One cache line, and its body's allocation.
+/// A job: one cache line, and the allocation of its body.
 ///
-/// The line is full: its place is in three fields, packed so that its segment fits beside it (see
-/// [`Job::place`]), and [`State`] has the only bits that are left, five of a byte. Nothing can be
-/// added that every job would pay for. What only some jobs have goes aside, and lazily, as the
-/// counters do: [`Job::counters`] is either the whole truth in 31 bits, or the place of an entry in
-/// [`Jobs::counters`], which is made when something happens that does not fit, and goes with the
-/// job. A field that is added to [`Kept`] costs the jobs that have an entry so many bytes, and the
-/// others nothing; something rarer, or larger, deserves an arena of its own, whose place is in
-/// [`Kept`]. What is the same for all jobs of a tube belongs to the tube.
+/// The line is full. The place is packed into three fields so that the segment fits beside it (see
+/// [`Job::place`]). Only five bits are left, in the byte of [`State`]. Nothing can be added that
+/// every job would pay for. What only some jobs have is stored elsewhere, and lazily, as the
+/// counters are: [`Job::counters`] is either the complete value in 31 bits, or the place of an
+/// entry in [`Jobs::counters`]. The entry is created when something happens that does not fit, and
+/// removed with the job. A field added to [`Kept`] costs its size for each job with an entry, and
+/// nothing for the others. Something rarer or larger deserves an arena of its own, with its place
+/// in [`Kept`]. What is the same for all jobs of a tube belongs in the tube.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
@@ -29,17 +29,17 @@ pub(crate) struct Job {
     pub(crate) created: Nanos,
     pub(crate) tube: Ix,
     pub(crate) priority: Priority,
-    /// As last given by put or release; kicks leave it.
+    /// As last given by put or release; a kick does not change it.
     pub(crate) delay: Seconds,
     pub(crate) ttr: Seconds,
     /// See [`Counters`].
     counters: Counters,
     state: State,
-    /// Which segment has its record, as [`Sink::record`](crate::Sink::record) said.
+    /// The segment that holds its record, as returned by [`Sink::record`](crate::Sink::record).
     pub(crate) segment: SegmentRef,
-    /// The position in a heap; of a job in a list, the one before.
+    /// For a job in a heap, its position; for a job in a list, the previous job.
     link: u32,
-    /// The connection of a reserved job; of a job in a list, the one behind.
+    /// For a reserved job, its connection; for a job in a list, the next job.
     other: Ix,
 }
 
@@ -57,10 +57,10 @@ enum State {
     Buried,
 }
 
-/// The one place where a job is, with what it takes to leave it.
+/// The one place where a job is, with what is needed to remove it from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Between two places, within one operation.
+    /// Between two places; only within an operation.
     Nowhere,
     /// In a line of its tube's ready jobs: see [`crate::ready`].
     Lined { previous: Ix, next: Ix },
@@ -75,13 +75,13 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Whether the job waits to be reserved.
+    /// Whether the job is ready.
     pub(crate) fn is_ready(self) -> bool {
         matches!(self, Self::Lined { .. } | Self::Ready { .. })
     }
 }
 
-/// The key of ready jobs: priority, then number. The number is in two halves so that a heap entry
+/// The key of ready jobs: priority, then id. The id is stored in two halves so that a heap entry
 /// takes 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ReadyKey {
@@ -89,11 +89,11 @@ pub(crate) struct ReadyKey {
     id: [u32; 2],
 }
 
-/// The key of delayed and reserved jobs. Of several with one deadline, the one that was delayed or
-/// reserved first comes first.
+/// The key of delayed and reserved jobs. Of several with the same deadline, the one that was
+/// delayed or reserved first comes first.
 pub(crate) type DeadlineKey = (Nanos, Turn);
 
-/// Number of a delaying or reserving, counting up over the life of the engine.
+/// Numbers each time a job is delayed or reserved. Counts up over the life of the engine.
 pub(crate) type Turn = u64;
 
 impl Job {
@@ -128,7 +128,7 @@ impl Job {
         }
     }
 
-    /// Says where the job is now.
+    /// Sets where the job is.
     #[inline]
     pub(crate) fn set_place(&mut self, place: Place) {
         (self.state, self.link, self.other) = match place {
@@ -141,7 +141,7 @@ impl Job {
         };
     }
 
-    /// The job behind this one in a list, or [`NONE`].
+    /// The next job in the list, or [`NONE`].
     pub(crate) fn next(&self) -> Ix {
         debug_assert!(
             matches!(self.state, State::Lined | State::Buried),
@@ -150,7 +150,7 @@ impl Job {
         self.other
     }
 
-    /// The neighbours of a job in a list.
+    /// The previous and the next job of a job in a list.
     pub(crate) fn links(&mut self) -> (&mut Ix, &mut Ix) {
         debug_assert!(
             matches!(self.state, State::Lined | State::Buried),
@@ -163,10 +163,10 @@ impl Job {
         ReadyKey { priority: self.priority, id: [(self.id >> 32) as u32, self.id as u32] }
     }
 
-    /// The state that the stats show.
+    /// The state that statistics show.
     pub(crate) fn state(&self) -> JobState {
         match self.state {
-            // Never seen from outside: a job is somewhere whenever an operation ends.
+            // `Nowhere` is never seen from outside: an operation ends with every job in a place.
             State::Nowhere | State::Lined | State::Ready => JobState::Ready,
             State::Delayed => JobState::Delayed,
             State::Reserved => JobState::Reserved,
@@ -175,33 +175,33 @@ impl Job {
     }
 }
 
-/// Where the counters of a job are. Most jobs are reserved, once, and deleted: how often that was is
-/// the number itself, below a bit that is set. Otherwise it is an entry in [`Jobs::counters`].
+/// The counters of a job, or where they are. Most jobs are reserved once and deleted. As long as a
+/// job was only reserved, this is the number of reserves, with the top bit set. Otherwise it is the
+/// place of an entry in [`Jobs::counters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counters(u32);
 
 impl Counters {
     const ONLY_RESERVES: u32 = 1 << 31;
 
-    /// Nothing happened to the job but that it was reserved so many times.
+    /// The job was reserved this many times, and nothing else happened to it.
     fn reserves(times: u32) -> Self {
         debug_assert!(times < Self::ONLY_RESERVES, "more need an entry");
         Self(Self::ONLY_RESERVES | times)
     }
 
-    /// How often the job was reserved, or the entry.
+    /// `Ok`: how often the job was reserved. `Err`: the place of its entry.
     fn get(self) -> Result<u32, Ix> {
         let number = self.0 & !Self::ONLY_RESERVES;
         if self.0 == number { Err(number) } else { Ok(number) }
     }
 }
 
-/// What is kept aside of a job to which something happened.
+/// What is stored outside a job, once more than reserves has happened to it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     counters: JobCounters,
-    /// Stands higher in each job that is buried later. In two halves, which take no more room than
-    /// they need.
+    /// Higher for each job that is buried later. In two halves, to avoid padding.
     bury_turn: [u32; 2],
 }
 
@@ -269,12 +269,12 @@ impl Jobs {
         self.kept_of(job).counters
     }
 
-    /// The places from `ix` on, in order, with the jobs that are there.
+    /// The places from `ix` on, in order, with their jobs.
     pub(crate) fn from(&self, ix: Ix) -> impl Iterator<Item = (Ix, Option<&Job>)> {
         self.arena.from(ix)
     }
 
-    /// The job is reserved once more.
+    /// Counts a reserve of the job.
     #[inline]
     pub(crate) fn count_reserve(&mut self, ix: Ix) {
         let job = &mut self.arena[ix];
@@ -291,7 +291,7 @@ impl Jobs {
         change(&mut self.kept_mut(ix).counters);
     }
 
-    /// Says what the counters of a job are.
+    /// Sets the counters of a job.
     pub(crate) fn set_counters(&mut self, ix: Ix, counters: JobCounters) {
         if counters == self.counters(ix) {
             return;
@@ -308,7 +308,7 @@ impl Jobs {
         }
     }
 
-    /// Where a buried job stands among all that were buried.
+    /// The position of a buried job in the order of all burials.
     pub(crate) fn bury_turn(&self, ix: Ix) -> u64 {
         let [high, low] = self.kept(ix).bury_turn;
         (u64::from(high) << 32) | u64::from(low)
@@ -318,7 +318,7 @@ impl Jobs {
         self.kept_mut(ix).bury_turn = [(turn >> 32) as u32, turn as u32];
     }
 
-    /// All jobs, in no order.
+    /// All jobs, in no particular order.
     pub(crate) fn all(&self) -> impl Iterator<Item = Ix> {
         self.index.all()
     }
@@ -377,7 +377,7 @@ impl std::ops::IndexMut<Ix> for Jobs {
 mod tests {
     use super::*;
 
-    /// Enough for the index to have pages, and to lose them again.
+    /// Enough for the index to have pages, and to drop them again.
     const MANY: JobId = 50_000;
 
     #[test]
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(jobs.len(), 50);
         let first = places[6];
         assert_eq!(jobs.counters(first), JobCounters { kicks: 7, ..JobCounters::default() });
-        // Counters go with their job: the next one begins at 0.
+        // Counters are removed with their job: the next one begins at 0.
         let next = jobs.insert(Job::new(MANY + 1, 0, body(), Nanos(0)));
         assert_eq!(jobs.counters(next), JobCounters::default());
     }

@@ -1,20 +1,17 @@
-//! What a beanstalk queue *is*: jobs, tubes, connections and deadlines as one deterministic state
+//! The beanstalk queue itself: jobs, tubes, connections and deadlines as one deterministic state
 //! machine.
 //!
-//! Owns: every rule about which job goes where and when. [`Engine::handle`] takes one request of
-//! one connection, [`Engine::tick`] lets time pass; both tell what came of it through a [`Sink`].
+//! Owns: every rule about which job goes where and when. [`Engine::handle`] handles one request of
+//! one connection, [`Engine::tick`] lets time pass. Both report the outcome through a [`Sink`].
 //!
 //! Must not know: sockets, threads, the operating system's clock, logging. Time is an argument
-//! ([`Nanos`]), so the same calls give the same answers, and a failure replays from its seed.
+//! ([`Nanos`]), so the same calls give the same answers, and a failure can be replayed from its
+//! seed.
 //!
-//! Cost follows the work: no command and no timer scans all tubes, jobs, connections or
-//! reservations. The structures that make this so are described where they live: [`heap`] for the
-//! ready and delayed jobs, [`timers`] for the deadlines, [`wide`] for connections that watch many
-//! tubes, and `waiting` for the order in which waiting connections are served.
-//!
-//! [`heap`]: crate::heap
-//! [`timers`]: crate::timers
-//! [`wide`]: crate::wide
+//! Cost is proportional to the work done: no command and no timer scans all tubes, jobs,
+//! connections or reservations. The data structures behind this are described in their modules:
+//! `heap` for the ready and delayed jobs, `timers` for the deadlines, `wide` for connections
+//! that watch many tubes, and `waiting` for the order in which waiting connections are served.
 
 mod arena;
 mod attempts;

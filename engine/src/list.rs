@@ -1,10 +1,10 @@
-//! A list of jobs through the jobs themselves: it takes no memory of its own, and to join it at an
-//! end or to leave it from anywhere costs the same however long it is.
+//! A list of jobs, linked through the jobs themselves. It takes no memory of its own. Joining it at
+//! an end and leaving it from anywhere take constant time.
 
 use crate::arena::Ix;
 use crate::job::{Jobs, NONE};
 
-/// The two ends; [`NONE`] while it is empty. The rest is in the jobs' places.
+/// The two ends; [`NONE`] while the list is empty. The links are in the jobs' places.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct List {
     pub(crate) first: Ix,
@@ -14,13 +14,13 @@ pub(crate) struct List {
 impl List {
     pub(crate) const EMPTY: Self = Self { first: NONE, last: NONE };
 
-    /// The jobs in it, in order.
+    /// The jobs in the list, in order.
     pub(crate) fn all(self, jobs: &Jobs) -> impl Iterator<Item = Ix> {
         let some = |job: Ix| Some(job).filter(|job| *job != NONE);
         std::iter::successors(some(self.first), move |job| some(jobs[*job].next()))
     }
 
-    /// `job` is the last now. Returns the one before it, for its place.
+    /// Appends `job`. Returns the job before it, for its place.
     pub(crate) fn push_back(&mut self, job: Ix, jobs: &mut Jobs) -> Ix {
         let previous = std::mem::replace(&mut self.last, job);
         match previous {
@@ -30,7 +30,7 @@ impl List {
         previous
     }
 
-    /// `job` is the first now. Returns the one behind it, for its place.
+    /// Prepends `job`. Returns the job after it, for its place.
     pub(crate) fn push_front(&mut self, job: Ix, jobs: &mut Jobs) -> Ix {
         let next = std::mem::replace(&mut self.first, job);
         match next {
@@ -40,7 +40,7 @@ impl List {
         next
     }
 
-    /// The job between these two leaves.
+    /// Removes the job between these two.
     pub(crate) fn remove(&mut self, previous: Ix, next: Ix, jobs: &mut Jobs) {
         if previous == NONE {
             self.first = next;
@@ -52,7 +52,7 @@ impl List {
     }
 }
 
-/// The job between these two leaves its list, whose ends stay if these are two jobs.
+/// Unlinks the job between these two. The ends of its list do not change if both are jobs.
 pub(crate) fn unlink(previous: Ix, next: Ix, jobs: &mut Jobs) {
     if previous != NONE {
         *jobs[previous].links().1 = next;

@@ -1,17 +1,17 @@
-//! The ready jobs of a tube, in the order in which they are reserved: by priority, then by number.
+//! The ready jobs of a tube, in the order in which they are reserved: by priority, then by id.
 //!
-//! Numbers count up, so most jobs become ready in just that order, behind those that are there; and
-//! one that is released comes before them. Such jobs stand in a *line*, a list in order. To join it
-//! at an end or to leave it takes no search, and no memory but the job's own. A job that fits at
-//! neither end of a line begins another one: soon there is one for each priority in use. Beyond
-//! [`MAX_LINES`] of them jobs go into a heap, which takes any order.
+//! Ids count up, so most jobs become ready in exactly that order, behind the existing ones, and a
+//! released job comes before them. Such jobs stand in a *line*, a sorted list. Joining it at an end
+//! and leaving it takes no search, and no memory beyond the job's own. A job that fits at neither
+//! end of any line starts another one: soon there is one for each priority in use. If [`MAX_LINES`]
+//! of them do not suffice, jobs go into a heap, which takes any order.
 
 use crate::arena::Ix;
 use crate::heap::JobHeap;
 use crate::job::{Jobs, NONE, Place, ReadyKey};
 use crate::list::{List, unlink};
 
-/// Each push looks at all lines, and so does the removal of the first job of all.
+/// Each push looks at all lines, and so does each removal of the tube's first job.
 const MAX_LINES: usize = 8;
 
 /// See the module.
@@ -35,13 +35,13 @@ impl ReadyJobs {
         Self { first: None, lines: Vec::new(), rest: JobHeap::new() }
     }
 
-    /// The job that is to be reserved first.
+    /// The job to be reserved first.
     #[inline]
     pub(crate) fn first(&self) -> Option<(ReadyKey, Ix)> {
         self.first
     }
 
-    /// All of them, in no order.
+    /// All jobs, in no particular order.
     pub(crate) fn all(&self, jobs: &Jobs) -> impl Iterator<Item = Ix> {
         let lined = self.lines.iter().flat_map(|line| line.jobs.all(jobs));
         lined.chain(self.rest.jobs())
@@ -52,7 +52,7 @@ impl ReadyJobs {
         if self.first.is_none_or(|(first, _)| key < first) {
             self.first = Some((key, job));
         }
-        // Of the lines that it fits behind, the one that wastes least: where the gap is smallest.
+        // Of the lines that it fits behind, take the one with the smallest gap: it wastes least.
         let behind = self.lines.iter_mut().filter(|line| line.last_key < key);
         if let Some(line) = behind.max_by_key(|line| line.last_key) {
             let previous = line.jobs.push_back(job, jobs);
@@ -72,7 +72,7 @@ impl ReadyJobs {
             return self.rest.push(key, job, jobs);
         }
         if self.lines.is_empty() {
-            // Of many tubes, most need but one.
+            // Where there are many tubes, most need only one.
             self.lines.reserve_exact(1);
         }
         let alone = List { first: job, last: job };
@@ -80,7 +80,7 @@ impl ReadyJobs {
         jobs[job].set_place(Place::Lined { previous: NONE, next: NONE });
     }
 
-    /// A job leaves, which was between these two of its line.
+    /// Removes a job that stands between these two in its line.
     pub(crate) fn remove_lined(&mut self, job: Ix, previous: Ix, next: Ix, jobs: &mut Jobs) {
         let end = match (previous, next) {
             (NONE, _) => self.lines.iter().position(|line| line.jobs.first == job),
@@ -88,7 +88,7 @@ impl ReadyJobs {
             _ => None,
         };
         match end.map(|at| (at, &mut self.lines[at])) {
-            // From the middle: the ends stay.
+            // It was in the middle: the ends stay.
             None => unlink(previous, next, jobs),
             Some((at, _)) if previous == next => {
                 self.lines.swap_remove(at);
@@ -104,7 +104,7 @@ impl ReadyJobs {
         self.gone(job);
     }
 
-    /// A job leaves, which was at this position of the heap.
+    /// Removes the job at this position of the heap.
     pub(crate) fn remove_other(&mut self, position: u32, jobs: &mut Jobs) {
         let job = self.rest.remove(position, jobs);
         self.gone(job);
@@ -129,11 +129,11 @@ mod tests {
     use crate::job::Job;
     use crate::time::Nanos;
 
-    /// Jobs become ready and leave, by number, with a priority.
+    /// Jobs become ready, with a priority, and leave, by position.
     #[derive(Debug, Clone)]
     enum Step {
         New(u32),
-        /// One that left comes back.
+        /// A job that left comes back.
         Back(usize),
         Leave(usize),
         LeaveFirst,
@@ -179,7 +179,7 @@ mod tests {
             self.outside.push(job);
         }
 
-        /// The `n`th job that is there, if there is any.
+        /// The `n`th ready job (modulo their number), if there is any.
         fn nth(&self, n: usize) -> Option<Ix> {
             self.model.values().nth(n % self.model.len().max(1)).copied()
         }
@@ -218,7 +218,7 @@ mod tests {
                 prop_assert_eq!(line.last_key, play.jobs[line.jobs.last].ready_key());
             }
         }
-        // All are there, in order.
+        // All jobs are there, in order.
         while let Some((_, job)) = play.model.pop_first() {
             prop_assert_eq!(play.ready.first().map(|(_, first)| first), Some(job));
             play.leave(job);

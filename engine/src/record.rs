@@ -1,10 +1,10 @@
-//! Durable facts: what a log has to keep so that the queue can be made again.
+//! Durable facts: what a log has to keep so that the queue can be restored.
 //!
-//! The engine tells each of them through [`Sink::record`](crate::Sink::record) when it becomes true,
-//! in an order in which they may be told again: [`Engine::restore`](crate::Engine::restore) of all
-//! of them gives the jobs, tubes and settings of the engine that told them, after its last client has
-//! gone. A reserved job is therefore recorded as ready. Who waits for which job, who uses or watches
-//! which tube, and how often each command was given, is not kept.
+//! The engine reports each fact through [`Sink::record`](crate::Sink::record) when it becomes true.
+//! Replaying all of them in that order with [`Engine::restore`](crate::Engine::restore) gives the
+//! jobs, tubes and settings that the recording engine would have after its last client has gone. A
+//! reserved job is therefore restored as ready. Which connection waits for a job, which ones use or
+//! watch which tube, and how often each command was sent are not recorded.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::time::Nanos;
 
 /// The segment of a log that holds a job's record.
 ///
-/// The engine keeps one for each job and gives it back to the log; what it means is the log's
-/// business. It takes three bytes, because that is what a job has room for: segments are told apart
-/// as long as no more than 2^24 of them exist at a time.
+/// The engine keeps one for each job and passes it back to the log; its meaning is up to the log.
+/// It takes three bytes, because that is what a job has room for: segments can be told apart as
+/// long as no more than 2^24 of them exist at a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SegmentRef([u8; 3]);
 
 impl SegmentRef {
     const MASK: u64 = 0xFF_FFFF;
 
-    /// Refers to the segment of this number by its lower 24 bits.
+    /// Refers to the segment with this number by its lower 24 bits.
     #[inline]
     pub const fn of(number: u64) -> Self {
         let [low, middle, high, ..] = number.to_le_bytes();
         Self([low, middle, high])
     }
 
-    /// The number of the segment; the oldest one that there is has the number `oldest`.
+    /// The number of the segment, where `oldest` is the number of the oldest existing segment.
     #[inline]
     pub const fn number(self, oldest: u64) -> u64 {
         let [low, middle, high] = self.0;
@@ -42,16 +42,16 @@ impl SegmentRef {
 /// A fact that outlives a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// There is this new job.
+    /// A new job.
     Put(JobRecord<'a>),
-    /// There is this job, in this state, whatever was said of it before: it is told once more,
-    /// because what was said is to be forgotten.
+    /// The current state of an existing job. It replaces all earlier records of the job, so that
+    /// these can be reclaimed.
     Again(JobRecord<'a>),
-    /// The job has these properties now; its others stay.
+    /// These properties of the job changed; the others stay.
     Update(JobUpdate),
-    /// The job was reserved: it is ready, should the queue be made again.
+    /// The job was reserved. A restored queue has it ready.
     Reserved(JobId),
-    /// The time to run of the job ran out.
+    /// The job's time to run expired.
     TimedOut(JobId),
     /// The connection that had the job reserved vanished.
     Disconnected(JobId),
@@ -59,18 +59,18 @@ pub enum Record<'a> {
     Kicked(JobId),
     /// The job is gone.
     Delete(JobId),
-    /// The tube has these settings now, and no others.
+    /// The tube's settings from now on; they replace all earlier ones.
     Tube {
-        /// Which tube.
+        /// Name of the tube.
         tube: &'a str,
-        /// All that is set.
+        /// All of its settings.
         settings: TubeSettings,
     },
-    /// The server has these settings now, and no others.
+    /// The server's settings from now on; they replace all earlier ones.
     Server(ServerSettings),
 }
 
-/// What a fact is about. A later fact about the same subject may make an earlier one needless.
+/// What a fact is about. A later fact about the same subject may make an earlier one obsolete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// A job.
@@ -82,7 +82,7 @@ pub enum Subject<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// What it is about.
+    /// What the record is about.
     #[inline]
     pub fn subject(&self) -> Subject<'a> {
         match self {
@@ -98,7 +98,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The job, if the record says all there is to know of it.
+    /// The job, if the record describes it completely.
     #[inline]
     pub fn whole_job(&self) -> Option<&JobRecord<'a>> {
         match self {
@@ -107,23 +107,23 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Whether somebody may wait for it. That a job was reserved, timed out or lost its connection
-    /// changes how often that happened to it, and promises nothing to anybody.
+    /// Whether a client may be waiting until the record is durable. That a job was reserved, timed
+    /// out or lost its connection only changes a counter, and nobody was promised anything.
     #[inline]
     pub fn is_urgent(&self) -> bool {
         !matches!(self, Self::Reserved(_) | Self::TimedOut(_) | Self::Disconnected(_))
     }
 }
 
-/// What is set for a tube. A tube exists as long as anything is set for it.
+/// The settings of a tube. A tube with settings other than the defaults continues to exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TubeSettings {
-    /// Nothing is reserved from the tube meanwhile.
+    /// If set, no job of the tube can be reserved until the pause ends.
     pub pause: Option<Pause>,
 }
 
 impl TubeSettings {
-    /// Whether nothing is set.
+    /// Whether all settings have their default.
     #[inline]
     pub fn is_default(&self) -> bool {
         let Self { pause } = self;
@@ -134,13 +134,13 @@ impl TubeSettings {
 /// A pause of a tube.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
-    /// How long it was to last.
+    /// The length of the pause as requested.
     pub seconds: Seconds,
     /// When it ends.
     pub until: Nanos,
 }
 
-/// What is set for the whole server.
+/// The settings of the whole server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServerSettings {
     /// New jobs are refused.
@@ -148,56 +148,57 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Whether nothing is set.
+    /// Whether all settings have their default.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// All that is to be kept of a job.
+/// Everything that is kept of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobRecord<'a> {
-    /// Where it is.
+    /// Name of its tube.
     pub tube: &'a str,
-    /// When its put began.
+    /// When the server received the line of its put.
     pub created: Nanos,
-    /// How long it may be reserved.
+    /// Its time to run: how long it may be reserved.
     pub ttr: Seconds,
-    /// What [`Record::Update`] may change.
+    /// The properties that [`Record::Update`] can change.
     pub now: JobUpdate,
-    /// Its bytes.
+    /// Its body.
     pub body: &'a [u8],
-    /// The same once more, if the job shares it: a log can keep it without a copy.
+    /// The same body as a shared value, if the job has it as one: a log can keep it without
+    /// copying.
     pub shared: Option<&'a Arc<Box<[u8]>>>,
 }
 
-/// What can change in a job.
+/// The properties of a job that can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobUpdate {
-    /// Which job.
+    /// Id of the job.
     pub id: JobId,
     /// As last given by put, release or bury.
     pub priority: Priority,
     /// As last given by put or release.
     pub delay: Seconds,
-    /// Where in its tube it is.
+    /// Its state.
     pub state: DurableState,
-    /// How often things happened to it.
+    /// Its counters.
     pub counters: JobCounters,
 }
 
-/// The state of a job that is reserved by nobody.
+/// The state of a job that is not reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DurableState {
     /// Waits to be reserved.
     Ready,
-    /// Waits until its delay is over, then.
+    /// Delayed until this moment.
     Delayed(Nanos),
-    /// Set aside. Of two jobs the one with the smaller number was buried first.
+    /// Buried. Of two jobs, the one with the smaller number was buried first.
     Buried(u64),
 }
 
-/// How often things happened to a job.
+/// The counters of a job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the keys of `stats-job`.
 pub struct JobCounters {
@@ -209,11 +210,11 @@ pub struct JobCounters {
     pub disconnects: u32,
 }
 
-/// What a command would record, for [`Sink::admits`](crate::Sink::admits).
+/// What a command is about to record, for [`Sink::admits`](crate::Sink::admits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// A new job.
     Put,
-    /// So many records about jobs that there are.
+    /// This many records about existing jobs, or one about a tube.
     Existing(u64),
 }

@@ -1,4 +1,4 @@
-//! The durable part of the queue: told as records, and made again from them.
+//! The durable part of the queue: written as records, and restored from them.
 
 use beanstalk_protocol::{BadTubeName, JobId, Seconds, TubeName};
 
@@ -10,7 +10,7 @@ use crate::record::{DurableState, JobRecord, JobUpdate, Record, SegmentRef};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
-/// Nobody is connected while a queue is made again, so there is nobody to answer.
+/// Nobody is connected while a queue is restored, so there is nobody to answer.
 struct Nobody;
 
 impl Sink for Nobody {
@@ -23,8 +23,8 @@ impl DurableState {
         if delay > 0 { Self::Delayed(now.after(delay)) } else { Self::Ready }
     }
 
-    /// A delay begins when it is asked for, so that it is over within its length from any later
-    /// moment; unless the clock was set back meanwhile, which shall not prolong it.
+    /// Limits what is left of a delay to its length. It can only be longer if the clock was set
+    /// back in the meantime, and that must not prolong the delay.
     fn within(self, now: Nanos, delay: Seconds) -> Self {
         match self {
             Self::Delayed(until) => Self::Delayed(until.min(now.after(delay))),
@@ -34,7 +34,7 @@ impl DurableState {
 }
 
 impl Engine {
-    /// Puts a detached job where it belongs.
+    /// Moves a detached job to where it belongs.
     pub(crate) fn make(&mut self, now: Nanos, ix: Ix, state: DurableState, sink: &mut impl Sink) {
         match state {
             DurableState::Ready => self.make_ready(now, ix, sink),
@@ -46,7 +46,7 @@ impl Engine {
         }
     }
 
-    /// Records all of a job that is, or is about to be, in this state.
+    /// Records everything about a job that is, or is about to be, in this state.
     pub(crate) fn record_put(&mut self, ix: Ix, state: DurableState, sink: &mut impl Sink) {
         let segment = sink.record(Record::Put(self.job_record(ix, state)));
         self.jobs[ix].segment = segment;
@@ -70,7 +70,7 @@ impl Engine {
         JobUpdate { id: job.id, priority: job.priority, delay: job.delay, state, counters }
     }
 
-    /// The state in which the job would come back.
+    /// The state in which the job would be restored.
     fn durable_state(&self, ix: Ix) -> DurableState {
         let job = &self.jobs[ix];
         match job.place() {
@@ -84,8 +84,8 @@ impl Engine {
         }
     }
 
-    /// Tells everything durable, from which an equal queue can be made: see [`Engine::restore`].
-    /// What [`Sink::record`] returns is not kept.
+    /// Passes the whole durable state to `tell`, as records from which [`Engine::restore`] makes an
+    /// equal queue. The engine's own segment references stay as they are.
     pub fn tell_all(&self, mut tell: impl FnMut(Record<'_>)) {
         tell(Record::Server(self.settings));
         for tube in self.tubes.all().filter(|tube| !tube.settings.is_default()) {
@@ -96,8 +96,8 @@ impl Engine {
         }
     }
 
-    /// Records all of a job once more, so that the record that there was is needed no longer. Does
-    /// nothing if the job is gone, and returns whether it was there.
+    /// Records everything about a job once more, so that its previous record is no longer needed.
+    /// Does nothing if the job is gone. Returns whether it existed.
     pub fn record_again(&mut self, id: JobId, sink: &mut impl Sink) -> bool {
         let Some(ix) = self.jobs.find(id) else { return false };
         let job = &self.jobs[ix];
@@ -108,18 +108,18 @@ impl Engine {
         true
     }
 
-    /// Which segment has the record of this job, if there is the job.
+    /// The segment that holds the record of this job; `None` if the job does not exist.
     pub fn segment_of(&self, id: JobId) -> Option<SegmentRef> {
         self.jobs.find(id).map(|ix| self.jobs[ix].segment)
     }
 
-    /// The jobs whose record is in this segment. Looks at all jobs.
+    /// The jobs whose record is in this segment. Scans all jobs.
     pub fn jobs_in(&self, segment: SegmentRef) -> Vec<JobId> {
         let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);
         jobs.filter(|job| job.segment == segment).map(|job| job.id).collect()
     }
 
-    /// Takes back a job that nobody has been told of. Records nothing.
+    /// Undoes a put that was not acknowledged. Records nothing.
     pub fn take_back(&mut self, id: JobId, sink: &mut impl Sink) {
         if let Some(ix) = self.jobs.find(id) {
             self.total_jobs -= 1;
@@ -128,22 +128,22 @@ impl Engine {
         }
     }
 
-    /// The number that the next job gets.
+    /// The id that the next job will get.
     pub fn next_id(&self) -> JobId {
         self.next_id
     }
 
-    /// No job gets a number below this one.
+    /// Makes sure that no new job gets an id below this one.
     pub fn reserve_ids(&mut self, next_id: JobId) {
         self.next_id = self.next_id.max(next_id);
     }
 
-    /// Makes a recorded fact true again; `segment` is where it comes from. `sink` is told of
-    /// what is forgotten, and asked nothing else.
+    /// Restores a recorded fact; `segment` is the segment that it was read from. Of `sink`, only
+    /// [`Sink::forget`] and [`Sink::discard`] are called.
     ///
-    /// Facts about jobs that are not there change nothing: when a file is given up, the jobs in it
-    /// are recorded again at the end of the log, and older facts about them remain in between.
-    /// After the last record comes [`Engine::end_restore`].
+    /// A fact about a job that does not exist changes nothing: before a segment is reclaimed, its
+    /// jobs are recorded again at the end of the log, and older facts about them remain in between.
+    /// Call [`Engine::end_restore`] after the last record.
     pub fn restore(
         &mut self,
         now: Nanos,
@@ -202,11 +202,11 @@ impl Engine {
         segment: SegmentRef,
         sink: &mut impl Sink,
     ) -> Result<(), BadTubeName> {
-        // Made first, so that a record that makes no sense changes nothing; and held, since the tube
-        // may have no job but the one that is replaced.
+        // The tube is created first, so that an invalid record changes nothing. It is held, because
+        // the job to be replaced may be its only one.
         let tube = self.tube_named(record.tube)?;
         self.tubes[tube].jobs += 1;
-        // Told twice if its file was about to be given up when the server stopped.
+        // The job is recorded twice if the server stopped just before its segment was reclaimed.
         if let Some(ix) = self.jobs.find(record.now.id) {
             self.remove_job(ix, sink);
         }
@@ -232,7 +232,7 @@ impl Engine {
         self.make(now, ix, update.state.within(now, update.delay), &mut Nobody);
     }
 
-    /// The job is ready, as it may be already.
+    /// Makes the job ready, if it is not ready already.
     fn restore_ready(&mut self, now: Nanos, id: JobId) -> Option<Ix> {
         let ix = self.jobs.find(id)?;
         if !self.jobs[ix].place().is_ready() {
@@ -249,8 +249,8 @@ impl Engine {
         }
     }
 
-    /// Puts the buried jobs in the order in which they were buried; their records may have come in
-    /// another one.
+    /// Ends the restore. Sorts the buried jobs into the order in which they were buried, since
+    /// their records may have come in a different one.
     pub fn end_restore(&mut self) {
         for tube in self.tubes.places() {
             let mut jobs = Vec::new();

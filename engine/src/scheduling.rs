@@ -1,8 +1,8 @@
-//! Jobs on the move: out of one place, into another, and to whoever waits for them.
+//! Moving jobs: out of one place, into another, and to connections that wait for them.
 //!
-//! A job is in one place at any time, except within an operation, between [`Engine::detach`] and
-//! one of the functions that put it somewhere. Each move keeps the counts of the tube and of the
-//! whole queue, so these agree with the contents whatever happens.
+//! A job is always in exactly one place, except within an operation, between [`Engine::detach`] and
+//! one of the functions that put it somewhere. Each move updates the counts of the tube and of the
+//! whole queue, so these always agree with the contents.
 
 use beanstalk_protocol::Reply;
 
@@ -15,7 +15,7 @@ use crate::time::Nanos;
 use crate::timers::Owner;
 
 impl Engine {
-    /// Takes a job out of wherever it is.
+    /// Removes a job from wherever it is.
     pub(crate) fn detach(&mut self, ix: Ix) {
         let job = &mut self.jobs[ix];
         let (place, priority) = (job.place(), job.priority);
@@ -39,7 +39,7 @@ impl Engine {
         self.counts.leave(place, priority);
     }
 
-    /// The job is ready: for the connection that has waited longest, or for whoever comes.
+    /// Makes a job ready. The connection that has waited longest gets it at once, if there is one.
     pub(crate) fn make_ready(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
         self.enter(ix, Place::Ready { position: 0 });
         let job = &self.jobs[ix];
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// The job is set aside until then.
+    /// Delays a job until this moment.
     pub(crate) fn make_delayed(&mut self, until: Nanos, ix: Ix) {
         self.enter(ix, Place::Delayed { position: 0 });
         let tube = self.jobs[ix].tube;
@@ -60,14 +60,14 @@ impl Engine {
         self.schedule_tube(tube);
     }
 
-    /// The job is behind the last buried one.
+    /// Buries a job, behind the last buried one.
     pub(crate) fn make_buried(&mut self, ix: Ix) {
         let tube = self.jobs[ix].tube;
         let previous = self.tubes[tube].buried.push_back(ix, &mut self.jobs);
         self.enter(ix, Place::Buried { previous, next: NONE });
     }
 
-    /// The job is the connection's, for its time to run.
+    /// Reserves a job for the connection, for its time to run.
     pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix, sink: &mut impl Sink) {
         sink.record(Record::Reserved(self.jobs[ix].id));
         self.enter(ix, Place::Reserved { conn, position: 0 });
@@ -91,7 +91,7 @@ impl Engine {
         self.counts.enter(place, job.priority);
     }
 
-    /// Gives the tube's ready jobs to the connections that wait for them.
+    /// Gives the tube's ready jobs to connections that wait for them.
     pub(crate) fn serve(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
         while self.tubes[tube].available().is_some() {
             let Some(conn) = self.first_waiting(tube) else { break };
@@ -111,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// The job is gone for good.
+    /// Removes a job for good.
     pub(crate) fn remove_job(&mut self, ix: Ix, sink: &mut impl Sink) {
         self.detach(ix);
         if let Some(job) = self.jobs.remove(ix) {
@@ -123,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// The tube goes if nothing needs it any more, as `Tube::is_needed` has it.
+    /// Removes the tube if it is no longer needed: see `Tube::is_needed`.
     #[inline]
     pub(crate) fn drop_if_idle(&mut self, tube: Ix) {
         if let Some(mut listed) = self.tubes.remove_if_idle(tube) {

@@ -1,5 +1,5 @@
-//! Settings of tubes and of the server: each is changed, recorded and restored as a whole, so that
-//! nobody but this file and the log's format needs to know what can be set.
+//! Settings of tubes and of the server. Each set is changed, recorded and restored as a whole, so
+//! that only this file and the log's format need to know which settings there are.
 
 use crate::arena::Ix;
 use crate::engine::Engine;
@@ -8,9 +8,9 @@ use crate::sink::Sink;
 use crate::time::Nanos;
 
 impl TubeSettings {
-    /// As they are at `now` if they were recorded earlier.
+    /// These recorded settings as they apply at `now`.
     fn at(self, now: Nanos) -> Self {
-        // The clock may have been set back since, which shall not prolong a pause.
+        // The clock may have been set back since; that must not prolong a pause.
         let within =
             |pause: Pause| Pause { until: pause.until.min(now.after(pause.seconds)), ..pause };
         let Self { pause } = self;
@@ -19,7 +19,7 @@ impl TubeSettings {
 }
 
 impl Engine {
-    /// The tube has these settings from now on.
+    /// Changes and records the settings of a tube.
     pub(crate) fn set_tube(
         &mut self,
         now: Nanos,
@@ -31,7 +31,7 @@ impl Engine {
         self.apply_tube(now, tube, settings, sink);
     }
 
-    /// The tube was given these settings once; what is over of them by now is left out.
+    /// Restores recorded settings of a tube, without those that have expired by `now`.
     pub(crate) fn restore_tube(
         &mut self,
         now: Nanos,
@@ -52,19 +52,19 @@ impl Engine {
         self.drop_if_idle(tube);
     }
 
-    /// The tube's pause is over.
+    /// Ends the tube's pause.
     pub(crate) fn end_pause(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
         self.tubes[tube].settings.pause = None;
         self.resumed(now, tube, sink);
     }
 
-    /// The tube is paused no longer: those who wait for its jobs get them.
+    /// The tube is no longer paused: waiting connections get its jobs.
     fn resumed(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
         self.serve(now, tube, sink);
         self.alert(tube);
     }
 
-    /// Whether new jobs are refused.
+    /// Sets whether new jobs are refused.
     pub fn set_draining(&mut self, draining: bool, sink: &mut impl Sink) {
         let mut settings = self.settings;
         settings.draining = draining;
@@ -74,14 +74,14 @@ impl Engine {
         }
     }
 
-    /// The tubes for which something is set. Looks at all tubes.
+    /// The names of the tubes with settings other than the defaults. Scans all tubes.
     pub fn tubes_with_settings(&self) -> Vec<String> {
         let set = self.tubes.all().filter(|tube| !tube.settings.is_default());
         set.map(|tube| tube.name.as_str().to_owned()).collect()
     }
 
-    /// Records the tube's settings once more. If nothing is set, there is nothing to record: what
-    /// said otherwise is older than what set it back, and forgotten first.
+    /// Records the tube's settings once more. If all have their default, there is nothing to
+    /// record: any earlier record with other settings is reclaimed before the one that reset them.
     pub fn record_tube_again(&self, name: &str, sink: &mut impl Sink) {
         if let Some(tube) = self.tubes.find(name).map(|ix| &self.tubes[ix])
             && !tube.settings.is_default()

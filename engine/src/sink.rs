@@ -1,4 +1,4 @@
-//! How the engine says what came of a request.
+//! How the engine reports the outcome of a request.
 
 use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeStats};
 
@@ -8,11 +8,11 @@ use crate::engine::ConnId;
 use crate::record::{Change, Record, SegmentRef};
 use crate::tube::Tubes;
 
-/// An answer to one request.
+/// The answer to one request.
 pub enum Answer<'a> {
-    /// A plain reply; of its variants with a body only those that carry a job.
+    /// A plain reply. Of the variants with a body, only those that carry a job occur.
     Reply(Reply<&'a Body>),
-    /// To `stats`; the caller adds what it knows of the process.
+    /// To `stats`; the caller adds what concerns the process.
     ServerStats(Box<ServerStats>),
     /// To `stats-job`.
     JobStats(JobStats<'a>),
@@ -22,7 +22,7 @@ pub enum Answer<'a> {
     Tubes(TubeNames<'a>),
 }
 
-/// The names of tubes, in the order of a list command. They are looked up only when somebody asks.
+/// The names of tubes, in the order of a list command. They are looked up lazily.
 #[derive(Debug, Clone, Copy)]
 pub struct TubeNames<'a>(Names<'a>);
 
@@ -42,12 +42,12 @@ impl<'a> TubeNames<'a> {
         Self(Names::Watched(tubes, watched))
     }
 
-    /// These.
+    /// These names, in this order.
     pub fn listed(names: &'a [&'a str]) -> Self {
         Self(Names::Listed(names))
     }
 
-    /// Tells each of them.
+    /// Calls `tell` with each name.
     pub fn for_each(self, mut tell: impl FnMut(&'a str)) {
         match self.0 {
             Names::All(tubes) => tubes.names().for_each(tell),
@@ -59,18 +59,20 @@ impl<'a> TubeNames<'a> {
     }
 }
 
-/// Takes the answers. They come in the order in which each connection asked, one for each request
-/// but for `put` lines (whose body is answered) and `quit`; an answer may belong to a connection
-/// other than the one being handled, whose wait it ends.
+/// Receives the answers and the records of an engine. Each connection's answers come in the order
+/// of its requests: one for each request except `quit` and the line of a `put` (its body is
+/// answered). An answer may be for a connection other than the one whose request is being handled:
+/// it ends that connection's wait.
 pub trait Sink {
-    /// `conn` gets this answer.
+    /// The answer to a request of `conn`.
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>);
 
-    /// What `conn` is told next depends on what is recorded of this job.
+    /// The next answer to `conn` depends on what has been recorded about this job.
     #[inline]
     fn concerns(&mut self, _conn: ConnId, _job: JobId) {}
 
-    /// Whether a change can be recorded. If not, it does not happen, and who asked for it is told.
+    /// Whether a change can be recorded. If not, the change is not made, and the client gets an
+    /// error.
     #[inline]
     fn admits(&self, _change: Change) -> bool {
         true
@@ -83,13 +85,13 @@ pub trait Sink {
         SegmentRef::default()
     }
 
-    /// The record of a job in this segment is needed no more. The names of its tube and its body
-    /// are so many bytes together.
+    /// The record of a job in this segment is no longer needed. `bytes` is the length of its tube's
+    /// name and its body together.
     #[inline]
     fn forget(&mut self, _segment: SegmentRef, _bytes: usize) {}
 
-    /// The body of a job that is gone. To free a large one takes time, which a caller that holds a
-    /// lock may want to spend later.
+    /// Takes the body of a job that is gone. Freeing a large one takes time, and a caller that
+    /// holds a lock may want to do that later.
     fn discard(&mut self, body: Body) {
         drop(body);
     }

@@ -1,4 +1,4 @@
-//! What the engine tells of itself.
+//! Statistics.
 
 use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStats};
 
@@ -9,7 +9,7 @@ use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
 impl Engine {
-    /// The counts behind `stats`.
+    /// The engine's part of `stats`.
     pub fn server_stats(&self) -> ServerStats {
         ServerStats {
             urgent: self.counts.urgent,

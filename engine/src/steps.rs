@@ -1,8 +1,8 @@
-//! Work for so many jobs at once that nobody shall wait for all of it: a large `kick`, and the
-//! return of what a connection has reserved that goes.
+//! Operations on too many jobs to do them in one go: a large `kick`, and giving back the jobs of a
+//! connection that is gone.
 //!
-//! The connection whose work it is has a deadline that is always due, so [`Engine::tick`] takes the
-//! steps, one job each, and other requests come in between.
+//! Meanwhile the connection has a deadline that is always due. [`Engine::tick`] takes the steps,
+//! one job each, and other requests are handled in between.
 
 use beanstalk_protocol::Reply;
 
@@ -13,27 +13,29 @@ use crate::record::Change;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
-/// Work for this many jobs is done in one go.
+/// Up to this many jobs are handled in one go.
 pub(crate) const AT_ONCE: u64 = 1000;
 
-/// A `kick` on its way. The client waits for its reply meanwhile.
+/// A `kick` in progress. The client waits for its reply.
 #[derive(Debug)]
 pub(crate) struct Kicking {
-    /// Jobs to be kicked yet, if there are so many.
+    /// Jobs still to be kicked, if there are that many.
     left: u64,
     done: u64,
-    /// Kicks buried jobs, otherwise delayed ones.
+    /// Whether it kicks buried jobs; otherwise delayed ones.
     buried: bool,
 }
 
 impl Engine {
-    /// The connection kicks so many jobs of the tube that it uses, and is told when that is done.
+    /// Begins to kick this many jobs of the tube that the connection uses. The reply comes when all
+    /// is done.
     pub(crate) fn begin_kick(&mut self, now: Nanos, conn: Ix, jobs: u64, buried: bool) {
         self.conns[conn].kicking = Some(Box::new(Kicking { left: jobs, done: 0, buried }));
         self.step_next(now, conn);
     }
 
-    /// The connection is gone, and gives its jobs back when a kick of its own is done.
+    /// The connection is gone: begins to give back its jobs, after its kick if there is one in
+    /// progress.
     pub(crate) fn begin_leaving(&mut self, now: Nanos, conn: Ix, reason: CloseReason) {
         self.conns[conn].leaving = Some(reason);
         self.step_next(now, conn);
@@ -48,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// The next step comes behind whatever else has been due until now.
+    /// The next step comes after everything else that has been due until now.
     fn step_next(&mut self, now: Nanos, conn: Ix) {
         self.conns[conn].next_step = now;
         self.schedule_conn(conn);
@@ -56,7 +58,7 @@ impl Engine {
 
     fn kick_on(&mut self, now: Nanos, conn: Ix, sink: &mut impl Sink) {
         let Some(mut kicking) = self.conns[conn].kicking.take() else { return };
-        // Others may have taken some of them, or there is no room any more to record it.
+        // Others may have taken some of the jobs, or the log may have no room left.
         let next = self.first_kickable(ConnId(conn), kicking.buried);
         if let Some(job) = next.filter(|_| sink.admits(Change::Existing(1))) {
             let id = self.jobs[job].id;

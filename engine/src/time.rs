@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use beanstalk_protocol::Seconds;
 
-/// Nanoseconds since a beginning that the caller chose, never going backwards.
+/// Nanoseconds since an origin that the caller chooses. Successive calls of the engine must not go
+/// back in time.
 ///
-/// 64 bits last for 584 years; a sum that would go beyond saturates, which is a deadline that
-/// never comes.
+/// 64 bits last for 584 years. A sum beyond that saturates, and gives a deadline that never comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Nanos(pub u64);
 
@@ -17,31 +17,31 @@ impl Nanos {
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// So many whole seconds after the beginning.
+    /// This many whole seconds after the origin.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(PER_SECOND))
     }
 
-    /// The moment so many seconds later.
+    /// The moment this many seconds later.
     #[must_use]
     pub fn after(self, seconds: Seconds) -> Self {
         Self(self.0.saturating_add(u64::from(seconds) * PER_SECOND))
     }
 
-    /// The moment that much later.
+    /// The moment `time` later.
     #[must_use]
     pub fn later(self, time: Duration) -> Self {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
     }
 
-    /// The moment so many seconds earlier, or the beginning.
+    /// The moment this many seconds earlier, but not before the origin.
     #[must_use]
     pub fn before(self, seconds: Seconds) -> Self {
         Self(self.0.saturating_sub(u64::from(seconds) * PER_SECOND))
     }
 
-    /// Whole seconds from `earlier` to here, rounded down; 0 if `earlier` is later.
+    /// Whole seconds since `earlier`, rounded down; 0 if `earlier` is later.
     pub fn seconds_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / PER_SECOND
     }

@@ -1,17 +1,17 @@
 //! The one structure that holds every deadline.
 //!
-//! It knows tubes (the first delayed job, the end of a pause) and connections (the first reserved
+//! It lists tubes (the first delayed job, the end of a pause) and connections (the first reserved
 //! job to time out, the end of a wait), each at most once. An entry is a *lower bound*: it may be
-//! earlier than the deadline that it stands for, never later. So a deadline that moves away, as on
-//! every `delete` of a reserved job, costs nothing; when the entry comes due the owner looks at
-//! its real deadline and comes back with that.
+//! earlier than the deadline that it stands for, but never later. So a deadline that moves further
+//! away, as on every `delete` of a reserved job, costs nothing. When the entry falls due, the owner
+//! looks at its actual deadline and is listed again with that.
 
 use std::collections::BTreeSet;
 
 use crate::arena::Ix;
 use crate::time::Nanos;
 
-/// What a deadline belongs to. Tubes come first when both are due.
+/// What a deadline belongs to. Tubes come first when both are due at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Tube(Ix),
@@ -23,7 +23,8 @@ pub(crate) struct Timers {
     entries: BTreeSet<(Nanos, Owner)>,
 }
 
-/// The owner's side of its entry: when it is listed, [`Nanos::NEVER`] if it is not.
+/// The owner's side of its entry: the moment at which it is listed, [`Nanos::NEVER`] if it is not
+/// listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listed(Nanos);
 
@@ -50,7 +51,7 @@ impl Timers {
         }
     }
 
-    /// The first entry. Whoever acts on it takes its owner off the list.
+    /// The first entry. A caller that acts on it must take its owner off the list.
     pub(crate) fn first(&self) -> Option<(Nanos, Owner)> {
         self.entries.first().copied()
     }
@@ -63,8 +64,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Each owner is listed once at most, at the earliest moment that was asked for since it
-        /// was last taken off; the first entry is the earliest, tubes before connections.
+        /// Each owner is listed at most once, at the earliest moment requested since it was last
+        /// taken off. The first entry is the earliest, tubes before connections.
         #[test]
         fn holds_the_earliest_of_each(
             steps in prop::collection::vec((0..8usize, prop::option::of(0u64..20)), 0..100),
@@ -93,7 +94,7 @@ mod tests {
         }
     }
 
-    /// Tubes and connections by turns, with the same numbers.
+    /// Tubes and connections alternate, with the same numbers.
     fn owner(number: usize) -> Owner {
         let ix = number as Ix / 2;
         if number.is_multiple_of(2) { Owner::Conn(ix) } else { Owner::Tube(ix) }

@@ -16,36 +16,36 @@ use crate::time::Nanos;
 use crate::timers::Listed;
 use crate::waiting::Ticket;
 
-/// A tube. See [`Tube::is_needed`] for how long it exists.
+/// A tube. It exists as long as [`Tube::is_needed`].
 #[derive(Debug)]
 pub(crate) struct Tube {
     pub(crate) name: TubeName,
-    /// Where it stands in [`Tubes::order`].
+    /// Its position in [`Tubes::order`].
     order: u32,
     pub(crate) ready: ReadyJobs,
     pub(crate) delayed: JobHeap<DeadlineKey>,
     pub(crate) buried: List,
     pub(crate) counts: JobCounts,
-    /// Jobs that are in it in any state, or whose body is arriving.
+    /// Its jobs in any state, including those whose body is still arriving.
     pub(crate) jobs: u64,
     pub(crate) total_jobs: u64,
     pub(crate) deletes: u64,
     pub(crate) using: u64,
     pub(crate) watching: u64,
-    /// Waiting connections that watch it, those that watch many tubes left out.
+    /// Waiting connections that watch it, without those that watch many tubes.
     pub(crate) waiting: u64,
     /// Connections that watch it among many tubes.
     pub(crate) wide_watchers: u64,
-    /// Connections to be served when a job is here: see [`crate::waiting`].
+    /// Connections to be served when there is a job: see [`crate::waiting`].
     pub(crate) queue: BTreeSet<(Ticket, Ix)>,
-    /// Connections to be told when a better job is here: see [`crate::wide`].
+    /// Connections to be alerted to a better job: see [`crate::wide`].
     pub(crate) armed: BTreeSet<Ix>,
     pub(crate) settings: TubeSettings,
     pub(crate) pauses: u64,
     pub(crate) listed: Listed,
 }
 
-/// How many jobs are in which state. Kept for each tube, and for all together.
+/// The number of jobs in each state. Kept for each tube, and for all together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct JobCounts {
     pub(crate) urgent: u64,
@@ -109,21 +109,21 @@ impl Tube {
         }
     }
 
-    /// The next job that a connection may reserve: none while the tube is paused.
+    /// The next job that a connection can reserve: none while the tube is paused.
     #[inline]
     pub(crate) fn available(&self) -> Option<ReadyKey> {
         if self.settings.pause.is_some() { None } else { self.ready.first().map(|(key, _)| key) }
     }
 
-    /// When something is due here: the first delayed job, or the end of the pause.
+    /// When something is due for this tube: the first delayed job, or the end of the pause.
     pub(crate) fn deadline(&self) -> Nanos {
         let delayed = self.delayed.first().map_or(Nanos::NEVER, |((at, _), _)| at);
         let pause = self.settings.pause.map_or(Nanos::NEVER, |pause| pause.until);
         delayed.min(pause)
     }
 
-    /// Whether the tube has to exist: a connection uses or watches it, a job is in it, or something
-    /// is set for it. The default tube exists without that.
+    /// Whether the tube has to exist: a connection uses or watches it, it has a job, or it has
+    /// settings. The default tube always exists.
     fn is_needed(&self) -> bool {
         self.using + self.watching + self.jobs > 0 || !self.settings.is_default()
     }
@@ -135,7 +135,8 @@ pub(crate) struct Tubes {
     arena: Arena<Tube>,
     index: HashTable<Ix>,
     hasher: DefaultHashBuilder,
-    /// The order of `list-tubes`: of creation, but the last one takes the place of one that goes.
+    /// The order of `list-tubes`: the order of creation, except that the last one takes the place
+    /// of one that is removed.
     order: Vec<Ix>,
 }
 
@@ -166,12 +167,12 @@ impl Tubes {
         self.order.iter().map(|ix| &self.arena[*ix])
     }
 
-    /// The places from `ix` on, in order, with the tubes that are there.
+    /// The places from `ix` on, in order, with their tubes.
     pub(crate) fn from(&self, ix: Ix) -> impl Iterator<Item = (Ix, Option<&Tube>)> {
         self.arena.from(ix)
     }
 
-    /// Where the tubes are, as of now.
+    /// The current places of all tubes.
     pub(crate) fn places(&self) -> Vec<Ix> {
         self.order.clone()
     }
@@ -193,7 +194,7 @@ impl Tubes {
         ix
     }
 
-    /// Removes the tube if nothing needs it any more. Says what timer entry it leaves behind.
+    /// Removes the tube if it is no longer needed. Returns the timer entry that it leaves behind.
     pub(crate) fn remove_if_idle(&mut self, ix: Ix) -> Option<Listed> {
         if ix == Self::DEFAULT || self.arena[ix].is_needed() {
             return None;

@@ -1,12 +1,13 @@
-//! Who is served next: waiting connections, first come, first served.
+//! Which waiting connection is served next: first come, first served.
 //!
 //! A connection that begins to wait draws a ticket. Each tube has a queue of `(ticket, connection)`
 //! in which the connections that watch it stand, and a job that becomes ready goes to the first of
-//! them. To join and leave the queue of *every* watched tube with every wait would cost a scan of
-//! the watch list, so a connection stays in the queues after it was served, under its old ticket.
-//! That is a lower bound of any ticket that it may draw later. Whoever finds it at the front of a
-//! queue with an old ticket puts it right: behind its new ticket if it is waiting again, out of the
-//! queue if it is not. Each such repair was paid for by the wait that made the ticket old.
+//! them. Joining and leaving the queue of *every* watched tube on every wait would cost a scan of
+//! the watch list. So a connection stays in the queues after it was served, under its old ticket,
+//! which is a lower bound of any ticket that it may draw later. When a connection with an old
+//! ticket is found at the front of a queue, it is moved to its new ticket if it is waiting again,
+//! and removed from the queue otherwise. The wait that made the ticket old has paid for this
+//! repair.
 
 use crate::arena::Ix;
 use crate::conn::Waiting;
@@ -14,11 +15,11 @@ use crate::engine::Engine;
 use crate::time::Nanos;
 use crate::timers::Owner;
 
-/// Position in the order of waiting, counting up over the life of the engine.
+/// Position in the order of waiting. Counts up over the life of the engine.
 pub(crate) type Ticket = u64;
 
 impl Engine {
-    /// `conn` waits for a job of any watched tube.
+    /// Makes `conn` wait for a job of any watched tube.
     pub(crate) fn begin_wait(&mut self, conn: Ix, until: Nanos) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -33,7 +34,7 @@ impl Engine {
         self.schedule_conn(conn);
     }
 
-    /// `conn` waits no more. It keeps its place in the queues.
+    /// Ends the wait of `conn`, which keeps its place in the queues.
     pub(crate) fn end_wait(&mut self, conn: Ix) {
         if self.conns[conn].waiting.take().is_some() {
             self.waiting -= 1;
@@ -41,8 +42,8 @@ impl Engine {
         }
     }
 
-    /// Keeps the number of waiting connections of each watched tube. Those of a connection that
-    /// watches many tubes are counted when somebody asks.
+    /// Updates the number of waiting connections of each watched tube. Connections that watch many
+    /// tubes are counted on demand instead.
     fn count_waiting(&mut self, conn: Ix, begins: bool) {
         let state = &self.conns[conn];
         if state.wide.is_some() {
@@ -54,7 +55,7 @@ impl Engine {
         }
     }
 
-    /// Number of waiting connections that watch the tube.
+    /// The number of waiting connections that watch the tube.
     pub(crate) fn waiting_on(&self, tube: Ix) -> u64 {
         let tube = &self.tubes[tube];
         if tube.wide_watchers == 0 {
@@ -88,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// `conn` leaves the queue of a tube that it no longer watches.
+    /// Removes `conn` from the queue of a tube that it no longer watches.
     pub(crate) fn leave_queue(&mut self, conn: Ix, tube: Ix, ticket: Option<Ticket>) {
         match ticket {
             Some(ticket) => {
@@ -100,7 +101,7 @@ impl Engine {
         }
     }
 
-    /// Sees to it that the connection's next deadline is on the list.
+    /// Makes sure that the timers know the connection's next deadline.
     #[inline]
     pub(crate) fn schedule_conn(&mut self, conn: Ix) {
         let state = &mut self.conns[conn];
@@ -108,7 +109,7 @@ impl Engine {
         self.timers.at_latest(Owner::Conn(conn), &mut state.listed, at);
     }
 
-    /// Sees to it that the tube's next deadline is on the list.
+    /// Makes sure that the timers know the tube's next deadline.
     #[inline]
     pub(crate) fn schedule_tube(&mut self, tube: Ix) {
         let state = &mut self.tubes[tube];

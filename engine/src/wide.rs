@@ -1,18 +1,19 @@
 //! Reserving with a long watch list.
 //!
-//! A reserve takes the best job of all watched tubes. For a few tubes a look at each is fastest.
-//! For many, [`Wide`] keeps the watched tubes that had a job in the order of their first one, so
+//! A reserve takes the best job of all watched tubes. With a few tubes it is fastest to look at
+//! each. With many, [`Wide`] keeps the watched tubes that had a job, ordered by their first job, so
 //! that the best is found without looking at the others.
 //!
 //! Each watched tube is in one of two states:
-//! - *armed*: the connection is in the tube's `armed` set, and what [`Wide::ranking`] says of the
-//!   tube is a lower bound of its first job (no entry: it had none). A first job that goes makes
-//!   the bound too low, which is found out when it matters.
-//! - *unknown*: a better first job may have come. The tube is in [`Wide::unknown`] and is looked at
-//!   in the next reserve.
+//! - *armed*: the connection is in the tube's `armed` set, and the tube's entry in
+//!   [`Wide::ranking`] is a lower bound of its first job (no entry: it had none). When the first
+//!   job is taken, the bound becomes too low; this is noticed when the entry comes first.
+//! - *unknown*: the tube may have a better first job. It is in [`Wide::unknown`], and the next
+//!   reserve looks at it.
 //!
-//! A tube that gets a better first job moves everybody in its `armed` set to *unknown*. That is one
-//! step for each connection that looked at it since the last time, so the looks pay for it.
+//! A tube that gets a better first job becomes *unknown* for every connection in its `armed` set.
+//! That is one step for each connection that has looked at it since the last time, so the cost is
+//! covered by those looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,15 +21,15 @@ use crate::arena::Ix;
 use crate::engine::Engine;
 use crate::job::ReadyKey;
 
-/// A connection that watches more tubes than this gets a [`Wide`]...
+/// A connection that watches more tubes than this gets a [`Wide`],
 const WIDE_ABOVE: usize = 16;
-/// ...and keeps it until it watches no more than this.
+/// and keeps it until it watches no more than this many.
 const NARROW_FROM: usize = 8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Wide {
     ranking: BTreeSet<(ReadyKey, Ix)>,
-    /// The key under which a tube stands in the ranking.
+    /// The key of each tube in the ranking.
     ranked: BTreeMap<Ix, ReadyKey>,
     unknown: BTreeSet<Ix>,
 }
@@ -52,7 +53,7 @@ impl Wide {
 }
 
 impl Engine {
-    /// The watched tube with the best job that may be reserved.
+    /// The watched tube with the best job that can be reserved.
     pub(crate) fn best_tube(&mut self, conn: Ix) -> Option<Ix> {
         let state = &mut self.conns[conn];
         let Some(wide) = &mut state.wide else {
@@ -73,7 +74,7 @@ impl Engine {
         None
     }
 
-    /// The tube has a better first job than before.
+    /// Call this when the tube has got a better first job.
     #[inline]
     pub(crate) fn alert(&mut self, tube: Ix) {
         if self.tubes[tube].armed.is_empty() {
@@ -86,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// `conn`, which is not waiting, has begun to watch the tube.
+    /// Call this when `conn`, which is not waiting, has begun to watch the tube.
     pub(crate) fn widen(&mut self, conn: Ix, tube: Ix) {
         let state = &mut self.conns[conn];
         if let Some(wide) = &mut state.wide {
@@ -101,7 +102,7 @@ impl Engine {
         }
     }
 
-    /// `conn`, which is not waiting, no longer watches the tube.
+    /// Call this when `conn`, which is not waiting, no longer watches the tube.
     pub(crate) fn narrow(&mut self, conn: Ix, tube: Ix) {
         let state = &mut self.conns[conn];
         let Some(wide) = &mut state.wide else { return };

@@ -1,7 +1,7 @@
 //! The engine against a naive model, in random sessions of several connections.
 //!
-//! `PROPTEST_CASES` sets the number of sessions. A failure prints the shortest session that shows
-//! it.
+//! `PROPTEST_CASES` sets the number of sessions. A failure prints the shortest session that
+//! reproduces it.
 
 mod common;
 mod model;
@@ -11,15 +11,15 @@ use play::{Duel, Kind, Op, sessions};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-/// So many sessions unless the environment says otherwise.
+/// This many sessions, unless the environment overrides it.
 fn config(cases: u32) -> Config {
     let cases = std::env::var("PROPTEST_CASES")
         .map_or(cases, |cases| cases.parse().expect("PROPTEST_CASES is a number of cases"));
-    // A session is worth keeping as a transcript, not as a seed.
+    // A session that fails is kept as a transcript, not as a seed.
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 
-/// Looks at everything after each `audit_every` steps.
+/// Checks everything after every `audit_every` steps.
 fn play_session(ops: &[Op], audit_every: usize) -> Result<(), TestCaseError> {
     let mut duel = Duel::new();
     for (step, op) in ops.iter().enumerate() {
@@ -34,7 +34,7 @@ fn play_session(ops: &[Op], audit_every: usize) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// Few tubes, so that everything meets everything.
+    /// Few tubes, so that everything interacts.
     #[test]
     fn few_tubes(ops in sessions(Kind::Small)) {
         play_session(&ops, 1)?;

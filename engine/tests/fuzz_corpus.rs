@@ -1,4 +1,4 @@
-//! The fuzz target's operations on the engine, with what the fuzzer found worth keeping.
+//! Runs the engine's fuzz target over its saved corpus.
 
 #[path = "../../fuzz/src/corpus.rs"]
 pub mod corpus;

@@ -1,5 +1,5 @@
-//! The law of records: a queue that is made again from everything that was recorded equals the one
-//! that recorded it, after its last client has gone.
+//! The law of records: a queue restored from everything that was recorded equals the recording one
+//! after its last client has gone.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use beanstalk_protocol::{Command, PutHeader, Request, TubeName};
 use jq_engine::{Answer, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
 use proptest::prelude::*;
 
-/// Clients, tubes, and the highest number of a job that is named.
+/// Clients, tubes, and the highest job id that commands use.
 const CLIENTS: usize = 2;
 const TUBES: u8 = 2;
 const JOBS: u64 = 6;
 
-/// Has a second queue follow the first by nothing but its records.
+/// A second queue that follows the first through its records alone.
 #[derive(Debug, Default)]
 struct Follower {
     engine: Engine,
@@ -30,14 +30,14 @@ impl Sink for Follower {
     fn record(&mut self, record: Record<'_>) -> SegmentRef {
         self.records += 1;
         let segment = SegmentRef::of(self.records);
-        self.engine.restore(self.now, record, segment, &mut Deaf).expect("the name is sound");
+        self.engine.restore(self.now, record, segment, &mut NoAnswers).expect("a valid name");
         segment
     }
 }
 
-struct Deaf;
+struct NoAnswers;
 
-impl Sink for Deaf {
+impl Sink for NoAnswers {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 }
 
@@ -100,7 +100,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The live queue, and who is connected to it.
+/// The live queue, and its connections.
 struct Live {
     engine: Engine,
     follower: Follower,
@@ -155,7 +155,7 @@ impl Live {
         }
     }
 
-    /// The last client goes, and what is due happens, in both.
+    /// The last client leaves, and what is due happens, in both.
     fn end(mut self) -> (Engine, Engine) {
         for conn in self.clients {
             let reason = CloseReason::Vanished;
@@ -165,12 +165,12 @@ impl Live {
         while self.engine.tick(now, 100, &mut self.follower) {}
         let mut again = self.follower.engine;
         again.end_restore();
-        while again.tick(now, 100, &mut Deaf) {}
+        while again.tick(now, 100, &mut NoAnswers) {}
         (self.engine, again)
     }
 }
 
-/// Everything durable, in an order of its own.
+/// Everything durable, sorted.
 fn told(engine: &Engine) -> Vec<String> {
     let mut all = Vec::new();
     engine.tell_all(|record| all.push(format!("{record:?}")));
@@ -178,7 +178,7 @@ fn told(engine: &Engine) -> Vec<String> {
     all
 }
 
-/// What kicking one after the other brings back, tube by tube.
+/// The order in which kicks bring back the buried jobs, tube by tube.
 fn kicked(mut engine: Engine, now: Nanos) -> Vec<u64> {
     #[derive(Default)]
     struct Kicked(Vec<u64>);
@@ -215,13 +215,14 @@ proptest! {
         let (live, again) = live.end();
         prop_assert_eq!(told(&live), told(&again));
         prop_assert_eq!(live.job_count(), again.job_count());
-        // Numbers of puts that came to nothing are not recorded, and need not be.
+        // The ids of failed puts are not recorded, and need not be.
         prop_assert!(again.next_id() <= live.next_id());
 
-        // What is told all at once, in whatever order, makes an equal one too.
+        // The records of the whole state, in any order, restore an equal queue too.
         let mut third = Engine::new();
         live.tell_all(|record| {
-            third.restore(now, record, SegmentRef::default(), &mut Deaf).expect("the name is sound");
+            let restored = third.restore(now, record, SegmentRef::default(), &mut NoAnswers);
+            restored.expect("a valid name");
         });
         third.end_restore();
         prop_assert_eq!(told(&live), told(&third));
@@ -231,7 +232,7 @@ proptest! {
     }
 }
 
-/// A delay never gets longer by the clock: it was set back while the server was down.
+/// A delay does not get longer when the clock is set back while the server is down.
 #[test]
 fn a_clock_that_was_set_back_prolongs_nothing() {
     let mut engine = Engine::new();
@@ -246,10 +247,10 @@ fn a_clock_that_was_set_back_prolongs_nothing() {
     let mut again = Engine::new();
     engine.tell_all(|record| {
         again
-            .restore(earlier, record, SegmentRef::default(), &mut Deaf)
-            .expect("the name is sound");
+            .restore(earlier, record, SegmentRef::default(), &mut NoAnswers)
+            .expect("a valid name");
     });
     assert_eq!(again.next_deadline(), Some(earlier.after(60)));
-    while again.tick(earlier.after(60), 10, &mut Deaf) {}
+    while again.tick(earlier.after(60), 10, &mut NoAnswers) {}
     assert_eq!(again.next_deadline(), Some(earlier.after(90)));
 }

@@ -1,5 +1,5 @@
-//! Work for many jobs is done in steps, so that nobody has to wait for all of it: a connection that
-//! goes gives its reserved jobs back, and a large kick.
+//! Operations on many jobs are done in steps, so that nobody has to wait for all of them: giving
+//! back the jobs of a connection that is gone, and a large kick.
 
 use beanstalk_protocol::{Command, PutHeader, Reply, Request};
 use jq_engine::{
@@ -8,16 +8,16 @@ use jq_engine::{
 
 const JOBS: u64 = 3000;
 
-/// Who was answered, and how many jobs were kicked if that was the answer.
+/// The connection that was answered, and how many jobs were kicked if that was the answer.
 #[derive(Default)]
 struct Answered {
     conns: Vec<ConnId>,
     kicked: Option<u64>,
-    /// What `stats-job` told of disconnects last.
+    /// The disconnects in the last answer to `stats-job`.
     disconnects: Option<u32>,
-    /// How many records there were of jobs whose connection vanished.
+    /// The number of records of jobs whose connection vanished.
     disconnected: u32,
-    /// The log has room for nothing more.
+    /// Whether the log is full.
     full: bool,
 }
 
@@ -82,7 +82,7 @@ impl Queue {
     }
 }
 
-/// A queue, a worker that holds all jobs, and somebody else.
+/// A queue, a worker that has reserved all jobs, and another connection.
 fn held() -> (Queue, ConnId, ConnId) {
     let engine = Engine::new();
     let mut queue = Queue { engine, now: Nanos::from_secs(1), said: Answered::default() };
@@ -105,12 +105,12 @@ fn jobs_come_back_in_steps() {
     assert!(queue.tick(100));
     assert_eq!(queue.counts(), (100, JOBS - 100, 2));
     let next = queue.engine.connect();
-    assert_ne!(next, worker, "the number is in use until all are back");
+    assert_ne!(next, worker, "the id is in use until all jobs are back");
     while queue.tick(100) {}
     assert_eq!(queue.counts(), (JOBS, 0, 2));
     assert_eq!(queue.engine.server_stats().workers, 0);
-    assert_eq!(queue.engine.server_stats().timeouts, 0, "none of them has timed out");
-    assert_eq!(queue.engine.connect(), worker, "it may be given away again");
+    assert_eq!(queue.engine.server_stats().timeouts, 0, "no job has timed out");
+    assert_eq!(queue.engine.connect(), worker, "the id can be reused");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn who_waits_is_served_with_the_first() {
     assert_eq!(queue.said.conns, []);
     queue.tick(1);
     assert_eq!(queue.said.conns, [other]);
-    // What it sends meanwhile is carried out between the steps.
+    // Its requests are handled between the steps.
     assert_eq!(queue.ask(other, Command::Delete(1)), Flow::Continue);
     assert_eq!(queue.engine.job_count() as u64, JOBS - 1);
 }
@@ -156,7 +156,7 @@ fn a_large_kick_takes_steps_and_is_answered_at_their_end() {
     assert_eq!(queue.counts(), (0, 0, 2));
     assert!(queue.tick(100));
     assert_eq!(queue.counts(), (100, 0, 2));
-    // What others send meanwhile is carried out between the steps: one of the jobs goes.
+    // Requests of others are handled between the steps: one of the jobs is deleted.
     assert_eq!(queue.ask(other, Command::Delete(JOBS)), Flow::Continue);
     assert_eq!(queue.said.kicked, None);
     while queue.tick(100) {}
@@ -164,7 +164,7 @@ fn a_large_kick_takes_steps_and_is_answered_at_their_end() {
     assert_eq!(queue.said.kicked, Some(JOBS - 1));
     assert_eq!(queue.said.conns, [other, kicker]);
     assert_eq!(queue.engine.next_deadline(), None);
-    // It may go on.
+    // The connection can go on.
     assert_eq!(queue.ask(kicker, Command::Reserve), Flow::Continue);
 }
 
@@ -201,12 +201,12 @@ fn a_large_kick_goes_on_when_its_client_goes() {
     queue.tick(100);
     queue.said = Answered::default();
     queue.disconnect(kicker, CloseReason::Vanished);
-    assert_ne!(queue.engine.connect(), kicker, "the number is in use until all is done");
+    assert_ne!(queue.engine.connect(), kicker, "the id is in use until all is done");
     while queue.tick(100) {}
-    // With the one that it had reserved.
+    // Including the one that it had reserved.
     assert_eq!(queue.counts(), (JOBS + 1, 0, 2));
     assert_eq!(queue.said.conns, [], "nobody is there to be told");
-    assert_eq!(queue.engine.connect(), kicker, "it may be given away again");
+    assert_eq!(queue.engine.connect(), kicker, "the id can be reused");
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn jobs_of_a_kicking_client_time_out_meanwhile() {
     assert_eq!(queue.counts(), (JOBS + 1, 0, 2));
 }
 
-/// Each of them is counted, in a queue that is made again from the records too, however many they
-/// are; and nobody has to wait for that.
+/// Each disconnect is counted, however many jobs there are, and also in a queue restored from the
+/// records; and nobody has to wait for that.
 #[test]
 fn jobs_of_a_vanished_connection_are_counted_step_by_step() {
     for (reason, expected) in

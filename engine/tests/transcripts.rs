@@ -1,4 +1,4 @@
-//! Sessions written down: see `script` for the format, and `transcripts/` for the sessions.
+//! Recorded sessions: see `script` for the format, and `transcripts/` for the sessions.
 
 mod common;
 mod script;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use script::{Pieces, play_file};
 
-/// One test for each file, and one that there are no others.
+/// One test for each file, and one that checks that there are no other files.
 macro_rules! transcripts {
     ($($test:ident: $file:literal,)*) => {
         $(#[test]

@@ -1,4 +1,4 @@
-//! An engine to measure, and one connection that does all the work. Shared by the benchmarks and by
+//! An engine to measure, with one connection that does all the work. Shared by the benchmarks and
 //! the instruction counts in `benches/instructions`.
 
 use std::hint::black_box;
@@ -6,10 +6,10 @@ use std::hint::black_box;
 use beanstalk_protocol::{Command, JobId, PutHeader, Reply, Request};
 use jq_engine::{Answer, ConnId, Engine, Flow, Nanos, Sink};
 
-/// Bytes of a body.
+/// Size of a body, in bytes.
 pub(crate) const BODY: usize = 128;
 
-/// Longer than anything is measured, in seconds, so that no time to run runs out meanwhile.
+/// Time to run, in seconds: longer than any measurement, so that none expires.
 pub(crate) const TTR: u32 = 1_000_000;
 
 /// An engine with one connection that does all the work.
@@ -21,11 +21,11 @@ pub(crate) struct Session {
     pub(crate) conn: ConnId,
     /// The time of the last request.
     pub(crate) now: Nanos,
-    /// Who gets the answers.
+    /// Receives the answers.
     pub(crate) sink: Last,
 }
 
-/// Keeps the number of the last job that was put or reserved.
+/// Keeps the id of the last job that was put or reserved.
 #[derive(Debug, Default)]
 pub(crate) struct Last(pub(crate) JobId);
 
@@ -46,7 +46,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// A queue with so many ready jobs of this priority.
+    /// A queue with this many ready jobs of this priority.
     pub(crate) fn with_jobs(count: u32, priority: impl Fn(u32) -> u32) -> Self {
         let mut session = Self::default();
         for job in 0..count {
@@ -55,19 +55,19 @@ impl Session {
         session
     }
 
-    /// A request of the connection, a nanosecond later than the one before. Returns what it may do
+    /// Sends a request, a nanosecond later than the one before. Returns what the connection may do
     /// next.
     pub(crate) fn request(&mut self, conn: ConnId, request: Request) -> Flow {
         self.now.0 += 1;
         self.engine.handle(self.now, conn, request, &mut self.sink)
     }
 
-    /// A command that is answered at once.
+    /// Sends a command that is answered at once.
     pub(crate) fn command(&mut self, command: Command) {
         assert_eq!(self.request(self.conn, Request::Command(command)), Flow::Continue);
     }
 
-    /// A job of [`BODY`] bytes; the delay is in seconds.
+    /// Puts a job of [`BODY`] bytes; the delay is in seconds.
     pub(crate) fn put(&mut self, priority: u32, delay: u32) {
         let header = PutHeader { priority, delay, ttr: TTR, size: BODY as u32 };
         let line = self.request(self.conn, Request::Put(header));
@@ -75,13 +75,13 @@ impl Session {
         assert_eq!((line, body), (Flow::Continue, Flow::Continue));
     }
 
-    /// Takes the first job and deletes it.
+    /// Reserves the first job and deletes it.
     pub(crate) fn take(&mut self) {
         self.command(Command::Reserve);
         self.command(Command::Delete(self.sink.0));
     }
 
-    /// Lets everything happen that is due at `now`.
+    /// Carries out everything that is due at `now`.
     pub(crate) fn tick(&mut self, now: Nanos) {
         self.now = now;
         while self.engine.tick(now, 256, &mut self.sink) {}

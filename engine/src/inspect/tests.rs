@@ -48,7 +48,7 @@ impl Queue {
         self.jobs
     }
 
-    /// All pages, with something done between each two of them.
+    /// All pages, calling `between` between every two.
     fn all_pages(
         &mut self,
         tube: &str,
@@ -109,7 +109,7 @@ fn a_page_looks_at_no_more_than_it_may() {
     let size = PageSize { items: 100, looks: 50 };
     let page = queue.engine.jobs_page("many", None, Cursor::default(), size);
     assert_eq!(page.expect("it is there").items.len(), 50);
-    // Of few jobs among many, no others are looked at.
+    // With few jobs in the state, no others are looked at.
     let rare = queue.put("rare", 0);
     let page = queue.engine.jobs_page("rare", Some(JobState::Ready), Cursor::default(), size);
     let page = page.expect("it is there");
@@ -118,7 +118,7 @@ fn a_page_looks_at_no_more_than_it_may() {
     assert!(queue.engine.jobs_page("none", None, Cursor::default(), size).is_none());
 }
 
-/// What is done between two pages.
+/// A change between two pages.
 #[derive(Debug, Clone)]
 enum Step {
     Put(bool, u32),
@@ -140,7 +140,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The promises of the module, whatever happens between the pages.
+    /// The guarantees of the module, whatever happens between the pages.
     #[test]
     fn what_stays_is_told_of_once(
         before in proptest::collection::vec(step(), 0..300),
@@ -179,7 +179,7 @@ proptest! {
         };
         queue.put("mine", 0);
         before.iter().for_each(|step| taken(&mut queue, step));
-        // The tube must stay for as long as the pages are asked for.
+        // The tube must exist until the last page.
         queue.ask(Command::Watch(TubeName::new(b"mine").expect("a good name")));
         let matching = |queue: &Queue| -> BTreeMap<JobId, ()> {
             let all = (1..=queue.jobs).filter_map(|id| queue.engine.job(id));

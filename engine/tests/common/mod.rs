@@ -1,18 +1,18 @@
-//! What both kinds of engine test share: answers as a server would write them.
+//! Shared by both kinds of engine test: answers as a server would write them.
 
 use beanstalk_protocol::{
     BinlogStats, Dialect, ProcessStats, Reply, begin_tube_list, push_tube_list,
 };
 use jq_engine::{Answer, ConnId, Sink};
 
-/// Keeps every answer, as the bytes that a server sends.
+/// Collects every answer, as the bytes that a server sends.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wire {
     /// Answers in the order in which the engine gave them.
     pub(crate) said: Vec<(ConnId, Vec<u8>)>,
-    /// Whose stats are written.
+    /// The server whose stats are written.
     pub(crate) dialect: Dialect,
-    /// The limit that the stats tell, in bytes.
+    /// The job size limit that the stats show, in bytes.
     pub(crate) max_job_size: u32,
 }
 
@@ -39,7 +39,7 @@ impl Sink for Wire {
 }
 
 impl Wire {
-    /// What a server would add of its process: the same in every test.
+    /// What a server would add about its process: the same in every test.
     fn process(&self) -> ProcessStats<'static> {
         ProcessStats {
             max_job_size: self.max_job_size,

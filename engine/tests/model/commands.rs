@@ -272,7 +272,7 @@ impl Model {
             if watched.len() == 1 {
                 return Reply::NotIgnored;
             }
-            // The last one takes its place.
+            // The last tube takes its place.
             watched.swap_remove(at);
             self.drop_idle_tubes();
         }
@@ -280,7 +280,7 @@ impl Model {
     }
 
     fn kick(&mut self, now: Nanos, conn: ConnId, bound: u32, sink: &mut impl Sink) -> Flow {
-        // Delayed jobs are kicked only if none is buried when the command comes.
+        // Delayed jobs are kicked only if none is buried when the command arrives.
         let buried = self.buried(conn);
         let kicked = if buried.is_empty() { self.delayed(conn) } else { buried };
         let kicked = kicked.into_iter().take(bound as usize);
@@ -313,7 +313,8 @@ impl Model {
         Flow::Continue
     }
 
-    /// The tube's pause is over: for jobs, and for the tube if the pause was all that kept it.
+    /// Ends the tube's pause: its jobs can be reserved, and the tube goes if only the pause kept
+    /// it.
     pub(super) fn resume(&mut self, now: Nanos, name: &TubeName, sink: &mut impl Sink) {
         if let Some(tube) = self.tube(name) {
             tube.pause = None;
@@ -340,7 +341,7 @@ impl Model {
         self.find(id).is_some_and(reserved)
     }
 
-    /// The delayed jobs of the used tube, the first to ripen first.
+    /// The delayed jobs of the used tube, in the order in which their delays end.
     fn delayed(&self, conn: ConnId) -> Vec<JobId> {
         self.of_used(conn, |job| match job.place {
             Place::Delayed { until, order } => Some((until.0, order)),
@@ -348,7 +349,7 @@ impl Model {
         })
     }
 
-    /// The buried jobs of the used tube, the first to be buried first.
+    /// The buried jobs of the used tube, in the order in which they were buried.
     fn buried(&self, conn: ConnId) -> Vec<JobId> {
         self.of_used(conn, |job| match job.place {
             Place::Buried { order } => Some((0, order)),
@@ -356,7 +357,8 @@ impl Model {
         })
     }
 
-    /// The jobs of the connection's used tube that have a key, in its order.
+    /// The jobs of the connection's used tube for which `key` returns a key, in the order of the
+    /// keys.
     fn of_used(&self, conn: ConnId, key: impl Fn(&Job) -> Option<(u64, u64)>) -> Vec<JobId> {
         let used = self.conns.iter().find(|found| found.id == conn).map(|conn| &conn.used);
         let jobs = self.jobs.iter().filter(|job| Some(&job.tube) == used);

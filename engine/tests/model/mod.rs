@@ -1,9 +1,9 @@
-//! A queue in the plainest terms: lists that are searched from end to end for everything.
+//! A queue in the simplest terms: lists that are searched from end to end for everything.
 //!
-//! It is what the engine is measured against, so it is written from the protocol and from what
-//! beanstalkd does, without the engine's ideas. Nothing is counted along the way that can be
-//! counted when asked: a job has one place, a tube is there while something needs it, and every
-//! number in the stats is the length of a filtered list.
+//! The engine is checked against it, so it is written from the protocol and from beanstalkd's
+//! behaviour, without the engine's ideas. What can be counted on demand is not counted along the
+//! way: a job has one place, a tube exists while something needs it, and every number in the stats
+//! is the length of a filtered list.
 
 mod commands;
 mod stats;
@@ -18,7 +18,7 @@ pub(crate) struct Model {
     /// In the order of `list-tubes`.
     pub(crate) tubes: Vec<Tube>,
     pub(crate) conns: Vec<Conn>,
-    /// All jobs, those included whose body has not arrived.
+    /// All jobs, including those whose body has not arrived.
     pub(crate) jobs: Vec<Job>,
     counts: CommandCounts,
     next_id: JobId,
@@ -34,7 +34,7 @@ pub(crate) struct Model {
 #[derive(Debug, Clone)]
 pub(crate) struct Tube {
     pub(crate) name: TubeName,
-    /// The smallest number that was free. At one moment, lower numbers come first.
+    /// The smallest free number. At one moment, lower numbers come first.
     number: u32,
     pause: Option<Pause>,
     total_jobs: u64,
@@ -50,7 +50,7 @@ struct Pause {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Conn {
-    /// The smallest number that was free. At one moment, lower numbers come first.
+    /// The smallest free number. At one moment, lower numbers come first.
     pub(crate) id: ConnId,
     used: TubeName,
     /// In the order of `list-tubes-watched`.
@@ -85,10 +85,10 @@ pub(crate) struct Job {
     disconnects: u32,
 }
 
-/// Where a job is. `order` tells the sooner from the later of two that came there.
+/// Where a job is. `order` tells which of two came there first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Its body is on its way.
+    /// Its body is still arriving.
     Arriving {
         from: ConnId,
     },
@@ -158,7 +158,7 @@ impl Model {
     ) {
         self.conn(id).waiting = None;
         self.jobs.retain(|job| job.place != Place::Arriving { from: id });
-        // The jobs go back one after the other, in the order of their reservation.
+        // The jobs are given back one by one, in the order in which they were reserved.
         while let Some(job) = self.first_reserved_by(id) {
             if reason == CloseReason::Vanished {
                 self.disconnects += 1;
@@ -166,7 +166,7 @@ impl Model {
             }
             self.make_ready(now, job, sink);
         }
-        // What `ignore` does to the list, on its first name until there is none.
+        // As if the first name was ignored until there is none.
         while !self.conn(id).watched.is_empty() {
             self.conn(id).watched.swap_remove(0);
             self.drop_idle_tubes();
@@ -179,12 +179,12 @@ impl Model {
         self.draining = draining;
     }
 
-    /// Number of jobs, those that are still arriving left out.
+    /// Number of jobs, without those that are still arriving.
     pub(crate) fn job_count(&self) -> usize {
         self.arrived().count()
     }
 
-    /// The jobs that there are for everybody to see.
+    /// The jobs that clients can see.
     pub(crate) fn arrived(&self) -> impl Iterator<Item = &Job> {
         self.jobs.iter().filter(|job| !matches!(job.place, Place::Arriving { .. }))
     }
@@ -197,7 +197,7 @@ impl Model {
         self.jobs.iter().filter_map(reservation).min().map(|(_, id)| id)
     }
 
-    /// The job is ready, and goes to who has waited longest for its tube.
+    /// Makes the job ready. It goes to the connection that has waited longest for its tube.
     fn make_ready(&mut self, now: Nanos, id: JobId, sink: &mut impl Sink) {
         self.job(id).place = Place::Ready;
         let tube = self.job(id).tube.clone();
@@ -219,7 +219,7 @@ impl Model {
         watching.filter_map(wait).min().map(|(_, id)| id)
     }
 
-    /// The best ready job of the tubes that `wanted` names and that are not paused.
+    /// The best ready job of the tubes in `wanted` that are not paused.
     fn best_of(&self, wanted: impl Fn(&TubeName) -> bool) -> Option<JobId> {
         let paused = |name: &TubeName| {
             self.tubes.iter().any(|tube| tube.name == *name && tube.pause.is_some())
@@ -246,7 +246,7 @@ impl Model {
         self.tubes.push(Tube { name, number, pause: None, total_jobs: 0, deletes: 0, pauses: 0 });
     }
 
-    /// The last tube takes the place of one that nothing needs.
+    /// Removes a tube that nothing needs; the last one takes its place.
     fn drop_idle_tubes(&mut self) {
         let needed = |tube: &Tube| {
             tube.name == TubeName::default_tube()

@@ -1,4 +1,4 @@
-//! What the model tells of itself.
+//! Statistics of the model.
 
 use beanstalk_protocol::{Command, JobState, JobStats, Reply, ServerStats, TubeStats};
 use jq_engine::{Answer, ConnId, Nanos, Sink, TubeNames};
@@ -35,7 +35,7 @@ impl Model {
         *count += 1;
     }
 
-    /// Answers the commands that only tell.
+    /// Answers the commands that change nothing.
     pub(super) fn tell(&self, now: Nanos, id: ConnId, command: &Command, sink: &mut impl Sink) {
         let mut names = Vec::new();
         let answer = match command {

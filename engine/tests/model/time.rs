@@ -5,29 +5,28 @@ use jq_engine::{Answer, ConnId, Nanos, Sink};
 
 use super::{Model, Place};
 
-/// Something that happens by itself.
+/// Something that happens when its time comes.
 #[derive(Debug, Clone)]
 enum Event {
-    /// The job's delay is over.
+    /// The job's delay ends.
     Ripens(JobId),
-    /// The tube's pause is over.
+    /// The tube's pause ends.
     Resumes(TubeName),
     /// A reserved job of the waiting connection enters its last second.
     DeadlineSoon(ConnId),
-    /// The connection has waited long enough.
+    /// The connection's wait times out.
     TimedOut(ConnId),
-    /// The job's time to run is over.
+    /// The job's time to run expires.
     TimesOut(JobId),
 }
 
-/// When an event is due, and which of several at one moment comes first: those of tubes before
-/// those of connections, lower numbers before higher, delays before pauses, the end of a wait before
-/// that of a time to run, `DEADLINE_SOON` before `TIMED_OUT`, what began earlier before what began
-/// later.
+/// When an event is due, and which of several at one moment comes first: tubes before connections,
+/// lower numbers before higher, delays before pauses, the end of a wait before the end of a time to
+/// run, `DEADLINE_SOON` before `TIMED_OUT`, what began earlier before what began later.
 type Due = (Nanos, bool, u32, u8, u64);
 
 impl Model {
-    /// Lets the first thing due at `now` happen. Whether there was one.
+    /// Carries out the first event that is due at `now`. Returns whether there was one.
     pub(crate) fn step(&mut self, now: Nanos, sink: &mut impl Sink) -> bool {
         let events = self.events();
         let Some((due, event)) = events.into_iter().min_by_key(|(due, _)| *due) else {
@@ -56,7 +55,7 @@ impl Model {
         true
     }
 
-    /// When the next thing happens by itself.
+    /// When the next event is due.
     pub(crate) fn next_due(&self) -> Option<Nanos> {
         self.events().iter().map(|(due, _)| due.0).min().filter(|at| *at < Nanos::NEVER)
     }

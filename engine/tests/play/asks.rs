@@ -1,4 +1,4 @@
-//! What a connection is made to ask for: the drawn [`Ask`], in terms of what there is.
+//! Turns a drawn [`Ask`] into a request about what exists.
 
 use beanstalk_protocol::{Command, JobId, PutHeader, Rejection, Request, TubeName};
 use jq_engine::ConnId;
@@ -8,12 +8,12 @@ use super::ops::{Ask, JobPick, Kind, NewJob};
 use super::{Duel, Outcome};
 use crate::model::Place;
 
-/// The body that comes after an [`Ask::PutLine`].
+/// The body that follows an [`Ask::PutLine`].
 const LATE_BODY: &[u8] = b"late";
 
 impl Duel {
-    /// Makes a connection that is not waiting ask. One in the middle of a put sends the body first
-    /// of all, and nothing else this time.
+    /// Makes a connection that is not waiting send a request. One in the middle of a put sends the
+    /// body instead.
     pub(super) fn ask(&mut self, pick: &Index, ask: &Ask) -> Outcome {
         let Some(conn) = self.client(pick, |conn| !self.is_waiting(conn)) else { return Ok(()) };
         if self.is_mid_put(conn) {

@@ -1,4 +1,4 @@
-//! Looking at everything.
+//! Comparing everything.
 
 use beanstalk_protocol::{Command, Request, TubeName};
 use jq_engine::{CloseReason, ConnId, Nanos};
@@ -8,11 +8,11 @@ use super::{Duel, Outcome};
 use crate::model::Place;
 
 impl Duel {
-    /// Compares all that can be asked about: the stats of the server, of every tube and of every
+    /// Compares everything that can be queried: the stats of the server, of every tube and of every
     /// job, and the tubes of every connection.
     ///
-    /// The model counts things where they are. So if the answers agree, the engine's counters agree
-    /// with its contents, and each of its jobs is in one place.
+    /// The model counts on demand. So if the answers agree, the engine's counters agree with its
+    /// contents, and each of its jobs is in one place.
     pub(crate) fn audit(&mut self) -> Outcome {
         for question in self.questions() {
             self.request(self.auditor, Request::Command(question))?;
@@ -28,14 +28,15 @@ impl Duel {
         Ok(())
     }
 
-    /// What the auditor asks. Jobs that are still arriving are among it: nobody may see them.
+    /// The auditor's requests. They include jobs that are still arriving, which must not be
+    /// visible.
     pub(super) fn questions(&self) -> Vec<Command> {
         let tubes = self.model.tubes.iter().map(|tube| Command::StatsTube(tube.name.clone()));
         let jobs = self.model.jobs.iter().map(|job| Command::StatsJob(job.id));
         [Command::Stats, Command::ListTubes].into_iter().chain(tubes).chain(jobs).collect()
     }
 
-    /// Everybody leaves, and every job is shown, taken and deleted. Nothing must be left.
+    /// All clients leave, and every job is inspected, reserved and deleted. Nothing must be left.
     pub(crate) fn end(&mut self) -> Outcome {
         self.finish_tick(1000)?;
         let mut conns: Vec<ConnId> = self.model.conns.iter().map(|conn| conn.id).collect();
@@ -71,13 +72,13 @@ impl Duel {
         self.audit()?;
         prop_assert_eq!(self.model.tubes.len(), 1);
         prop_assert_eq!(self.model.next_due(), None);
-        // What the engine still has on its list is out of date, and goes when it is looked at.
+        // The engine's remaining timer entries are out of date, and are removed when they fall due.
         self.wake_until(Nanos::NEVER, 1)?;
         prop_assert_eq!(self.engine.next_deadline(), None);
         Ok(())
     }
 
-    /// The auditor does something for once.
+    /// A request of the auditor that must be answered at once.
     fn commands<const N: usize>(&mut self, commands: [Command; N]) -> Outcome {
         for command in commands {
             self.request(self.auditor, Request::Command(command))?;

@@ -1,4 +1,4 @@
-//! The engine and the model, side by side: everything happens to both, and all that they say is
+//! The engine and the model, side by side: everything happens to both, and all their answers are
 //! compared.
 
 mod asks;
@@ -15,7 +15,7 @@ use crate::common::Wire;
 use crate::model::{Model, Place};
 pub(crate) use ops::{Kind, Op, sessions};
 
-/// Connections at a time, the auditor included.
+/// Maximum number of connections at a time, including the auditor.
 const MAX_CONNS: usize = 7;
 
 type Outcome = Result<(), TestCaseError>;
@@ -24,7 +24,7 @@ pub(crate) struct Duel {
     engine: Engine,
     model: Model,
     now: Nanos,
-    /// A connection that only asks how things are.
+    /// A connection that only inspects.
     auditor: ConnId,
     /// The last tick was not complete.
     overdue: bool,
@@ -38,7 +38,7 @@ impl Duel {
         Self { engine, model, now: Nanos::from_secs(1000), auditor, overdue: false }
     }
 
-    /// Plays one step, and compares what everybody is told and what is due next.
+    /// Plays one step, and compares all answers and what is due next.
     pub(crate) fn play(&mut self, op: &Op) -> Outcome {
         match op {
             Op::Connect if self.model.conns.len() < MAX_CONNS => {
@@ -68,7 +68,7 @@ impl Duel {
         self.compare_deadlines()
     }
 
-    /// One of the connections, the auditor left out.
+    /// One of the connections, except the auditor.
     fn client(&self, pick: &Index, wanted: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         let ids = self.model.conns.iter().map(|conn| conn.id);
         let found: Vec<_> = ids.filter(|conn| *conn != self.auditor && wanted(*conn)).collect();
@@ -99,7 +99,7 @@ impl Duel {
         if flow == Flow::Close { self.disconnect(conn, CloseReason::Quit) } else { Ok(()) }
     }
 
-    /// Does the same to the engine and to the model. What they say and what they return must agree.
+    /// Does the same to the engine and to the model. Their answers and return values must agree.
     fn both<T: PartialEq + std::fmt::Debug>(
         &mut self,
         engine: impl FnOnce(&mut Engine, Nanos, &mut Wire) -> T,
@@ -113,7 +113,7 @@ impl Duel {
     }
 }
 
-/// What each connection was told, in its order. No client sees the order across connections.
+/// The answers to each connection, in order. No client sees the order across connections.
 fn by_connection(wire: &Wire) -> Vec<(ConnId, String)> {
     let text = |(conn, bytes): &(_, Vec<u8>)| (*conn, bytes.escape_ascii().to_string());
     let mut said: Vec<_> = wire.said.iter().map(text).collect();

@@ -1,33 +1,33 @@
-//! What may happen to a queue, to be drawn at random.
+//! What can happen to a queue, drawn at random.
 
 use beanstalk_protocol::Rejection;
 use jq_engine::CloseReason;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// One step of a random session. What it refers to (a connection, a job) is picked from what there
-/// is when it is played.
+/// One step of a random session. What it refers to (a connection, a job) is picked from what exists
+/// when it is played.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Connect,
     Disconnect(Index, CloseReason),
     HalfClose(Index),
     Ask(Index, Ask),
-    /// Time passes, and the engine is told so.
+    /// Time passes, and the engine is ticked.
     Pass(Span, Ticks),
     Drain(bool),
 }
 
-/// What a connection asks for. Tubes are numbers; the first is the default one.
+/// A request of a connection. Tubes are numbers; the first is the default tube.
 #[derive(Debug, Clone)]
 pub(crate) enum Ask {
     Use(u8),
     Watch(u8),
     Ignore(u8),
-    /// Watch so many tubes, from this one on.
+    /// Watch this many tubes, starting with this one.
     WatchMany(u8, u8),
     IgnoreMany(u8, u8),
-    /// A job of so many bytes, into this tube or the one that is used.
+    /// A job of this many bytes, into this tube or the one that is used.
     Put(Option<u8>, NewJob, u32),
     /// Only the line; the body comes with the next request of this connection.
     PutLine(NewJob),
@@ -60,37 +60,37 @@ pub(crate) struct NewJob {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum JobPick {
-    /// One that the connection has reserved, if it has one.
+    /// One that the connection has reserved, if there is one.
     Mine(Index),
     Any(Index),
     Unknown(u64),
 }
 
-/// How far time goes.
+/// How much time passes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Span {
     Nanos(u64),
-    /// To when something is due, and so many nanoseconds further or less far.
+    /// Until something is due, this many nanoseconds more or less.
     Due(i64),
 }
 
-/// How the engine is told of it.
+/// How the engine is ticked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ticks {
-    /// At every moment for which it asks on the way, in steps of so many.
+    /// At every deadline on the way, with this budget.
     Watchful(usize),
-    /// At the end, in steps of so many.
+    /// At the end, with this budget.
     Late(usize),
-    /// At the end, and only so many steps: the rest stays overdue.
+    /// At the end, and only this many steps: the rest stays overdue.
     Hurried(usize),
 }
 
 /// The kinds of session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Few tubes, so that everything meets everything.
+    /// Few tubes, so that everything interacts.
     Small,
-    /// Many tubes, which are watched and ignored by the dozen.
+    /// Many tubes, watched and ignored by the dozen.
     Wide,
 }
 
@@ -102,7 +102,7 @@ impl Kind {
         }
     }
 
-    /// One of the tubes; of many, mostly one of a few, where things come together.
+    /// One of the tubes; of many, mostly one of a few, so that things interact.
     fn tube(self) -> impl Strategy<Value = u8> {
         prop_oneof![3 => 0..4u8, 1 => 0..self.tubes()]
     }
@@ -125,7 +125,7 @@ pub(crate) fn sessions(kind: Kind) -> impl Strategy<Value = Vec<Op>> {
 
 fn op(kind: Kind) -> impl Strategy<Value = Op> {
     let conn = any::<Index>;
-    // The fewer connections, the more each of them goes through.
+    // The fewer connections, the more happens to each.
     let come_and_go = match kind {
         Kind::Small => 5,
         Kind::Wide => 2,
@@ -175,7 +175,7 @@ fn about_tubes(kind: Kind) -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// Up and down across the number of tubes from which the engine reserves in another way.
+/// Up and down across the number of watched tubes at which the engine changes its way to reserve.
 fn many(kind: Kind) -> impl Strategy<Value = Ask> {
     prop_oneof![
         4 => (kind.tube(), 18u8..40).prop_map(|(from, count)| Ask::WatchMany(from, count)),
@@ -191,7 +191,7 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
             ttr,
         })
     };
-    // The larger ones are kept in another way.
+    // The engine stores larger bodies differently.
     let size = prop_oneof![9 => 0u32..4, 1 => Just(5000)];
     let tube = prop::option::of(kind.tube());
     prop_oneof![
@@ -203,7 +203,7 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// So many of them for as long as it takes, against four that do not wait.
+/// This many reserves that wait indefinitely, against four that do not wait.
 fn reserves(blocking: u32) -> impl Strategy<Value = Ask> {
     prop_oneof![
         blocking => Just(Ask::Reserve),
@@ -230,7 +230,7 @@ fn about_jobs() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// On both sides of what counts as urgent, and few, so that there are many of each.
+/// On both sides of the limit of urgent jobs. Few values, so that each occurs often.
 fn priority() -> impl Strategy<Value = u32> {
     prop::sample::select(vec![0, 1, 1023, 1024, u32::MAX])
 }

@@ -1,4 +1,4 @@
-//! Time passes, and the engine is told of it more or less diligently.
+//! Time passes, and the engine is ticked more or less diligently.
 
 use beanstalk_protocol::Request;
 use jq_engine::Nanos;
@@ -8,8 +8,8 @@ use super::ops::{Span, Ticks};
 use super::{Duel, Outcome, by_connection};
 use crate::common::Wire;
 
-/// Most wake-ups in one span, and most calls of `tick` in one wake-up. Each does something for one
-/// of the few hundred tubes, connections and jobs that there can be.
+/// Maximum number of wake-ups in one span, and of calls of `tick` in one wake-up. Each does
+/// something for one of the few hundred tubes, connections and jobs that there can be.
 const PATIENCE: usize = 2000;
 
 impl Duel {
@@ -39,7 +39,7 @@ impl Duel {
         }
     }
 
-    /// Wakes the engine whenever it asks for it.
+    /// Wakes the engine at each of its deadlines.
     pub(super) fn wake_until(&mut self, until: Nanos, budget: usize) -> Outcome {
         for _ in 0..PATIENCE {
             match self.engine.next_deadline() {
@@ -55,7 +55,7 @@ impl Duel {
 
     /// Ticks until everything due now has happened.
     pub(super) fn finish_tick(&mut self, budget: usize) -> Outcome {
-        // Whether the ticks came to an end, which those of the model always do.
+        // Whether the ticks came to an end; those of the model always do.
         self.both(
             |engine, now, said| (0..PATIENCE).any(|_| !engine.tick(now, budget, said)),
             |model, now, said| {
@@ -67,8 +67,8 @@ impl Duel {
         self.compare_deadlines()
     }
 
-    /// Ticks once. Of what is due the first few things must have happened, in the order in which
-    /// they were due.
+    /// Ticks once. The first few of the due events must have happened, in the order in which they
+    /// were due.
     fn hurry(&mut self, budget: usize) -> Outcome {
         let questions = self.questions();
         let mut said = Wire::default();
@@ -78,7 +78,7 @@ impl Duel {
         }
         let mut expected = Wire::default();
         loop {
-            // As if this were all that happened.
+            // Compare as if nothing else had happened.
             let (mut model, mut expected_now) = (self.model.clone(), expected.clone());
             for question in questions.iter().cloned().map(Request::Command) {
                 model.handle(self.now, self.auditor, question, &mut expected_now);

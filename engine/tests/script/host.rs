@@ -10,16 +10,17 @@ use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
 use super::parse::Step;
 use crate::common::Wire;
 
-/// Things done in one tick: the fewest, so that every passage of time takes several.
+/// Steps in one tick: the minimum, so that time passes in several ticks.
 const TICK_BUDGET: usize = 1;
 
-/// Most ticks for one passage of time, so that a deadline that never goes away fails the test.
+/// Maximum number of ticks for one passage of time, so that a deadline that never goes away fails
+/// the test.
 const TICK_LIMIT: usize = 10_000;
 
 /// How the bytes of a client arrive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pieces {
-    /// What is sent together arrives together.
+    /// Bytes that are sent together arrive together.
     Whole,
     /// Each byte arrives alone.
     Bytes,
@@ -43,7 +44,7 @@ struct Client {
     is_blocked: bool,
     has_sent_fin: bool,
     is_closed: bool,
-    /// The transcript has said so.
+    /// Whether the transcript has noted that it is closed.
     is_known_closed: bool,
 }
 
@@ -54,7 +55,7 @@ impl Host {
         Self { engine: Engine::new(), now, wire, pieces, clients: BTreeMap::new() }
     }
 
-    /// Everything that the clients received has been compared.
+    /// Checks that everything that the clients received has been compared.
     pub(crate) fn nothing_left(&self) -> Result<(), String> {
         for (name, client) in &self.clients {
             if !client.output.is_empty() {
@@ -126,7 +127,7 @@ impl Host {
         };
         for piece in bytes.chunks(size) {
             let client = self.client(name);
-            // Behind a `quit` nobody listens.
+            // Nobody listens after a `quit`.
             if !client.is_closed {
                 client.input.extend_from_slice(piece);
                 self.run(name);
@@ -135,7 +136,7 @@ impl Host {
         Ok(())
     }
 
-    /// Handles what the client has sent, as far as it is not blocked.
+    /// Handles what the client has sent, until it is blocked.
     fn run(&mut self, name: char) {
         let mut at = 0;
         loop {
@@ -170,7 +171,8 @@ impl Host {
         }
     }
 
-    /// Hands out the answers. Who was blocked goes on with what it has sent meanwhile.
+    /// Delivers the answers. A client that was blocked goes on with what it has sent in the
+    /// meantime.
     fn deliver(&mut self) {
         let mut unblocked = Vec::new();
         for (conn, bytes) in std::mem::take(&mut self.wire.said) {
@@ -187,7 +189,7 @@ impl Host {
         }
     }
 
-    /// Lets time pass up to `until`, waking up whenever the engine asks for it.
+    /// Lets time pass until `until`, and ticks at each of the engine's deadlines.
     fn pass(&mut self, until: u64) -> Result<(), String> {
         for _ in 0..TICK_LIMIT {
             match self.engine.next_deadline() {
@@ -256,7 +258,7 @@ impl Client {
     }
 }
 
-/// The body of the `OK` at the front, and where the rest begins. None unless the size is right.
+/// The body of the `OK` at the front, and where the rest begins. `None` unless the size is right.
 fn ok_body(output: &[u8]) -> Option<(&str, usize)> {
     let text = std::str::from_utf8(output).ok()?;
     let (size, rest) = text.strip_prefix("OK ")?.split_once("\r\n")?;

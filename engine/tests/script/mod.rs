@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A line is a connection's letter, a mark, and a text. A connection opens when its letter first
-//! comes up.
+//! occurs.
 //!
 //! | mark | meaning |
 //! |------|---------|
@@ -29,7 +29,7 @@
 //! the end); `drain on`, `drain off`; and, before anything is sent, `max-job-size 10`,
 //! `dialect 1.12`.
 //!
-//! Whatever is received must be said before the next action: silence is checked too.
+//! Everything that is received must be written before the next action: silence is checked too.
 
 mod host;
 mod parse;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use beanstalk_protocol::Dialect;
 
-/// What a line asks for.
+/// The meaning of a line.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// An empty line or a comment.
@@ -32,7 +32,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Whether something happens, rather than being expected to have happened.
+    /// Whether the line makes something happen, rather than expecting it to have happened.
     pub(crate) fn is_action(&self) -> bool {
         !matches!(
             self,
