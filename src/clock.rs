@@ -1,8 +1,8 @@
-//! The only reader of the operating system's time.
+//! The only place that reads the operating system's clocks.
 //!
-//! The clock is monotonic: setting the wall clock, or NTP stepping it, moves no deadline while the
-//! server runs. It begins at the wall clock's time, which is read once, so that the deadlines that
-//! a log keeps mean the same to the next server.
+//! The clock is monotonic: when the wall clock is set, or stepped by NTP, no deadline moves while
+//! the server runs. It starts at the wall clock's time, which is read once, so that the deadlines
+//! in a log keep their meaning after a restart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jq_engine::Nanos;
 
-/// Time since 1970, as far as the wall clock was right when the server started.
+/// Time since 1970, if the wall clock was right when the server started.
 #[derive(Debug, Clone)]
 pub struct Clock {
     started: Nanos,
@@ -19,26 +19,26 @@ pub struct Clock {
 
 #[derive(Debug, Clone)]
 enum Source {
-    /// What has passed since the start.
+    /// The time since the start.
     System(Instant),
-    /// What somebody says.
+    /// The time is set from outside.
     Told(Arc<AtomicU64>),
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        // A wall clock before 1970 is not set at all.
+        // A wall clock before 1970 was never set.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { started: nanos(since), source: Source::System(Instant::now()) }
     }
 
-    /// A clock that shows the nanoseconds that somebody puts there: for simulations.
+    /// A clock that shows the nanoseconds stored in `now`, for simulations.
     pub fn told(now: Arc<AtomicU64>) -> Self {
         Self { started: Nanos(now.load(Ordering::Relaxed)), source: Source::Told(now) }
     }
 
-    /// Now.
+    /// The current time.
     pub fn now(&self) -> Nanos {
         match &self.source {
             Source::System(start) => Nanos(self.started.0.saturating_add(nanos(start.elapsed()).0)),
@@ -51,8 +51,8 @@ impl Clock {
         self.started
     }
 
-    /// The moment `at` in the terms of the timers of tokio; `None` if it is beyond what they hold,
-    /// or if time is only told.
+    /// The moment `at` for tokio's timers; `None` if it is out of their range, or if the time is
+    /// set from outside.
     pub fn instant(&self, at: Nanos) -> Option<tokio::time::Instant> {
         let Source::System(start) = &self.source else { return None };
         let after = Duration::from_nanos(at.0.saturating_sub(self.started.0));

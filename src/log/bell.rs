@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// Wakes the one thread that waits for it. Rung before, it wakes at once; rung often, once. To ring
-/// it costs a system call only if the thread sleeps.
+/// Wakes the one thread that waits for it. If it was rung before, the wait ends at once; rings in
+/// between count as one. Ringing costs a system call only if the thread sleeps.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     rung: AtomicBool,
@@ -15,8 +15,8 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        // In one order with what the caller has done before and the listener does after, so that one
-        // of them sees the other.
+        // Sequentially consistent with what the caller did before and the listener does afterwards,
+        // so that at least one of them sees the other.
         if !self.rung.swap(true, Ordering::SeqCst)
             && let Some(listener) = self.listener.get()
         {
@@ -24,15 +24,16 @@ impl Bell {
         }
     }
 
-    /// Whether it was rung since this was last asked or waited for.
+    /// Whether it was rung since the last call of this function or of [`Self::wait`].
     pub(crate) fn is_rung(&self) -> bool {
         self.rung.swap(false, Ordering::SeqCst)
     }
 
-    /// Waits until it is rung, or so long. Always called by the same thread.
+    /// Waits until it is rung, or until `timeout` has passed. Must always be called by the same
+    /// thread.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         self.listener.get_or_init(thread::current);
-        // Checked behind that: who rang before found nobody to wake.
+        // Check after that: a ring before it found nobody to wake.
         if self.is_rung() {
             return;
         }

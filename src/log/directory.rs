@@ -1,4 +1,4 @@
-//! The directory of `-b`: whose it is, and what is in it.
+//! The directory of `-b`: its lock and its contents.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -10,18 +10,18 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// The folder of our segments in the directory.
+/// The name of the folder for our segments in the directory.
 pub(crate) const SEGMENTS: &str = "jq-binlog";
 
-/// The file that says by its lock whose the directory is, as with beanstalkd.
+/// The file whose lock says that the directory is in use, as with beanstalkd.
 const LOCK: &str = "lock";
 
 /// The directory cannot be used.
 #[derive(Debug)]
 pub enum DirectoryError {
-    /// Another server has it: us or beanstalkd.
+    /// Another server, jq-server or beanstalkd, uses it.
     Locked(PathBuf),
-    /// The system refuses.
+    /// The operating system reported an error.
     Io(PathBuf, io::Error),
 }
 
@@ -38,23 +38,23 @@ impl fmt::Display for DirectoryError {
 
 impl std::error::Error for DirectoryError {}
 
-/// A directory that nobody else uses as long as this lives.
+/// A directory that no other server uses as long as this value lives.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// The lock goes when it is closed. It is of a kind that goes too when any other descriptor of
-    /// the same file is closed by this process; so nobody else may open it.
+    /// Closing the file releases the lock. This kind of lock is also released when the process
+    /// closes any other descriptor of the same file, so nothing else may open it.
     _lock: File,
 }
 
 impl Directory {
-    /// Takes the directory, which must exist.
+    /// Locks the directory, which must exist.
     pub fn lock(path: &Path) -> Result<Self, DirectoryError> {
         let failed = |error| DirectoryError::Io(path.to_owned(), error);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path.join(LOCK)).map_err(failed)?;
-        // What beanstalkd does, so that each keeps the other out.
+        // The same lock as beanstalkd's, so that each keeps the other out.
         let whole = libc::flock {
             l_type: libc::F_WRLCK as libc::c_short,
             l_whence: libc::SEEK_SET as libc::c_short,
@@ -69,12 +69,12 @@ impl Directory {
         }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder of our segments, which is made if it is missing.
+    /// The path of the folder for our segments, which is created if it is missing.
     pub fn segments(&self) -> Result<PathBuf, DirectoryError> {
         let path = self.path.join(SEGMENTS);
         let mut builder = fs::DirBuilder::new();

@@ -1,9 +1,9 @@
-//! What a log brings along besides the half that stands under the hub's lock.
+//! The part of a log that works outside the hub's lock.
 //!
-//! A [`Log`](crate::log::Log) takes facts and does no I/O. What takes time (writing, syncing, asking
-//! other machines) is its driver's work: threads or tasks of its own, which it starts and stops, and
-//! which reach the queue only through [`LoggedQueue`]. So the hub knows of logs in general, and a log
-//! knows of queues in general; neither names the other.
+//! A [`Log`](crate::log::Log) takes facts and does no I/O. What takes time (writing, syncing,
+//! talking to other machines) is the work of its driver: it starts and stops its own threads or
+//! tasks, which access the queue only through [`LoggedQueue`]. So the hub depends only on the
+//! interface of a log, and a log only on the interface of a queue.
 
 use std::fmt;
 use std::io;
@@ -14,33 +14,35 @@ use jq_engine::{Engine, Sink};
 
 use crate::log::{Gated, Progress};
 
-/// The half of a log that works beside the queue.
+/// The part of a log that works in parallel to the queue.
 pub trait LogDriver: fmt::Debug + Send + Sync {
-    /// How far the log is committed. Always the same one.
+    /// How far the log is committed. Always returns the same value.
     fn progress(&self) -> &Arc<Progress>;
 
-    /// Somebody waits for what was appended. Called after each operation that recorded something,
-    /// without the hub's lock, on the thread of the operation; so it must not take long. `alone` says
-    /// that nobody else has asked for anything for a long time, so that nobody would be held up if it
-    /// did.
+    /// Requests a commit of what was appended. Called after each operation that recorded something
+    /// a client may wait for, on the thread of the operation and without the hub's lock. It should
+    /// return quickly, unless `alone` is set: no other client has sent anything for a long time, so
+    /// nobody is held up if the commit is done right here.
     fn commit_soon(&self, alone: bool);
 
-    /// Starts what works beside the queue. Called once, before anybody is served, within the runtime
-    /// of the main thread.
+    /// Starts the driver's threads or tasks. Called once, before any client is served, within the
+    /// runtime of the main thread.
     fn start(self: Arc<Self>, queue: Arc<dyn LoggedQueue>) -> io::Result<()>;
 
-    /// Commits what is left, and ends what was started. Called once, when nobody is served any more,
-    /// outside of any runtime; blocks until it is done.
+    /// Commits what is left, and ends what was started. Called once, when no client is served any
+    /// more, outside of any runtime. Blocks until it is done.
     fn stop(&self);
 }
 
-/// The queue, as the driver of its log sees it. Never called with a lock of the log's held.
+/// The queue, as the driver of its log sees it. A driver must not hold a lock of the log when it
+/// calls these functions.
 pub trait LoggedQueue: fmt::Debug + Send + Sync {
-    /// Changes the queue, and delivers what comes of that. Everybody waits meanwhile, so a long
-    /// change is made of several calls. Returns what must be committed before anybody may be told.
+    /// Changes the queue, and delivers the resulting answers. All other operations wait meanwhile,
+    /// so a long change should be split into several calls. Returns what must be committed before
+    /// any client may learn of the change.
     fn change(&self, change: &mut dyn FnMut(&mut Engine, &mut dyn Sink)) -> Gated;
 
-    /// Takes back new jobs whose records failed, of which nobody has been told.
+    /// Removes new jobs that could not be recorded. Their puts were not acknowledged.
     fn take_back(&self, jobs: &[JobId]) {
         self.change(&mut |engine, mut sink| {
             for job in jobs {

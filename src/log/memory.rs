@@ -1,4 +1,4 @@
-//! The log of a server without one.
+//! The log of a server that keeps its jobs in memory only.
 
 use std::io;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use jq_engine::{Change, Record, SegmentRef};
 
 use crate::log::{Appended, Log, LogDriver, LoggedQueue, Position, Progress};
 
-/// Keeps nothing.
+/// A log that keeps nothing.
 #[derive(Debug)]
 pub struct MemoryLog {
-    /// What `binlog-max-size` says, in bytes.
+    /// The value of `binlog-max-size` in `stats`, in bytes.
     pub max_size: u64,
 }
 
@@ -43,7 +43,7 @@ impl Log for MemoryLog {
     }
 }
 
-/// Beside a log that keeps nothing there is nothing to do.
+/// The driver of a log that keeps nothing: it has nothing to do.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryDriver {
     progress: Arc<Progress>,

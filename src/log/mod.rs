@@ -1,9 +1,9 @@
-//! Where durable facts go.
+//! Logs of durable facts.
 //!
-//! The engine tells facts, in order; a [`Log`] takes them and says by its [`Progress`] how far they
-//! are committed. What that means is the log's to say: written, on the disk, or one day acknowledged
-//! by other machines. Replies wait for it (see the hub), so nobody is told what a crash can take
-//! back.
+//! The engine reports facts in order. A [`Log`] takes them, and its [`Progress`] says how far they
+//! are committed. What "committed" means depends on the log: written, on disk, or one day
+//! acknowledged by other machines. Replies wait for it (see the hub), so that no client is told of
+//! anything that a crash can undo.
 
 mod backup;
 mod bell;
@@ -33,34 +33,35 @@ pub use self::open::{OpenError, Opened, OpenedBinlog};
 pub use self::progress::{Gate, Gated, Place, Progress};
 pub use self::uncommitted::Uncommitted;
 
-/// A place in the log: so many bytes have been appended before it since the server started. It says
-/// nothing about files.
+/// A position in the log: the number of bytes appended before it since the server started. It is
+/// unrelated to files.
 pub type Position = u64;
 
-/// Where a fact went.
+/// Where a fact was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Appended {
-    /// The segment that will have it.
+    /// The segment that will hold it.
     pub segment: SegmentRef,
-    /// The end of the log behind it: what is to be committed before anybody may be told of it.
+    /// The end of the log after the fact: everything up to here must be committed before any client
+    /// may learn of the fact.
     pub position: Position,
 }
 
-/// A log as the engine sees it. All of its calls come under the hub's lock, so none may do I/O. What
-/// works beside it is a [`LogDriver`].
+/// A log as the engine sees it. All functions are called under the hub's lock, so none may do I/O.
+/// That is the work of a [`LogDriver`].
 pub trait Log: fmt::Debug + Send {
-    /// Whether anything is kept at all.
+    /// Whether the log keeps anything.
     fn is_durable(&self) -> bool;
 
-    /// Appends a fact. `urgent` says that somebody waits for it; other facts may lie in memory for
+    /// Appends a fact. `urgent`: a client may be waiting for it. Other facts may stay in memory for
     /// some milliseconds.
     fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended;
 
-    /// A job's record in this segment is needed no more; its tube's name and its body have so many
-    /// bytes.
+    /// A job's record in this segment is no longer needed. `bytes` is the length of its tube's name
+    /// and its body together.
     fn forget(&mut self, segment: SegmentRef, bytes: usize);
 
-    /// Whether a change can be taken on.
+    /// Whether there is room to record a change.
     fn admits(&self, change: Change) -> bool;
 
     /// What must be committed before anything about this job may be told; 0 if nothing.
@@ -69,6 +70,6 @@ pub trait Log: fmt::Debug + Send {
     /// The number of a segment.
     fn segment_number(&self, segment: SegmentRef) -> u64;
 
-    /// For `stats`.
+    /// The log's part of `stats`.
     fn stats(&self) -> BinlogStats;
 }

@@ -1,4 +1,4 @@
-//! From the flags to a queue that is ready to serve.
+//! From the flags to a queue that is ready to be served.
 
 use std::fmt;
 use std::io;
@@ -23,14 +23,13 @@ use crate::log::{Bell, Log, LogDriver, MemoryLog};
 pub struct Opened {
     /// The queue.
     pub engine: Engine,
-    /// The half of its log that stands under the hub's lock.
+    /// The part of its log that is used under the hub's lock.
     pub log: Box<dyn Log>,
-    /// The half that works beside it.
+    /// The part of its log that works outside the hub's lock.
     pub driver: Arc<dyn LogDriver>,
 }
 
-/// A queue that a binlog keeps, and that binlog: for simulations, which take its driver's turns
-/// themselves.
+/// A queue with its binlog, for simulations, which run the steps of its driver themselves.
 #[derive(Debug)]
 pub struct OpenedBinlog {
     /// The queue and its log.
@@ -43,14 +42,14 @@ pub struct OpenedBinlog {
     pub report: Report,
 }
 
-/// The queue cannot be made again.
+/// The queue cannot be restored.
 #[derive(Debug)]
 pub enum OpenError {
     /// The directory cannot be used.
     Directory(DirectoryError),
-    /// What is in it cannot be replayed.
+    /// Its contents cannot be replayed.
     Replay(String, ReplayError),
-    /// It is beanstalkd's, and cannot be made ours, or cannot be made beanstalkd's.
+    /// Its contents cannot be imported from beanstalkd's format, or exported to it.
     TakeOver(String, V7Error),
     /// There is nothing of ours in this directory.
     Nothing(PathBuf),
@@ -72,8 +71,8 @@ impl fmt::Display for OpenError {
             Self::Replay(dir, error) if error.is_repairable() => {
                 write!(
                     f,
-                    "{dir}: {error}. Nothing was changed. To serve what is sound, and have the rest \
-                     copied aside, start once with --binlog-repair"
+                    "{dir}: {error}. Nothing was changed. To serve what is intact, and keep a copy \
+                     of the rest, start once with --binlog-repair"
                 )
             }
             Self::Replay(dir, error) => write!(f, "{dir}: {error}"),
@@ -93,8 +92,8 @@ impl From<DirectoryError> for OpenError {
 }
 
 impl Opened {
-    /// An empty queue that is kept in memory only. `max_size` is what `binlog-max-size` says, in
-    /// bytes.
+    /// An empty queue that is kept in memory only. `max_size` is the value of `binlog-max-size` in
+    /// `stats`, in bytes.
     pub fn in_memory(max_size: u64) -> Self {
         Self {
             engine: Engine::new(),
@@ -103,8 +102,8 @@ impl Opened {
         }
     }
 
-    /// Opens what the flags name, and replays it. Which log there is, is decided here and nowhere
-    /// else.
+    /// Opens the log that the flags select, and replays it. Only this function decides which log is
+    /// used.
     pub fn open(config: &Config, clock: &Clock) -> Result<Self, OpenError> {
         let Some(dir) = &config.binlog else {
             return Ok(Self::in_memory(config.binlog_size));
@@ -135,8 +134,8 @@ impl Opened {
             warn!(
                 places = report.damaged,
                 bytes = report.damaged_bytes,
-                "the binlog was damaged: at least as many records as places are lost; the damaged \
-                 bytes are in files named damaged-*"
+                "the binlog was damaged: at least one record is lost for each damaged place; the \
+                 damaged bytes are in files named damaged-*"
             );
         }
         Ok(opened)

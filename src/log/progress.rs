@@ -1,4 +1,4 @@
-//! How far a log is committed, and who waits for it.
+//! How far a log is committed, and which replies wait for it.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -10,20 +10,21 @@ use tokio::sync::Notify;
 
 use crate::log::Position;
 
-/// Failures that are told apart. A reply that is held for longer has failed.
+/// The number of failures that are remembered. A reply that is held over more failures than this
+/// has failed.
 const REMEMBERED_FAILURES: usize = 1000;
 
-/// What a log has committed. Shared by the log, which moves it, and the connections, whose replies
-/// wait for it.
+/// What a log has committed. Shared by the log, which advances it, and the connections, whose
+/// replies wait for it.
 #[derive(Debug, Default)]
 pub struct Progress {
     committed: AtomicU64,
-    /// How often committing has failed.
+    /// How often a commit has failed.
     failures: AtomicU64,
     /// How far the log was committed at each of the last failures.
     failed_at: Mutex<VecDeque<Position>>,
     waiting: Mutex<Waiting>,
-    /// Why the log may not be written any more.
+    /// Why the right to write the log is lost.
     lost: OnceLock<String>,
     /// Notified when `lost` is set.
     losing: Notify,
@@ -31,7 +32,7 @@ pub struct Progress {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// How often somebody was taken out.
+    /// How often wakers were removed.
     round: u64,
     wakers: Vec<(Position, Waker)>,
 }
@@ -39,14 +40,14 @@ struct Waiting {
 /// What must be committed before replies may leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gated {
-    /// Everything before this; 0 if nothing.
+    /// Everything before this position; 0 if nothing.
     position: Position,
     /// [`Progress::failures`] when the first of the replies was made.
     failures: u64,
 }
 
 impl Gated {
-    /// Everything before `position`, too, of which was told after so many failures.
+    /// Adds everything before `position`, for a reply that was made after this many failures.
     pub(crate) fn raise(&mut self, position: Position, failures: u64) {
         if self.position == 0 {
             self.failures = failures;
@@ -63,40 +64,42 @@ impl Gated {
 /// Whether a reply may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// What it tells is committed.
+    /// What it reports is committed.
     Open,
-    /// Not yet.
+    /// What it reports is not committed yet.
     Held,
-    /// It failed, so the reply must not leave.
+    /// What it reports could not be committed, so the reply must not leave.
     Failed,
-    /// The log was lost: nothing may leave, and nobody knows what becomes of it.
+    /// The log was lost: no reply may leave, and the fate of what was not committed is unknown.
     Lost,
 }
 
-/// Where somebody waits, so that they wait there once however often they ask.
+/// Remembers what a caller of [`Progress::poll`] waits for, so that its waker is registered once,
+/// however often it polls.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Place(Option<(Position, u64)>);
 
 impl Progress {
-    /// Everything before this is committed.
+    /// The position up to which everything is committed.
     pub fn committed(&self) -> Position {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// A number that changes with each failure.
+    /// The number of failures so far.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Whether a reply may leave that needs this committed. If it is held, `waker` is woken when that
-    /// may have changed; `place` is the asker's own, and the same each time.
+    /// Whether a reply that needs this committed may leave. If it is held, `waker` is woken when
+    /// that may have changed. Each caller has a `place` of its own, and passes the same one each
+    /// time.
     pub fn poll(&self, gated: Gated, place: &mut Place, waker: &Waker) -> Gate {
         let gate = self.state(gated);
         if gate != Gate::Held {
             return gate;
         }
         let mut waiting = self.lock();
-        // Once more, under the lock that whoever moves it takes afterwards.
+        // Check once more under the lock: whoever advances the progress takes the lock afterwards.
         let gate = self.state(gated);
         let here = Some((gated.position, waiting.round));
         if gate == Gate::Held && place.0 != here {
@@ -110,10 +113,11 @@ impl Progress {
         if self.is_lost() {
             return Gate::Lost;
         }
-        // In this order: what was committed by recovering from a failure shows the failure too.
+        // In this order: a reader that sees what was committed after a failure must see the failure
+        // too.
         let committed = self.committed();
         if self.failures() != failures && position > self.committed_at_failure(failures) {
-            // Even if it is committed meanwhile: what was asked for may have been taken back.
+            // Even if it is committed by now: the change may have been undone.
             Gate::Failed
         } else if committed >= position {
             Gate::Open
@@ -122,8 +126,8 @@ impl Progress {
         }
     }
 
-    /// How far the log was committed when it failed for the first time after so many failures; 0 if
-    /// that is too many failures ago.
+    /// How far the log was committed at the next failure after this many; 0 if that is too many
+    /// failures ago.
     fn committed_at_failure(&self, failures: u64) -> Position {
         let failed_at = self.failed_at.lock().expect("nobody panics while holding this lock");
         let since = usize::try_from(self.failures() - failures).unwrap_or(usize::MAX);
@@ -131,7 +135,7 @@ impl Progress {
         at.and_then(|at| failed_at.get(at)).copied().unwrap_or(0)
     }
 
-    /// Everything before `position` is committed.
+    /// Reports that everything before `position` is committed.
     pub fn commit(&self, position: Position) {
         self.committed.fetch_max(position, Ordering::AcqRel);
         let committed = self.committed();
@@ -147,7 +151,7 @@ impl Progress {
         wake(ready);
     }
 
-    /// What comes after `committed` has failed.
+    /// Reports that everything after `committed` has failed.
     pub fn fail(&self, committed: Position) {
         {
             let mut failed_at =
@@ -161,9 +165,9 @@ impl Progress {
         self.wake_all();
     }
 
-    /// The right to write the log is lost, for good, and this is why: a sentence for people. From now
-    /// on no reply leaves, neither one that waits nor any other; what becomes of what was not
-    /// committed is not known. Only the first call counts.
+    /// Reports that the right to write the log is lost for good. `why` is a sentence for people.
+    /// From now on no reply leaves, whether it waits for the log or not; the fate of what was not
+    /// committed is unknown. Only the first call has an effect.
     pub fn lose(&self, why: &str) {
         if self.lost.set(why.to_owned()).is_ok() {
             self.losing.notify_waiters();
@@ -177,7 +181,7 @@ impl Progress {
         self.lost.get().is_some()
     }
 
-    /// Waits until the log is lost, which may be never, and tells why.
+    /// Waits until the log is lost, which may never happen, and returns the reason.
     pub async fn lost(&self) -> &str {
         loop {
             let losing = self.losing.notified();
@@ -220,7 +224,7 @@ mod tests {
         assert_eq!((poll(0), poll(1), poll(10)), (Gate::Open, Gate::Held, Gate::Held));
         progress.commit(5);
         assert_eq!((poll(5), poll(6)), (Gate::Open, Gate::Held));
-        assert_eq!(progress.lock().wakers.len(), 2, "the one who waits for 1 is woken");
+        assert_eq!(progress.lock().wakers.len(), 2, "the waiter for position 1 is woken");
     }
 
     #[test]
@@ -230,10 +234,10 @@ mod tests {
         progress.fail(5);
         assert_eq!(ask(&progress, 5, 0), Gate::Open);
         assert_eq!(ask(&progress, 6, 0), Gate::Failed);
-        // A reply that was made after the failure waits for what comes.
+        // A reply that was made after the failure waits for the next commit.
         assert_eq!(ask(&progress, 6, 1), Gate::Held);
         progress.commit(6);
-        assert_eq!(ask(&progress, 6, 0), Gate::Failed, "it comes late to ask");
+        assert_eq!(ask(&progress, 6, 0), Gate::Failed, "asking late does not help");
         assert_eq!(ask(&progress, 6, 1), Gate::Open);
         progress.fail(6);
         assert_eq!(ask(&progress, 6, 0), Gate::Failed, "the first failure counts");
@@ -263,7 +267,7 @@ mod tests {
         assert_eq!(progress.lock().wakers.len(), 2);
         progress.commit(5);
         assert_eq!(progress.lock().wakers.len(), 1);
-        // Whoever is woken for something else waits anew.
+        // A caller that is woken for another reason waits again.
         progress.fail(5);
         assert_eq!(progress.lock().wakers.len(), 0);
         let again = Gated { position: 9, failures: 1 };
@@ -279,7 +283,7 @@ mod tests {
         progress.lose("another server leads");
         progress.lose("a second reason");
         assert_eq!((ask(&progress, 5, 0), ask(&progress, 6, 0)), (Gate::Lost, Gate::Lost));
-        assert!(progress.lock().wakers.is_empty(), "who waited is woken");
+        assert!(progress.lock().wakers.is_empty(), "all waiters are woken");
         let mut cx = std::task::Context::from_waker(Waker::noop());
         let lost = std::pin::pin!(progress.lost()).poll(&mut cx);
         assert_eq!(lost, std::task::Poll::Ready("another server leads"));

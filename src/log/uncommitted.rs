@@ -1,7 +1,7 @@
-//! The jobs that somebody may have to wait for: a table for any log that is committed in batches.
+//! The jobs with uncommitted records: a table for any log that commits in batches.
 //!
-//! A record waits in memory until a writer takes it, together with all others; it is in flight until
-//! the writer says that it is committed.
+//! A record waits in memory until a writer takes it, together with all others. It is in flight
+//! until the writer reports that it is committed.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,7 +10,7 @@ use beanstalk_protocol::JobId;
 
 use crate::log::Position;
 
-/// The ids of jobs, which count up and need no hashing against malice.
+/// Hashes job ids. They count up and are assigned by the server, so a cheap hash is safe.
 #[derive(Debug, Default)]
 struct IdHasher(u64);
 
@@ -30,18 +30,18 @@ impl Hasher for IdHasher {
 
 type IdSet = HashSet<JobId, BuildHasherDefault<IdHasher>>;
 
-/// Which jobs have records that are not committed.
+/// The jobs with records that are not committed.
 #[derive(Debug, Default)]
 pub struct Uncommitted {
-    /// Those with a record that the writer has not taken.
+    /// Jobs with a record that the writer has not taken.
     waiting: IdSet,
-    /// Those with one that it has, and has not committed.
+    /// Jobs with a record that the writer has taken but not committed.
     in_flight: IdSet,
-    /// New jobs, in order.
+    /// New jobs that are not committed, with the ends of their records, in order.
     fresh: VecDeque<(Position, JobId)>,
 }
 
-/// How far a job's records are.
+/// How far a job's records have got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// All are committed.
@@ -53,12 +53,12 @@ enum Stage {
 }
 
 impl Uncommitted {
-    /// A record of this job was appended.
+    /// Adds a job, a record of which was appended.
     pub fn add(&mut self, job: JobId) {
         self.waiting.insert(job);
     }
 
-    /// The job is new, and its record ends at `position`.
+    /// Adds a new job, whose record ends at `position`.
     pub fn add_fresh(&mut self, job: JobId, position: Position) {
         self.fresh.push_back((position, job));
     }
@@ -73,8 +73,8 @@ impl Uncommitted {
         }
     }
 
-    /// What must be committed before anything about this job may be told, 0 if nothing: `position`
-    /// is the end of what was appended, `taken` of what the writer has taken.
+    /// What must be committed before a client may learn anything about this job; 0 if nothing.
+    /// `position` is the end of what was appended, `taken` the end of what the writer has taken.
     pub fn concern(&self, job: JobId, position: Position, taken: Position) -> Position {
         match self.stage(job) {
             Stage::Waiting => position,
@@ -83,7 +83,7 @@ impl Uncommitted {
         }
     }
 
-    /// The writer has taken everything.
+    /// Notes that the writer has taken everything.
     pub fn take(&mut self) {
         if self.in_flight.is_empty() {
             std::mem::swap(&mut self.in_flight, &mut self.waiting);
@@ -92,7 +92,8 @@ impl Uncommitted {
         }
     }
 
-    /// Everything up to `position` is committed; `all` if that is all that the writer has taken.
+    /// Notes that everything up to `position` is committed. `all`: that is everything that the
+    /// writer has taken.
     pub fn commit(&mut self, position: Position, all: bool) {
         while self.fresh.front().is_some_and(|(end, _)| *end <= position) {
             self.fresh.pop_front();
@@ -102,7 +103,7 @@ impl Uncommitted {
         }
     }
 
-    /// The new jobs. They are not asked for again.
+    /// Takes the new jobs out of the table.
     pub fn take_fresh(&mut self) -> Vec<JobId> {
         self.fresh.drain(..).map(|(_, id)| id).collect()
     }
@@ -122,13 +123,13 @@ mod tests {
         assert_eq!((jobs.stage(7), jobs.stage(9)), (Stage::InFlight, Stage::Committed));
         jobs.add(7);
         assert_eq!(jobs.stage(7), Stage::Waiting);
-        // Taken once more while the first is on its way: neither is forgotten.
+        // Taken once more while the first is in flight: neither is forgotten.
         jobs.take();
         jobs.commit(10, false);
         assert_eq!(jobs.stage(7), Stage::InFlight);
         jobs.commit(15, true);
         assert_eq!(jobs.stage(7), Stage::Committed);
         assert_eq!(jobs.take_fresh(), [8]);
-        assert!(jobs.take_fresh().is_empty(), "they are not asked for again");
+        assert!(jobs.take_fresh().is_empty(), "they are returned once");
     }
 }

@@ -245,7 +245,7 @@ fn a_newer_setting() {
         let (status, output) = folder.refuse(flags);
         assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
         assert!(output.contains("was written by a newer release"), "{output}");
-        assert!(output.contains("a tube's settings, with one of kind 7"), "{output}");
+        assert!(output.contains("a tube's settings, with the tag 7"), "{output}");
         assert!(!output.contains("--binlog-repair"), "{output}");
         assert!(folder.contents() == before, "nothing is changed");
     }

@@ -45,11 +45,11 @@ fn an_unknown_setting_is_refused() {
     let pause = b"\x01\x0c\x05\0\0\0\xff\xff\xff\xff\xff\0\0\0";
     let tube = |fields: &[u8]| [b"\x0a\x01\x01a", fields].concat();
     for (record, what) in [
-        (tube(b"\x07\0"), "a tube's settings, with one of kind 7"),
-        (tube(&[pause, &b"\x08\x02xy"[..]].concat()), "a tube's settings, with one of kind 8"),
-        (b"\x0a\x02\x01a".to_vec(), "a tube's settings, in version 2"),
-        (b"\x0b\x01\x63\x03xyz".to_vec(), "the server's settings, with one of kind 99"),
-        (b"\x0b\x09".to_vec(), "the server's settings, in version 9"),
+        (tube(b"\x07\0"), "a tube's settings, with the tag 7"),
+        (tube(&[pause, &b"\x08\x02xy"[..]].concat()), "a tube's settings, with the tag 8"),
+        (b"\x0a\x02\x01a".to_vec(), "a tube's settings, in layout version 2"),
+        (b"\x0b\x01\x63\x03xyz".to_vec(), "the server's settings, with the tag 99"),
+        (b"\x0b\x09".to_vec(), "the server's settings, in layout version 9"),
     ] {
         // In the last segment, what cannot be read may be a torn end; but not this.
         for is_last in [true, false] {
@@ -61,7 +61,7 @@ fn an_unknown_setting_is_refused() {
                 disk.put(&segment_name(2), segment(2, previous_end, &[PUT], b""));
             }
             disk.put(&segment_name(1), bytes);
-            let message = format!("{prefix} {offset}: {what}, which is unknown to this release");
+            let message = format!("{prefix} {offset}: {what}, which this release does not know");
             assert_refused(disk, &message);
         }
     }

@@ -1,4 +1,4 @@
-//! Reading the fields of a record, one behind the other.
+//! Reading the fields of a record, one after another.
 
 use crate::log::codec::Damage;
 
@@ -12,13 +12,13 @@ impl<'a> Fields<'a> {
         Self(bytes)
     }
 
-    /// Bytes that are left.
+    /// The number of bytes left.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// All that is left.
+    /// The bytes left.
     #[inline]
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         Ok(bytes)
     }
 
-    /// A tube's name of so many bytes.
+    /// A tube's name of this many bytes.
     #[inline]
     pub(crate) fn name(&mut self, len: usize) -> Result<&'a str, Damage> {
         std::str::from_utf8(self.bytes(len)?).map_err(|_| Damage::Meaning)

@@ -1,8 +1,8 @@
-//! Records as bytes, for any log: what became true, with a length and a checksum in front.
-//! `docs/binlog.md` describes the same for people.
+//! The encoding of records, for any log: a length, a checksum and the fact. `docs/binlog.md`
+//! describes the format.
 //!
-//! All numbers are little-endian. Records stand one behind the other; a length of zero says that
-//! nothing was written there. Besides facts there is one kind that is about the log itself, a mark,
+//! All numbers are little-endian. Records follow one another; a length of zero means that nothing
+//! was written there. Besides facts, there is one kind of record about the log itself, the mark,
 //! for logs that are files.
 
 mod fields;
@@ -18,42 +18,42 @@ use self::settings::Newer;
 
 /// The version of the format that is written.
 ///
-/// A record means the same in every version; a new version says that there may be kinds of records,
-/// or flags in them, that older releases do not know, or files beside the segments.
+/// A record means the same in every version. A new version means that there may be kinds of
+/// records, or flags in them, that older releases do not know, or files beside the segments.
 pub const VERSION: u32 = 3;
 
 /// The oldest version that is read.
 pub const OLDEST_VERSION: u32 = 1;
 
-/// Bytes in front of each record: its length and its checksum.
+/// Size of the frame of each record, its length and checksum, in bytes.
 pub const FRAME_LEN: usize = 8;
 
-/// Bytes of a mark, its frame included.
+/// Size of a mark, including its frame, in bytes.
 pub const MARK_LEN: usize = FRAME_LEN + 1 + 8;
 
-/// Most bytes of a record that refers to a job that there is, its frame included.
+/// Maximum size of a record about an existing job, including its frame, in bytes.
 pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN + 4;
 
-/// What a job takes that is recorded anew and to which nothing happened, besides its tube's name
-/// and its body, in bytes.
+/// Size of the full record of a job without counters, excluding its tube's name and its body, in
+/// bytes.
 pub const JOB_LEN: usize = FRAME_LEN + 1 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
 
-/// Bytes of the counters that beanstalkd has, too.
+/// Size of the counters that beanstalkd has too, in bytes.
 const COUNTERS_LEN: usize = 20;
 
-/// The longest record: the largest body, the longest name, and all else twice over.
+/// Maximum length of a record: the largest body, the longest name, and ample room for the rest.
 const MAX_LEN: usize = MAX_JOB_SIZE as usize + 1024;
 
-// What a record is about: its first byte.
+// The kind of a record: its first byte.
 const PUT: u8 = 1;
 const UPDATE: u8 = 2;
 const RESERVED: u8 = 3;
 const TIMED_OUT: u8 = 4;
 const KICKED: u8 = 5;
 const DELETE: u8 = 6;
-/// Read, not written: what version 1 has in place of [`TUBE`].
+/// Read but not written: version 1 has it in place of [`TUBE`].
 const PAUSE: u8 = 7;
-/// Read, not written: what version 1 has in place of [`SERVER`].
+/// Read but not written: version 1 has it in place of [`SERVER`].
 const DRAIN: u8 = 8;
 const MARK: u8 = 9;
 const TUBE: u8 = 10;
@@ -68,22 +68,23 @@ const BURIED: u8 = 2;
 const HAS_COUNTERS: u8 = 0b100;
 const HAS_DISCONNECTS: u8 = 0b1000;
 
-/// Why bytes are not what they should be.
+/// Why bytes are invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
     /// They end too early.
     Short,
-    /// They do not begin as a segment does.
+    /// They do not begin like a segment.
     Magic,
-    /// They are of another version of the format.
+    /// They have an unsupported version of the format.
     Version(u32),
-    /// A length that no record has.
+    /// No record has this length.
     Length(u32),
-    /// The checksum says something else.
+    /// The checksum does not match.
     Checksum,
-    /// The checksum is right, the meaning is not: written by something else, or a newer version.
+    /// The checksum matches, but the contents are invalid: written by other software or a newer
+    /// version.
     Meaning,
-    /// Settings of which this release does not know all: a newer one has written them.
+    /// Some settings are unknown to this release: a newer one has written them.
     Newer(Newer),
 }
 
@@ -91,29 +92,29 @@ impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Short => f.write_str("the file ends within it"),
-            Self::Magic => f.write_str("it does not begin with \"jqbinlog\""),
+            Self::Magic => f.write_str("it does not start with \"jqbinlog\""),
             Self::Version(version) => write!(
                 f,
                 "its format is version {version}; this release reads {OLDEST_VERSION} to {VERSION}"
             ),
-            Self::Length(len) => write!(f, "its length, {len}, makes no sense"),
+            Self::Length(len) => write!(f, "its length, {len}, is invalid"),
             Self::Checksum => f.write_str("its checksum does not match"),
-            Self::Meaning => f.write_str("its checksum matches, but not its contents"),
+            Self::Meaning => f.write_str("its checksum matches, but its contents are invalid"),
             Self::Newer(newer) => newer.fmt(f),
         }
     }
 }
 
-/// A record as it is read.
+/// A record as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry<'a> {
     /// A fact.
     Fact(Record<'a>),
-    /// When this was written, all of this segment before the offset was on the disk.
+    /// When this mark was written, everything in this segment before the offset was on disk.
     Mark(u64),
 }
 
-/// Appends a record, and returns how many bytes that took.
+/// Appends a record, and returns its size in bytes.
 pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
     match fact {
         Record::Put(job) | Record::Again(job) => record(out, PUT, |out| {
@@ -140,20 +141,20 @@ pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
     }
 }
 
-/// Appends the record of a job but for its body, which comes next, and for its checksum, which
-/// [`seal`] makes. Returns how many bytes the record takes, body included.
+/// Appends the record of a job, without its body, which must follow, and without its checksum,
+/// which [`seal`] fills in. Returns the size of the record in bytes, including the body.
 pub(crate) fn encode_before_body(job: &JobRecord<'_>, out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_LEN]);
     out.push(PUT);
     put_job(job, out);
     let len = out.len() - start + job.body.len();
-    // A body has a gigabyte at most.
+    // A body has at most a gigabyte.
     out[start..start + 4].copy_from_slice(&((len - FRAME_LEN) as u32).to_le_bytes());
     len
 }
 
-/// Makes the checksum of a record that begins with these bytes, and ends with this body.
+/// Fills in the checksum of a record that begins with these bytes and ends with this body.
 pub(crate) fn seal(record: &mut [u8], body: &[u8]) {
     let (frame, payload) = record.split_at_mut(FRAME_LEN);
     let crc = crc32c_append(crc32c_append(crc32c(&frame[..4]), payload), body);
@@ -169,7 +170,7 @@ fn put_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&job.ttr.to_le_bytes());
     let has_counters = job.now.counters != JobCounters::default();
     put_state(out, &job.now, has_counters);
-    // A name has 200 bytes at most.
+    // A name has at most 200 bytes.
     out.push(job.tube.len() as u8);
     out.extend_from_slice(job.tube.as_bytes());
 }
@@ -202,7 +203,7 @@ fn counters_flags(counters: &JobCounters) -> u8 {
     if counters.disconnects > 0 { HAS_COUNTERS | HAS_DISCONNECTS } else { HAS_COUNTERS }
 }
 
-/// Not inlined: most jobs have none.
+/// Not inlined: most jobs have no counters.
 #[inline(never)]
 fn put_counters(out: &mut Vec<u8>, counters: &JobCounters) {
     let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } = *counters;
@@ -214,7 +215,7 @@ fn put_counters(out: &mut Vec<u8>, counters: &JobCounters) {
     }
 }
 
-/// Appends a record of these bytes, whatever they mean.
+/// Appends a record with this payload, whatever it means.
 pub fn frame(payload: &[u8], out: &mut Vec<u8>) {
     put_frame(out, |out| out.extend_from_slice(payload));
 }
@@ -230,7 +231,7 @@ fn put_frame(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_LEN]);
     payload(out);
-    // A body has a gigabyte at most.
+    // A body has at most a gigabyte.
     let len = ((out.len() - start - FRAME_LEN) as u32).to_le_bytes();
     let crc = crc32c_append(crc32c(&len), &out[start + FRAME_LEN..]);
     out[start..start + 4].copy_from_slice(&len);
@@ -238,12 +239,12 @@ fn put_frame(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) -> usize {
     out.len() - start
 }
 
-/// What stands at the beginning of some bytes.
+/// What is at the beginning of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next<'a> {
-    /// A record, and how many bytes it takes.
+    /// A record, and its size in bytes.
     Entry(Entry<'a>, usize),
-    /// Perhaps a record, but it takes this many bytes.
+    /// Possibly a record: this many bytes are needed to tell.
     Need(usize),
     /// A length of zero: nothing was written here.
     Nothing,
@@ -258,12 +259,12 @@ pub fn decode(bytes: &[u8]) -> Result<Next<'_>, Damage> {
     })
 }
 
-/// What [`check`] finds.
+/// The result of [`check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checked {
-    /// A record of so many bytes.
+    /// A valid record of this many bytes.
     Sound(usize),
-    /// Perhaps a record, but it takes this many bytes.
+    /// Possibly a record: this many bytes are needed to tell.
     Need(usize),
     /// A length of zero: nothing was written here.
     Nothing,
@@ -291,7 +292,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Checked, Damage> {
     Ok(Checked::Sound(FRAME_LEN + len as usize))
 }
 
-/// Reads a record that was checked.
+/// Decodes a record that was checked.
 pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
     let mut fields = Fields::new(record.get(FRAME_LEN..).ok_or(Damage::Short)?);
     let fact = match fields.u8()? {
@@ -323,7 +324,7 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
     Ok(Entry::Fact(fact))
 }
 
-/// Always inlined: handing a whole job from function to function costs more than reading it.
+/// Always inlined: passing a whole job between functions costs more than reading it.
 #[inline(always)]
 fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
     let (id, created) = (fields.u64()?, Nanos(fields.u64()?));
@@ -359,7 +360,7 @@ fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage>
     Ok((state, counters))
 }
 
-/// Whether a record may begin with this byte.
+/// Whether a record can begin with this byte.
 pub(crate) fn is_kind(byte: u8) -> bool {
     (PUT..=DISCONNECTED).contains(&byte)
 }

@@ -1,8 +1,8 @@
-//! The bytes of settings: what is set for a tube, or for the server.
+//! The encoding of the settings of a tube or of the server.
 //!
-//! A version comes first, then (of a tube) the name, then a field for each setting that is not the
-//! default: a tag, a length and so many bytes. A setting that is added gets a new tag. A release
-//! that does not know a tag must not go on without what it says, and refuses.
+//! First comes the layout version, then, for a tube, its name, then a field for each setting that
+//! is not the default: a tag, a length, and that many bytes. A new setting gets a new tag. A
+//! release that does not know a tag cannot ignore it, so it refuses the record.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use jq_engine::{Nanos, Pause, ServerSettings, TubeSettings};
 
 use crate::log::codec::{Damage, Fields};
 
-/// How settings are laid out. Another layout gets another number; another setting does not.
+/// The layout version. It changes with the layout, but not when a setting is added.
 const LAYOUT: u8 = 1;
 
-/// Most bytes of settings, besides a tube's name.
+/// Maximum size of settings, without a tube's name, in bytes.
 pub(crate) const MAX_LEN: usize = 2 + FIELD_LEN + PAUSE_LEN;
 
-/// Bytes in front of each field.
+/// Size of the tag and the length of each field, in bytes.
 const FIELD_LEN: usize = 2;
 const PAUSE_LEN: usize = 4 + 8;
 
@@ -26,14 +26,14 @@ const PAUSE: u8 = 1;
 // Tags of the server's settings.
 const DRAINING: u8 = 1;
 
-/// What a newer release has written that this one does not know.
+/// Something that a newer release has written and this one does not know.
 ///
-/// One number, so that whatever may fail with it stays small: reading a log comes to millions of
-/// fields.
+/// Packed into one number, so that the results of functions that can fail with it stay small:
+/// reading a log means reading millions of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newer(u32);
 
-/// Whose settings a record has.
+/// Whose settings a record contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Tube,
@@ -41,9 +41,9 @@ enum Owner {
 }
 
 impl Newer {
-    /// Stands for a layout in place of a tag, which have the lower byte.
+    /// Marks a layout version rather than a tag; either is in the lower byte.
     const LAYOUT: u32 = 1 << 8;
-    /// Stands for the server's settings in place of a tube's.
+    /// Marks the server's settings rather than a tube's.
     const SERVER: u32 = 1 << 9;
 
     fn tag(owner: Owner, tag: u8) -> Damage {
@@ -65,16 +65,16 @@ impl Newer {
 impl fmt::Display for Newer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whose = if self.0 & Self::SERVER == 0 { "a tube's" } else { "the server's" };
-        let what = if self.0 & Self::LAYOUT == 0 { "with one of kind" } else { "in version" };
+        let what = if self.0 & Self::LAYOUT == 0 { "with the tag" } else { "in layout version" };
         let value = self.0 & 0xFF;
-        write!(f, "{whose} settings, {what} {value}, which is unknown to this release")
+        write!(f, "{whose} settings, {what} {value}, which this release does not know")
     }
 }
 
 pub(crate) fn encode_tube(name: &str, settings: &TubeSettings, out: &mut Vec<u8>) {
     let TubeSettings { pause } = settings;
     out.push(LAYOUT);
-    // A name has 200 bytes at most.
+    // A name has at most 200 bytes.
     out.push(name.len() as u8);
     out.extend_from_slice(name.as_bytes());
     if let Some(Pause { seconds, until }) = pause {
@@ -130,7 +130,8 @@ fn read_layout(owner: Owner, fields: &mut Fields<'_>) -> Result<(), Damage> {
     }
 }
 
-/// Hands each setting to `take`, which says whether it knows its tag, and must read all of it.
+/// Passes each setting to `take`, which returns whether it knows the tag, and must read the whole
+/// value.
 fn each_setting(
     owner: Owner,
     fields: &mut Fields<'_>,

@@ -1,4 +1,4 @@
-//! Why a directory cannot be taken over.
+//! Why an import or export fails.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use super::format::Damage;
 use crate::log::binlog::ReplayError;
 
-/// A directory cannot be taken over. Unless it says otherwise, nothing was changed.
+/// An import or export failed. Unless the message says otherwise, nothing was changed.
 #[derive(Debug)]
 pub enum V7Error {
     /// The file system failed.
@@ -16,33 +16,33 @@ pub enum V7Error {
         /// How it failed.
         error: io::Error,
     },
-    /// A file of beanstalkd's is damaged.
+    /// One of beanstalkd's files is damaged.
     Damaged {
-        /// Which file.
+        /// Name of the file.
         file: String,
-        /// Where in it, in bytes.
+        /// Offset of the record, in bytes.
         offset: usize,
-        /// In what way.
+        /// The fault.
         damage: Damage,
     },
-    /// A file of beanstalkd's is missing, though there are older and newer ones.
+    /// One of beanstalkd's files is missing, although there are older and newer ones.
     Missing(String),
-    /// There is a binlog of ours, and this file, which nothing says was made of it or into it.
+    /// There is a binlog of ours and this file of beanstalkd's, and no manifest connects the two.
     Both(String),
-    /// beanstalkd's files were to take the place of our binlog, which is gone, though some of them
-    /// are still in this folder.
+    /// An export was interrupted, some of its files are still in this folder, and our binlog is
+    /// gone.
     Lost(&'static str),
-    /// There is no binlog of ours to be exported.
+    /// There is no binlog of ours to export.
     Nothing,
     /// Our binlog cannot be replayed.
     Replay(ReplayError),
-    /// Our binlog cannot be written; how that failed is in the log.
+    /// Our binlog cannot be written; the log has the reason.
     Unwritable,
 }
 
-/// What can be done about damage.
+/// What to do about damage.
 const REPAIR: &str =
-    "Nothing was changed. To import what is sound, start once with --binlog-repair";
+    "Nothing was changed. To import what is intact, start once with --binlog-repair";
 
 impl fmt::Display for V7Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,25 +52,24 @@ impl fmt::Display for V7Error {
                 write!(f, "{file} is damaged: the record at offset {offset}: {damage}. {REPAIR}")
             }
             Self::Missing(file) => {
-                write!(f, "{file} is missing, though there are older and newer ones. {REPAIR}")
+                write!(f, "{file} is missing, although there are older and newer ones. {REPAIR}")
             }
             Self::Both(file) => write!(
                 f,
-                "there is {file}, which is beanstalkd's, and jq-binlog, which is jq-server's: \
-                 another server was used here in between. Nothing was changed. Move what is out of \
-                 date to another place"
+                "there is {file} of beanstalkd and jq-binlog of jq-server: the directory was used \
+                 with both servers. Nothing was changed. Move the outdated files to another place"
             ),
             Self::Lost(folder) => write!(
                 f,
-                "an export was not finished, some of its files are in {folder}, and jq-binlog, from \
-                 which it was made, is gone. Nothing was changed. Put jq-binlog back"
+                "an export was interrupted, some of its files are in {folder}, and jq-binlog, \
+                 which it was made from, is gone. Nothing was changed. Put jq-binlog back"
             ),
-            Self::Nothing => f.write_str("there is no jq-binlog to be exported"),
+            Self::Nothing => f.write_str("there is no jq-binlog to export"),
             Self::Replay(error) => {
                 write!(f, "jq-binlog: {error}. Nothing was exported")?;
                 if error.is_repairable() {
                     f.write_str(
-                        ". To export what is sound, start once with -b and --binlog-repair",
+                        ". To export what is intact, start once with -b and --binlog-repair",
                     )?;
                 }
                 Ok(())
@@ -82,7 +81,7 @@ impl fmt::Display for V7Error {
 
 impl std::error::Error for V7Error {}
 
-/// Says what was attempted when the file system fails.
+/// Adds what was attempted to an error of the file system.
 pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> V7Error {
     |error| V7Error::Io { what: what.into(), error }
 }

@@ -1,4 +1,4 @@
-//! Our segments become files of beanstalkd's.
+//! Converts our segments to beanstalkd's files.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -23,19 +23,19 @@ use super::unfinished::settle;
 use crate::log::binlog::{Binlog, Options, RealDisk};
 use crate::log::{Directory, OpenError};
 
-/// The largest body that beanstalkd takes back by default, in bytes: as it reads its files, it
+/// The largest body that beanstalkd reads back by default, in bytes: when it reads its files, it
 /// counts the CRLF too.
 const DEFAULT_LARGEST: usize = beanstalk_protocol::DEFAULT_MAX_JOB_SIZE as usize - CRLF.len();
 
-/// What an export did.
+/// The result of an export.
 #[derive(Debug)]
 pub struct Exported {
     jobs: usize,
-    /// Where the directory is, and what is in it now.
+    /// The directory, the number of beanstalkd's files in it, and the folder of our segments.
     dir: PathBuf,
     files: u32,
     aside: String,
-    /// Bytes of the largest body.
+    /// Size of the largest body, in bytes.
     largest: usize,
     paused: usize,
 }
@@ -50,19 +50,19 @@ impl fmt::Display for Exported {
             let size = largest + CRLF.len();
             writeln!(
                 f,
-                "beanstalkd must be started with -z {size} or more, or it loses what it reads \
-                 behind a job that is larger"
+                "start beanstalkd with -z {size} or more: it skips a job that is larger than -z, \
+                 and everything after it in the file"
             )?;
         }
         if *paused > 0 {
-            writeln!(f, "{paused} tubes are paused, which beanstalkd does not keep")?;
+            writeln!(f, "{paused} tubes are paused; beanstalkd's files do not keep pauses")?;
         }
         Ok(())
     }
 }
 
-/// Makes files for beanstalkd of our binlog in this directory, of at most the size of the segments
-/// in `options` unless for a single job, and sets our segments aside.
+/// Converts our binlog in this directory to beanstalkd's files, and moves our segments aside. Each
+/// file has at most the segment size of `options`, unless a single job needs more.
 pub fn export(dir: &Path, options: Options, now: Nanos) -> Result<Exported, OpenError> {
     let failed = |error| OpenError::TakeOver(dir.display().to_string(), error);
     let directory = Directory::lock(dir)?;
@@ -70,7 +70,7 @@ pub fn export(dir: &Path, options: Options, now: Nanos) -> Result<Exported, Open
     settle(folder).map_err(failed)?;
     let exported = make(folder, options, now);
     if exported.is_err() {
-        // What it cannot undo now, the next run does.
+        // If this cannot undo everything, the next run does.
         let _ = settle(folder);
     }
     exported.map_err(failed)
@@ -97,10 +97,10 @@ fn make(folder: Folder<'_>, options: Options, now: Nanos) -> Result<Exported, V7
     }
     folder.sync()?;
     let aside = folder.free_exported()?;
-    // Here it takes place: up to now it is undone by whoever comes next.
+    // This rename makes the export take effect. Until now, the next run would undo it.
     rename(&folder.segments(), &folder.path().join(&aside))?;
-    // It is done. If that is not on the disk before a power cut, it is undone after that, for which
-    // the manifest has to remain.
+    // Done. If the rename is lost in a power cut, the next run undoes the export, and needs the
+    // manifest for that. So the manifest is only removed once the rename is on disk.
     if let Err(error) = folder.sync().and_then(|()| remove(&exporting)) {
         warn!("{error}");
     }
@@ -114,7 +114,7 @@ fn make(folder: Folder<'_>, options: Options, now: Nanos) -> Result<Exported, V7
     Ok(Exported { jobs, dir: folder.path().to_owned(), files, aside, largest, paused })
 }
 
-/// Reads our segments, as a start does.
+/// Replays our segments, as at startup.
 fn replay(folder: Folder<'_>, options: Options, now: Nanos) -> Result<Engine, V7Error> {
     let mut engine = Engine::new();
     let disk = Arc::new(RealDisk::new(folder.segments()));
@@ -124,8 +124,8 @@ fn replay(folder: Folder<'_>, options: Options, now: Nanos) -> Result<Engine, V7
     Ok(engine)
 }
 
-/// Writes every job, the buried ones in the order in which they were buried: that is the order in
-/// which beanstalkd buries them again.
+/// Writes every job. Buried ones come in the order in which they were buried, because beanstalkd
+/// buries them again in the order of its file.
 fn tell(engine: &mut Engine, writer: &mut Writer<'_>) {
     let mut jobs = Vec::with_capacity(engine.job_count());
     engine.tell_all(|record| {
@@ -146,22 +146,22 @@ fn tell(engine: &mut Engine, writer: &mut Writer<'_>) {
 /// Writes jobs to files.
 struct Writer<'a> {
     folder: &'a Path,
-    /// Bytes that a file may have.
+    /// Maximum size of a file, in bytes.
     size: u64,
     /// The file being written, and its length.
     file: Option<(BufWriter<File>, u64)>,
-    /// How many files were begun.
+    /// Number of files begun.
     files: u32,
-    /// The largest number of a job.
+    /// The largest job id.
     last_id: JobId,
-    /// Bytes of the largest body.
+    /// Size of the largest body, in bytes.
     largest: usize,
     buffer: Vec<u8>,
     /// The first failure. Nothing is written after it.
     failed: io::Result<()>,
 }
 
-/// What is recorded is written.
+/// Writes what is recorded.
 impl Sink for Writer<'_> {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 
@@ -194,7 +194,7 @@ impl<'a> Writer<'a> {
         self.write()
     }
 
-    /// Writes what is in the buffer to one file.
+    /// Writes the buffer to one file.
     fn write(&mut self) -> io::Result<()> {
         let len = self.buffer.len() as u64;
         if self.file.as_ref().is_none_or(|(_, written)| written + len > self.size) {
@@ -213,7 +213,7 @@ impl<'a> Writer<'a> {
         self.end()?;
         self.files += 1;
         let mut options = OpenOptions::new();
-        // As beanstalkd makes them, which never opens an old file for writing.
+        // Same mode as beanstalkd's, which never opens an old file for writing.
         options.write(true).create_new(true).mode(0o400);
         let file = change(|| options.open(self.folder.join(v7_name(self.files))))?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
@@ -230,12 +230,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Makes beanstalkd go on with the number after `last_id`, and ends the files. Returns how many
-    /// there are, and the largest body's size in bytes.
+    /// Makes beanstalkd continue with the id after `last_id`, and ends the files. Returns their
+    /// number, and the size of the largest body in bytes.
     fn finish(mut self, last_id: JobId, now: Nanos) -> io::Result<(u32, usize)> {
         mem::replace(&mut self.failed, Ok(()))?;
         if last_id > self.last_id {
-            // It counts on from the largest number in its files: of a job that was deleted.
+            // beanstalkd continues after the largest id in its files, so write a job with that id
+            // that was deleted.
             let (state, counters) = (DurableState::Ready, JobCounters::default());
             let update = JobUpdate { id: last_id, priority: 0, delay: 0, state, counters };
             let tube = TubeName::default_tube();

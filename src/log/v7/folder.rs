@@ -1,4 +1,4 @@
-//! The names in the directory, and what is done with them.
+//! The files and folders in the directory.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -8,33 +8,33 @@ use std::path::{Path, PathBuf};
 use super::error::{V7Error, failed};
 use crate::log::directory::{Directory, SEGMENTS};
 
-/// Where our segments are made of beanstalkd's files.
+/// The folder in which an import builds our segments.
 const IMPORTING: &str = "jq-binlog.importing";
 
-/// Where beanstalkd's files are made of our segments.
+/// The folder in which an export builds beanstalkd's files.
 pub(super) const EXPORTING: &str = "binlog.exporting";
 
-/// Where beanstalkd's files are kept once they are imported.
+/// The folder for beanstalkd's files after an import.
 const IMPORTED: &str = "beanstalkd-binlog";
 
-/// Where our segments are kept once they are exported.
+/// The folder for our segments after an export.
 const EXPORTED: &str = "jq-binlog.exported";
 
-/// What beanstalkd's files begin with.
+/// The prefix of the names of beanstalkd's files.
 const PREFIX: &str = "binlog.";
 
-/// The name of a file of beanstalkd's.
+/// The name of beanstalkd's file with this number.
 pub(super) fn v7_name(number: u32) -> String {
     format!("{PREFIX}{number}")
 }
 
-/// The number of beanstalkd's file of this name.
+/// The number of beanstalkd's file with this name.
 fn v7_number(name: &str) -> Option<u32> {
     let number = name.strip_prefix(PREFIX)?.parse().ok()?;
     (v7_name(number) == name).then_some(number)
 }
 
-/// A directory that is ours alone, in terms of beanstalkd's files and ours.
+/// A directory that we have locked, with beanstalkd's files and ours.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Folder<'a>(pub(super) &'a Directory);
 
@@ -43,7 +43,7 @@ impl Folder<'_> {
         self.0.path()
     }
 
-    /// Our segments, in use.
+    /// The folder of our segments that are in use.
     pub(super) fn segments(&self) -> PathBuf {
         self.path().join(SEGMENTS)
     }
@@ -61,8 +61,8 @@ impl Folder<'_> {
         v7_numbers(self.path()).map_err(failed("list the directory"))
     }
 
-    /// Whether there is a binlog of ours. An empty folder is none: it may be left of a first start
-    /// that went no further.
+    /// Whether there is a binlog of ours. An empty folder does not count: it may be a remnant of an
+    /// interrupted first start.
     pub(super) fn has_segments(&self) -> Result<bool, V7Error> {
         match fs::read_dir(self.segments()) {
             Ok(mut entries) => Ok(entries.next().is_some()),
@@ -71,12 +71,12 @@ impl Folder<'_> {
         }
     }
 
-    /// A name for imported files that nothing has.
+    /// An unused name for the folder of imported files.
     pub(super) fn free_imported(&self) -> Result<String, V7Error> {
         self.free_name(IMPORTED)
     }
 
-    /// A name for exported segments that nothing has.
+    /// An unused name for the folder of exported segments.
     pub(super) fn free_exported(&self) -> Result<String, V7Error> {
         self.free_name(EXPORTED)
     }
@@ -94,7 +94,7 @@ impl Folder<'_> {
         unreachable!("no directory has four billion names")
     }
 
-    /// Has the file system keep which names there are.
+    /// Syncs the directory, so that its names are durable.
     pub(super) fn sync(&self) -> Result<(), V7Error> {
         sync(self.path())
     }
@@ -110,22 +110,22 @@ pub(super) fn v7_numbers(path: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Changes something on the disk. All changes come through here but those of the contents of a file
-/// that nobody looks into yet: so that tests can stop before each of them.
+/// Changes something on disk. All changes go through here, so that tests can stop before each of
+/// them; except changes to the contents of a file that is not in use yet.
 pub(super) fn change<T>(change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     #[cfg(test)]
     super::tests::crash::point()?;
     change()
 }
 
-/// Makes a folder that nobody else looks into; what had its name is gone.
+/// Creates a private folder, and removes anything that has its name.
 pub(super) fn make_anew(path: &Path) -> Result<(), V7Error> {
     remove(path)?;
     let made = change(|| DirBuilder::new().mode(0o700).create(path));
     made.map_err(failed(format!("make {}", path.display())))
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a folder and its contents, if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), V7Error> {
     match change(|| fs::remove_dir_all(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -135,13 +135,13 @@ pub(super) fn remove(path: &Path) -> Result<(), V7Error> {
     }
 }
 
-/// Gives a file or folder another name.
+/// Renames a file or folder.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), V7Error> {
     let what = || format!("rename {} to {}", from.display(), to.display());
     change(|| fs::rename(from, to)).map_err(|error| failed(what())(error))
 }
 
-/// Has the file system keep which names there are in a folder.
+/// Syncs a folder, so that its names are durable.
 pub(super) fn sync(path: &Path) -> Result<(), V7Error> {
     let synced = change(|| File::open(path)?.sync_all());
     synced.map_err(failed(format!("sync {}", path.display())))

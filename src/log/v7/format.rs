@@ -1,33 +1,33 @@
-//! What the bytes of beanstalkd's files mean, in the order and the padding of C on a 64-bit machine
-//! with the lower byte first.
+//! The format of beanstalkd's files: the layout and padding of C structs on a 64-bit little-endian
+//! machine.
 //!
-//! A file begins with its version, 4 bytes. A record of version 7 is the length of a tube's name (4
-//! bytes), the name, 80 bytes about the job, and its body with CRLF. If the length is 0, there is no
-//! name and no body: the record says how a job is now that an earlier record is all of. Version 5,
-//! of older releases, has a length of 8 bytes, 77 bytes about the job, and microseconds where
-//! version 7 has nanoseconds.
+//! A file begins with its version, 4 bytes. A record of version 7 consists of the length of a
+//! tube's name (4 bytes), the name, 80 bytes about the job, and its body with CRLF. If the length
+//! is 0, there is no name and no body: the record updates a job that an earlier record describes in
+//! full. Version 5, of older releases, has a length of 8 bytes, 77 bytes about the job, and
+//! microseconds where version 7 has nanoseconds.
 
 use std::fmt;
 
 use beanstalk_protocol::{BadTubeName, JobId, MAX_JOB_SIZE, Priority, Seconds, TubeName};
 use jq_engine::{DurableState, JobCounters, JobRecord, Nanos};
 
-/// Bytes of the version at the beginning of each file.
+/// Size of the version at the beginning of each file, in bytes.
 pub(super) const VERSION_LEN: usize = 4;
 
 /// The version that is written.
 pub(super) const VERSION_7: u32 = 7;
 
-/// Bytes about a job in version 7.
+/// Size of the fields of a job in version 7, in bytes.
 const JOB_LEN: usize = 80;
 
-/// Where the size of a job's body ends among them.
+/// Offset in these fields of the end of the body's size.
 pub(super) const BODY_SIZE_END: usize = 36;
 
-/// Where a job's state is among them; all that follows is padding.
+/// Offset in these fields of the job's state; only padding follows.
 pub(super) const STATE_AT: usize = 76;
 
-/// What ends every body.
+/// Ends every body.
 pub(super) const CRLF: &[u8] = b"\r\n";
 
 /// beanstalkd's states.
@@ -53,7 +53,7 @@ impl Version {
         }
     }
 
-    /// Bytes of the length of a tube's name.
+    /// Size of the length of a tube's name, in bytes.
     pub(super) fn name_len_len(self) -> usize {
         match self {
             Self::Five => 8,
@@ -61,7 +61,7 @@ impl Version {
         }
     }
 
-    /// Bytes about a job.
+    /// Size of the fields of a job, in bytes.
     pub(super) fn job_len(self) -> usize {
         match self {
             Self::Five => STATE_AT + 1,
@@ -69,7 +69,7 @@ impl Version {
         }
     }
 
-    /// Nanoseconds in its unit of time.
+    /// Its unit of time, in nanoseconds.
     fn unit(self) -> u64 {
         match self {
             Self::Five => 1000,
@@ -78,24 +78,24 @@ impl Version {
     }
 }
 
-/// Why bytes are no records.
+/// Why bytes are not valid records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
-    /// The file is of another version.
+    /// The file has an unsupported version.
     Version(u32),
     /// The file ends within a record, which beanstalkd's files never do.
     Short,
     /// No tube's name is that long.
     NameLength(u64),
-    /// This is no tube's name.
+    /// This is not a valid tube name.
     Name(BadTubeName),
-    /// This value makes no sense.
+    /// This value is invalid.
     Value(&'static str, i64),
-    /// The bytes behind a body are not CRLF.
+    /// The bytes after a body are not CRLF.
     BodyEnd,
     /// It contradicts an earlier record of the same job.
     Contradiction,
-    /// There is something behind the end of the records.
+    /// There is something after the end of the records.
     BehindEnd,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for Damage {
             Self::Value(what, value) => write!(f, "its {what} is {value}"),
             Self::BodyEnd => f.write_str("its body does not end with CRLF"),
             Self::Contradiction => f.write_str("it contradicts an earlier record of the same job"),
-            Self::BehindEnd => f.write_str("it has no id, and yet there is more behind it"),
+            Self::BehindEnd => f.write_str("it has no id, but more data follows"),
         }
     }
 }
@@ -123,21 +123,21 @@ pub(super) enum State {
     Delayed(Nanos),
 }
 
-/// What every record tells of a job.
+/// The fields of a job that every record has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) id: JobId,
     pub(super) priority: Priority,
     pub(super) delay: Seconds,
     pub(super) ttr: Seconds,
-    /// Bytes of its body, without CRLF.
+    /// Size of the body without CRLF, in bytes.
     pub(super) body_len: usize,
     pub(super) created: Nanos,
     pub(super) counters: JobCounters,
     pub(super) state: State,
 }
 
-/// Takes numbers off the front of bytes that are long enough.
+/// Reads numbers from the front of bytes, whose length the caller has checked.
 struct Numbers<'a>(&'a [u8]);
 
 impl Numbers<'_> {
@@ -155,7 +155,7 @@ impl Numbers<'_> {
         i64::from_le_bytes(self.bytes())
     }
 
-    /// What C leaves unused before a number of 8 bytes.
+    /// Skips the padding that C inserts before a number of 8 bytes.
     fn skip_padding(&mut self) {
         self.bytes::<4>();
     }
@@ -170,12 +170,12 @@ pub(super) fn name_len(version: Version, bytes: &[u8]) -> u64 {
     }
 }
 
-/// The id in the bytes about a job; 0 if nothing was written there.
+/// The id in the fields of a job; 0 if nothing was written there.
 pub(super) fn id(bytes: &[u8]) -> JobId {
     u64::from_le_bytes(Numbers(bytes).bytes())
 }
 
-/// Reads the bytes about a job, of which there are [`Version::job_len`].
+/// Reads the fields of a job, which are [`Version::job_len`] bytes.
 pub(super) fn fields(version: Version, bytes: &[u8]) -> Result<Fields, Damage> {
     let mut numbers = Numbers(bytes);
     let id = numbers.i64();
@@ -214,7 +214,7 @@ pub(super) fn fields(version: Version, bytes: &[u8]) -> Result<Fields, Damage> {
         counters,
         state: match state {
             INVALID => State::Deleted,
-            // Nobody is connected who could have it.
+            // No connection is left that could have it reserved.
             READY | RESERVED => State::Ready,
             BURIED => State::Buried,
             DELAYED => State::Delayed(nanos("deadline", deadline)?),
@@ -228,7 +228,7 @@ pub(super) fn tube_name(bytes: &[u8]) -> Result<TubeName, Damage> {
     TubeName::new(bytes).map_err(Damage::Name)
 }
 
-/// Writes all of a job, as a record of version 7.
+/// Writes a job in full, as a record of version 7.
 pub(super) fn encode_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     let (state, deadline) = match job.now.state {
         DurableState::Ready => (READY, Nanos(0)),
@@ -243,7 +243,7 @@ pub(super) fn encode_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
-/// Writes that a job is gone, as a record of version 7.
+/// Writes the deletion of a job, as a record of version 7.
 pub(super) fn encode_deleted(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&0_u32.to_le_bytes());
     encode_fields(job, INVALID, Nanos(0), out);
@@ -257,7 +257,7 @@ fn encode_fields(job: &JobRecord<'_>, state: u8, deadline: Nanos, out: &mut Vec<
     out.extend_from_slice(&padding);
     out.extend_from_slice(&signed(Nanos(0).after(now.delay)).to_le_bytes());
     out.extend_from_slice(&signed(Nanos(0).after(job.ttr)).to_le_bytes());
-    // At most a gigabyte.
+    // A body has at most a gigabyte.
     out.extend_from_slice(&((job.body.len() + CRLF.len()) as u32).to_le_bytes());
     out.extend_from_slice(&padding);
     out.extend_from_slice(&signed(job.created).to_le_bytes());
@@ -270,7 +270,7 @@ fn encode_fields(job: &JobRecord<'_>, state: u8, deadline: Nanos, out: &mut Vec<
     out.extend_from_slice(&[state, 0, 0, 0]);
 }
 
-/// As beanstalkd has it; what is beyond that never comes.
+/// As beanstalkd stores it. A time beyond its range never comes.
 fn signed(time: Nanos) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! beanstalkd's files become segments of ours.
+//! Converts beanstalkd's files to our segments.
 
 use std::fs;
 use std::path::Path;
@@ -16,11 +16,12 @@ use super::unfinished::{set_aside, settle};
 use crate::log::binlog::{Binlog, BinlogHandle, Options, RealDisk, SyncPolicy};
 use crate::log::{Directory, Log};
 
-/// Bytes that are written before they are synced, during which they also lie in memory.
+/// Sync after this many bytes, which are also kept in memory until then.
 const SYNC_EVERY: u64 = 8 << 20;
 
-/// Makes a binlog of ours of beanstalkd's files in this directory, if there are any, in segments of
-/// `segment_size` bytes. With `repair`, what is damaged is left out; else it is an error.
+/// Converts beanstalkd's files in this directory, if there are any, to a binlog of ours with
+/// segments of `segment_size` bytes. With `repair`, damaged data is skipped; otherwise it is an
+/// error.
 pub(crate) fn import(
     directory: &Directory,
     segment_size: u64,
@@ -37,11 +38,12 @@ pub(crate) fn import(
     let importing = folder.importing();
     let manifest = make(folder, &numbers, segment_size, now, &jobs);
     if manifest.is_err() {
-        // The disk may be full. If it stays there, the next start removes it.
+        // The disk may be full. If the removal fails, the next start tries again.
         let _ = remove(&importing);
     }
     let manifest = manifest?;
-    // Here it takes place: from now on it is gone on with, and before it was done in vain.
+    // This rename makes the import take effect. From now on an interrupted import is completed;
+    // until now, it starts over.
     rename(&importing, &folder.segments())?;
     folder.sync()?;
     info!(
@@ -53,7 +55,7 @@ pub(crate) fn import(
     set_aside(folder, &manifest)
 }
 
-/// Makes the binlog, where it is not in use yet.
+/// Builds the binlog in a folder that is not in use yet.
 fn make(
     folder: Folder<'_>,
     numbers: &[u32],
@@ -78,13 +80,13 @@ fn read(folder: &Path, numbers: &[u32], repair: bool) -> Result<Jobs, V7Error> {
         if !repair {
             return Err(error);
         }
-        warn!("{error}. What is behind it in this file is left out");
+        warn!("{error}. The rest of this file is skipped");
         Ok(())
     };
     let mut jobs = Jobs::default();
     let mut previous = None;
     for number in numbers {
-        // They go only at the old end.
+        // beanstalkd deletes only the oldest files.
         if let Some(previous) = previous
             && *number - 1 != previous
         {
@@ -96,7 +98,7 @@ fn read(folder: &Path, numbers: &[u32], repair: bool) -> Result<Jobs, V7Error> {
         match jobs.take_file(&bytes) {
             Ok(None) => {}
             Ok(Some(offset)) => {
-                warn!(file, offset, "left out a record that beanstalkd did not write to its end");
+                warn!(file, offset, "skipped a record that beanstalkd did not finish writing");
             }
             Err((offset, damage)) => tolerate(V7Error::Damaged { file, offset, damage })?,
         }
@@ -104,9 +106,9 @@ fn read(folder: &Path, numbers: &[u32], repair: bool) -> Result<Jobs, V7Error> {
     Ok(jobs)
 }
 
-/// Writes all jobs to segments in a folder of their own.
+/// Writes all jobs to segments in a separate folder.
 fn write(folder: &Path, segment_size: u64, now: Nanos, jobs: &Jobs) -> Result<(), V7Error> {
-    // It is synced when we say so.
+    // Sync explicitly only.
     let options = Options::new(SyncPolicy::Every(Duration::MAX), segment_size);
     let mut engine = Engine::new();
     engine.reserve_ids(jobs.next_id());

@@ -9,20 +9,20 @@ use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate};
 use super::format::{Damage, Fields, State};
 use super::read::{Found, Next, Records};
 
-/// A job as the records so far have it.
+/// A job according to the records so far.
 #[derive(Debug)]
 struct Job {
     tube: Rc<str>,
     body: Box<[u8]>,
     fields: Fields,
-    /// Its turn among the buried ones, if it is one.
+    /// Its turn among the buried jobs, if it is buried.
     buried: u64,
 }
 
 impl Job {
-    /// Whether a later record may say this. What never changes shows whether it is about this job; and
-    /// in what is said of a deletion, counters that have gone back show that it says something else
-    /// that was not written to its end.
+    /// Whether a later record with these fields is plausible. The fields that never change show
+    /// whether it is about this job. If it says that the job is deleted but counters have gone
+    /// back, it is in fact another record that was not completely written.
     fn may_become(&self, later: &Fields) -> bool {
         let numbers = |fields: &Fields| {
             let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects: _ } =
@@ -40,7 +40,7 @@ impl Job {
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     jobs: BTreeMap<JobId, Job>,
-    /// The name of each tube, once.
+    /// The name of each tube, stored once.
     tubes: HashSet<Rc<str>>,
     /// The largest id in any record.
     last_id: JobId,
@@ -48,18 +48,18 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// How many jobs there are.
+    /// The number of jobs.
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// No job has had this number, as far as the files tell.
+    /// The first id that no job in the files has had.
     pub(super) fn next_id(&self) -> JobId {
         self.last_id + 1
     }
 
-    /// Takes what a file says. Returns where its last record begins if that was not written to its
-    /// end, or where there is damage, in bytes.
+    /// Applies the records of a file. Returns the offset in bytes of the last record if that was
+    /// not completely written, or as the error the offset of damage.
     pub(super) fn take_file(&mut self, bytes: &[u8]) -> Result<Option<usize>, (usize, Damage)> {
         let Some(mut records) = Records::of(bytes).map_err(|damage| (0, damage))? else {
             return Ok(None);
@@ -72,7 +72,7 @@ impl Jobs {
                 Next::End => return Ok(None),
                 Next::Torn => return Ok(Some(offset)),
             };
-            // That a job is deleted is said by a zero, so it may not have been written.
+            // A deletion is marked by a zero, so the state may just not have been written.
             let may_be_torn = found.fields.state == State::Deleted && records.is_at_end();
             match self.take(found) {
                 Err(_) if may_be_torn => return Ok(Some(offset)),
@@ -81,7 +81,7 @@ impl Jobs {
         }
     }
 
-    /// Takes what a record says, unless it cannot be true.
+    /// Applies a record, unless it contradicts earlier ones.
     fn take(&mut self, found: Found<'_>) -> Result<(), Damage> {
         let Found { fields, whole } = found;
         let id = fields.id;
@@ -101,11 +101,13 @@ impl Jobs {
             job.fields = fields;
             job.buried = turn;
         }
-        // Else all of the job was in a file that is gone, and so is the job.
+        // Otherwise the job's full record was in a file that was deleted, and so the job is deleted
+        // too.
         Ok(())
     }
 
-    /// A job that is told once more, because its file is to go, keeps its turn among the buried.
+    /// A job that is written once more, because its file will be deleted, keeps its turn among the
+    /// buried ones.
     fn turn(&mut self, fields: &Fields) -> u64 {
         if fields.state != State::Buried {
             return 0;
@@ -129,7 +131,7 @@ impl Jobs {
         tube
     }
 
-    /// All of every job, by id.
+    /// The full records of all jobs, by id.
     pub(super) fn records(&self) -> impl Iterator<Item = JobRecord<'_>> {
         self.jobs.values().map(|job| {
             let Fields { id, priority, delay, counters, .. } = job.fields;

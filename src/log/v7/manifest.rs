@@ -1,8 +1,8 @@
-//! Which of beanstalkd's files belong to a binlog of ours.
+//! Lists which of beanstalkd's files belong to a binlog of ours.
 //!
-//! Between the moment in which one kind of files takes the place of the other and the moment in
-//! which the other is out of the way, both are there. A manifest says that this is so and which
-//! files are concerned, byte by byte: beanstalkd could have been started in between.
+//! When files of one kind replace those of the other, both exist until the old ones are moved away.
+//! A manifest records this, and identifies the files by their contents, because beanstalkd may have
+//! been started in between.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use super::folder::{change, sync};
 /// The name of the file.
 const NAME: &str = "beanstalkd-files";
 
-/// The name under which it is written.
+/// The name of the file while it is being written.
 const UNFINISHED: &str = "beanstalkd-files.unfinished";
 
 /// The first line.
@@ -30,7 +30,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Lists a file, which is read.
+    /// Lists a file after reading all of it.
     pub(super) fn of(folder: &Path, name: &str) -> Result<Self, V7Error> {
         let (mut len, mut crc) = (0, 0);
         let read = File::open(folder.join(name)).and_then(|file| {
@@ -51,16 +51,16 @@ impl Listed {
     }
 }
 
-/// The files, and the folder they are to be moved to, if any.
+/// The files, and the folder that they are to be moved to, if any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) files: Vec<Listed>,
-    /// A folder's name in the directory.
+    /// Name of a folder in the directory.
     pub(super) aside: String,
 }
 
 impl Manifest {
-    /// Reads what is in `folder`, if anything is.
+    /// Reads the manifest in `folder`, if there is one.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, V7Error> {
         let path = folder.join(NAME);
         let text = match fs::read_to_string(&path) {
@@ -68,10 +68,10 @@ impl Manifest {
             text => text.map_err(failed(format!("read {}", path.display())))?,
         };
         let manifest = Self::parse(&text).ok_or(io::ErrorKind::InvalidData.into());
-        manifest.map(Some).map_err(failed(format!("understand {}", path.display())))
+        manifest.map(Some).map_err(failed(format!("parse {}", path.display())))
     }
 
-    /// Writes it to `folder`, where it is there or is not.
+    /// Writes the manifest to `folder`, atomically.
     pub(super) fn write(&self, folder: &Path) -> Result<(), V7Error> {
         let path = folder.join(NAME);
         let unfinished = folder.join(UNFINISHED);
@@ -84,7 +84,7 @@ impl Manifest {
         sync(folder)
     }
 
-    /// Removes it from `folder`.
+    /// Removes the manifest from `folder`.
     pub(super) fn remove(folder: &Path) -> Result<(), V7Error> {
         let path = folder.join(NAME);
         let removed = change(|| fs::remove_file(&path));

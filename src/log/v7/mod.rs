@@ -1,23 +1,23 @@
-//! Coming from beanstalkd's own binlog, and going back to it.
+//! Importing beanstalkd's own binlog, and exporting to it.
 //!
-//! beanstalkd keeps its jobs in files `binlog.1`, `binlog.2`, ... in the directory of `-b`; we keep
-//! ours in the folder `jq-binlog` there. Both are never in use at once:
+//! beanstalkd keeps its jobs in the files `binlog.1`, `binlog.2`, ... in the directory of `-b`; we
+//! keep ours in the folder `jq-binlog` there. The two are never in use at the same time:
 //!
-//! - `import` runs before each start. beanstalkd's files become segments of ours, and are set
-//!   aside in `beanstalkd-binlog`.
-//! - [`fn@export`] is a run of its own. Our segments become files of beanstalkd's, and are set aside in
-//!   `jq-binlog.exported`.
+//! - `import` runs at each start. It converts beanstalkd's files to segments, and moves the files
+//!   to `beanstalkd-binlog`.
+//! - [`fn@export`] is a command of its own. It converts our segments to beanstalkd's files, and
+//!   moves the segments to `jq-binlog.exported`.
 //!
-//! Each is done or not done, wherever it is cut short. New files are made where nobody looks for
-//! them, and a manifest says which of beanstalkd's files belong to ours, so that the next run can go
-//! on or go back (`unfinished`). If both kinds are there and no manifest tells why, somebody used the
-//! directory with both servers in turn. Which of them knows better cannot be told by looking, so
-//! nothing is served until the operator has decided.
+//! Each is all or nothing, wherever it is interrupted. New files are written in a separate folder,
+//! and a manifest says which of beanstalkd's files belong to ours, so that the next run can
+//! complete or undo the conversion (`unfinished`). If there are files of both kinds and no manifest
+//! explains them, the directory was used with both servers in turn. The files cannot tell which of
+//! the two is up to date, so nothing is served until the operator has decided.
 //!
-//! - `format`: what the bytes of beanstalkd's files mean
-//! - `read`: from the bytes to records, and where they end
-//! - `jobs`: from the records to jobs
-//! - `manifest`, `unfinished`: what to do about a run that was cut short
+//! - `format`: the format of beanstalkd's files
+//! - `read`: from bytes to records, and where the records end
+//! - `jobs`: from records to jobs
+//! - `manifest`, `unfinished`: how a run that was interrupted is completed or undone
 //! - `import`, `export`
 
 mod error;

@@ -1,9 +1,9 @@
 //! From the bytes of a file to its records.
 //!
-//! beanstalkd sets room aside, all zeros, and writes a record in up to four pieces into it. So the
-//! records end where zeros begin that go on to the end of the file; and where it was killed, the
-//! zeros may begin within a record. Nobody was told that such a record was taken. As it writes on in
-//! another file when it is started again, any file may end like that, not only the last one.
+//! beanstalkd preallocates files with zeros, and writes a record in up to four pieces. So the
+//! records end where only zeros follow, and if beanstalkd was killed, the zeros may begin within a
+//! record. No client was told of such a record. As beanstalkd begins another file when it is
+//! restarted, any file can end like that, not only the last one.
 
 use beanstalk_protocol::{MAX_TUBE_NAME, TubeName};
 
@@ -13,7 +13,7 @@ use super::format::{self, CRLF, Damage, Fields, State, VERSION_LEN, Version};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found<'a> {
     pub(super) fields: Fields,
-    /// What only a record of all of a job has: its tube and its body.
+    /// Only in a full record: the tube and the body.
     pub(super) whole: Option<(TubeName, &'a [u8])>,
 }
 
@@ -23,23 +23,23 @@ pub(super) enum Next<'a> {
     Record(Found<'a>),
     /// The end of the records.
     End,
-    /// A record that was not written to its end is the last one.
+    /// The last record was not completely written.
     Torn,
 }
 
-/// Reads the records of a file one after the other.
+/// Reads the records of a file one after another.
 #[derive(Debug)]
 pub(super) struct Records<'a> {
     bytes: &'a [u8],
     version: Version,
     /// Where the next record begins.
     offset: usize,
-    /// Behind the last byte that is not zero.
+    /// The end of the last byte that is not zero.
     written: usize,
 }
 
 impl<'a> Records<'a> {
-    /// Reads all of a file; `None` if it was made ready and nothing was written to it.
+    /// Reads a file with these bytes. `None` if it was preallocated and nothing was written to it.
     pub(super) fn of(bytes: &'a [u8]) -> Result<Option<Self>, Damage> {
         let Some(written) = bytes.iter().rposition(|byte| *byte != 0).map(|last| last + 1) else {
             return Ok(None);
@@ -49,7 +49,7 @@ impl<'a> Records<'a> {
         Ok(Some(Self { bytes, version, offset: VERSION_LEN, written }))
     }
 
-    /// Where the next record begins. Does not move on where there is none.
+    /// Where the next record begins.
     pub(super) fn offset(&self) -> usize {
         self.offset
     }
@@ -81,7 +81,7 @@ impl<'a> Records<'a> {
             Err(damage) => return Err(damage),
         };
         if fields.state == State::Deleted && !name.is_empty() {
-            // A new job is never gone: its state was not written.
+            // A new job is never deleted: its state was not written.
             let torn = !is_written(format::STATE_AT);
             return if torn { Ok(Next::Torn) } else { Err(Damage::Value("state", 0)) };
         }

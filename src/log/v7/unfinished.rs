@@ -1,4 +1,4 @@
-//! What is left of a run that was cut short.
+//! Completes or undoes a run that was interrupted.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -10,10 +10,10 @@ use super::error::{V7Error, failed};
 use super::folder::{EXPORTING, Folder, change, remove, rename, sync, v7_name, v7_numbers};
 use super::manifest::{Listed, Manifest};
 
-/// Goes on with an import that has taken place, and back from an export that has not. After that
-/// there are files of one kind, or it is an error.
+/// Completes an import that has taken effect, and undoes an export that has not. Afterwards there
+/// are files of one kind only; otherwise it is an error.
 pub(super) fn settle(folder: Folder<'_>) -> Result<(), V7Error> {
-    // Nobody looks there, and it was not in use yet.
+    // This folder was not in use yet.
     remove(&folder.importing())?;
     let has_segments = folder.has_segments()?;
     if has_segments && let Some(manifest) = Manifest::read(&folder.segments())? {
@@ -29,8 +29,8 @@ pub(super) fn settle(folder: Folder<'_>) -> Result<(), V7Error> {
     }
 }
 
-/// Beanstalkd's files in the directory must be those of the manifest, or somebody else's work would
-/// be undone.
+/// Makes sure that beanstalkd's files in the directory are those of the manifest. Otherwise the
+/// work of another server would be undone.
 fn refuse_others(folder: Folder<'_>, manifest: &Manifest) -> Result<(), V7Error> {
     for number in folder.v7_numbers()? {
         let name = v7_name(number);
@@ -41,8 +41,8 @@ fn refuse_others(folder: Folder<'_>, manifest: &Manifest) -> Result<(), V7Error>
     Ok(())
 }
 
-/// The files of the manifest are imported: moves them out of the way. It ends with the removal of
-/// the manifest, so it may be done again.
+/// Moves the files of the manifest, which are imported, out of the way. The manifest is removed
+/// last, so this can be repeated if it is interrupted.
 pub(super) fn set_aside(folder: Folder<'_>, manifest: &Manifest) -> Result<(), V7Error> {
     let aside = folder.path().join(&manifest.aside);
     match change(|| DirBuilder::new().mode(0o700).create(&aside)) {
@@ -54,25 +54,26 @@ pub(super) fn set_aside(folder: Folder<'_>, manifest: &Manifest) -> Result<(), V
     for number in folder.v7_numbers()? {
         let name = v7_name(number);
         let to = aside.join(&name);
-        // It was not there when the manifest was written.
+        // That file was not there when the manifest was written.
         if fs::exists(&to).map_err(failed(format!("look for {}", to.display())))? {
             return Err(V7Error::Both(name));
         }
         rename(&folder.path().join(&name), &to)?;
     }
-    // Nothing may be in neither place after a power cut.
+    // After a power cut, each file must be in one of the two places.
     sync(&aside)?;
     folder.sync()?;
     Manifest::remove(&folder.segments())?;
     info!(
         files = manifest.files.len(),
         folder = %aside.display(),
-        "beanstalkd's files are kept there: they are needed no longer"
+        "beanstalkd's files are kept there: they are no longer needed"
     );
     Ok(())
 }
 
-/// An export has taken place when our segments are out of the way. Until then it is undone.
+/// Ends an export that was interrupted. It has taken effect if our segments are out of the way;
+/// otherwise it is undone.
 fn end_export(folder: Folder<'_>, has_segments: bool) -> Result<(), V7Error> {
     let exporting = folder.exporting();
     if has_segments {
@@ -88,7 +89,7 @@ fn end_export(folder: Folder<'_>, has_segments: bool) -> Result<(), V7Error> {
             }
             folder.sync()?;
         }
-        warn!("an export was not finished, so it is undone");
+        warn!("undid an export that was interrupted");
     } else if !v7_numbers(&exporting).map_err(failed(format!("list {EXPORTING}")))?.is_empty() {
         return Err(V7Error::Lost(EXPORTING));
     }

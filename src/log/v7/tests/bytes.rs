@@ -1,4 +1,4 @@
-//! What the bytes mean.
+//! The format of beanstalkd's files.
 
 use beanstalk_protocol::TubeName;
 use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos};
@@ -7,7 +7,7 @@ use super::super::format::{self, Damage};
 use super::super::jobs::Jobs;
 use super::{GOLDEN, golden, padded, unhex};
 
-/// Reads a file; tells the jobs, and where a record begins that was not written to its end.
+/// Reads a file. Returns the jobs, and the offset of a record that was not completely written.
 fn read(bytes: &[u8]) -> Result<(Jobs, Option<usize>), (usize, Damage)> {
     let mut jobs = Jobs::default();
     let torn = jobs.take_file(bytes)?;
@@ -27,7 +27,7 @@ fn job<'a>(
     JobRecord { tube, created: Nanos(created), ttr, now, body, shared: None }
 }
 
-/// What beanstalkd said of the jobs before it was killed.
+/// The jobs according to beanstalkd before it was killed.
 fn golden_jobs() -> [JobRecord<'static>; 4] {
     let delayed = |until| DurableState::Delayed(Nanos(until));
     let kicked = [0, 0, 0, 0, 1];
@@ -76,7 +76,7 @@ fn what_beanstalkd_wrote_is_read() {
 
 #[test]
 fn what_is_said_of_jobs_in_files_that_are_gone() {
-    // Those jobs are gone as well, but their numbers have been used.
+    // These jobs are deleted too, but their ids have been used.
     for (record, next_id) in [(5, 3), (9, 6)] {
         let (jobs, _) = read(&unhex(&[GOLDEN[0], GOLDEN[record]].concat())).unwrap();
         assert_eq!((jobs.len(), jobs.next_id()), (0, next_id));
@@ -85,7 +85,7 @@ fn what_is_said_of_jobs_in_files_that_are_gone() {
 
 #[test]
 fn what_we_write_is_what_beanstalkd_wrote() {
-    // The two jobs of which it wrote no more than their put, and the one that it deleted.
+    // The jobs of which beanstalkd wrote only the put, and the one that it deleted.
     let mut bytes = unhex(GOLDEN[0]);
     let [_, _, delayed, _] = golden_jobs();
     format::encode_job(&delayed, &mut bytes);
@@ -108,7 +108,7 @@ fn what_we_write_is_read() {
 
 #[test]
 fn a_record_may_be_cut_off_anywhere_by_zeros() {
-    /// Where the numbers of a record without a name have the time of the job's creation behind them.
+    /// Offset of the end of the creation time in a record without a name.
     const CREATED_END: usize = 52;
     let list = |bytes: &[u8]| {
         let (jobs, _) = read(bytes).unwrap();
@@ -123,7 +123,7 @@ fn a_record_may_be_cut_off_anywhere_by_zeros() {
             if jobs == list(&before) || jobs == list(&after) {
                 continue;
             }
-            // How a job is now, without that it is there: this cannot be told from its deletion.
+            // An update cut off before its state: this cannot be told from a deletion.
             let of = list(&before);
             let is_deletion = jobs.len() + 1 == of.len() && jobs.iter().all(|job| of.contains(job));
             let is_like_deletion = record.starts_with("00000000") && cut >= begin + CREATED_END;
@@ -135,14 +135,14 @@ fn a_record_may_be_cut_off_anywhere_by_zeros() {
 
 #[test]
 fn a_record_contradicts_another() {
-    // The size and the time of the creation of the job that is buried, and the first byte of that.
+    // The first byte of the body's size and of the creation time of the job that is buried.
     for at in [begin_of(6) + 36, begin_of(6) + 44] {
         let mut bytes = padded(golden());
         bytes[at] ^= 1;
         let found = read(&bytes).map(|_| ());
         assert_eq!(found, Err((begin_of(6), Damage::Contradiction)), "byte {at}");
     }
-    // A kicked job is buried, but the half of that was not written.
+    // A kicked job is buried, but half of the record was not written.
     let whole = unhex(&GOLDEN[..4].concat());
     let buried = GOLDEN[3].replace("01000000 01000000", "00000000 00000000");
     let torn = [&whole[..], &unhex(&buried)].concat();
@@ -164,7 +164,7 @@ fn a_file_that_ends_within_a_record_is_damaged() {
         for cut in end + 1..end + len {
             match read(&bytes[..cut]) {
                 Err((offset, Damage::Short)) => assert_eq!(offset, end, "cut at {cut}"),
-                // Nothing but zeros is left of it.
+                // Only zeros are left of it.
                 Ok(_) => assert!(bytes[end..cut].iter().all(|byte| *byte == 0), "cut at {cut}"),
                 other => panic!("cut at {cut}: {other:?}"),
             }
@@ -175,7 +175,7 @@ fn a_file_that_ends_within_a_record_is_damaged() {
 
 #[test]
 fn damage_is_found_where_it_is() {
-    // The second record begins at 94, and has its job's numbers from 99 on.
+    // The second record begins at 94; the fields of its job begin at 99.
     let cases: [(usize, u8, usize, Damage); 10] = [
         (0, 8, 0, Damage::Version(8)),
         (94, 0xFF, 94, Damage::NameLength(0xFF)),

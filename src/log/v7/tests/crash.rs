@@ -1,4 +1,4 @@
-//! Having changes fail: all from one on, as in a crash, or only that one.
+//! Makes changes fail: all from one on, as in a crash, or only that one.
 
 use std::cell::Cell;
 use std::io;
@@ -7,9 +7,9 @@ use std::io;
 enum Plan {
     /// Every change is made.
     Nothing,
-    /// So many changes are made, and then none.
+    /// This many changes are made, and then none.
     Crash(usize),
-    /// So many changes are made, one fails, and all others are made.
+    /// This many changes are made, one fails, and all others are made.
     Failure(usize),
 }
 
@@ -30,15 +30,15 @@ pub(in super::super) fn point() -> io::Result<()> {
     result
 }
 
-/// Runs something in which the first changes are made and no others. Tells whether it got to its
-/// end without a crash.
+/// Runs something in which only the first changes are made. Returns whether it finished without a
+/// crash.
 pub(super) fn after<T>(changes: usize, run: impl FnOnce() -> T) -> (T, bool) {
     PLAN.set(Plan::Crash(changes));
     let result = run();
     (result, PLAN.replace(Plan::Nothing) != Plan::Crash(0))
 }
 
-/// Runs something in which one change fails. Tells whether it got to its end without that.
+/// Runs something in which one change fails. Returns whether it finished without that failure.
 pub(super) fn failing<T>(change: usize, run: impl FnOnce() -> T) -> (T, bool) {
     PLAN.set(Plan::Failure(change));
     let result = run();

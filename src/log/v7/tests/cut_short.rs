@@ -1,4 +1,4 @@
-//! An import or export may be cut short anywhere.
+//! An import or export can be interrupted anywhere.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,11 +16,11 @@ use crate::log::{Directory, OpenError};
 /// More changes than any run makes.
 const MANY: usize = 100;
 
-/// A directory, removed with all that is in it.
+/// A temporary directory, removed with its contents.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// With beanstalkd's files, of which the second was not used yet.
+    /// With beanstalkd's files, the second of which is still unused.
     fn beanstalkd() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("jq-v7-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -47,7 +47,7 @@ impl Scratch {
         export(&self.0, options(), NOW).map(|_| ())
     }
 
-    /// The jobs in our files, and the next one's number.
+    /// The jobs in our files, and the next id.
     fn jobs(&self) -> (Vec<String>, u64) {
         let mut engine = Engine::new();
         let disk = Arc::new(RealDisk::new(self.0.join("jq-binlog")));
@@ -84,7 +84,7 @@ impl Scratch {
         self.0.join(name).exists()
     }
 
-    /// Whether beanstalkd and we would both find something.
+    /// Whether both beanstalkd and we would find jobs.
     fn has_both(&self) -> bool {
         let ours = fs::read_dir(self.0.join("jq-binlog"));
         let ours = ours.is_ok_and(|mut entries| entries.next().is_some());
@@ -102,7 +102,7 @@ fn options() -> Options {
     Options::new(SyncPolicy::Never, 0)
 }
 
-/// Cuts a run short before each of its changes, and lets `check` look at what is left.
+/// Interrupts a run before each of its changes, and calls `check` on the result.
 fn cut_short(begin: fn() -> Scratch, run: impl Fn(&Scratch) -> bool, check: impl Fn(&Scratch)) {
     for changes in 0..MANY {
         let scratch = begin();
@@ -113,7 +113,7 @@ fn cut_short(begin: fn() -> Scratch, run: impl Fn(&Scratch) -> bool, check: impl
             return;
         }
     }
-    panic!("it goes on and on");
+    panic!("it never finishes");
 }
 
 #[test]
@@ -140,7 +140,8 @@ fn an_import_is_done_in_the_end() {
 #[test]
 fn an_export_is_done_or_not() {
     let wanted = Scratch::ours().jobs();
-    // Whether we are started next, or it is tried again: nothing is missing or there twice.
+    // Whether our server is started next or the export is repeated, nothing is missing or
+    // duplicated.
     let start = |scratch: &Scratch| {
         scratch.import().unwrap();
         assert_eq!(scratch.jobs(), wanted);
@@ -176,7 +177,7 @@ fn an_export_that_fails_is_undone_at_once() {
             return;
         }
     }
-    panic!("it goes on and on");
+    panic!("it never finishes");
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn what_is_of_no_use_is_removed() {
     assert!(!scratch.has("jq-binlog.importing") && !scratch.has("binlog.exporting"));
 }
 
-/// What beanstalkd has done since then is neither thrown away nor taken for what it was.
+/// What beanstalkd has done since then is neither discarded nor mistaken for its former files.
 #[test]
 fn beanstalkd_in_between_is_noticed() {
     type Work = fn(&Scratch);

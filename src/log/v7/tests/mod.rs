@@ -1,10 +1,10 @@
-//! What beanstalkd wrote, and what comes of it however a run is cut short.
+//! Files that beanstalkd wrote, and what becomes of them wherever a run is interrupted.
 
 mod bytes;
 pub(super) mod crash;
 mod cut_short;
 
-/// What beanstalkd 1.12 wrote to its first file, without the zeros behind it.
+/// What beanstalkd 1.12 wrote to its first file, without the trailing zeros.
 ///
 /// It was started with `-s 1000`, which the system rounded up to 4096, and killed.
 const GOLDEN: [&str; 10] = [
@@ -47,10 +47,10 @@ const GOLDEN: [&str; 10] = [
      04000000",
 ];
 
-/// The length of its files, in bytes.
+/// The size of beanstalkd's files, in bytes.
 const FILE_LEN: usize = 4096;
 
-/// When it was killed, in nanoseconds since 1970.
+/// When beanstalkd was killed, in nanoseconds since 1970.
 const NOW: jq_engine::Nanos = jq_engine::Nanos(1_795_371_990_900_000_000);
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -58,12 +58,12 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
-/// The records of [`GOLDEN`], behind the version.
+/// The records of [`GOLDEN`], after the version.
 fn golden() -> Vec<u8> {
     unhex(&GOLDEN.concat())
 }
 
-/// These bytes and zeros to the end of a file.
+/// These bytes, padded with zeros to the size of a file.
 fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(bytes.len().max(FILE_LEN), 0);
     bytes
