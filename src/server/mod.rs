@@ -151,7 +151,7 @@ async fn serve(
                     hub.change(|engine, mut sink, _| engine.set_draining(true, &mut sink));
                 }
                 Request::EndDrain => {
-                    info!("draining has ended: new jobs are taken again");
+                    info!("draining has ended: new jobs are accepted again");
                     hub.change(|engine, mut sink, _| engine.set_draining(false, &mut sink));
                 }
                 // The command line cannot have changed, and the log goes to an open descriptor.

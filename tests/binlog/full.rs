@@ -172,7 +172,7 @@ fn jobs_are_deleted_to_make_room() {
         }
         let log = server.output();
         assert_eq!(log.matches("new jobs are refused").count(), 1, "{log}");
-        assert_eq!(log.matches("new jobs are taken").count(), 1, "{log}");
+        assert_eq!(log.matches("new jobs are accepted").count(), 1, "{log}");
         kill(server);
         told.check(&serve(&folder, policy));
     }

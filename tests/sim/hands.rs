@@ -16,10 +16,10 @@ const PATIENCE: usize = 20_000;
 
 impl Sim {
     /// Lets one of the hands do something, whether it was called or not.
-    pub(crate) fn keep(&mut self) {
+    pub(crate) fn random_turn(&mut self) {
         let hand = match self.rng.u8(..10) {
             0..2 => Hand::Flusher,
-            2..7 => Hand::Keeper,
+            2..7 => Hand::Syncer,
             7 if self.rng.u8(..4) == 0 => {
                 // As if somebody had been alone for a long time.
                 self.trace.note(format_args!("commit"));
@@ -90,7 +90,7 @@ impl Sim {
     /// The hands take turns as they do in a server: when they are called, or when it is time. A call
     /// that is forgotten, or a time that is not set, shows in what is left.
     fn bring_in_order(&mut self) -> Result<(), Violation> {
-        let hands = [Hand::Flusher, Hand::Keeper, Hand::Compactor];
+        let hands = [Hand::Flusher, Hand::Syncer, Hand::Compactor];
         // Each may have been called, and have gone back to waiting, by a turn that nobody waited for.
         let mut next = [Turn::Again; 3];
         for _ in 0..PATIENCE {

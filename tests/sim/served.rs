@@ -188,7 +188,7 @@ impl Served {
     fn turn(&mut self) {
         let hand = match self.rng.u8(..8) {
             0 | 1 => Hand::Flusher,
-            2..7 => Hand::Keeper,
+            2..7 => Hand::Syncer,
             _ => Hand::Compactor,
         };
         let turn = self.server.turn(hand);

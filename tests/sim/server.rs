@@ -8,7 +8,7 @@ use beanstalk_protocol::{BinlogHealth, BinlogUse, JobId, Request};
 use jq_engine::{ConnId, Engine, Flow, Sink};
 use jq_server::clock::Clock;
 use jq_server::config::Config;
-use jq_server::log::binlog::driver::{BinlogDriver, Compaction, Flusher, Keeper, Turn};
+use jq_server::log::binlog::driver::{BinlogDriver, Compaction, Flusher, Syncer, Turn};
 use jq_server::log::binlog::{Binlog, Options, ReplayError};
 use jq_server::log::{Gated, LoggedQueue, OpenedBinlog};
 use jq_server::server::hub::{Batch, Hub};
@@ -52,17 +52,17 @@ pub(crate) struct Server {
     time: Time,
 }
 
-/// What the driver's hands keep between their turns.
+/// The state of the driver's hands between their turns.
 #[derive(Debug, Default)]
 pub(crate) struct Hands {
     pub(crate) flusher: Flusher,
-    pub(crate) keeper: Keeper,
+    pub(crate) syncer: Syncer,
     pub(crate) compaction: Compaction,
 }
 
 impl Hands {
     pub(crate) fn are_busy(&self) -> bool {
-        self.flusher.is_busy() || self.keeper.is_busy() || self.compaction.is_busy()
+        self.flusher.is_busy() || self.syncer.is_busy() || self.compaction.is_busy()
     }
 }
 
@@ -70,7 +70,7 @@ impl Hands {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hand {
     Flusher,
-    Keeper,
+    Syncer,
     Compactor,
 }
 
@@ -123,7 +123,7 @@ impl Server {
         let Self { driver, queue, hands, .. } = self;
         match hand {
             Hand::Flusher => driver.flush(&mut hands.flusher, queue),
-            Hand::Keeper => driver.keep(&mut hands.keeper, queue),
+            Hand::Syncer => driver.sync(&mut hands.syncer, queue),
             Hand::Compactor => driver.compact(&mut hands.compaction, queue),
         }
     }
@@ -132,7 +132,7 @@ impl Server {
     pub(crate) fn is_called(&self, hand: Hand) -> bool {
         match hand {
             Hand::Flusher => self.driver.flusher_is_called(),
-            Hand::Keeper => self.driver.keeper_is_called(),
+            Hand::Syncer => self.driver.syncer_is_called(),
             Hand::Compactor => self.driver.compactor_is_called(),
         }
     }

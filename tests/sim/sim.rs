@@ -157,7 +157,7 @@ impl Sim {
         self.collect(now)?;
         match self.rng.u8(..100) {
             0..70 => self.ask()?,
-            70..94 => self.keep(),
+            70..94 => self.random_turn(),
             94..96 => self.change_faults(),
             96 => {
                 let draining = self.rng.u8(..8) == 0;

@@ -75,7 +75,7 @@ fn both_kinds_of_files() {
     kill(folder.serve(&[]));
     let server = peer::serve(&beanstalkd, &folder);
     kill(server);
-    assert_refused(&folder, &["binlog.1", "jq-binlog", "another server"]);
+    assert_refused(&folder, &["binlog.1", "jq-binlog", "both servers"]);
     let (status, output) = crate::back::export(&folder);
     assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
     fs::remove_file(folder.path().join("binlog.1")).expect("it is there");

@@ -69,7 +69,7 @@ pub(crate) struct Book {
     pub(crate) is_stuck: bool,
     /// Where the log ended when there first was more to compact than there may be.
     behind_since: Option<Position>,
-    /// What the one who keeps the log knows of.
+    /// The needs that have been reported.
     known: Needs,
     health: Health,
     /// Whether that is [`Health::Good`], for those who have not locked the book.
@@ -193,9 +193,9 @@ impl Book {
             Record::Again(_) => self.records_migrated += 1,
             _ => {}
         }
-        // What is told once more nobody has to wait for.
-        let is_news = urgent && !matches!(record, Record::Again(_));
-        if is_news && let Some(id) = id {
+        // Nobody has to wait for what is only recorded again.
+        let is_awaited = urgent && !matches!(record, Record::Again(_));
+        if is_awaited && let Some(id) = id {
             self.uncommitted.add(id);
         }
         self.appending_to()
@@ -363,16 +363,16 @@ impl Book {
         needs
     }
 
-    /// Whether there is something to do that nobody knows of yet. From here on somebody does.
+    /// Whether there is something to do that was not reported yet. Counts as reported from here on.
     #[inline]
-    pub(crate) fn has_news(&mut self) -> bool {
+    pub(crate) fn has_new_needs(&mut self) -> bool {
         let Needs { sync, prepare, compact, recover } = self.needs();
         let known = self.known;
-        let news = (sync && !known.sync)
+        let is_new = (sync && !known.sync)
             || (prepare && !known.prepare)
             || (compact && !known.compact)
             || (recover && !known.recover);
-        if news {
+        if is_new {
             self.known = Needs {
                 sync: sync || known.sync,
                 prepare: prepare || known.prepare,
@@ -380,7 +380,7 @@ impl Book {
                 recover: recover || known.recover,
             };
         }
-        news
+        is_new
     }
 
     pub(crate) fn health(&self) -> &Health {

@@ -1,18 +1,18 @@
-//! Who keeps the binlog: commits what is appended, syncs it in time, and gives old segments up.
+//! Runs the binlog: commits what is appended, syncs it in time, and reclaims old segments.
 //!
-//! Three hands, so that none waits for what it need not wait for. Without `-f 0`, a *flusher* among
-//! the connections writes when they have had their turn: one write for all of them, and no other
-//! thread in between. The *keeper* is a thread that does what takes time: each sync, and with it
-//! each commit under `-f 0`. The *compactor* is another, since neither shall wait for old segments
-//! to be read.
+//! The work is split among three *hands*, so that none waits unnecessarily. Without `-f 0`, the
+//! *flusher*, a task among the connections, writes when they have had their turn: one write for all
+//! of them, without another thread. The *syncer* is a thread that does what takes time: each sync,
+//! and so each commit under `-f 0`. The *compactor* is another thread, because neither of the
+//! others should wait while old segments are read.
 //!
-//! Under `-f 0`, a client that has had the server to itself for a long time waits for its syncs on
-//! the spot, as long as they are fast: to hand them to the keeper and back would take a tenth of
-//! their time. Somebody else who comes then waits for one of them, once.
+//! Under `-f 0`, if one client has had the server to itself for a long time, the thread of its
+//! connection does the syncs, as long as they are fast: handing them to the syncer and back would
+//! add a tenth to their time. Another client that arrives may have to wait for one such sync, once.
 //!
-//! What a hand does is cut into *turns*, between which it holds no lock and keeps what it has yet to
-//! do in a value of its own. The threads here do nothing but take turns and wait; the simulation in
-//! `tests/sim` takes the same turns in any order that a seed decides.
+//! The work of a hand is divided into *turns*. Between turns it holds no lock, and what it has
+//! still to do is in a value of its own. The threads here only take turns and wait. The simulation
+//! in `tests/sim` takes the same turns, in an order chosen by a seed.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -32,39 +32,40 @@ use crate::clock::Clock;
 use crate::log::binlog::{Binlog, Fact, Failure, Flushed, Step, SyncPolicy};
 use crate::log::{Bell, Directory, LogDriver, LoggedQueue, Progress};
 
-/// Facts that nobody waits for are written within this time, if no sync comes before.
+/// Facts that nobody waits for are written within this time, unless a sync comes first.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// A sync that takes less than this may be waited for by whoever has the server to himself.
+/// A sync that takes less than this may be done on the thread of a client that has the server to
+/// itself.
 const FAST_SYNC: Duration = Duration::from_millis(1);
 
-/// How often is tried what has failed for want of room, or for worse.
+/// The interval between retries after a failure, such as a full disk.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Facts recorded once more under one lock: bounds how long others wait.
 const FACTS_PER_LOCK: usize = 64;
 
-/// A binlog with those who keep it.
+/// A binlog with the hands that run it.
 #[derive(Debug)]
 pub struct BinlogDriver {
     binlog: Arc<Binlog>,
     clock: Clock,
-    /// Wakes the keeper.
+    /// Wakes the syncer.
     bell: Arc<Bell>,
     /// Wakes the compactor.
     compact: Bell,
     /// Wakes the flusher.
     flush: Notify,
-    /// Somebody waits for a commit.
+    /// Whether a commit was requested.
     asked: AtomicBool,
     /// How long the last commit took, in nanoseconds.
     last_sync: AtomicU64,
-    /// Failures of commits that somebody else made.
+    /// Failures of commits on threads of connections.
     failures: Mutex<Vec<Failure>>,
     stopping: AtomicBool,
-    /// What was damaged is to be given up before anybody is served.
+    /// Whether damaged segments are to be reclaimed before any client is served.
     repaired: bool,
-    /// Ours until all is stopped.
+    /// The lock on the directory, held until everything is stopped.
     directory: Mutex<Option<Directory>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -78,42 +79,42 @@ pub enum Turn {
     Wait(Option<Nanos>),
 }
 
-/// What a hand has yet to do about failures that it met.
+/// What a hand has still to do about failures that it met.
 #[derive(Debug, Default)]
 struct Failures(VecDeque<Failing>);
 
 #[derive(Debug)]
 enum Failing {
-    /// These jobs are to be taken back, and what came too late to be among them.
+    /// Take back these jobs, and those that came too late to be among them.
     TakeBack(Failure),
-    /// Who waits is to be told.
+    /// Report the failure to the replies that wait.
     Tell,
 }
 
-/// What the flusher keeps between its turns.
+/// The state of the flusher between its turns.
 #[derive(Debug, Default)]
 pub struct Flusher {
     failures: Failures,
 }
 
-/// What the keeper keeps between its turns.
+/// The state of the syncer between its turns.
 #[derive(Debug, Default)]
-pub struct Keeper {
+pub struct Syncer {
     failures: Failures,
-    /// To be recorded once more, after a recovery.
+    /// Facts to be recorded once more, after a recovery.
     recovered: VecDeque<Fact>,
-    /// When to look for what is to be synced. As long as facts come, the next look is set with the
-    /// last one, so that no fact has to wake this thread for that.
+    /// When to check whether something is to be synced. As long as facts arrive, each check sets
+    /// the time of the next, so that no fact has to wake this thread.
     sync_at: Option<Nanos>,
-    /// When what failed is to be tried again.
+    /// When to retry what failed.
     retry_at: Option<Nanos>,
 }
 
-/// What the compactor keeps between its turns.
+/// The state of the compactor between its turns.
 #[derive(Debug, Default)]
 pub struct Compaction {
     failures: Failures,
-    /// To be recorded once more.
+    /// Facts to be recorded once more.
     facts: VecDeque<Fact>,
 }
 
@@ -126,13 +127,13 @@ impl Failures {
         self.0.is_empty()
     }
 
-    /// Does a part of what is to be done; returns whether there was anything.
+    /// Does a part of the work; returns whether there was any.
     fn go_on(&mut self, driver: &BinlogDriver, queue: &dyn LoggedQueue) -> bool {
         match self.0.pop_front() {
             None => return false,
             Some(Failing::TakeBack(failure)) => {
                 queue.take_back(&failure.jobs);
-                // Whoever had the hub's lock at that moment has given it back since.
+                // Whoever held the hub's lock at the moment of the failure has released it since.
                 queue.take_back(&driver.binlog.late());
                 self.0.push_front(Failing::Tell);
             }
@@ -145,30 +146,31 @@ impl Failures {
     }
 }
 
-impl Keeper {
-    /// Whether it is in the midst of something.
+impl Syncer {
+    /// Whether it has work in progress.
     pub fn is_busy(&self) -> bool {
         !self.failures.is_empty() || !self.recovered.is_empty()
     }
 }
 
 impl Compaction {
-    /// Whether it is in the midst of something.
+    /// Whether it has work in progress.
     pub fn is_busy(&self) -> bool {
         !self.failures.is_empty() || !self.facts.is_empty()
     }
 }
 
 impl Flusher {
-    /// Whether it is in the midst of something.
+    /// Whether it has work in progress.
     pub fn is_busy(&self) -> bool {
         !self.failures.is_empty()
     }
 }
 
 impl BinlogDriver {
-    /// Of a binlog whose bell is `bell`. With `repaired`, damaged segments are given up before
-    /// anybody is served. The `directory`, if it is locked, stays so until all is stopped.
+    /// The driver of a binlog whose bell is `bell`. With `repaired`, damaged segments are reclaimed
+    /// before any client is served. The `directory`, if given, stays locked until everything is
+    /// stopped.
     pub(crate) fn new(
         binlog: Arc<Binlog>,
         clock: Clock,
@@ -192,28 +194,28 @@ impl BinlogDriver {
         })
     }
 
-    /// Whether the keeper was called since this was last asked.
-    pub fn keeper_is_called(&self) -> bool {
+    /// Whether the syncer was called since the last call of this function.
+    pub fn syncer_is_called(&self) -> bool {
         self.bell.is_rung()
     }
 
-    /// Whether the compactor was called since this was last asked.
+    /// Whether the compactor was called since the last call of this function.
     pub fn compactor_is_called(&self) -> bool {
         self.compact.is_rung()
     }
 
-    /// Whether the flusher was called since this was last asked.
+    /// Whether the flusher was called since the last call of this function.
     pub fn flusher_is_called(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         pin!(self.flush.notified()).poll(&mut cx).is_ready()
     }
 
-    /// Whether a sync takes no longer than it would hurt to wait for.
+    /// Whether syncs are fast enough to wait for one.
     fn syncs_fast(&self) -> bool {
         u128::from(self.last_sync.load(Ordering::Relaxed)) < FAST_SYNC.as_nanos()
     }
 
-    /// Commits on the thread that asks, which saves two changes of threads. Returns whether it could.
+    /// Commits on the calling thread, which saves two thread switches. Returns whether it could.
     fn commit_here(&self) -> bool {
         let start = self.clock.now();
         match self.binlog.flush_if_free() {
@@ -222,7 +224,7 @@ impl BinlogDriver {
                 flushed == Flushed::All
             }
             Err(failure) => {
-                // It takes the hub's lock and more, which the keeper may wait for.
+                // Handling it takes the hub's lock and more, which the syncer can wait for.
                 lock(&self.failures).push(failure);
                 false
             }
@@ -251,13 +253,13 @@ impl BinlogDriver {
         if flusher.is_busy() { Turn::Again } else { Turn::Wait(None) }
     }
 
-    /// A turn of the keeper.
-    pub fn keep(&self, keeper: &mut Keeper, queue: &dyn LoggedQueue) -> Turn {
-        if keeper.failures.go_on(self, queue) {
+    /// A turn of the syncer.
+    pub fn sync(&self, syncer: &mut Syncer, queue: &dyn LoggedQueue) -> Turn {
+        if syncer.failures.go_on(self, queue) {
             return Turn::Again;
         }
-        if !keeper.recovered.is_empty() {
-            record_again(&mut keeper.recovered, queue);
+        if !syncer.recovered.is_empty() {
+            record_again(&mut syncer.recovered, queue);
             return Turn::Again;
         }
         let now = self.clock.now();
@@ -267,51 +269,51 @@ impl BinlogDriver {
         };
         if self.asked.swap(false, Ordering::SeqCst) {
             if let Err(failure) = self.binlog.flush(true) {
-                keeper.failures.meet(failure);
+                syncer.failures.meet(failure);
             }
             self.note_sync(now);
             let failures = std::mem::take(&mut *lock(&self.failures));
-            failures.into_iter().for_each(|failure| keeper.failures.meet(failure));
-            keeper.sync_at.get_or_insert(now.later(linger));
-            if !keeper.failures.is_empty() {
+            failures.into_iter().for_each(|failure| syncer.failures.meet(failure));
+            syncer.sync_at.get_or_insert(now.later(linger));
+            if !syncer.failures.is_empty() {
                 return Turn::Again;
             }
         }
-        let needs = self.binlog.needs_looking_again(keeper.sync_at.is_some());
+        let needs = self.binlog.needs_looking_again(syncer.sync_at.is_some());
         let now = self.clock.now();
         if needs.compact {
             self.compact.ring();
         }
         if needs.sync {
-            keeper.sync_at.get_or_insert(now.later(linger));
+            syncer.sync_at.get_or_insert(now.later(linger));
         }
-        if keeper.sync_at.is_some_and(|at| at <= now) {
-            keeper.sync_at = None;
+        if syncer.sync_at.is_some_and(|at| at <= now) {
+            syncer.sync_at = None;
             if needs.sync {
                 if let Err(failure) = self.binlog.sync() {
-                    keeper.failures.meet(failure);
+                    syncer.failures.meet(failure);
                 }
-                keeper.sync_at = Some(self.clock.now().later(linger));
-                // Whoever waits to give a segment up looks again.
+                syncer.sync_at = Some(self.clock.now().later(linger));
+                // The compactor may have been waiting for this sync.
                 self.compact.ring();
             }
             self.binlog.note();
             return Turn::Again;
         }
-        // Somebody else may have done it since; then there is nothing to wait for.
-        keeper.retry_at = keeper.retry_at.filter(|at| *at > now);
-        if (needs.prepare || needs.recover) && keeper.retry_at.is_none() {
-            let done = if needs.recover { self.recover(keeper) } else { self.binlog.prepare() };
-            keeper.retry_at = (!done).then_some(now.later(RETRY));
+        // Another hand may have done it since; then there is nothing to retry.
+        syncer.retry_at = syncer.retry_at.filter(|at| *at > now);
+        if (needs.prepare || needs.recover) && syncer.retry_at.is_none() {
+            let done = if needs.recover { self.recover(syncer) } else { self.binlog.prepare() };
+            syncer.retry_at = (!done).then_some(now.later(RETRY));
             return Turn::Again;
         }
-        Turn::Wait([keeper.sync_at, keeper.retry_at].into_iter().flatten().min())
+        Turn::Wait([syncer.sync_at, syncer.retry_at].into_iter().flatten().min())
     }
 
-    fn recover(&self, keeper: &mut Keeper) -> bool {
+    fn recover(&self, syncer: &mut Syncer) -> bool {
         let facts = self.binlog.recover();
         let done = facts.is_some();
-        keeper.recovered.extend(facts.into_iter().flatten());
+        syncer.recovered.extend(facts.into_iter().flatten());
         done
     }
 
@@ -342,13 +344,13 @@ impl BinlogDriver {
                 if self.binlog.is_durable(position) { Turn::Again } else { Turn::Wait(None) }
             }
             Err(error) => {
-                error!(%error, "cannot give up an old segment of the binlog");
+                error!(%error, "cannot reclaim an old segment of the binlog");
                 Turn::Wait(Some(self.clock.now().later(RETRY)))
             }
         }
     }
 
-    /// Has a hand take turns until it is to stop and is in the midst of nothing.
+    /// Makes a hand take turns until it is to stop and has no work in progress.
     fn run<H: Default>(
         &self,
         bell: &Bell,
@@ -364,27 +366,27 @@ impl BinlogDriver {
         }
     }
 
-    fn run_keeper(&self, queue: &dyn LoggedQueue) {
-        self.run(&self.bell, |keeper| self.keep(keeper, queue), Keeper::is_busy);
+    fn run_syncer(&self, queue: &dyn LoggedQueue) {
+        self.run(&self.bell, |syncer| self.sync(syncer, queue), Syncer::is_busy);
         self.close(queue);
     }
 
-    /// The last turn: commits and syncs what is left. Nothing may be appended later. Returns whether
-    /// all of it could be.
+    /// The last turn: commits and syncs what is left. Nothing may be appended later. Returns
+    /// whether everything is on disk, or at least written under `-F`.
     pub fn close(&self, queue: &dyn LoggedQueue) -> bool {
-        let mut keeper = Keeper::default();
+        let mut syncer = Syncer::default();
         if self.binlog.needs().recover {
             // The last chance.
-            self.recover(&mut keeper);
-            while !keeper.recovered.is_empty() {
-                record_again(&mut keeper.recovered, queue);
+            self.recover(&mut syncer);
+            while !syncer.recovered.is_empty() {
+                record_again(&mut syncer.recovered, queue);
             }
         }
         match self.binlog.close() {
             Ok(()) => !self.binlog.needs().recover,
             Err(failure) => {
-                keeper.failures.meet(failure);
-                while keeper.failures.go_on(self, queue) {}
+                syncer.failures.meet(failure);
+                while syncer.failures.go_on(self, queue) {}
                 false
             }
         }
@@ -394,7 +396,7 @@ impl BinlogDriver {
         self.run(&self.compact, |hand| self.compact(hand, queue), Compaction::is_busy);
     }
 
-    /// Takes the flusher's turns whenever it is called. Runs for ever.
+    /// Takes the flusher's turns whenever it is called. Never returns.
     async fn run_flusher(self: Arc<Self>, queue: Arc<dyn LoggedQueue>) {
         let mut flusher = Flusher::default();
         loop {
@@ -403,7 +405,7 @@ impl BinlogDriver {
         }
     }
 
-    /// Gives up what is damaged, which a repair has left out, before anybody is served.
+    /// Reclaims the damaged segments after a repair, before any client is served.
     pub fn finish_repair(&self, queue: &dyn LoggedQueue) {
         let mut compaction = Compaction::default();
         while compaction.is_busy() || self.binlog.needs().compact {
@@ -436,7 +438,7 @@ impl LogDriver for BinlogDriver {
             thread::Builder::new().name(name.into()).spawn(move || run(&driver, &*queue))
         };
         lock(&self.threads).extend([
-            spawn("jq-binlog", Self::run_keeper)?,
+            spawn("jq-binlog", Self::run_syncer)?,
             spawn("jq-compact", Self::run_compactor)?,
         ]);
         tokio::spawn(Arc::clone(&self).run_flusher(queue));
@@ -452,12 +454,12 @@ impl LogDriver for BinlogDriver {
                 error!("a thread of the binlog has panicked");
             }
         }
-        // It is another server's to take from here on.
+        // From here on, another server may take the directory.
         drop(lock(&self.directory).take());
     }
 }
 
-/// Records some facts once more, as far as they are true.
+/// Records some facts once more, as far as they still hold.
 fn record_again(facts: &mut VecDeque<Fact>, queue: &dyn LoggedQueue) {
     let count = facts.len().min(FACTS_PER_LOCK);
     queue.change(&mut |engine, sink| {

@@ -55,8 +55,8 @@ impl Header {
             return Err(Damage::Magic);
         }
         // Before the version: one that a flipped bit has made is damage, and can be repaired.
-        let (told, crc) = bytes.split_at(HEADER_LEN - 4);
-        if crc != crc32c(told).to_le_bytes() {
+        let (checked, crc) = bytes.split_at(HEADER_LEN - 4);
+        if crc != crc32c(checked).to_le_bytes() {
             return Err(Damage::Checksum);
         }
         let version = fields.u32()?;

@@ -110,7 +110,7 @@ pub struct Binlog {
     /// Held by whoever syncs: of two who sync the same file at once, the system tells only one that
     /// it failed. Taken before all other locks.
     syncing: Mutex<()>,
-    /// Rung, under the hub's lock, when there is something to do for the one who keeps the log.
+    /// Rung, under the hub's lock, when there is something for the driver to do.
     bell: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -298,7 +298,7 @@ impl Binlog {
         writer.take_back(&jobs);
         error!(
             %error,
-            "cannot {what} the binlog: nothing is taken on until that works again"
+            "cannot {what} the binlog: no changes are accepted until that works again"
         );
         Failure { jobs }
     }
@@ -312,10 +312,10 @@ impl Binlog {
         jobs
     }
 
-    /// What a failure concerned is taken back; who waited for it may be told.
+    /// The jobs of a failure are taken back: reports the failure to the replies that wait.
     pub fn taken_back(&self) {
         self.progress.fail(lock(&self.book).committed());
-        lock(&self.writer).told();
+        lock(&self.writer).reported();
     }
 
     /// Sets room aside for what is to come. If there is none, new jobs are refused from now on;
@@ -332,7 +332,7 @@ impl Binlog {
         let mut book = lock(&self.book);
         match (prepared, book.health()) {
             (Ok(()), Health::Full(_)) => {
-                info!("there is room for the binlog again: new jobs are taken");
+                info!("there is room for the binlog again: new jobs are accepted");
                 book.set_health(Health::Good);
             }
             (Err(error), Health::Good) => {
@@ -355,7 +355,7 @@ impl Binlog {
         let _syncing = lock(&self.syncing);
         let mut writer = lock(&self.writer);
         // What is to be taken back may not be committed before it is.
-        if !self.has_failed() || writer.is_untold() {
+        if !self.has_failed() || writer.has_unreported() {
             return None;
         }
         match writer.recover(&self.book) {
@@ -433,7 +433,7 @@ impl BinlogHandle {
     fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
         let mut book = lock(&self.binlog.book);
         let result = change(&mut book);
-        let ring = book.has_news();
+        let ring = book.has_new_needs();
         drop(book);
         if ring {
             (self.binlog.bell)();

@@ -60,8 +60,8 @@ pub(crate) struct Writer {
     unsynced: VecDeque<Chunk>,
     /// Jobs that were taken back because their records failed.
     taken_back: Vec<JobId>,
-    /// Failures of which not everybody has been told who waits.
-    untold: usize,
+    /// Failures that have not been reported to all waiting replies yet.
+    unreported: usize,
     /// The file system cannot set room aside.
     cannot_allocate: bool,
 }
@@ -98,7 +98,7 @@ impl Writer {
             queue: VecDeque::new(),
             unsynced: VecDeque::new(),
             taken_back: Vec::new(),
-            untold: 0,
+            unreported: 0,
             cannot_allocate: false,
         }
     }
@@ -322,7 +322,7 @@ impl Writer {
     /// more.
     pub(crate) fn take_back(&mut self, jobs: &[JobId]) {
         self.taken_back.extend_from_slice(jobs);
-        self.untold += 1;
+        self.unreported += 1;
     }
 
     /// These are taken back with those of the last failure.
@@ -330,14 +330,14 @@ impl Writer {
         self.taken_back.extend_from_slice(jobs);
     }
 
-    /// Everybody has been told of a failure.
-    pub(crate) fn told(&mut self) {
-        self.untold = self.untold.saturating_sub(1);
+    /// A failure has been reported to all waiting replies.
+    pub(crate) fn reported(&mut self) {
+        self.unreported = self.unreported.saturating_sub(1);
     }
 
-    /// Whether there was a failure that somebody may not know of.
-    pub(crate) fn is_untold(&self) -> bool {
-        self.untold > 0
+    /// Whether a failure is still to be reported.
+    pub(crate) fn has_unreported(&self) -> bool {
+        self.unreported > 0
     }
 
     /// Writes everything that is not on the disk to a new file, behind what surely is. Returns the
