@@ -1,4 +1,4 @@
-//! Accepting connections, and going on when the system has run out of something.
+//! Accepting connections, and recovering when the system runs out of resources.
 
 use std::io;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::server::hub::Hub;
 use crate::server::listener::{Listener, ListeningSocket};
 use crate::server::workers::Workers;
 
-/// Wait before another attempt when the system is out of descriptors or memory. A connection of
-/// ours that closes ends the wait early; this is for descriptors that somebody else gives back.
+/// The wait before another attempt when the system is out of descriptors or memory. It ends early
+/// when one of our connections closes; the time is for descriptors that another process frees.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The system is no longer out of anything when it was not for this long. A crowd that comes and
-/// goes at the limit is one story in the log, not one for each connection.
+/// The shortage is over when there was none for this long. So a crowd of clients that comes and
+/// goes at the limit is logged once, not for each connection.
 const CALM: Duration = Duration::from_secs(3);
 
-/// A listening socket in the hands of tokio. Its [`Listener`] closes it when dropped.
+/// A listening socket registered with tokio. Its [`Listener`] closes it when dropped.
 enum Source {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -44,7 +44,7 @@ impl Source {
     }
 }
 
-/// Accepts connections until dropped. Fails only if tokio cannot take the socket.
+/// Accepts connections until dropped. Fails only if the socket cannot be registered with tokio.
 pub(crate) async fn accept_all(
     listener: &Listener,
     hub: &Hub,
@@ -54,7 +54,7 @@ pub(crate) async fn accept_all(
     let service = listener.service();
     let mut exhausted_at: Option<Instant> = None;
     loop {
-        // Registered before the attempt, so that no close in between is missed.
+        // Registered before the attempt, so that a close in between is not missed.
         let closed = hub.connection_closed.notified();
         let accepted = match exhausted_at {
             None => source.accept().await,

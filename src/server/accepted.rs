@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Service;
 
-/// A client's socket in the hands of this thread's runtime, and what its listener is for.
+/// A client's socket registered with this thread's runtime, and the service of its listener.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
@@ -22,7 +22,7 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
-/// The same out of the hands of any runtime, on its way to another thread.
+/// The same socket, not registered with any runtime, to be moved to another thread.
 #[derive(Debug)]
 pub(crate) struct Detached {
     stream: DetachedStream,
@@ -36,7 +36,7 @@ enum DetachedStream {
 }
 
 impl Accepted {
-    /// Takes it from this thread's runtime.
+    /// Deregisters the socket from this thread's runtime.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         let stream = match self.stream {
             Stream::Tcp(stream) => DetachedStream::Tcp(stream.into_std()?),
@@ -47,7 +47,7 @@ impl Accepted {
 }
 
 impl Detached {
-    /// Gives it to this thread's runtime.
+    /// Registers the socket with this thread's runtime.
     pub(crate) fn attach(self) -> io::Result<Accepted> {
         let stream = match self.stream {
             DetachedStream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),

@@ -1,13 +1,13 @@
 //! One connection: bytes in, a batch through the hub, bytes out.
 //!
-//! The future is written out by hand. It holds next to nothing between batches, since thousands of
-//! connections wait at any time: input is read into a buffer of the thread, and memory of the
-//! connection's own is needed only for what it could not finish: half a request, requests behind a
-//! blocked one, replies that the client does not read, or that wait for the log.
+//! The future is written by hand. Between batches it holds almost nothing, because thousands of
+//! connections may be waiting at any time. Input is read into a buffer of the thread. A connection
+//! needs memory of its own only for what it could not finish: an incomplete request, requests after
+//! one that blocks, and replies that the client does not read or that wait for the log.
 //!
-//! While replies wait for the log, further requests are read and carried out, so that a client with
-//! many of them on their way does not pay for each with the time of a commit. Their replies wait
-//! behind: replies leave in the order of the requests, whatever each of them waits for.
+//! While replies wait for the log, further requests are read and handled, so that a client with
+//! many requests in flight does not wait for a commit for each of them. Replies are sent in the
+//! order of the requests, whatever each of them waits for.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,26 +27,27 @@ use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
 use crate::server::socket::Socket;
 
-/// Bytes taken from a socket at a time.
+/// Maximum number of bytes read from a socket at a time.
 const READ_SIZE: usize = 64 * 1024;
 
 /// Memory of the output buffer that a thread keeps between batches, in bytes.
 const KEEP_OUT: usize = 512 * 1024;
 
-/// Requests carried out under one lock. Bounds how long others wait for it, and what is decoded
-/// in vain behind a request that blocks.
+/// Maximum number of requests handled under one lock. Bounds how long others wait for it, and how
+/// much is decoded in vain after a request that blocks.
 const MAX_BATCH: usize = 512;
 
-/// Batches of one connection before others on the same thread have their turn.
+/// Maximum number of batches of one connection before others on the same thread have their turn.
 const TURNS: usize = 8;
 
-/// Requests after which they have it, too, and bytes of replies: some requests are short, and their
-/// replies long. About a millisecond of work.
+/// Others also have their turn after this many requests, or this many bytes of replies, since short
+/// requests can have long replies. About a millisecond of work.
 const TURN_REQUESTS: usize = 2048;
 const TURN_BYTES: usize = REPLY_LIMIT / 2;
 
-/// Batches of one connection whose replies wait for the log. Reaching it, or [`REPLY_LIMIT`] bytes of
-/// such replies, the connection reads nothing more until the log has come further.
+/// Maximum number of batches of one connection whose replies wait for the log. When it is reached,
+/// or [`REPLY_LIMIT`] bytes of such replies, the connection reads nothing more until the log has
+/// caught up.
 const MAX_HELD: usize = 256;
 
 /// What a thread needs to serve a connection, shared by all of its connections.
@@ -62,8 +63,8 @@ thread_local! {
     });
 }
 
-/// Serves one socket until it closes. The hub knows of it from the first poll, when the socket has
-/// its handshake behind it, until it is dropped.
+/// Serves one socket until it closes. The hub knows the connection from its first poll, after the
+/// socket's handshake, until it is dropped.
 pub struct Connection<S: Socket> {
     socket: S,
     hub: Arc<Hub>,
@@ -74,29 +75,29 @@ pub struct Connection<S: Socket> {
     state: State,
     /// Replies that the socket did not take.
     unsent: OutBuf,
-    /// Those behind them, which wait for the log.
+    /// The replies after them, which wait for the log.
     held: Held,
-    /// Input behind a request that blocked, or that made more replies than the client reads.
+    /// Input after a request that blocked, or after more replies than the client reads.
     unhandled: Vec<u8>,
-    /// The socket may hold bytes that tokio does not know of.
+    /// The socket may have bytes that tokio does not know of.
     maybe_unread: bool,
-    /// The client takes no more replies.
+    /// The client no longer accepts replies.
     write_closed: bool,
-    /// The client has said `quit`.
+    /// The client has sent `quit`.
     has_quit: bool,
-    /// What was done in this turn.
+    /// The work done in this turn.
     turn: Turn,
-    /// It hung up while a reserve of it waited, with more requests behind that.
+    /// The client hung up while its reserve waited, with more requests after it.
     has_hung_up: bool,
 }
 
-/// Replies that wait for the log, a batch's each, in order.
+/// Replies that wait for the log, batch by batch, in order.
 #[derive(Default)]
 struct Held {
     batches: VecDeque<(Gated, OutBuf)>,
     /// Bytes in all of them.
     bytes: usize,
-    /// Where the first of them waits.
+    /// What the first of them waits for.
     place: Place,
 }
 
@@ -114,7 +115,8 @@ impl Held {
         self.batches.push_back((gated, out));
     }
 
-    /// The first replies, if they need wait no longer: what they tell, or that it has failed.
+    /// Takes the replies of the first batch, if they need not wait any longer; if the commit
+    /// failed, they become errors.
     fn pop(&mut self, hub: &Hub, cx: &Context<'_>) -> Option<OutBuf> {
         let (gated, _) = self.batches.front()?;
         let gate = hub.poll_gate(*gated, &mut self.place, cx.waker());
@@ -133,7 +135,7 @@ impl Held {
 /// What a connection has done since others had their turn.
 #[derive(Debug, Default)]
 struct Turn {
-    /// Requests that were carried out.
+    /// Requests that were handled.
     requests: usize,
     /// Bytes of replies to them.
     bytes: usize,
@@ -148,15 +150,15 @@ impl Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
-    /// A reserve has no answer yet.
+    /// Waiting for the answer to a request.
     Blocked,
-    /// To be closed when everything is sent.
+    /// To be closed once everything is sent.
     Closing,
 }
 
 impl<S: Socket> Connection<S> {
-    /// A connection over this socket, which has no handshake left to do. The hub knows of it from its
-    /// first poll on.
+    /// A connection over this socket, whose handshake is done. The hub knows the connection from
+    /// its first poll on.
     pub fn new(socket: S, hub: Arc<Hub>) -> Self {
         let decoder = RequestDecoder::new(hub.dialect(), hub.max_job_size());
         Self {
@@ -177,7 +179,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Waits for the answer to a reserve, or for the client to go.
+    /// Waits for the answer to the request that blocked, or for the client to hang up.
     fn poll_blocked(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
         if let Some((answer, gated)) = self.hub.collect(id) {
             self.send_later(gated, *answer);
@@ -190,8 +192,8 @@ impl<S: Socket> Connection<S> {
         }
         match ready!(self.socket.poll_read_event(cx)) {
             Ok(()) => {
-                // What the client sends meanwhile stays in the socket, so a flood of it is the
-                // client's own memory; tokio has now forgotten that it is there.
+                // What the client sends meanwhile stays in the socket, so that a flood of it does
+                // not take our memory. From here on, tokio no longer knows that it is there.
                 self.maybe_unread = true;
                 if self.socket.hung_up() {
                     self.has_hung_up = true;
@@ -203,8 +205,8 @@ impl<S: Socket> Connection<S> {
         Poll::Ready(())
     }
 
-    /// Whether the client is known to be gone, and not just to send no more. Behind a reserve that
-    /// waited, its requests are then not carried out: it left before their turn came.
+    /// Whether the client is known to be gone, rather than just to send nothing more. Its requests
+    /// after a reserve that waited are then not handled: it left before their turn came.
     fn has_left(&self) -> bool {
         self.has_hung_up && (self.write_closed || self.socket.has_failed())
     }
@@ -223,7 +225,7 @@ impl<S: Socket> Connection<S> {
                 self.handle(id, &input, batch);
             } else {
                 match ready!(self.poll_read(cx, input)) {
-                    // The client sends no more. All that it sent before is answered.
+                    // The client will send nothing more, and everything before is answered.
                     Ok(0) => self.state = State::Closing,
                     Ok(count) => self.handle(id, &input[..count], batch),
                     Err(error) => self.close(&error),
@@ -232,13 +234,13 @@ impl<S: Socket> Connection<S> {
             self.turn.bytes += batch.outcome.out.len();
             let gated = std::mem::take(&mut batch.outcome.gated);
             let has_woken = std::mem::take(&mut batch.outcome.has_woken);
-            // Straight to the socket; only what it does not take becomes the connection's own, and
-            // what must not leave yet.
+            // Write directly to the socket. The connection keeps only what the socket does not
+            // accept, and what must not be sent yet.
             if gated.is_needed() || !self.held.is_empty() {
                 self.send_later(gated, std::mem::take(&mut batch.outcome.out));
             } else if has_woken {
-                // A worker gets its job before its producer hears that it was put: the one has
-                // waited for long, the other for microseconds.
+                // A worker gets its job before the producer gets its reply: the worker may have
+                // waited for long, the producer has waited for microseconds.
                 self.unsent = std::mem::take(&mut batch.outcome.out);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -254,7 +256,7 @@ impl<S: Socket> Connection<S> {
         })
     }
 
-    /// Keeps replies until what they tell is committed, and what was kept before is sent.
+    /// Holds replies until what they report is committed, and all earlier replies are sent.
     fn send_later(&mut self, gated: Gated, out: OutBuf) {
         if gated.is_needed() || !(self.held.is_empty() || out.is_empty()) {
             self.held.push(gated, out);
@@ -263,7 +265,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Sends what may leave. Ready when the connection may go on with requests, or close.
+    /// Sends what may be sent. Ready when the connection can go on with requests, or close.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(out) = self.held.pop(&self.hub, cx) {
             self.unsent.append(out);
@@ -290,7 +292,8 @@ impl<S: Socket> Connection<S> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.maybe_unread = false;
                     if self.hub.is_stopping() {
-                        // All that had arrived is handled: as good as the end of the input.
+                        // Everything that had arrived is handled. Treat this as the end of the
+                        // input.
                         return Poll::Ready(Ok(0));
                     }
                 }
@@ -302,7 +305,7 @@ impl<S: Socket> Connection<S> {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Decodes `input` and carries it out. What cannot be carried out yet is kept.
+    /// Decodes and handles `input`. Keeps what cannot be handled yet.
     fn handle(&mut self, id: ConnId, input: &[u8], batch: &mut Batch) {
         let mut at = 0;
         loop {
@@ -353,21 +356,21 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// The client speaks HTTP. It may be a browser, and what it sends the words of a web page.
+    /// The client speaks HTTP. It may be a browser that sends what a web page made it send.
     #[cold]
     fn refuse_http(&mut self) {
         self.hub.http_clients.closed(self.hub.clock().now(), || self.socket.peer());
         self.state = State::Closing;
     }
 
-    /// The client left without its replies. What it had sent before is still carried out: it may
-    /// have sent jobs and not cared to wait.
+    /// The client left without reading its replies. What it has sent is still handled: it may have
+    /// put jobs without waiting for the replies.
     fn stop_writing(&mut self, error: &io::Error) {
         debug!(connection = self.id.map(|id| id.0), %error, "replies cannot be delivered");
         self.write_closed = true;
     }
 
-    /// All is sent. Nobody is there to tell that the connection has ended if it has failed.
+    /// Everything is sent. If the connection has failed, no one is left to notify of its end.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.write_closed
             && let Err(error) = ready!(self.socket.poll_close(cx))
@@ -403,7 +406,7 @@ impl<S: Socket> Future for Connection<S> {
                 break;
             }
             if this.hub.has_lost_log() {
-                // Whatever it would be told might not be so.
+                // Any reply could be wrong.
                 return Poll::Ready(());
             }
             ready!(this.poll_send(cx));

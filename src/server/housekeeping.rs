@@ -1,5 +1,5 @@
-//! Work that can wait for a quiet moment: memory goes back after a backlog has drained, and when the
-//! process has grown without one.
+//! Work that can wait for a quiet moment: unused memory is returned to the system after a backlog
+//! has drained, and when the process has grown without one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use tracing::debug;
 use crate::memory;
 use crate::server::hub::Hub;
 
-/// A backlog that has begun to drain usually goes on; so it is given this time.
+/// A backlog that has begun to drain usually continues to, so wait this long.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether memory is kept that neither jobs nor connections had, such as what a
-/// restart has read.
+/// How often to check for memory that is kept but not used by jobs or connections, such as what was
+/// read at startup.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// So many bytes are worth a try to give them back.
+/// With this many unused bytes, an attempt to return them is worthwhile.
 const WORTHWHILE: u64 = 16 << 20;
 
-/// Runs for ever.
+/// Never returns.
 pub(crate) async fn run(hub: Arc<Hub>) {
-    // What could not be given back when that was last tried. More of it is needed than was thought, or
-    // it lies between what is needed.
+    // What could not be returned in the last attempt: more of it is in use than was assumed, or it
+    // is fragmented.
     let mut remains = 0;
     loop {
         if timeout(LOOK, hub.backlog_drained.notified()).await.is_ok() {
@@ -38,7 +38,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
         }
         let start = Instant::now();
         if spawn_blocking(memory::give_back).await.is_ok() {
-            debug!(micros = start.elapsed().as_micros() as u64, "gave memory back");
+            debug!(micros = start.elapsed().as_micros() as u64, "returned unused memory");
         }
         remains = hub.excess_bytes();
     }

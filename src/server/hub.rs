@@ -1,10 +1,10 @@
-//! The engine behind a lock, and the way from it to the connections.
+//! The engine behind a lock, and the delivery of answers to the connections.
 //!
-//! Everything that happens to the queue happens in here, one batch at a time. Under the lock there
-//! is no system call, no wait and no text of any size to format; whoever is to be told something
-//! gets it put into a mailbox, and is woken when the lock is released.
+//! Everything that happens to the queue happens here, one batch at a time. Under the lock there are
+//! no system calls, no waits and no formatting of long texts. Answers to other connections are put
+//! into their mailboxes, and these connections are woken when the lock is released.
 //!
-//! It is public for simulations, which drive it without sockets.
+//! The hub is public for simulations, which drive it without sockets.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,17 +24,17 @@ use crate::server::http_clients::HttpClients;
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 
-/// A batch stops when this many bytes of replies have gathered: what follows is carried out when
-/// the client has read them.
+/// A batch stops when its replies have reached this size, in bytes. The rest is handled when the
+/// client has read them.
 pub const REPLY_LIMIT: usize = 256 * 1024;
 
-/// A backlog of fewer bytes than this is not worth giving its memory back.
+/// For a backlog of fewer bytes than this, freeing memory is not worth it.
 const BACKLOG: u64 = 4 << 20;
 
-/// A connection is alone when so many batches in a row have been its own.
+/// A connection is alone when this many batches in a row have been its own.
 const ALONE: u32 = 1000;
 
-/// Jobs that may change their state by the clock while everybody waits for the lock.
+/// Maximum number of overdue steps taken under one lock, while others wait.
 const TICK_BUDGET: usize = 256;
 
 /// The queue, shared by all threads.
@@ -56,8 +56,8 @@ pub struct Hub {
     pub(crate) connection_closed: Notify,
     /// Bytes that connections have freed since [`Hub::backlog_drained`] was notified of them.
     freed: AtomicU64,
-    /// Notified when half of what many or large jobs took is free, or as much of what
-    /// connections had.
+    /// Notified when half of the bytes that many or large jobs took are free, or as many of
+    /// connections.
     pub(crate) backlog_drained: Notify,
 }
 
@@ -65,20 +65,20 @@ pub struct Hub {
 struct State {
     engine: Engine,
     log: Box<dyn Log>,
-    /// By the number of the connection.
+    /// By the id of the connection.
     mailboxes: Vec<Mailbox>,
-    /// The time of the last request: no two have the same, so that what one batch does is in order
-    /// for the engine too.
+    /// The time of the last request. No two requests have the same time, so the engine knows the
+    /// order of those in one batch too.
     last: Nanos,
-    /// When the timekeeper comes next.
+    /// When the timekeeper will tick next.
     timekeeper_at: Nanos,
-    /// Whose the last batch was, and how many in a row.
+    /// The connection of the last batch, and how many batches in a row it has had.
     in_a_row: (ConnId, u32),
-    /// The most bytes that jobs took since [`Hub::backlog_drained`] was notified.
+    /// The maximum number of bytes that jobs took since [`Hub::backlog_drained`] was notified.
     most_held: u64,
 }
 
-/// Where an answer goes that somebody else brought about.
+/// Receives answers to a connection that another operation brought about.
 #[derive(Debug)]
 struct Mailbox {
     waker: Waker,
@@ -87,38 +87,38 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    /// Nobody's.
+    /// The mailbox of no connection.
     fn vacant() -> Self {
         Self { waker: Waker::noop().clone(), out: None, gated: Gated::default() }
     }
 }
 
-/// A batch of requests and what comes of it. Kept and used again, so that the hot path allocates
-/// nothing of its own.
+/// A batch of requests and its outcome. It is reused, so that the hot path allocates nothing
+/// itself.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Each with the offset in the input at which it ends.
     pub requests: Vec<(Request, usize)>,
-    /// What comes of them.
+    /// Their outcome.
     pub outcome: Outcome,
 }
 
-/// What comes of an operation, for when the lock is released.
+/// The outcome of an operation, to be dealt with when the lock is released.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Replies to the connection whose operation it is.
+    /// Replies to the connection that the operation belongs to.
     pub out: OutBuf,
     /// What these replies wait for.
     pub gated: Gated,
-    /// Nobody reads the replies any more, so they are not made.
+    /// The client no longer reads replies, so none are made.
     pub unread: bool,
-    /// Somebody waits for what was recorded.
+    /// A client waits for what was recorded.
     commit_soon: bool,
-    /// Nobody else has had a batch for a long time.
+    /// No other connection has had a batch for a long time.
     alone: bool,
-    /// Whom to wake.
+    /// The connections to wake.
     wakes: Vec<Waker>,
-    /// Somebody was woken.
+    /// Whether a connection was woken.
     pub(crate) has_woken: bool,
     /// Large bodies to free.
     discarded: Vec<Body>,
@@ -127,24 +127,24 @@ pub struct Outcome {
 /// How far a batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /// What the connection may do next.
+    /// What the connection may do after the last request.
     pub flow: Flow,
-    /// The end of the last request that was carried out.
+    /// The end of the last request that was handled.
     pub end: usize,
 }
 
-/// Whose operation it is.
+/// On whose behalf an operation is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Actor {
-    /// This connection's. Its replies, and what they wait for, are in the outcome.
+    /// This connection. Its replies, and what they wait for, are in the outcome.
     Conn(ConnId),
-    /// Somebody's who is no connection, and may have to wait for what was recorded.
+    /// A caller that is not a connection, and may have to wait for what was recorded.
     Outside,
-    /// Nobody's: time passes.
+    /// No one: time passes.
     Time,
 }
 
-/// Sends the answers where they belong.
+/// Delivers the answers of an operation.
 struct Replies<'a> {
     actor: Actor,
     outcome: &'a mut Outcome,
@@ -222,7 +222,7 @@ impl Sink for Replies<'_> {
     }
 }
 
-/// What was asked for could not be committed, so it may have been taken back.
+/// The change could not be committed, so it may have been undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotCommitted;
 
@@ -259,7 +259,8 @@ impl State {
         (engine, replies)
     }
 
-    /// Whether, since this last said so, more than half of the most bytes that jobs took are free.
+    /// Whether more than half of the maximum number of bytes that jobs took are free. If so, the
+    /// maximum starts anew.
     #[inline]
     fn backlog_has_drained(&mut self) -> bool {
         let held = self.engine.held_bytes();
@@ -280,7 +281,7 @@ impl State {
         *batches >= ALONE
     }
 
-    /// The next moment: what the clock says, but later than any before.
+    /// The time of the next request: the clock's, but later than any before.
     fn advance(&mut self, clock: Nanos) -> Nanos {
         self.last = clock.max(Nanos(self.last.0 + 1));
         self.last
@@ -288,7 +289,7 @@ impl State {
 }
 
 impl Hub {
-    /// A hub of a queue and the log that keeps it, whose driver is yet to be started.
+    /// A hub for a queue and its log, whose driver is still to be started.
     pub fn new(config: &Config, clock: Clock, opened: Opened) -> Arc<Self> {
         let Opened { engine, log, driver } = opened;
         Arc::new(Self {
@@ -321,38 +322,39 @@ impl Hub {
         &self.clock
     }
 
-    /// Whether replies may leave: see [`Progress::poll`].
+    /// Whether replies may be sent: see [`Progress::poll`].
     #[inline]
     pub fn poll_gate(&self, gated: Gated, place: &mut Place, waker: &Waker) -> Gate {
         self.progress.poll(gated, place, waker)
     }
 
-    /// Whether the log was lost, so that nothing may leave any more.
+    /// Whether the log was lost, so that no reply may be sent.
     #[inline]
     pub(crate) fn has_lost_log(&self) -> bool {
         self.progress.is_lost()
     }
 
-    /// Waits until the log is lost, which may be never, and tells why.
+    /// Waits until the log is lost, which may never happen, and returns the reason.
     pub(crate) async fn log_lost(&self) -> String {
         self.progress.lost().await.to_owned()
     }
 
-    /// Looks at the queue, and at what time it is for it. Everybody waits meanwhile, so `read` takes
-    /// what it needs and leaves; a long look is made of several. What it sees may not be committed
-    /// yet.
+    /// Reads the queue; `read` also gets the queue's time. All other operations wait meanwhile, so
+    /// `read` should be quick, and a long read should be split into several calls. What it sees may
+    /// not be committed yet.
     pub fn read<T>(&self, read: impl FnOnce(&Engine, Nanos) -> T) -> T {
         let clock = self.clock.now();
         let state = self.lock();
         read(&state.engine, clock.max(state.last))
     }
 
-    /// Changes the queue on behalf of somebody who is no connection, at this moment, and delivers what
-    /// comes of it: answers to connections that waited, and what is to be committed. Everybody waits
-    /// meanwhile, so a long change is made of several. Tells also what must be committed before
-    /// anybody may be told of it: see [`Hub::committed`].
+    /// Changes the queue on behalf of a caller that is not a connection, and delivers the outcome:
+    /// answers to waiting connections, and records to the log. All other operations wait meanwhile,
+    /// so a long change should be split into several calls. Also returns what must be committed
+    /// before any client may learn of the change: see [`Hub::committed`].
     ///
-    /// This, [`Hub::read`] and the batches of connections are the only ways in.
+    /// This function, [`Hub::read`] and the batches of connections are the only ways to access the
+    /// queue.
     pub fn change<T>(
         &self,
         change: impl FnOnce(&mut Engine, &mut dyn Sink, Nanos) -> T,
@@ -360,8 +362,8 @@ impl Hub {
         self.operate(Actor::Outside, |engine, replies, now| change(engine, replies, now))
     }
 
-    /// Waits until what a change has recorded is committed. `Err` if that failed, so that what was to
-    /// be done may have been taken back, or nobody knows.
+    /// Waits until what a change has recorded is committed. `Err` if that failed: the change may
+    /// have been undone, or, if the log was lost, its fate is unknown.
     pub async fn committed(&self, gated: Gated) -> Result<(), NotCommitted> {
         if !gated.is_needed() {
             return Ok(());
@@ -377,7 +379,7 @@ impl Hub {
         }
     }
 
-    /// An operation, from the lock to the delivery of what comes of it.
+    /// An operation, from taking the lock to the delivery of the outcome.
     fn operate<T>(
         &self,
         actor: Actor,
@@ -401,7 +403,7 @@ impl Hub {
         self.max_job_size
     }
 
-    /// A new connection, whose task `waker` wakes.
+    /// Adds a connection; `waker` wakes its task.
     pub fn connect(&self, waker: Waker) -> ConnId {
         let mut state = self.lock();
         let conn = state.engine.connect();
@@ -409,12 +411,12 @@ impl Hub {
         if index >= state.mailboxes.len() {
             state.mailboxes.resize_with(index + 1, Mailbox::vacant);
         }
-        // Whoever had the number before may have left something in it.
+        // The previous connection with this id may have left something in it.
         state.mailboxes[index] = Mailbox { waker, ..Mailbox::vacant() };
         conn
     }
 
-    /// The connection is gone; what it had reserved goes to others.
+    /// Removes a connection that is gone; the jobs it had reserved go to others.
     pub fn disconnect(&self, conn: ConnId, reason: CloseReason) {
         let mut outcome = Outcome::default();
         let mut state = self.lock();
@@ -425,8 +427,8 @@ impl Hub {
         self.release(state, &mut outcome);
     }
 
-    /// Carries out the requests of a batch until all are done, one blocks or closes, or enough
-    /// replies have gathered.
+    /// Handles the requests of a batch until all are done, one blocks or closes, or the replies
+    /// reach [`REPLY_LIMIT`].
     #[inline]
     pub fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
         let Batch { requests, outcome } = batch;
@@ -441,7 +443,7 @@ impl Hub {
         }
         let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
         for (request, end) in requests.by_ref() {
-            // Behind the line of a put comes its body: the two are not torn apart.
+            // The body of a put follows its line: handle both in the same batch.
             let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
             applied.flow = engine.handle(now, conn, request, &mut replies);
             applied.end = end;
@@ -454,14 +456,14 @@ impl Hub {
         }
         state.last = now;
         self.release(state, outcome);
-        // Bodies that were not taken are freed here, where nobody waits.
+        // Free the bodies that were not stored here, where nobody waits for the lock.
         drop(requests);
         outcome.out.render(|stats, binlog| self.identity.to_yaml(stats, binlog, clock));
         applied
     }
 
-    /// Lets what is overdue happen. It is nobody's operation: what it records is nothing that whoever
-    /// happens to ask waits for.
+    /// Carries out a part of what is overdue, on behalf of no one: the client whose batch comes
+    /// next does not wait for what this records.
     #[cold]
     #[inline(never)]
     fn catch_up(&self, state: &mut State, outcome: &mut Outcome, now: Nanos) {
@@ -469,7 +471,7 @@ impl Hub {
         engine.tick(now, TICK_BUDGET, &mut replies);
     }
 
-    /// The answer that a blocked connection has got meanwhile, if it has.
+    /// Takes the answer to a blocked connection, if there is one by now.
     pub fn collect(&self, conn: ConnId) -> Option<(Box<OutBuf>, Gated)> {
         let mut state = self.lock();
         let mailbox = &mut state.mailboxes[conn.0 as usize];
@@ -477,14 +479,14 @@ impl Hub {
         Some((out, std::mem::take(&mut mailbox.gated)))
     }
 
-    /// The client of a blocked connection will send nothing more.
+    /// Call this when the client of a blocked connection will send nothing more.
     pub fn half_close(&self, conn: ConnId) {
-        // The answer goes through the mailbox, since one may be there already.
+        // The answer goes through the mailbox, because there may be one in it already.
         self.operate(Actor::Outside, |engine, replies, _| engine.half_close(conn, replies));
     }
 
-    /// Lets what is due happen. Tells when to come again: at once, at a moment, or when
-    /// `Hub::earlier_deadline` says so.
+    /// Carries out a part of what is due. Returns when to call this again, which is the current
+    /// time if there is more to do; `None`: when `Hub::earlier_deadline` is notified.
     pub fn tick(&self) -> Option<Nanos> {
         let mut outcome = Outcome::default();
         let clock = self.clock.now();
@@ -498,7 +500,7 @@ impl Hub {
         next
     }
 
-    /// Has every connection finish what it received, and close.
+    /// Makes every connection handle what it has received, and close.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         let wakers: Vec<Waker> =
@@ -535,7 +537,7 @@ impl Hub {
         self.lock().engine.job_count()
     }
 
-    /// Unlocks, wakes whom the operation concerns, and frees what is needed no more.
+    /// Unlocks the queue, wakes the connections concerned, and frees what is no longer needed.
     #[inline]
     fn release(&self, mut state: MutexGuard<'_, State>, outcome: &mut Outcome) {
         let next = state.engine.next_deadline().unwrap_or(Nanos::NEVER);

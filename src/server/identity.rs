@@ -1,4 +1,4 @@
-//! What the stats tell of the process and the machine.
+//! What the stats show about the process and the machine.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,4 +1,4 @@
-//! Sockets that accept connections: opened here, or passed in by the service manager.
+//! Listening sockets: opened here, or passed in by the service manager.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -14,21 +14,21 @@ use tracing::{info, warn};
 
 use crate::config::{ListenAddress, ListenerConfig, Service};
 
-/// Connections that the kernel holds until they are accepted. It takes no more than
-/// `net.core.somaxconn`.
+/// Maximum number of connections that the kernel queues until they are accepted. The kernel limits
+/// it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A client that has vanished (its machine lost power, a firewall forgot the connection) is found
-/// out after about two minutes: silence for the first time, then so many probes.
+/// A client that has vanished (its machine lost power, a firewall dropped the connection) is
+/// detected after about two minutes: this long without traffic, then this many probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
-/// A socket that has an address, and does not accept connections yet; unless the service manager
-/// has had it do so.
+/// A socket that has an address but does not accept connections yet, unless the service manager
+/// made it listen.
 #[derive(Debug)]
 pub struct Bound {
-    /// For people.
+    /// The address, for people.
     what: String,
     kind: Kind,
     service: Service,
@@ -41,28 +41,28 @@ enum Kind {
     Inherited(ListeningSocket),
 }
 
-/// A socket that accepts connections, and what they are for.
+/// A listening socket, and the service for its connections.
 #[derive(Debug)]
 pub struct Listener {
-    /// Of a socket in the file system that is ours to remove. It goes before the socket is closed:
-    /// whoever finds it knows that it is in use.
+    /// The file of a Unix socket that we have to remove. It is removed before the socket is closed,
+    /// so that a file that exists belongs to a socket in use.
     _file: Option<SocketFile>,
     socket: ListeningSocket,
     service: Service,
 }
 
-/// A socket that accepts connections, of any kind.
+/// A listening socket of any kind.
 #[derive(Debug)]
 pub(crate) enum ListeningSocket {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
 }
 
-/// The file of a socket that we have bound. It is removed at the end.
+/// The file of a Unix socket that we have bound. Dropping this removes it.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
-/// An address cannot be listened on.
+/// The server cannot listen on an address.
 #[derive(Debug)]
 pub struct ListenError {
     what: String,
@@ -78,8 +78,8 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 impl Bound {
-    /// Binds the sockets of a server: those that systemd passed, for the protocol, or else those
-    /// that are configured. There may be several of a kind. Binds all or none.
+    /// Binds the sockets of a server: those that systemd passed, for the protocol, or otherwise the
+    /// configured ones. There may be several of a kind. Binds all or none.
     pub fn open(configured: &[ListenerConfig]) -> Result<Vec<Self>, ListenError> {
         let failed = |what: &str, error| ListenError { what: what.to_owned(), error };
         let inherited =
@@ -107,8 +107,8 @@ impl Bound {
         Ok(bound)
     }
 
-    /// The address of a TCP socket, with the port that was free if it was to be any; `None` for a
-    /// socket in the file system.
+    /// The address of a TCP socket, with the actual port if the configured one was 0; `None` for a
+    /// Unix socket.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.kind {
             Kind::Tcp(socket) => socket.local_addr().ok()?.as_socket(),
@@ -117,7 +117,7 @@ impl Bound {
         }
     }
 
-    /// Accepts connections from here on.
+    /// Makes the socket listen: it accepts connections from here on.
     pub fn listen(self) -> Result<Listener, ListenError> {
         let Self { what, kind, service } = self;
         let listen = |socket: &Socket| -> io::Result<()> {
@@ -139,8 +139,8 @@ impl Bound {
         }
     }
 
-    /// Whether it is this socket in the file system. Connecting would not tell: it does not listen
-    /// yet.
+    /// Whether the file `found` is this Unix socket. Connecting could not tell, because the socket
+    /// does not listen yet.
     fn is_at(&self, found: &Metadata) -> bool {
         let Kind::Unix(_, SocketFile(path)) = &self.kind else { return false };
         let identity = |file: &Metadata| (file.dev(), file.ino());
@@ -149,12 +149,12 @@ impl Bound {
 }
 
 impl Listener {
-    /// Where it listens, for people.
+    /// The address, for people.
     pub fn address(&self) -> String {
         self.socket.address()
     }
 
-    /// What its connections are for.
+    /// The service for its connections.
     pub(crate) fn service(&self) -> Service {
         self.service
     }
@@ -183,7 +183,7 @@ impl ListeningSocket {
         let mut fds = listenfd::ListenFd::from_env();
         let mut sockets = Vec::new();
         for index in 0..fds.len() {
-            // A socket of the other kind is put back by the first attempt.
+            // If the socket is of the other kind, the first attempt puts it back.
             if let Ok(Some(listener)) = fds.take_tcp_listener(index) {
                 prepare_tcp(&SockRef::from(&listener))?;
                 listener.set_nonblocking(true)?;
@@ -194,7 +194,7 @@ impl ListeningSocket {
             }
         }
         if !sockets.is_empty() {
-            info!(sockets = sockets.len(), "listening on sockets of the service manager");
+            info!(sockets = sockets.len(), "listening on sockets from the service manager");
         }
         Ok(sockets)
     }
@@ -202,7 +202,7 @@ impl ListeningSocket {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another server may have replaced it; then there is nothing to do about an error.
+        // If it fails, another server may have removed the file: nothing can be done about that.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -218,8 +218,8 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<Socket> {
     Err(last)
 }
 
-/// A socket that an earlier server left behind is replaced; one that is in use, or a file of
-/// another kind, is not.
+/// Replaces a socket that an earlier server left behind, but not one in use or a file of another
+/// kind.
 fn bind_unix(path: &Path, bound: &[Bound]) -> io::Result<(Socket, SocketFile)> {
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
@@ -229,7 +229,7 @@ fn bind_unix(path: &Path, bound: &[Bound]) -> io::Result<(Socket, SocketFile)> {
         if bound.iter().any(|bound| bound.is_at(&found)) || StdUnixStream::connect(path).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AddrInUse));
         }
-        warn!(path = %path.display(), "replacing a socket that nobody listens on");
+        warn!(path = %path.display(), "replacing an unused socket");
         fs::remove_file(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -245,7 +245,8 @@ fn bind_address(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Options that accepted connections inherit on Linux, so that none costs a call for each.
+/// Sets options that accepted connections inherit on Linux, so that they cost no call for each
+/// connection.
 fn prepare_tcp(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()

@@ -36,13 +36,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{LoggedQueue, Opened};
 
-/// How long clients have to read their last replies when the server stops.
+/// Time for clients to read their last replies when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Serves until a signal asks to stop, and then until the connections are closed.
+/// Serves until a signal requests a stop, and then until the connections are closed.
 ///
-/// `bound` are told to listen when everything else is ready. Must not be called within an
-/// asynchronous runtime: it makes one for each thread.
+/// The `bound` sockets begin to listen when everything else is ready. Must not be called within an
+/// asynchronous runtime, because it creates one for each thread.
 pub fn run(
     bound: Vec<Bound>,
     config: &Config,
@@ -52,17 +52,17 @@ pub fn run(
     run_until(bound, config, clock, opened, Until::Signal)
 }
 
-/// What has a server stop.
+/// What makes a server stop.
 #[derive(Debug)]
 pub enum Until {
-    /// Signals, which it handles for the whole process; see [`Signals`].
+    /// Signals. They are handled for the whole process; see [`Signals`].
     Signal,
-    /// This, once it is sent or dropped. For a queue within another program, whose signals are its
-    /// own business.
+    /// This, when it is sent or dropped. For a queue within another program, which handles its own
+    /// signals.
     Told(oneshot::Receiver<()>),
 }
 
-/// As [`run`], until it is told to stop.
+/// Like [`run`], but `until` says what makes it stop.
 pub fn run_until(
     bound: Vec<Bound>,
     config: &Config,
@@ -93,9 +93,9 @@ pub fn run_until(
 /// Why a server could not serve.
 #[derive(Debug)]
 pub enum ServeError {
-    /// An address cannot be listened on.
+    /// The server cannot listen on an address.
     Listen(ListenError),
-    /// The log may not be written any more, and this is why. Nothing was told to anybody since.
+    /// The right to write the log was lost, for this reason. No reply was sent since.
     LogLost(String),
     /// Something else.
     Io(io::Error),
@@ -105,7 +105,7 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
-            Self::LogLost(why) => write!(f, "the log may not be written any more: {why}"),
+            Self::LogLost(why) => write!(f, "the right to write the log was lost: {why}"),
             Self::Io(error) => write!(f, "the server failed: {error}"),
         }
     }
@@ -155,14 +155,14 @@ async fn serve(
                     hub.change(|engine, mut sink, _| engine.set_draining(false, &mut sink));
                 }
                 // The command line cannot have changed, and the log goes to an open descriptor.
-                Request::Reload => info!("SIGHUP is ignored: there is no file to read again"),
+                Request::Reload => info!("SIGHUP is ignored: there is no file to reload"),
                 Request::Stop(signal) => {
                     info!(signal, connections = hub.connections(), jobs = hub.jobs(), "stopping");
                     break None;
                 }
             },
             why = hub.log_lost() => {
-                error!(%why, connections = hub.connections(), "the log is lost: nobody is served any more");
+                error!(%why, connections = hub.connections(), "the log is lost: closing all connections");
                 break Some(why);
             }
             Some(ended) = accepting.join_next() => {
@@ -199,7 +199,7 @@ impl Requests {
         match self {
             Self::Signals(signals) => signals.next().await,
             Self::Told(told) => {
-                // Dropped without a word, it is gone all the same.
+                // If it is dropped, the owner is gone, which counts as well.
                 let _ = told.await;
                 Request::Stop("its owner")
             }
@@ -207,7 +207,7 @@ impl Requests {
     }
 }
 
-/// Waits until no connection is left, also of those that are on their way to a thread.
+/// Waits until no connection is left, including those that are being moved to a thread.
 async fn all_closed(hub: &Hub, workers: &Workers) {
     loop {
         let closed = hub.connection_closed.notified();

@@ -1,4 +1,4 @@
-//! Replies on their way to a client.
+//! Replies to be sent to a client.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -14,32 +14,32 @@ use tokio::io::AsyncWrite;
 
 use crate::log::Log;
 
-/// Pieces that go out with one system call.
+/// Maximum number of pieces written with one system call.
 const MAX_SLICES: usize = 32;
 
-/// What a `stats` reply counts for before it is written out, in bytes.
+/// The assumed size of a `stats` reply before it is formatted, in bytes.
 const STATS_SIZE: usize = 2048;
 
-/// Replies in order. Small bodies are copied in among the words; large ones are kept aside,
-/// shared with the job, and only their place is noted. So is the answer to `stats`, which is
-/// turned into text when the queue is no longer locked.
+/// Replies in order. Small bodies are copied into the text. Large ones are shared with the job, and
+/// only their position is noted. The same goes for the answer to `stats`, which is formatted when
+/// the queue is no longer locked.
 #[derive(Debug, Default)]
 pub struct OutBuf {
     bytes: Vec<u8>,
-    /// How much of `bytes` is written.
+    /// Number of bytes of `bytes` that are written.
     written: usize,
     inserts: VecDeque<Insert>,
-    /// How much of the first insert is written.
+    /// Number of bytes of the first insert that are written.
     insert_written: usize,
-    /// Bytes in the inserts, less what is written.
+    /// Number of bytes of the inserts that are still to be written.
     inserted: usize,
-    /// How many replies were added.
+    /// Number of replies added.
     replies: usize,
 }
 
 #[derive(Debug)]
 struct Insert {
-    /// It goes before this position of `bytes`.
+    /// Position in `bytes` before which it is inserted.
     at: usize,
     what: Piece,
 }
@@ -62,17 +62,18 @@ impl Piece {
 }
 
 impl OutBuf {
-    /// Whether nothing is to be written.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes that are still to be written.
+    /// Number of bytes still to be written.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.written + self.inserted
     }
 
-    /// Forgets everything, but keeps memory for the next batch unless it is more than `most` bytes.
+    /// Removes everything, but keeps the memory for the next batch unless it is more than `most`
+    /// bytes.
     pub(crate) fn clear(&mut self, most: usize) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
@@ -82,7 +83,7 @@ impl OutBuf {
         }
     }
 
-    /// Everything that is still to be written, as one piece.
+    /// Everything still to be written, as one piece.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         let (mut from, mut skip) = (self.written, self.insert_written);
@@ -128,7 +129,7 @@ impl OutBuf {
         }
     }
 
-    /// Turns the answers to `stats` into text with `to_yaml`.
+    /// Formats the answers to `stats` with `to_yaml`.
     pub(crate) fn render(&mut self, to_yaml: impl Fn(&ServerStats, &BinlogStats) -> Vec<u8>) {
         for insert in &mut self.inserts {
             if let Piece::Stats(stats) = &insert.what {
@@ -140,7 +141,7 @@ impl OutBuf {
         }
     }
 
-    /// Adds another buffer, of which nothing is written yet.
+    /// Appends another buffer, of which nothing is written yet.
     pub fn append(&mut self, mut other: Self) {
         if self.is_empty() {
             *self = other;
@@ -155,8 +156,8 @@ impl OutBuf {
         self.inserts.extend(moved);
     }
 
-    /// What the replies tell has not come true: none of them may leave. Of replies of which nothing
-    /// is written yet.
+    /// The commit behind these replies failed: replaces each of them with an error. Nothing of this
+    /// buffer may be written yet.
     pub fn fail(&mut self) {
         debug_assert_eq!((self.written, self.insert_written), (0, 0), "nothing is written");
         let replies = self.replies;
@@ -166,8 +167,8 @@ impl OutBuf {
         }
     }
 
-    /// Writes as much as the socket takes. Ready when all is written and flushed. If it is not,
-    /// nothing may be left but to flush, of which this buffer knows nothing.
+    /// Writes as much as the socket accepts. Ready when everything is written and flushed. While it
+    /// is pending, the buffer may be empty already, with only the flush left.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -198,7 +199,7 @@ impl OutBuf {
         self.inserted += len;
     }
 
-    /// The next pieces to write, in order, as many as fit.
+    /// The next pieces to write, in order, up to the maximum.
     fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
         let mut count = 0;
         let mut add = |slice: &'a [u8]| {
@@ -209,7 +210,7 @@ impl OutBuf {
         };
         let mut from = self.written;
         let mut skip = self.insert_written;
-        // Each insert gives two slices at most.
+        // Each insert gives at most two slices.
         for insert in self.inserts.iter().take(MAX_SLICES / 2) {
             add(&self.bytes[from..insert.at]);
             add(&insert.what.bytes()[skip..]);

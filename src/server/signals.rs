@@ -1,10 +1,10 @@
-//! What signals ask of the server.
+//! Signals, as requests to the server.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal means.
+/// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// SIGUSR1, as with beanstalkd: take no new jobs.
@@ -27,8 +27,8 @@ pub fn ignore_hangup() {
     }
 }
 
-/// The signals that the server handles. They are handled as process 1 too, for which the kernel
-/// has no default actions.
+/// The signals that the server handles, also as process 1, for which the kernel has no default
+/// actions.
 #[derive(Debug)]
 pub struct Signals {
     usr1: Signal,
@@ -39,7 +39,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to handle them.
+    /// Begins to handle the signals.
     pub fn register() -> io::Result<Self> {
         Ok(Self {
             usr1: signal(SignalKind::user_defined1())?,
@@ -50,7 +50,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.usr1.recv() => Request::Drain,

@@ -1,8 +1,8 @@
-//! What a connection asks of its socket beyond reading and writing.
+//! What a connection needs from its socket beyond reading and writing.
 //!
-//! TCP and Unix sockets do it in the same way. A stream with a handshake and buffers of its own, as
-//! TLS is, wraps one of them and stands in its place; `wrapped/` has one for the tests. All of it is
-//! resolved at compile time, so what a plain socket does not need costs it nothing.
+//! TCP and Unix sockets work the same way. A stream with a handshake and buffers of its own, such
+//! as TLS, wraps one of them and takes its place; `wrapped/` has one for tests. Everything is
+//! resolved at compile time, so a plain socket does not pay for what it does not need.
 
 use std::io::{self, Read};
 use std::pin::pin;
@@ -12,39 +12,41 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A stream in the hands of tokio. If it has a handshake, that is done.
+/// A stream registered with tokio. If it has a handshake, that is done.
 ///
-/// A stream may keep written bytes in a buffer of its own until it is flushed, and may have read
-/// bytes that nobody has asked for. What reading makes it want to send, it sends by itself.
+/// A stream may buffer written bytes until it is flushed, and may have read ahead. If reading makes
+/// it necessary to send something, the stream does that itself.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Reads what is there, past tokio's idea of whether there is anything. Fails with
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing, and gives 0 at the end.
+    /// Reads what has arrived, regardless of whether tokio considers the socket readable. Fails
+    /// with [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing, and returns 0 at the
+    /// end.
     fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Ready when something has happened on the reading side since [`Socket::hung_up`] said no, and
-    /// for good when the peer has hung up: a stream may have read that with what came before it.
+    /// Ready when something has happened on the reading side since [`Socket::hung_up`] returned
+    /// false, and forever once the peer has hung up: a stream may have read the end together with
+    /// the bytes before it.
     fn poll_read_event(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Whether the peer will send nothing more, whatever may still be unread. If not, forgets the
+    /// Whether the peer will send nothing more, even if bytes are still unread. If not, clears the
     /// event that made the caller ask.
     ///
-    /// A socket with unread bytes is "readable" all the time, so readiness alone does not tell when
-    /// the peer hangs up behind them. A stream that says so in band has to read ahead for it, as
-    /// far as its buffer allows; beyond that, the end of the connection below tells.
+    /// A socket with unread bytes is always "readable", so readiness alone does not show when the
+    /// peer hangs up after them. A stream that signals its end in band has to read ahead for it, as
+    /// far as its buffer allows; beyond that, the end of the underlying connection counts.
     fn hung_up(&mut self) -> bool;
 
-    /// Whether the connection is broken: the peer reads no more either. What it tells once it need not
-    /// tell again.
+    /// Whether the connection is broken, so that the peer no longer reads either. May report a
+    /// failure only once.
     fn has_failed(&self) -> bool;
 
-    /// Who is at the other end, for people.
+    /// The address of the peer, for people.
     fn peer(&self) -> String;
 
-    /// Whether it holds bytes that are still to be flushed.
+    /// Whether there are bytes still to be flushed.
     fn needs_flush(&self) -> bool;
 
-    /// Tells the peer in band that nothing more comes, if the stream has a way to do so. Comes last,
-    /// when all is flushed; the descriptor is closed after it.
+    /// Signals the end to the peer in band, if the stream has a way to do so. Called last, when
+    /// everything is flushed; the descriptor is closed afterwards.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
@@ -53,7 +55,7 @@ macro_rules! socket {
         impl Socket for $stream {
             #[inline]
             fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                // Non-blocking, as all of tokio's are.
+                // Non-blocking, like all sockets of tokio.
                 (&*SockRef::from(&*self)).read(buffer)
             }
 
@@ -63,7 +65,7 @@ macro_rules! socket {
             }
 
             fn hung_up(&mut self) -> bool {
-                // The kernel reports a hang-up as an event of its own, which tokio keeps for good.
+                // The kernel reports a hang-up as a separate event, which tokio never clears.
                 let mut cx = Context::from_waker(Waker::noop());
                 let events = pin!(self.ready(Interest::READABLE)).poll(&mut cx);
                 if matches!(events, Poll::Ready(Ok(events)) if events.is_read_closed()) {
@@ -87,7 +89,7 @@ macro_rules! socket {
                 false
             }
 
-            /// Closing the descriptor says it.
+            /// Closing the descriptor is the signal.
             #[inline]
             fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
                 Poll::Ready(Ok(()))

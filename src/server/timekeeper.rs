@@ -1,7 +1,7 @@
-//! Wakes the queue when a deadline comes.
+//! Ticks the queue when something is due.
 //!
-//! Each batch lets overdue things happen before it is carried out, so this task matters when
-//! nobody sends anything: it sleeps until the first deadline, or until one comes before that.
+//! Each batch first carries out what is overdue, so this task matters when no client sends
+//! anything. It sleeps until the first deadline, or until an earlier one is added.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 
 use crate::server::hub::Hub;
 
-/// Runs for ever.
+/// Never returns.
 pub(crate) async fn run(hub: Arc<Hub>) {
     loop {
         let earlier = hub.earlier_deadline.notified();
@@ -19,11 +19,11 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             continue;
         };
         if at <= hub.clock().now() {
-            // There is more to do at once, but others have a turn first.
+            // There is more to do, but others have a turn first.
             tokio::task::yield_now().await;
             continue;
         }
-        // A moment beyond what timers hold is as good as none.
+        // A moment out of the timers' range counts as none.
         match hub.clock().instant(at).filter(|_| at < Nanos::NEVER) {
             Some(instant) => tokio::select! {
                 () = sleep_until(instant) => {}

@@ -1,8 +1,8 @@
 //! The threads that serve connections.
 //!
-//! Each thread has a runtime of its own, and a connection stays on the thread that it is given to:
-//! its reads, its batches and its writes touch nothing of another thread but the queue's lock. The
-//! main thread is the first of them. With one thread there is no hand-over at all.
+//! Each thread has a runtime of its own, and a connection stays on the thread that it is assigned
+//! to: its reads, batches and writes share nothing with other threads but the queue and its lock.
+//! The main thread is the first of them. With one thread, no connection moves between threads.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::server::connection::Connection;
 use crate::server::hub::Hub;
 use crate::server::socket::Socket;
 
-/// The threads, as the one that accepts sees them.
+/// The threads, as seen by the one that accepts connections.
 #[derive(Debug)]
 pub(crate) struct Workers {
     hub: Arc<Hub>,
@@ -31,15 +31,15 @@ pub(crate) struct Workers {
 #[derive(Debug)]
 struct Other {
     load: Load,
-    // Holds no more than the connections that the descriptor limit allows.
+    // Bounded by the number of connections that the descriptor limit allows.
     sender: mpsc::UnboundedSender<(Detached, Ticket)>,
 }
 
-/// Number of connections that a thread serves.
+/// The number of connections that a thread serves.
 #[derive(Debug, Clone, Default)]
 struct Load(Arc<AtomicUsize>);
 
-/// Counts for one connection as long as its socket is open, and reports when that is closed.
+/// Counts as one connection while its socket is open, and reports when it is closed.
 #[derive(Debug)]
 struct Ticket {
     load: Load,
@@ -70,7 +70,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 }
 
 impl Workers {
-    /// Starts all but one of `threads`; the caller's is the first.
+    /// Starts all but one of `threads`: the caller's thread is the first.
     pub(crate) fn start(hub: &Arc<Hub>, threads: usize) -> io::Result<Self> {
         let others = (1..threads).map(Other::start).collect::<Result<_, _>>()?;
         Ok(Self { hub: Arc::clone(hub), here: Load::default(), others })
@@ -82,7 +82,7 @@ impl Workers {
         self.here.get() + others.sum::<usize>()
     }
 
-    /// Serves a connection on the thread that has the fewest.
+    /// Serves a connection on the thread with the fewest connections.
     pub(crate) fn serve(&self, accepted: Accepted) {
         let least = self.others.iter().min_by_key(|other| other.load.get());
         match least.filter(|other| other.load.get() < self.here.get()) {
@@ -110,7 +110,7 @@ impl Other {
                     Err(error) => warn!(%error, "lost a connection between threads"),
                 }
             }
-            // The connections are served until the process ends.
+            // Keep serving the connections until the process ends.
             std::future::pending::<()>().await;
         };
         thread::Builder::new()
@@ -128,7 +128,8 @@ fn spawn(accepted: Accepted, ticket: Ticket) {
     }
 }
 
-/// Serves a socket that needs no handshake, or has had it: from here on the hub knows of it.
+/// Serves a socket whose handshake is done, if it has one. From here on the hub knows the
+/// connection.
 fn spawn_service(service: Service, socket: impl Socket, ticket: Ticket) {
     let hub = Arc::clone(&ticket.hub);
     match service {
@@ -138,6 +139,7 @@ fn spawn_service(service: Service, socket: impl Socket, ticket: Ticket) {
 
 async fn counted(connection: impl Future<Output = ()>, ticket: Ticket) {
     connection.await;
-    // Behind the connection and with it the socket: who hears of it finds a descriptor free.
+    // After the connection and its socket are gone, so that a descriptor is free when this is
+    // reported.
     drop(ticket);
 }

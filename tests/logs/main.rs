@@ -140,7 +140,7 @@ fn nothing_leaves_once_the_log_is_lost() {
         assert_eq!(client.next(PATIENCE), Input::Closed(Vec::new()), "the {who} is told nothing");
     }
     let ended = served.ended().expect_err("the server says why it ends");
-    assert_eq!(ended, "the log may not be written any more: another server leads");
+    assert_eq!(ended, "the right to write the log was lost: another server leads");
     assert_eq!(log.lives(), (1, 1), "the driver is stopped, too");
 }
 
