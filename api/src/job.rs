@@ -1,10 +1,10 @@
-//! What a queued job says: the schema, its older forms, and why a body is none.
+//! The body of a queued job: its schema, its older forms, and why a body is invalid.
 //!
-//! A job names a *type*, never a command, an environment or a secret: what a type runs is the
-//! worker's configuration. So nothing that is read here is ever a path or a program.
+//! A job names a *type*, never a command, an environment or a secret: the worker's configuration
+//! says what a type runs. So nothing that is read here is ever a path or a program.
 //!
-//! Owns: names, forms and limits of the members. Must not know: the queue, or what becomes of a
-//! job.
+//! Owns: the names, formats and limits of the members. Must not know: the queue, or the outcome of
+//! a job.
 
 mod wire;
 
@@ -18,57 +18,58 @@ use serde_json::value::RawValue;
 use url::Url;
 use uuid::Uuid;
 
-/// Longest job type, in bytes.
+/// Maximum length of a job type, in bytes.
 pub const MAX_TYPE: usize = 100;
 
-/// Longest URL in a job, in bytes.
+/// Maximum length of a URL in a job, in bytes.
 pub const MAX_URL: usize = 8192;
 
-/// Longest time limit of a job, in seconds: 90 days.
+/// Maximum time limit of a job, in seconds: 90 days.
 pub const MAX_TIMEOUT: u32 = 90 * 24 * 3600;
 
-/// Most retries that a job can ask for.
+/// Maximum number of retries that a job can request.
 pub const MAX_RETRY: u32 = 1000;
 
-/// A job, checked.
+/// A validated job.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Names the job and its result; chosen by who queues it.
+    /// Identifies the job and its result; chosen by the producer.
     pub id: Uuid,
-    /// What is to be run, by its name in the worker's configuration.
+    /// What to run, by its name in the worker's configuration.
     pub kind: JobType,
-    /// Where its input is.
+    /// The input to fetch.
     pub input: Option<Input>,
-    /// Where its result goes. `None`: it is served by the worker only.
+    /// Where to send the result. `None`: only the worker serves it.
     pub result: Option<Target>,
-    /// Inline input, any JSON, as it was written.
+    /// Inline input: any JSON, as it was written.
     pub args: Option<Box<RawValue>>,
-    /// When it was queued, as its producer says.
+    /// When it was queued, according to its producer.
     pub created_at: Option<Timestamp>,
-    /// From when on nobody wants the result any more: the job is dismissed then.
+    /// After this moment the result is of no use: the job is dismissed.
     pub expires_at: Option<Timestamp>,
-    /// How long the process may run, at most [`MAX_TIMEOUT`] seconds. `None`: as configured.
+    /// Time limit of the process, at most [`MAX_TIMEOUT`] seconds. `None`: as configured.
     pub timeout: Option<Duration>,
-    /// How often it is tried again after it failed. `None`: as configured.
+    /// Maximum number of retries after a failure. `None`: as configured.
     pub retry: Option<u32>,
-    /// Who is told when it is over.
+    /// The URLs to call when it is over.
     pub callback: Callback,
-    /// Whatever its producer wants to see again in the result, as it was written.
+    /// Any JSON that the producer wants to find in the result, as it was written.
     pub custom: Option<Box<RawValue>>,
 }
 
 impl Job {
-    /// Reads the body of a queued job.
+    /// Parses the body of a queued job.
     ///
     /// # Errors
     ///
-    /// Says which member is wrong and what was expected, and whose result could be told so.
+    /// If the body is invalid: which member is wrong, what was expected, and as much of the job's
+    /// identity as could be read.
     pub fn parse(body: &[u8]) -> Result<Self, Box<BadJob>> {
         wire::parse(body)
     }
 
-    /// The job as its process reads it: one JSON object on one line, in the current form. `data`,
-    /// if there is any, is the fetched input, any JSON.
+    /// The job as its process reads it: one JSON object on one line, in the current form. `data` is
+    /// the fetched input, any JSON, if there is any.
     pub fn document(&self, attempt: u32, data: Option<&RawValue>) -> Vec<u8> {
         let input = self.input.as_ref().map(|input| wire::DocumentInput {
             url: &input.url,
@@ -86,8 +87,8 @@ impl Job {
             custom: self.custom.as_deref(),
         };
         let mut text = serde_json::to_vec(&document).expect("a job has no keys that are not text");
-        // A line is what persistent handlers read. Only white space between tokens can be a line
-        // feed here: within a string JSON escapes it.
+        // Persistent handlers read lines. Only white space between tokens can be a line feed here:
+        // within strings, JSON escapes it.
         for byte in &mut text {
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
@@ -104,7 +105,7 @@ impl Job {
 pub struct JobType(String);
 
 impl JobType {
-    /// Its text.
+    /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -144,7 +145,7 @@ impl fmt::Display for JobType {
     }
 }
 
-/// A text is no [`JobType`].
+/// A string is not a [`JobType`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadType(String);
 
@@ -161,42 +162,42 @@ impl fmt::Display for BadType {
 
 impl std::error::Error for BadType {}
 
-/// Where an input is.
+/// An input to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// Whole, with its scheme.
+    /// An absolute URL.
     pub url: Url,
-    /// What it must hash to, as in RFC 9530: `sha-256=:BASE64:`. Not checked yet.
+    /// The expected digest in the form of RFC 9530: `sha-256=:BASE64:`. Not validated yet.
     pub digest: Option<String>,
 }
 
-/// Where a result goes.
+/// Where to send a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Whole, with its scheme.
+    /// An absolute URL.
     pub url: Url,
-    /// How it is sent: PUT unless the job says otherwise.
+    /// The HTTP method; by default PUT.
     #[serde(default)]
     pub method: Method,
 }
 
-/// How a result is delivered.
+/// The HTTP method that delivers a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// Puts it there: doing it twice is as doing it once.
+    /// Stores the result at the URL. Idempotent.
     #[default]
     Put,
-    /// Hands it to what is there.
+    /// Submits the result to the resource at the URL.
     Post,
 }
 
-/// Who is told when a job is over.
+/// The URLs to call when a job is over.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Callback {
-    /// When it succeeded.
+    /// Called when it succeeded.
     pub success: Option<Url>,
-    /// When it failed or was dismissed.
+    /// Called when it failed or was dismissed.
     pub failed: Option<Url>,
 }
 

@@ -1,7 +1,7 @@
-//! JSON from strangers: kept as it was written, its depth bounded.
+//! JSON of third parties: kept as it was written, with limited depth.
 //!
-//! A raw value is passed on without being taken apart, and whoever reads it next may do so
-//! recursively. So depth is checked here, once.
+//! A raw value is passed on without being parsed, and whoever reads it next may do so recursively.
+//! So its depth is checked here, once.
 
 use serde_json::value::RawValue;
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// passed on becomes part of something else.
 pub const MAX_DEPTH: usize = 100;
 
-/// How deep arrays and objects are nested, in a text that may be JSON or not.
+/// How deep arrays and objects are nested, in a text that need not be valid JSON.
 pub fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -39,7 +39,7 @@ pub fn value(text: &[u8]) -> Result<Box<RawValue>, String> {
     let value: &RawValue = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     match depth(text) {
         0..=MAX_DEPTH => Ok(value.to_owned()),
-        deep => Err(format!("nested {deep} deep: {MAX_DEPTH} is the most")),
+        deep => Err(format!("nested {deep} deep: expected at most {MAX_DEPTH}")),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The documents that server, worker and command line exchange, as JSON.
 //!
-//! [`job`] is what a producer queues, [`result`] is what comes of it, and [`status`] is what a worker
-//! says of itself. [`json`] bounds the JSON of strangers that these documents carry along.
+//! [`job`] is what a producer queues, [`result`] is its outcome, and [`status`] is what a worker
+//! reports about itself. [`json`] limits the JSON of third parties that these documents contain.
 //!
-//! Owns: the names of members, their order, their forms and their limits. Must not know: sockets,
-//! files, processes, or what a program does with a document. Members are added, never renamed or
-//! removed: older and newer programs read each other's documents.
+//! Owns: the names of members, their order, formats and limits. Must not know: sockets, files,
+//! processes, or what a program does with a document. Members are added, never renamed or removed:
+//! older and newer programs read each other's documents.
 
 pub mod job;
 pub mod json;

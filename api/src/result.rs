@@ -1,4 +1,4 @@
-//! What a result says.
+//! The result document.
 //!
 //! Owns: the members of the document and their order. Must not know: how a result came about or
 //! where it goes.
@@ -16,36 +16,37 @@ use crate::job::JobType;
 /// known is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobResult {
-    /// The job's.
+    /// The id of the job.
     pub id: Uuid,
-    /// The job's; null if it could not be read.
+    /// The type of the job; null if it could not be read.
     #[serde(rename = "type")]
     pub kind: Option<JobType>,
-    /// What became of it.
+    /// The status of the job.
     pub status: Status,
-    /// When this was true. With a final status it equals `finished`.
+    /// The time of this status. With a final status it equals `finished`.
     #[serde(with = "milliseconds")]
     pub timestamp: Timestamp,
-    /// When the job was queued: as its producer says, or else as its age in the queue tells.
+    /// When the job was queued: according to its producer, or otherwise derived from its age in the
+    /// queue.
     #[serde(with = "milliseconds::optional")]
     pub created: Option<Timestamp>,
     /// When the process of its last attempt was started.
     #[serde(with = "milliseconds::optional")]
     pub started: Option<Timestamp>,
-    /// When it was over.
+    /// When the job was over.
     #[serde(with = "milliseconds::optional")]
     pub finished: Option<Timestamp>,
-    /// The first is 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: u32,
     /// The exit status, if the process exited.
     pub exit_code: Option<i32>,
     /// The signal that ended the process, if one did.
     pub signal: Option<i32>,
-    /// The worker that ran it.
+    /// The worker that ran the job.
     pub worker: WorkerName,
-    /// Where it was queued. Null for a job that was run from a file.
+    /// Where the job was queued. Null for a job that was run from a file.
     pub queue: Option<QueuePlace>,
-    /// The input that was fetched for it.
+    /// The input that was fetched for the job.
     pub input: Option<InputUsed>,
     /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
@@ -53,15 +54,15 @@ pub struct JobResult {
     pub stdout: Option<Written>,
     /// The end of its standard error.
     pub stderr: Option<Written>,
-    /// Time and memory that it took.
+    /// The time and memory that it took.
     pub usage: Option<Usage>,
     /// From 0 to 100, as the process reports it. Only while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
-    /// The job's, as it was.
+    /// The job's `custom`, unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<Box<RawValue>>,
-    /// Why it did not succeed.
+    /// Why the job did not succeed.
     pub error: Option<Failure>,
 }
 
@@ -112,19 +113,19 @@ impl JobResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// This worker has it, and has not started its process yet.
+    /// The worker has accepted the job, but not started its process yet.
     Accepted,
-    /// Its process runs.
+    /// Its process is running.
     Running,
     /// Its process succeeded.
     Successful,
-    /// It failed, and is not tried again.
+    /// It failed, and will not be retried.
     Failed,
     /// It expired before it was run.
     Dismissed,
 }
 
-/// What became of a job that is over: a [`Status`] that does not change any more.
+/// The outcome of a job that is over: a [`Status`] that does not change any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinalStatus {
@@ -147,14 +148,14 @@ impl From<FinalStatus> for Status {
 }
 
 impl FinalStatus {
-    /// As it is written.
+    /// The name as it is written in JSON.
     pub fn as_str(self) -> &'static str {
         Status::from(self).as_str()
     }
 }
 
 impl Status {
-    /// As it is written.
+    /// The name as it is written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -169,24 +170,24 @@ impl Status {
 /// Why a job did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Whose fault it was.
+    /// The cause of the failure.
     pub kind: FailureKind,
-    /// For people.
+    /// A description for people.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of this kind. A message beyond [`MAX_MESSAGE`] is cut.
+    /// A failure of this kind. A message longer than [`MAX_MESSAGE`] is truncated.
     pub fn new(kind: FailureKind, message: impl ToString) -> Self {
         Self { kind, message: shortened(message.to_string()) }
     }
 }
 
-/// Longest message of a failure, in bytes. Messages are in results, logs and memory, and strangers can
-/// write parts of them.
+/// Maximum length of a failure's message, in bytes. Messages are kept in results, logs and memory,
+/// and third parties control parts of them.
 pub const MAX_MESSAGE: usize = 4096;
 
-/// A message, cut where it is too long.
+/// Truncates a message that is longer than [`MAX_MESSAGE`].
 pub fn shortened(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
         let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
@@ -196,19 +197,19 @@ pub fn shortened(mut message: String) -> String {
     message
 }
 
-/// Whose fault it was that a job did not succeed.
+/// Why a job did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The process said so, or a signal ended it, or its output cannot be used.
+    /// The process reported a failure, was ended by a signal, or its output is unusable.
     Executor,
     /// The process reached its time limit.
     Timeout,
     /// The job is malformed, expired or of an unknown type, or its input cannot be fetched.
     Input,
-    /// The result cannot be sent to its URL, or must not be.
+    /// The result cannot, or must not, be sent to its URL.
     Publish,
-    /// This machine is at fault: no process could be started, the disk is full.
+    /// A problem of this machine: for example, no process could be started, or the disk is full.
     System,
     /// The lease was lost: another worker may have the job.
     LeaseLost,
@@ -217,7 +218,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// As it is written.
+    /// The name as it is written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Executor => "executor",
@@ -234,14 +235,14 @@ impl FailureKind {
 /// The worker that ran a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerName {
-    /// As configured; by default the host's name.
+    /// The configured id; by default the host name.
     pub id: String,
-    /// The version of this program.
+    /// The version of jq-worker.
     pub version: String,
 }
 
 impl WorkerName {
-    /// This program's, under this id.
+    /// This program, with this id.
     pub fn ours(id: &str) -> Self {
         Self { id: id.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
@@ -250,31 +251,31 @@ impl WorkerName {
 /// Where a job was queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueuePlace {
-    /// Its number there.
+    /// The id of the job in the queue.
     pub job: u64,
-    /// Its tube.
+    /// The tube.
     pub tube: String,
     /// The server, as configured.
     pub server: String,
 }
 
-/// What was fetched for a job.
+/// The input that was fetched for a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputUsed {
-    /// Where it was.
+    /// Its URL.
     pub url: Url,
     /// Its digest (RFC 9530); null if it was not fetched.
     pub digest: Option<String>,
 }
 
-/// What a process wrote to standard output or standard error.
+/// The output of a process to standard output or standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Written {
-    /// The end of it. Bytes that are not UTF-8 are replaced.
+    /// The end of the output. Bytes that are not UTF-8 are replaced.
     pub tail: String,
-    /// How much it wrote in all, in bytes.
+    /// Total size of the output, in bytes.
     pub bytes: u64,
-    /// Whether `tail` is not all of it.
+    /// Whether `tail` is incomplete.
     pub truncated: bool,
 }
 
@@ -285,18 +286,18 @@ pub struct Usage {
     pub wall_ms: u64,
     /// Processor time in milliseconds. Null for a persistent process, which runs many jobs.
     pub cpu_ms: Option<u64>,
-    /// Largest resident memory of one process. Null as above.
+    /// Largest resident memory of one process, in bytes. Null as above.
     pub max_rss_bytes: Option<u64>,
 }
 
-/// The entity tag of a document, without its quotes: strong, so the bytes decide.
+/// The strong entity tag of a document, without quotes.
 pub fn entity_tag(body: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(body);
     hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Times in results are in UTC and have milliseconds, always: `2026-11-22T12:03:10.120Z`.
+/// Times in results are always in UTC with milliseconds: `2026-11-22T12:03:10.120Z`.
 mod milliseconds {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};

@@ -1,33 +1,33 @@
-//! What the worker is doing: the document of `/api/v1/status`, which is also what the page shows.
+//! What a worker is doing: the document at `/api/v1/status`, which the status page shows too.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The worker at a moment.
+/// The state of a worker at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its name.
+    /// The name of the worker.
     pub worker: String,
-    /// Of the program.
+    /// The version of the program.
     pub version: String,
     /// Whether it takes jobs.
     pub state: State,
     /// Why it takes none, or not all, as `/readyz` says it.
     pub reasons: Vec<String>,
-    /// Since when it is up.
+    /// When the worker was started.
     pub started: Timestamp,
-    /// At most so many jobs run at the same time.
+    /// The maximum number of jobs that run at the same time.
     pub concurrency: usize,
-    /// Results that are not published yet.
+    /// The number of results that are not published yet.
     pub unpublished: u64,
-    /// Where it takes jobs from.
+    /// The servers that it takes jobs from.
     pub servers: Vec<ServerStatus>,
-    /// What runs, in the order in which it started.
+    /// The running jobs, in the order in which they started.
     pub running: Vec<RunStatus>,
-    /// What it can run, and what has come of it since it is up.
+    /// The job types that it can run, with counts since the start.
     pub types: Vec<TypeStatus>,
-    /// The last failures, latest first; as many as the worker remembers.
+    /// The most recent failures, the latest first; as many as the worker remembers.
     pub failures: Vec<FailureStatus>,
 }
 
@@ -35,13 +35,13 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It does.
+    /// It takes jobs.
     Running,
     /// It does not, until something works again.
     Waiting,
-    /// It does not, until it is told to go on.
+    /// It takes no jobs until it is resumed.
     Holding,
-    /// It does not, and exits when nothing runs any more.
+    /// It takes no jobs, and exits when the running ones are over.
     Draining,
 }
 
@@ -52,14 +52,14 @@ pub struct ServerStatus {
     pub address: String,
     /// The tubes that are watched there.
     pub tubes: Vec<String>,
-    /// Whether there is a connection.
+    /// Whether the worker is connected to it.
     pub connected: bool,
-    /// If there is none: what the last attempt failed with.
+    /// If not: why the last attempt to connect failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// A job that runs.
+/// A running job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStatus {
     /// Of the job.
@@ -71,7 +71,7 @@ pub struct RunStatus {
     pub attempt: u32,
     /// When this attempt began.
     pub started: Timestamp,
-    /// In percent, if the process tells.
+    /// In percent, if the process reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
 }
@@ -79,21 +79,21 @@ pub struct RunStatus {
 /// A type of job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TypeStatus {
-    /// As jobs name it.
+    /// The name that jobs use.
     pub name: String,
-    /// How many run.
+    /// The number of running jobs.
     pub running: usize,
     /// At most so many run at the same time.
     pub concurrency: usize,
-    /// Results of success.
+    /// The number of jobs that succeeded.
     pub successful: u64,
-    /// Results of failure.
+    /// The number of jobs that failed.
     pub failed: u64,
-    /// Attempts that failed, and were or will be repeated.
+    /// The number of failed attempts that were or will be retried.
     pub retried: u64,
 }
 
-/// A job that has failed.
+/// A failed job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureStatus {
     /// Of the job, if it had one that could be read.
@@ -103,7 +103,7 @@ pub struct FailureStatus {
     pub job_type: Option<String>,
     /// When it failed.
     pub at: Timestamp,
-    /// As in its result: "executor", "timeout", "input".
+    /// The kind as in its result, such as "executor", "timeout" or "input".
     pub kind: String,
     /// What happened, for people.
     pub message: String,

@@ -1,35 +1,36 @@
-//! Where connections come from.
+//! The source of connections.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Where connections come from, and what is done with each before the first request.
+/// The source of connections, and what is done with each before the first request.
 ///
-/// A listener that speaks TLS is an acceptor around another one: its [`Acceptor::accept`] is the other
-/// one's, its [`Acceptor::handshake`] wraps the stream.
+/// A TLS listener is an acceptor around another one: its [`Acceptor::accept`] calls the other
+/// one's, and its [`Acceptor::handshake`] wraps the stream.
 pub trait Acceptor: Send + Sync + 'static {
-    /// What has been accepted.
+    /// An accepted connection, before its handshake.
     type Accepted: Send + 'static;
 
-    /// What requests are read from and answers written to. A flush must not be over before all that
-    /// was written has left this process.
+    /// The stream that requests are read from and answers are written to. A flush must not complete
+    /// before everything that was written has left this process.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection. May be dropped before it is ready, and must not lose a connection then.
+    /// Waits for the next connection. The future must be cancel safe: no connection may be lost if
+    /// it is dropped before it is ready.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from accepting now. It is asked again a moment later.
+    /// If it cannot accept a connection now. It is called again a moment later.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
 
-    /// Makes a stream of a connection. Runs beside others, for at most
+    /// Turns a connection into a stream. Runs concurrently with others, for at most
     /// [`Limits::head_time`](crate::Limits::head_time).
     ///
     /// # Errors
     ///
-    /// What is wrong with this connection. It is closed then.
+    /// If the handshake fails. The connection is closed then.
     fn handshake(
         &self,
         accepted: Self::Accepted,
@@ -42,7 +43,7 @@ impl Acceptor for TcpListener {
 
     async fn accept(&self) -> io::Result<TcpStream> {
         let (stream, _) = Self::accept(self).await?;
-        // Answers are written whole, so there is nothing to wait for.
+        // Answers are written in one piece, so waiting for more to send has no use.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }

@@ -1,21 +1,21 @@
-//! Conditional requests: whether the asker has the document already (RFC 9110, section 13).
+//! Conditional requests: whether the client already has the document (RFC 9110, section 13).
 
 use axum::http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 
-/// What a version of a document is known by.
+/// The validators that identify a version of a document.
 #[derive(Debug, Clone)]
 pub struct Validators {
-    /// With its quotes.
+    /// Including its quotes.
     etag: Option<HeaderValue>,
     modified: Timestamp,
 }
 
 impl Validators {
-    /// `etag` is without its quotes: visible ASCII characters except `"`. With any other character in
-    /// it, or empty, it is not sent. HTTP tells whole seconds of `modified`.
+    /// `etag` is given without quotes: visible ASCII characters except `"`. If it is empty or has
+    /// any other character, it is not sent. HTTP only transmits the whole seconds of `modified`.
     pub fn new(etag: &str, modified: Timestamp) -> Self {
         let sendable =
             !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
@@ -23,20 +23,20 @@ impl Validators {
         Self { etag, modified }
     }
 
-    /// Writes them into the headers of an answer.
+    /// Adds the validators to the headers of an answer.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some(etag) = &self.etag {
             headers.insert(ETAG, etag.clone());
         }
-        // Years beyond 9999 cannot be written; then there is no such header.
+        // Years after 9999 cannot be written; in that case the header is omitted.
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&self.modified).ok();
         if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
             headers.insert(LAST_MODIFIED, date);
         }
     }
 
-    /// Whether the asker has this very version, so that 304 is the answer. `If-None-Match` says
-    /// more than `If-Modified-Since`, which is not looked at beside it.
+    /// Whether the client already has this version, so that the answer is 304. `If-None-Match`
+    /// takes precedence over `If-Modified-Since`.
     pub fn are_known(&self, request: &HeaderMap) -> bool {
         if request.contains_key(IF_NONE_MATCH) {
             return request.get_all(IF_NONE_MATCH).iter().any(|list| self.are_in(list));
@@ -47,8 +47,8 @@ impl Validators {
             .is_some_and(|since| self.modified.as_second() <= since.as_second())
     }
 
-    /// Whether our tag, or `*`, is in a list such as `"a", W/"b"`. A weak tag is as good as a strong
-    /// one here: the asker wants to know whether to fetch it again.
+    /// Whether a list such as `"a", W/"b"` contains our tag, or is `*`. Weak tags match too, since
+    /// this is about whether to fetch the document again.
     fn are_in(&self, list: &HeaderValue) -> bool {
         let mut rest = list.as_bytes().trim_ascii();
         if rest == b"*" {
@@ -57,7 +57,7 @@ impl Validators {
         let Some(ours) = &self.etag else {
             return false;
         };
-        // Tags may have commas in them, so the quotes are followed.
+        // Tags may contain commas, so look for the closing quotes.
         loop {
             let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
             let Some(closing) = tag
@@ -92,7 +92,7 @@ mod tests {
         let headers = headers
             .iter()
             .map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()));
-        // As they come from a request: a name may come twice.
+        // As in a request: a name may occur twice.
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: axum::http::HeaderName = name;

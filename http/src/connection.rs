@@ -1,4 +1,4 @@
-//! One connection: requests in, answers out, limits on the way.
+//! One connection: requests in, answers out, within limits.
 
 use std::error::Error as _;
 use std::fmt;
@@ -22,10 +22,10 @@ use crate::room::Seat;
 use crate::serve::Ending;
 use crate::{Acceptor, Handler, Limits, Refusal};
 
-/// The least that hyper reads ahead, in bytes.
+/// The smallest read buffer that hyper accepts, in bytes.
 const LEAST_HEAD: usize = 8 * 1024;
 
-/// A request came too late: its connection had been closed to make room.
+/// A request came too late: its connection was already closed to make room.
 #[derive(Debug)]
 struct Closed;
 
@@ -38,10 +38,10 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 fn made_room() {
-    debug!("an idle HTTP connection makes room for another");
+    debug!("closed an idle HTTP connection to make room for another");
 }
 
-/// What all connections of a server have in common.
+/// What all connections of a server share.
 pub(crate) struct Service<H> {
     pub(crate) handler: H,
     pub(crate) limits: Arc<Limits>,
@@ -49,7 +49,7 @@ pub(crate) struct Service<H> {
 }
 
 impl<H: Handler> Service<H> {
-    /// Answers what comes on this connection until it ends, or serving does.
+    /// Answers the requests on this connection until it or the server ends.
     pub(crate) async fn attend<A: Acceptor>(
         self: Arc<Self>,
         acceptor: Arc<A>,
@@ -58,7 +58,7 @@ impl<H: Handler> Service<H> {
     ) {
         let handshake = timeout(self.limits.head_time, acceptor.handshake(accepted));
         let closed = async {
-            // The handshake waits for the other end.
+            // The handshake waits for the client.
             seat.rest();
             seat.closed().await;
         };
@@ -68,7 +68,7 @@ impl<H: Handler> Service<H> {
             () = self.ending.clone().wait() => return,
             () = closed => return made_room(),
         };
-        // The listener is closed when serving ends, whoever is still connected.
+        // The listener must be closed when serving ends, even if clients are still connected.
         drop(acceptor);
         match stream {
             Ok(Ok(stream)) => self.attend_stream(stream, seat).await,
@@ -88,7 +88,7 @@ impl<H: Handler> Service<H> {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            // Counted from the last answer, so this is how long a connection may rest.
+            // Counted from the last answer, so this limits how long a connection can be idle.
             .header_read_timeout(self.limits.idle_time)
             .max_buf_size(self.limits.head_bytes.max(LEAST_HEAD))
             .max_headers(self.limits.header_fields);
@@ -104,7 +104,7 @@ impl<H: Handler> Service<H> {
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            // Nothing is cut off: it rests, and what it was last answered has left.
+            // Nothing is cut off: the connection is idle, and its last answer has been sent.
             () = seat.closed() => return made_room(),
             () = ending.wait() => {
                 connection.as_mut().graceful_shutdown();
@@ -116,7 +116,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Takes in a request to its end, and answers it.
+    /// Reads a request to its end, and answers it.
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
         match self.read(body).await {
@@ -131,7 +131,7 @@ impl<H: Handler> Service<H> {
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {
         let most = self.limits.body_bytes;
-        // One that is announced as too long is not waited for.
+        // Do not wait for a body that is announced as too long.
         if body.size_hint().lower() > most as u64 {
             return Err(Refusal::BodyTooLong);
         }

@@ -1,7 +1,7 @@
-//! Which pages of other origins may read what is served.
+//! Cross-origin access: which pages of other origins may read the answers.
 //!
-//! Reading is all that is shared: nothing is ever sent with a visitor's credentials, and no method but
-//! GET and HEAD is allowed from elsewhere.
+//! Only reading is allowed: requests with a visitor's credentials are never allowed, nor any method
+//! other than GET and HEAD.
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -11,17 +11,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::reply::{Reply, empty};
 
-/// What a page may send: what conditional requests and streams that go on need.
+/// The headers that a page may send: those of conditional requests and of resumed streams.
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("Cache-Control, If-Modified-Since, If-None-Match, Last-Event-ID");
 
-/// What a page may see besides the content.
+/// The headers that a page may see.
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Last-Modified, Retry-After");
 
-/// How long a browser need not ask again, in seconds: a day, which browsers cut to what they like.
+/// How long a browser may cache a preflight, in seconds: a day, which browsers may shorten.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// Whose pages may read.
+/// The origins whose pages may read.
 #[derive(Debug, Clone)]
 pub struct Cors(Origins);
 
@@ -32,22 +32,23 @@ enum Origins {
 }
 
 impl Cors {
-    /// Pages of these origins, such as `https://site.example`. A `*` among them stands for any.
+    /// Allows pages of these origins, such as `https://site.example`. If one of them is `*`, any
+    /// origin is allowed.
     pub fn new(origins: &[String]) -> Self {
         Self(if origins.iter().any(|origin| origin == "*") {
             Origins::Any
         } else {
-            // An origin has no slash at its end, and people write one.
+            // People add a trailing slash, which an origin does not have.
             Origins::These(origins.iter().map(|o| o.trim_end_matches('/').to_owned()).collect())
         })
     }
 
-    /// Writes into the answer whether the page that asks may read it.
+    /// Adds headers to the answer that say whether the requesting page may read it.
     pub fn write(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         let allowed = match &self.0 {
             Origins::Any => Some(HeaderValue::from_static("*")),
             Origins::These(origins) => {
-                // The answer differs by origin, even if this one is not allowed, or has none.
+                // The answer depends on the origin, even if this one is not allowed or missing.
                 answer.append(VARY, HeaderValue::from_name(ORIGIN));
                 request
                     .get(ORIGIN)
@@ -63,7 +64,8 @@ impl Cors {
         }
     }
 
-    /// The answer to a browser that asks beforehand (OPTIONS). Whether it may is still to be written.
+    /// The answer to a preflight request (OPTIONS). Call [`Cors::write`] for it too: that decides
+    /// whether the page is allowed.
     pub fn preflight() -> Reply {
         let mut reply = empty(StatusCode::NO_CONTENT);
         let headers = reply.headers_mut();

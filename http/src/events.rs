@@ -1,4 +1,4 @@
-//! Server-sent events: answers that go on for as long as there is something to say.
+//! Server-sent events: answers that continue for as long as there is something to send.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,42 +14,42 @@ use tokio::sync::Semaphore;
 use crate::reply::{Reply, with};
 use crate::serve::Ending;
 
-/// A comment is sent after so much silence, so that nobody in between takes the connection for dead.
+/// After this much silence a comment is sent, so that no proxy considers the connection dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Of a page that reloads: how far it has got.
+/// Sent by a client that reconnects: the last event that it received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Proxies of nginx's kind collect an answer before they pass it on, unless told otherwise.
+/// Tells nginx and similar proxies not to buffer the answer.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The streams that there are. Each holds a connection for as long as it goes on, so their number has a
-/// limit of its own, well below [`Limits::connections`](crate::Limits::connections).
+/// The open event streams. Each occupies a connection for as long as it lasts, so their number has
+/// a limit of its own. Set it well below [`Limits::connections`](crate::Limits::connections).
 #[derive(Debug, Clone)]
 pub struct Streams {
     room: Arc<Semaphore>,
     ending: Ending,
 }
 
-/// There are as many streams as there may be.
+/// The maximum number of streams is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
 impl Streams {
-    /// At most `most` streams at once, which end when the server does.
+    /// Allows at most `most` streams at a time. They end when the server does.
     pub fn new(most: usize, ending: Ending) -> Self {
         Self { room: Arc::new(Semaphore::new(most)), ending }
     }
 
-    /// The answer that is this stream. Its place is free again when the stream has ended, or its
-    /// reader is gone. Silence is broken by a comment every 15 seconds.
+    /// An answer that sends this stream. It counts as open until it ends or the client is gone.
+    /// After every 15 seconds of silence a comment is sent.
     ///
-    /// A stream that breaks off because serving ends looks like one that has ended. If that matters to
-    /// readers, the last event should say that it is the last.
+    /// To the client, a stream that is cut off because the server ends looks like one that is
+    /// complete. If the difference matters, mark the last event as such.
     ///
     /// # Errors
     ///
-    /// If there is no place for it.
+    /// If the maximum number of streams is open.
     pub fn open(&self, events: impl Stream<Item = Event> + Send + 'static) -> Result<Reply, Full> {
         let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Full)?;
         let events = events.map(move |event| {
@@ -64,7 +64,7 @@ impl Streams {
     }
 }
 
-/// The id of the last event that a reader who comes back has, if it is a number.
+/// The id of the last event that a reconnecting client received, if it is a number.
 pub fn last_event_id(request: &HeaderMap) -> Option<u64> {
     request.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()
 }
@@ -77,7 +77,7 @@ mod tests {
 
     const MOST: usize = 3;
 
-    /// A server that nobody asks, and its streams.
+    /// A server without clients, and its streams.
     fn streams() -> (Server, Streams) {
         let server = Server::new(Limits::default());
         let streams = Streams::new(MOST, server.ending());

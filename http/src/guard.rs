@@ -1,4 +1,4 @@
-//! Who may do what changes something: who shows the token (RFC 6750).
+//! Authorizing requests by a bearer token (RFC 6750).
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use axum::http::{HeaderMap, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Lets requests pass that show the token, if one was configured.
+/// Accepts requests with the configured token.
 pub struct Guard(Option<Token>);
 
-/// A token in a form in which comparing takes the same time wherever the first difference is: not
-/// the tokens are compared, but codes of them under a key, by HMAC's own comparison.
+/// A token in a form that is compared in constant time: what is compared is an HMAC of each token,
+/// with HMAC's own comparison.
 struct Token {
     keyed: Hmac<Sha256>,
     code: Vec<u8>,
@@ -31,17 +31,17 @@ impl Token {
 }
 
 impl Guard {
-    /// An empty token is none: everybody would have it.
+    /// With `None` or an empty token, no request is accepted.
     pub fn new(token: Option<&str>) -> Self {
         Self(token.filter(|token| !token.is_empty()).map(Token::new))
     }
 
-    /// Lets a request pass that shows the token as `Authorization: Bearer TOKEN`. Comparing takes the
-    /// same time wherever the first difference is.
+    /// Accepts a request with the header `Authorization: Bearer TOKEN`. The comparison takes
+    /// constant time.
     ///
     /// # Errors
     ///
-    /// Why it may not pass.
+    /// Why the request is denied.
     pub fn check(&self, request: &HeaderMap) -> Result<(), Denied> {
         let token = self.0.as_ref().ok_or(Denied::NoToken)?;
         let shown = request.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
@@ -50,23 +50,23 @@ impl Guard {
 }
 
 impl fmt::Debug for Guard {
-    /// Without the token.
+    /// Does not show the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Guard").field(&self.0.as_ref().map(|_| "...")).finish()
     }
 }
 
-/// Why a request may not pass.
+/// Why a request is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// None was configured, so nobody may.
+    /// No token is configured, so every request is denied.
     NoToken,
-    /// It shows another one, or none.
+    /// The request has a different token, or none.
     WrongToken,
 }
 
 impl Denied {
-    /// What the answer's status should be. With 401 it needs a header `WWW-Authenticate`.
+    /// The status for the answer. An answer with 401 also needs the header `WWW-Authenticate`.
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoToken => StatusCode::FORBIDDEN,
@@ -75,7 +75,7 @@ impl Denied {
     }
 }
 
-/// What follows `Bearer `, which may be written in any case.
+/// The token after `Bearer `, which is case-insensitive.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())

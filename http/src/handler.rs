@@ -1,4 +1,4 @@
-//! What makes an answer of a request.
+//! Turning requests into answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,16 +11,18 @@ use tower_service::Service as _;
 
 use crate::{Problem, Reply};
 
-/// What is served. Called by many connections at once.
+/// Turns requests into answers. Called by many connections at the same time.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers a request, the body of which has arrived whole. It is dropped when it takes longer than
-    /// [`Limits::request_time`](crate::Limits::request_time), and when the connection is gone.
+    /// Answers a request whose body has arrived completely. The future is dropped when it takes
+    /// longer than [`Limits::request_time`](crate::Limits::request_time), or when the connection is
+    /// gone.
     ///
-    /// The answer is sent with `X-Content-Type-Options: nosniff`, and with `Cache-Control: no-store`
-    /// unless it has a `Cache-Control` of its own. Of an answer to HEAD the body is left out.
+    /// The answer is sent with `X-Content-Type-Options: nosniff`, and with `Cache-Control:
+    /// no-store` unless it has a `Cache-Control` of its own. The body of an answer to HEAD is not
+    /// sent.
     fn answer(&self, request: Request<Bytes>) -> impl Future<Output = Reply> + Send;
 
-    /// The answer to a request that reached a limit. By default a [`Problem`].
+    /// The answer to a request that exceeded a limit; by default a [`Problem`].
     fn refuse(&self, refusal: Refusal) -> Reply {
         Problem::new(refusal.status()).detail(refusal.reason()).into()
     }
@@ -38,27 +40,27 @@ impl<H: Handler> Handler for Arc<H> {
 
 impl Handler for Router {
     async fn answer(&self, request: Request<Bytes>) -> Reply {
-        // A router is always ready, and a clone of it is a reference.
+        // A router is always ready, and cloning it only copies a reference.
         let answer = self.clone().call(request.map(Body::from)).await;
         answer.unwrap_or_else(|never: Infallible| match never {})
     }
 }
 
-/// Why a request did not get an answer of its own.
+/// Why the server answers a request itself, instead of its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Its body is longer than [`Limits::body_bytes`](crate::Limits::body_bytes).
     BodyTooLong,
     /// Its body took longer than [`Limits::body_time`](crate::Limits::body_time).
     BodyTooSlow,
-    /// Its body broke off, or is not encoded as HTTP has it.
+    /// Its body ended early, or is not encoded correctly.
     BodyBroken,
     /// Answering it took longer than [`Limits::request_time`](crate::Limits::request_time).
     Overdue,
 }
 
 impl Refusal {
-    /// What the answer's status should be.
+    /// The status for the answer.
     pub fn status(self) -> StatusCode {
         match self {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -71,8 +73,8 @@ impl Refusal {
     /// The reason, for people.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::BodyTooLong => "no request here has so long a body",
-            Self::BodyTooSlow => "the request does not come to an end",
+            Self::BodyTooLong => "the body of the request is too long",
+            Self::BodyTooSlow => "the request took too long to arrive",
             Self::BodyBroken => "the body of the request cannot be read",
             Self::Overdue => "the answer took too long",
         }

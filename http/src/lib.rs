@@ -1,13 +1,13 @@
-//! Serving HTTP/1.1 within limits of time, size and number, whatever the routes.
+//! An HTTP/1.1 server with limits of time, size and number, for any routes.
 //!
-//! Owns: accepting connections and ending them ([`Server`], [`Acceptor`]), every limit on the way of a
-//! request to its answer ([`Limits`]), the parts that answers are made of ([`reply`], [`Problem`],
-//! [`Validators`], [`Cors`], [`Streams`]) and the check of bearer tokens ([`Guard`]). Must not know:
-//! what is served. Jobs, tubes, paths and documents belong to a [`Handler`], which is an
-//! `axum::Router` or anything else that makes a reply of a request.
+//! Owns: accepting and ending connections ([`Server`], [`Acceptor`]), every limit between a request
+//! and its answer ([`Limits`]), the building blocks of answers ([`reply`], [`Problem`],
+//! [`Validators`], [`Cors`], [`Streams`]) and the check of bearer tokens ([`Guard`]). Must not
+//! know: what is served. Jobs, tubes, paths and documents belong to a [`Handler`], which is an
+//! `axum::Router` or anything else that turns a request into a reply.
 //!
-//! One client must not take the server away from the others. So nothing here waits without a limit for
-//! the other end, and nothing grows with what it sends.
+//! One client must not make the server unavailable to others. So nothing here waits for a client
+//! without a limit, and no memory grows without a limit with what a client sends.
 //!
 //! ```no_run
 //! # async fn example(stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {

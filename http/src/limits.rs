@@ -1,37 +1,40 @@
-//! What a client may take of a server.
+//! The limits on what clients can use of a server.
 
 use std::time::Duration;
 
-/// The limits of a server. Each has an outcome when it is reached.
+/// The limits of a server. Each field says what happens when its limit is reached.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at once, at least 1. For one more, the connection that has been idle for longest is
-    /// closed: one that waits between two requests, or has not sent the head of its first one. If none
-    /// is idle, the new one waits, and those behind it in the kernel's queue.
+    /// Maximum number of simultaneous connections, at least 1. When it is exceeded, the connection
+    /// that has been idle longest is closed: one between two requests, or one that has not sent the
+    /// head of its first. If none is idle, the new connection waits, and further ones wait in the
+    /// kernel's queue.
     pub connections: usize,
-    /// How long a connection may rest between two requests. Then it is closed.
+    /// Maximum idle time of a connection between two requests. Then it is closed.
     pub idle_time: Duration,
-    /// How long the head of a request may take from its first byte; and a handshake before the first
-    /// request. Then the connection is closed.
+    /// Maximum time for the head of a request, from its first byte, and for a handshake. Then the
+    /// connection is closed.
     pub head_time: Duration,
-    /// How long the body of a request may take from the end of its head. Then the answer is
+    /// Maximum time for the body of a request, from the end of its head. Then the answer is
     /// [`Refusal::BodyTooSlow`](crate::Refusal::BodyTooSlow).
     pub body_time: Duration,
-    /// How long the handler may take from a whole request to the head of its answer. Then it is
-    /// dropped, and the answer is [`Refusal::Overdue`](crate::Refusal::Overdue). The body of an answer
-    /// may take longer: an event stream has no end in sight.
+    /// Maximum time for the handler, from the complete request to the head of its answer. Then the
+    /// handler's future is dropped, and the answer is
+    /// [`Refusal::Overdue`](crate::Refusal::Overdue). The body of an answer may take longer, as
+    /// that of an event stream does.
     pub request_time: Duration,
-    /// How long an answer may stand without a byte of it being taken. Then the connection is closed.
+    /// Maximum time in which the client accepts no byte of an answer. Then the connection is
+    /// closed.
     pub stall_time: Duration,
-    /// How long running requests may take when serving ends. Then their connections are cut off.
+    /// Maximum time for running requests when serving ends. Then their connections are cut off.
     pub grace: Duration,
-    /// Of the head of a request, and of what is read ahead, in bytes; anything below 8 KiB counts as
-    /// 8 KiB. A longer head is answered with 431.
+    /// Maximum size of the head of a request, and of the read buffer, in bytes; less than 8 KiB
+    /// counts as 8 KiB. A longer head is answered with 431.
     pub head_bytes: usize,
-    /// Of header fields in a request. With more of them it is answered with 431.
+    /// Maximum number of header fields in a request. More are answered with 431.
     pub header_fields: usize,
-    /// Of the body of a request, in bytes, which are held in memory. The answer to a longer one is
-    /// [`Refusal::BodyTooLong`](crate::Refusal::BodyTooLong).
+    /// Maximum size of the body of a request, in bytes. Bodies are held in memory. The answer to a
+    /// longer one is [`Refusal::BodyTooLong`](crate::Refusal::BodyTooLong).
     pub body_bytes: usize,
 }
 

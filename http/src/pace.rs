@@ -1,10 +1,10 @@
-//! A connection that does not wait for its other end without limit.
+//! A connection that does not wait for its client without a limit.
 //!
-//! hyper limits the time from one answer to the next whole head, which is right for a connection
-//! that rests, and far too long for one that has begun to ask and does not come to an end: a few
-//! hundred of those would keep everybody else out. And it waits forever for one that does not read
-//! its answer. Both are limited here, below hyper, where the bytes pass. Here it also shows when a
-//! connection rests.
+//! hyper limits the time from one answer to the next complete head. That is right for an idle
+//! connection, but far too long for one that has begun to send a request and does not complete it:
+//! a few hundred of those would keep everybody else out. And hyper waits forever for a client that
+//! does not read its answer. Both are limited here, below hyper, where the bytes pass. This is also
+//! where a connection is seen to be idle.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 use crate::Limits;
 use crate::room::Seat;
 
-/// The requests of one connection: how many have begun, and how many of those are answered.
+/// The requests of one connection: how many have begun, and how many of those were answered.
 pub(super) struct Requests {
     begun: AtomicU64,
     answered: AtomicU64,
@@ -36,8 +36,8 @@ impl Requests {
         Self { begun: zero(), answered: zero(), sent: zero(), seat }
     }
 
-    /// Says that the head of one has arrived. It is open until what is returned is dropped. `None`: the
-    /// connection has been closed to make room.
+    /// Reports that the head of a request has arrived. The request is open until the returned value
+    /// is dropped. `None`: the connection was closed to make room.
     pub(super) fn begin(self: &Arc<Self>) -> Option<OpenRequest> {
         self.seat.stir().then(|| {
             self.begun.fetch_add(1, Ordering::Relaxed);
@@ -45,13 +45,13 @@ impl Requests {
         })
     }
 
-    /// Says that all that was written has left.
+    /// Reports that everything that was written has left.
     fn flushed(&self) {
         self.sent.store(self.answered(), Ordering::Relaxed);
     }
 
-    /// Says that nothing more can be read now. If there is nothing else to do, the connection rests. An
-    /// answer that has been made and not sent is something to do.
+    /// Reports that nothing more can be read now. The connection is idle if there is nothing else
+    /// to do, such as an answer that is not sent yet.
     fn drained(&self) {
         if !self.is_one_open() && self.sent.load(Ordering::Relaxed) == self.answered() {
             self.seat.rest();
@@ -81,13 +81,13 @@ impl Drop for OpenRequest {
 }
 
 impl OpenRequest {
-    /// The answer's body, with which the request ends.
+    /// Wraps the answer's body, so that the request ends with it.
     pub(super) fn until_end_of(self, body: Body) -> Body {
         Body::new(LastOf { body, _request: self })
     }
 }
 
-/// A body that something else lives as long as.
+/// A body that keeps its request open until it ends.
 struct LastOf {
     body: Body,
     _request: OpenRequest,
@@ -119,9 +119,9 @@ pub(super) struct Paced<S> {
     requests: Arc<Requests>,
     head_time: Duration,
     stall_time: Duration,
-    /// While a head is arriving: which one, counted as `begun` counts, and until when it may.
+    /// While a head is arriving: its number, counted like `begun`, and its deadline.
     head: Option<(u64, Pin<Box<Sleep>>)>,
-    /// While nothing can be written: until when.
+    /// While nothing can be written: the deadline.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
@@ -131,7 +131,7 @@ impl<S> Paced<S> {
         Self { stream, requests, head_time, stall_time, head: None, stall: None }
     }
 
-    /// Whether the head that is arriving has taken too long. The task is woken when it has.
+    /// Whether the head that is arriving has taken too long. The task is woken when that happens.
     fn is_head_late(&mut self, cx: &mut Context<'_>) -> bool {
         match &mut self.head {
             Some((which, _)) if *which != self.requests.begun() => {
@@ -143,7 +143,7 @@ impl<S> Paced<S> {
         }
     }
 
-    /// What a write comes to: an error if nothing has been taken for too long.
+    /// The result of a write: an error if the client has accepted nothing for too long.
     fn unless_stalled<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,9 +170,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Asked before reading: a byte now and then must not put it off.
+        // Checked before reading: a byte now and then must not postpone the deadline.
         if self.is_head_late(cx) {
-            return Poll::Ready(Err(too_slow("the request does not come to an end")));
+            return Poll::Ready(Err(too_slow("the request took too long to arrive")));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -180,7 +180,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             self.requests.drained();
         }
         ready!(read)?;
-        // What arrives while a request is open is its body, or a request that waits for its turn.
+        // What arrives while a request is open is its body, or a pipelined request.
         if buf.filled().len() > before && self.head.is_none() && !self.requests.is_one_open() {
             let until = Box::pin(sleep(self.head_time));
             self.head = Some((self.requests.begun(), until));

@@ -1,4 +1,4 @@
-//! What went wrong, as `application/problem+json` (RFC 9457).
+//! Errors as `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -10,24 +10,25 @@ use crate::reply::{self, Reply};
 
 const CONTENT_TYPE: &str = "application/problem+json";
 
-/// The type of a problem that says no more than its status.
+/// The type of a problem that says nothing beyond its status.
 const BLANK: &str = "about:blank";
 
 /// Why a request did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// A URI that names the kind of problem, for programs; `about:blank` if the status says it all.
+    /// A URI that identifies the kind of problem, for programs; `about:blank` if the status says
+    /// everything.
     #[serde(rename = "type", default = "blank")]
     pub kind: Cow<'static, str>,
-    /// The kind of problem, for people. The same each time that it occurs.
+    /// The kind of problem, for people. The same each time it occurs.
     #[serde(default)]
     pub title: Cow<'static, str>,
     /// The status of the answer, 100 to 999. Any other number is answered with 500.
     pub status: u16,
-    /// What is wrong this time, for people.
+    /// What is wrong in this case, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'static, str>>,
-    /// The member or parameter of the request that is wrong, if it is one.
+    /// The member or parameter of the request that is wrong, if applicable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<Cow<'static, str>>,
 }
@@ -37,13 +38,13 @@ fn blank() -> Cow<'static, str> {
 }
 
 impl Problem {
-    /// A problem of no kind of its own: its title is the status's phrase.
+    /// A problem without a kind of its own: its title is the reason phrase of the status.
     pub fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or_default().into();
         Self { kind: blank(), title, status: status.as_u16(), detail: None, field: None }
     }
 
-    /// A problem of a kind of its own, named by a URI.
+    /// A problem with a kind of its own, identified by a URI.
     pub fn of_kind(
         status: StatusCode,
         kind: impl Into<Cow<'static, str>>,
@@ -52,13 +53,13 @@ impl Problem {
         Self { kind: kind.into(), title: title.into(), ..Self::new(status) }
     }
 
-    /// Says what is wrong this time.
+    /// Sets what is wrong in this case.
     #[must_use]
     pub fn detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    /// Says which member or parameter of the request is wrong.
+    /// Sets which member or parameter of the request is wrong.
     #[must_use]
     pub fn field(self, field: impl Into<Cow<'static, str>>) -> Self {
         Self { field: Some(field.into()), ..self }

@@ -1,4 +1,4 @@
-//! Answers, ready to be sent.
+//! Building answers.
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
@@ -11,7 +11,7 @@ use crate::Problem;
 /// An answer.
 pub type Reply = Response<Body>;
 
-/// An answer with nothing in it.
+/// An answer without content.
 pub fn empty(status: StatusCode) -> Reply {
     let mut reply = Reply::new(Body::empty());
     *reply.status_mut() = status;
@@ -26,13 +26,13 @@ pub fn content(status: StatusCode, content_type: &'static str, body: impl Into<B
     reply
 }
 
-/// An answer with a JSON document that is there already.
+/// An answer with JSON that is already serialized.
 pub fn json_bytes(status: StatusCode, body: Bytes) -> Reply {
     content(status, "application/json", body)
 }
 
-/// An answer with this as JSON. A value that JSON does not have, a map with keys that are not text, is
-/// answered with a [`Problem`] of status 500.
+/// An answer with this value as JSON. For a value that JSON cannot represent, such as a map whose
+/// keys are not strings, it is a [`Problem`] with status 500.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     match serde_json::to_vec(value) {
         Ok(body) => json_bytes(status, body.into()),
@@ -42,17 +42,17 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     }
 }
 
-/// The answer with a header more.
+/// Sets a header of an answer.
 pub fn with(mut reply: Reply, name: HeaderName, value: HeaderValue) -> Reply {
     reply.headers_mut().insert(name, value);
     reply
 }
 
-/// What every answer has.
+/// Adds the headers that every answer has.
 pub(crate) fn finished(mut reply: Reply) -> Reply {
     let headers = reply.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // What is said of how things are is true now.
+    // Most answers describe the current state, so they must not be cached.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     reply
 }

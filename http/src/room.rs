@@ -1,8 +1,8 @@
-//! Who may be connected: so many at once. Whoever rests makes room for who comes.
+//! The limit on the number of connections. An idle connection makes room for a new one.
 //!
-//! A connection rests while it has nothing to do but wait for the other end to ask: before its first
-//! request, while a head is arriving, and between two requests. It holds a place all the while, so
-//! a few hundred that rest would keep everybody else out.
+//! A connection rests (is idle) while it only waits for a request of its client: before the first
+//! request, while a head is arriving, and between two requests. It still occupies a place, so a few
+//! hundred resting connections would keep everybody else out.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,20 +15,20 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 pub(crate) struct Room {
     places: Arc<Semaphore>,
     resting: Mutex<Resting>,
-    /// Tells that one has come to rest.
+    /// Notified when a connection begins to rest.
     rested: Notify,
 }
 
 /// The connections that rest.
 #[derive(Debug)]
 struct Resting {
-    /// Tells each that it is closed, by when it came to rest.
+    /// Notifies each that it is closed; in the order in which they began to rest.
     since: BTreeMap<u64, Arc<Notify>>,
     next: u64,
 }
 
 impl Room {
-    /// Room for so many connections, at least 1.
+    /// Room for this many connections, at least 1.
     pub(crate) fn new(places: usize) -> Arc<Self> {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(places.max(1))),
@@ -37,8 +37,8 @@ impl Room {
         })
     }
 
-    /// A place for one more. If there is none, the connection that has rested for longest is closed; if
-    /// none rests, the first that ends or comes to rest makes room.
+    /// Waits for a place. If there is none, the connection that has rested longest is closed; if
+    /// none rests, the first that ends or begins to rest makes room.
     pub(crate) async fn enter(self: &Arc<Self>) -> Seat {
         let permit = loop {
             if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
@@ -61,33 +61,33 @@ impl Room {
         }
     }
 
-    /// Closes the connection that has rested for longest, if any does.
+    /// Closes the connection that has rested longest, if any rests.
     fn close_oldest(&self) -> bool {
         let oldest = self.resting().since.pop_first();
         oldest.inspect(|(_, closed)| closed.notify_one()).is_some()
     }
 
     fn resting(&self) -> MutexGuard<'_, Resting> {
-        // Whole between two statements, whoever panicked.
+        // Consistent between any two statements, so a panic elsewhere does no harm.
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Instead of a time since when it rests.
+/// Stands for "not resting" in [`Seat::since`].
 const BUSY: u64 = 0;
 
-/// The place of one connection, until dropped.
+/// The place of one connection, occupied until dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     room: Arc<Room>,
     closed: Arc<Notify>,
-    /// Since when it rests, in its room's count; or [`BUSY`]. Changed under the room's lock only.
+    /// When it began to rest, in its room's count, or [`BUSY`]. Changed only under the room's lock.
     since: AtomicU64,
     _place: OwnedSemaphorePermit,
 }
 
 impl Seat {
-    /// Says that the connection rests, so that it may be closed. It may be resting already.
+    /// Reports that the connection rests, so that it can be closed. It may be resting already.
     pub(crate) fn rest(&self) {
         if self.since() != BUSY {
             return;
@@ -101,8 +101,8 @@ impl Seat {
         self.room.rested.notify_one();
     }
 
-    /// Says that the connection rests no more. False if it has been closed: then nothing may be begun
-    /// on it.
+    /// Reports that the connection no longer rests. False if it was closed: then no request may
+    /// begin on it.
     #[must_use = "nothing may be begun on a connection that has been closed"]
     pub(crate) fn stir(&self) -> bool {
         let mut resting = self.room.resting();
@@ -143,17 +143,17 @@ mod tests {
         three.rest();
         one.rest();
         two.rest();
-        // It has done something since.
+        // It has been active since.
         assert!(three.stir());
         three.rest();
-        // Resting goes on.
+        // It continues to rest.
         one.rest();
 
         let mut four = Box::pin(room.enter());
         assert!((&mut four).now_or_never().is_none());
         assert!(one.closed().now_or_never().is_some());
         assert!(two.closed().now_or_never().is_none() && three.closed().now_or_never().is_none());
-        // Too late, however often it is tried.
+        // Too late, however often it tries.
         assert!(!one.stir() && !one.stir());
         one.rest();
         assert!(two.stir() && three.stir());
@@ -176,7 +176,7 @@ mod tests {
         let seat = next.await;
         seat.rest();
         drop(seat);
-        // Whoever has gone is not asked to.
+        // A connection that is gone cannot make room.
         assert!(room.resting().since.is_empty());
         assert!(room.enter().now_or_never().is_some());
     }

@@ -1,4 +1,4 @@
-//! Accepting connections, no more than there is room for, and ending them all in the end.
+//! Accepting connections, up to the limit, and ending them all when serving ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use crate::connection::Service;
 use crate::room::Room;
 use crate::{Acceptor, Handler, Limits};
 
-/// After a failure to accept, which is most often a lack of file descriptors, which passes.
+/// The pause after a failure to accept. The usual cause is a temporary lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells everybody that serving ends; so does dropping it.
+/// Signals that serving ends; so does dropping it.
 #[derive(Debug)]
 struct End(watch::Sender<bool>);
 
-/// Knows when serving ends: for answers that would go on for longer, such as event streams.
+/// Tells when serving ends: for answers that would continue for longer, such as event streams.
 #[derive(Debug, Clone)]
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
     /// Waits until serving ends.
     pub async fn wait(mut self) {
-        // An error says that the other side is gone, which is the end as well.
+        // An error means that the server was dropped, which is the end as well.
         let _ = self.0.wait_for(|&ended| ended).await;
     }
 }
 
-/// Serves HTTP at one listener.
+/// Serves HTTP on one listener.
 #[derive(Debug)]
 pub struct Server {
     limits: Arc<Limits>,
@@ -43,14 +43,14 @@ impl Server {
         Self { limits: Arc::new(limits), end: End(watch::Sender::new(false)) }
     }
 
-    /// Knows when this server ends. For a handler whose answers would go on for longer.
+    /// Tells when this server ends, for a handler with answers that would continue for longer.
     pub fn ending(&self) -> Ending {
         Ending(self.end.0.subscribe())
     }
 
-    /// Answers requests until `stop`. Then it accepts no more connections, says so by
-    /// [`Server::ending`], lets what is being answered be answered within [`Limits::grace`], and
-    /// returns. What goes wrong on a connection ends that connection.
+    /// Answers requests until `stop` is ready. Then it accepts no more connections, signals this
+    /// through [`Server::ending`], gives running requests up to [`Limits::grace`] to be answered,
+    /// and returns. An error on a connection ends only that connection.
     pub async fn serve(
         self,
         acceptor: impl Acceptor,
@@ -72,7 +72,7 @@ impl Server {
                 () = &mut stop => break,
                 next = next => next,
             };
-            // Those that have ended take up a little memory until they are looked at.
+            // Connections that have ended take a little memory until they are joined.
             while connections.try_join_next().is_some() {}
             let (acceptor, service) = (Arc::clone(&acceptor), Arc::clone(&service));
             connections.spawn(service.attend(acceptor, accepted, seat));
@@ -81,13 +81,13 @@ impl Server {
         self.end.0.send_replace(true);
         let all_ended = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(self.limits.grace, all_ended).await.is_err() {
-            debug!(open = connections.len(), "connections cut off");
+            debug!(open = connections.len(), "connections were cut off");
         }
         connections.shutdown().await;
     }
 }
 
-/// The next connection. Goes on trying: there is nobody who could do better.
+/// The next connection. Retries forever, because no caller could do better.
 async fn accept<A: Acceptor>(acceptor: &A) -> A::Accepted {
     loop {
         match acceptor.accept().await {

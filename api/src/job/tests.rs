@@ -1,4 +1,4 @@
-//! What is a job, what is none, and what the process reads.
+//! Valid and invalid jobs, and what the process reads.
 
 use super::*;
 

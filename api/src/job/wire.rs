@@ -1,4 +1,4 @@
-//! The forms that a job's JSON can have, and their way to a [`Job`].
+//! The forms that a job's JSON can have, and their conversion to a [`Job`].
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use super::{
     BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Method, Target,
 };
 
-/// The members as they are written. Those that it does not know are left alone, so that a newer
-/// producer can talk to an older worker.
+/// The members as they are written. Unknown ones are ignored, so that a newer producer can use an
+/// older worker.
 #[derive(Deserialize)]
 struct Wire {
     #[serde(alias = "uuid", alias = "jid")]

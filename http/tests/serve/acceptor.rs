@@ -1,4 +1,4 @@
-//! Connections with a handshake, as those of TLS will be.
+//! Connections with a handshake, as with TLS.
 
 use jq_http::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

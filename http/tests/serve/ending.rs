@@ -28,7 +28,7 @@ async fn what_is_being_answered_is_answered() {
     let mut events = server.asked("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await;
     read_until(&mut events, "\r\n\r\n").await;
     server.running.stop.notify_one();
-    // That it has ended shows by the stream, which then does as well.
+    // The stream ends when serving does, which shows that it has ended.
     assert!(read_all(&mut events).await.ends_with("0\r\n\r\n"));
     server.running.waiting.answered.add_permits(1);
     assert!(read_all(&mut busy).await.ends_with("waited\n"));

@@ -1,4 +1,4 @@
-//! The server over real sockets; and, for what takes time, over pipes and on a clock that jumps.
+//! The server over real sockets and, for time limits, over pipes on a clock that jumps.
 
 mod acceptor;
 mod ending;

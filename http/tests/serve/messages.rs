@@ -1,4 +1,4 @@
-//! Requests that are too large, that are none, and that come in a row.
+//! Requests that are too large, malformed, or pipelined.
 
 use super::support::{AtPort, GET, body_of, limits, status};
 
@@ -13,7 +13,7 @@ async fn a_head_that_is_too_large_is_refused() {
         format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", long(1_000_000)),
     ] {
         let answer = server.raw(request).await;
-        // The rest of what was sent may make a reset of it before the answer is read.
+        // The rest of what was sent may cause a reset before the answer is read.
         assert!(answer.is_empty() || status(&answer) == 431, "{answer}");
     }
     assert!(server.is_healthy().await);
@@ -44,7 +44,7 @@ async fn a_body_is_whole_or_refused_with_a_problem() {
     let head = "POST /length HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let too_long = concat!(
         r#"{"type":"about:blank","title":"Payload Too Large","status":413,"#,
-        r#""detail":"no request here has so long a body"}"#
+        r#""detail":"the body of the request is too long"}"#
     );
     let broken = concat!(
         r#"{"type":"about:blank","title":"Bad Request","status":400,"#,
@@ -54,7 +54,7 @@ async fn a_body_is_whole_or_refused_with_a_problem() {
     for (request, expected, body) in [
         (format!("Content-Length: 1024\r\n\r\n{}", a(1024)), 200, "1024"),
         (format!("Content-Length: 1025\r\n\r\n{}", a(1025)), 413, too_long),
-        // It is not waited for.
+        // The server does not wait for it.
         ("Content-Length: 100000000000\r\n\r\n".to_owned(), 413, too_long),
         ("Content-Length: 2000\r\nExpect: 100-continue\r\n\r\n".to_owned(), 413, too_long),
         (format!("Transfer-Encoding: chunked\r\n\r\n400\r\n{}\r\n0\r\n\r\n", a(1024)), 200, "1024"),

@@ -1,4 +1,4 @@
-//! More connections than there is room for.
+//! More connections than the limit allows.
 
 use jq_http::Limits;
 use tokio::io::AsyncWriteExt;
@@ -18,7 +18,7 @@ async fn the_connection_that_has_been_idle_for_longest_makes_room() {
     for _ in 0..CONNECTIONS {
         open.push(server.resting().await);
     }
-    // The first is not the oldest any more.
+    // The first is no longer the oldest.
     open[0].write_all(GET.as_bytes()).await.unwrap();
     read_until(&mut open[0], "ok\n").await;
 
@@ -74,7 +74,7 @@ async fn those_that_wait_for_an_answer_stay() {
     let mut events = server.asked("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await;
     read_until(&mut events, "\r\n\r\n").await;
     let mut next = server.asked(GET).await;
-    // There is room for it when one of them has its answer.
+    // It has room once one of them has its answer.
     server.running.waiting.answered.add_permits(1);
     read_until(&mut next, "ok\n").await;
     assert!(read_all(&mut open.remove(0)).await.ends_with("waited\n"));

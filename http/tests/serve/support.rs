@@ -1,4 +1,4 @@
-//! Servers with a few routes, and as much of a client as is needed.
+//! Servers with a few routes, and a minimal client.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 /// Longer than anything here takes on a loaded machine; a test that waits for it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Room at a server, so that a test can fill it with the file descriptors that it has.
+/// The connection limit of a server, small enough for a test to reach it.
 pub(crate) const CONNECTIONS: usize = 16;
 
 pub(crate) const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -28,7 +28,7 @@ pub(crate) fn limits() -> Limits {
     Limits { connections: CONNECTIONS, body_bytes: 1024, ..Limits::default() }
 }
 
-/// Requests to `/wait`: how many have come, and how many may be answered.
+/// Requests to `/wait`: how many have arrived, and how many may be answered.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) come: Semaphore,
@@ -74,7 +74,7 @@ pub(crate) fn start(acceptor: impl Acceptor, limits: Limits) -> Running {
     Running { waiting, stop, serving: tokio::spawn(server.serve(acceptor, routes, stopped)) }
 }
 
-/// A server at a free port.
+/// A server on a free port.
 pub(crate) struct AtPort {
     pub(crate) address: SocketAddr,
     pub(crate) running: Running,
@@ -90,21 +90,21 @@ impl AtPort {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// A connection on which this has been asked.
+    /// A connection on which this request was sent.
     pub(crate) async fn asked(&self, request: &str) -> TcpStream {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
 
-    /// A connection on which one request has been answered, and which is kept.
+    /// A connection that is kept open after one answered request.
     pub(crate) async fn resting(&self) -> TcpStream {
         let mut stream = self.asked(GET).await;
         read_until(&mut stream, "ok\n").await;
         stream
     }
 
-    /// A connection with a request that is not answered before the test says so.
+    /// A connection with a request that is not answered until the test allows it.
     pub(crate) async fn busy(&self) -> TcpStream {
         let stream = self.asked("GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let come = self.running.waiting.come.acquire();
@@ -112,10 +112,10 @@ impl AtPort {
         stream
     }
 
-    /// Sends what is given, and reads until the server closes.
+    /// Sends these bytes, and reads until the server closes.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
-        // The server may have answered and closed before it has read all.
+        // The server may have answered and closed before it has read everything.
         let _ = stream.write_all(request.as_ref()).await;
         read_all(&mut stream).await
     }
@@ -134,12 +134,12 @@ pub(crate) fn status(answer: &str) -> u16 {
 pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-    // It may end in a reset, after an answer to a request that was not read to its end.
+    // After an answer to a request that was not read to its end, there may be a reset.
     let _ = read.expect("the server neither answers nor closes");
     String::from_utf8(answer).unwrap()
 }
 
-/// Reads until this has come.
+/// Reads until this has arrived.
 pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let mut text = String::new();
     while !text.contains(end) {
@@ -152,7 +152,7 @@ pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str)
     text
 }
 
-/// Connections that are made by hand. Each first has to say a byte of welcome, as a handshake.
+/// An acceptor of connections made by the test. Each must first send one byte as a handshake.
 pub(crate) struct Pipes {
     made: Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
 }
@@ -176,7 +176,7 @@ impl Acceptor for Pipes {
     }
 }
 
-/// A server that is reached by pipes.
+/// A server that is reached through pipes.
 pub(crate) struct AtPipe {
     make: mpsc::UnboundedSender<DuplexStream>,
     pub(crate) running: Running,
@@ -202,7 +202,7 @@ impl AtPipe {
     }
 }
 
-/// Waits until the server closes, and says how long that took.
+/// Waits until the server closes, and returns how long that took.
 pub(crate) async fn closed_after(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Duration {
     let began = tokio::time::Instant::now();
     let mut rest = Vec::new();
@@ -210,8 +210,8 @@ pub(crate) async fn closed_after(stream: &mut (impl AsyncRead + AsyncWrite + Unp
     began.elapsed()
 }
 
-/// Reads a byte at a time up to this text. Without a limit of its own: on a clock that jumps it would
-/// be over at once.
+/// Reads one byte at a time up to this text. Has no time limit: on a clock that jumps, it would
+/// expire at once.
 pub(crate) async fn expect(stream: &mut (impl AsyncRead + Unpin), text: &str) {
     let mut buffer = Vec::new();
     while !buffer.ends_with(text.as_bytes()) {

@@ -1,4 +1,4 @@
-//! How long things may take, on a clock that jumps.
+//! Time limits, on a clock that jumps.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::support::{AtPipe, GET, closed_after, expect, limits};
 
-/// Sends a request byte by byte, and says for how long the server lets it.
+/// Sends a request byte by byte, and returns how long the server tolerates it.
 async fn trickle(stream: &mut (impl AsyncWrite + Unpin), request: &str) -> Duration {
     let began = Instant::now();
     for byte in request.bytes().cycle() {
@@ -35,7 +35,7 @@ async fn a_head_that_trickles_is_cut_off_on_the_second_request_too() {
     let mut stream = AtPipe::start(limits()).connect().await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     expect(&mut stream, "ok\n").await;
-    // Between them it may rest for longer than a head may take.
+    // Between requests, a connection may be idle for longer than a head may take.
     sleep(head_time * 3).await;
     let took = trickle(&mut stream, "GET /healthz HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaa").await;
     assert!((head_time..head_time * 2).contains(&took), "{took:?}");
@@ -79,9 +79,9 @@ async fn a_handler_that_does_not_answer_is_not_waited_for() {
     expect(&mut stream, "HTTP/1.1 503").await;
     assert!((request_time..request_time * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
     expect(&mut stream, "the answer took too long\"}").await;
-    // The connection is as good as before.
+    // The connection still works.
     expect(&mut stream, "ok\n").await;
-    // Nobody waits any more.
+    // The handler no longer waits.
     server.running.waiting.answered.add_permits(1);
     assert_eq!(server.running.waiting.answered.available_permits(), 1);
 }
@@ -91,7 +91,7 @@ async fn an_answer_that_is_not_read_is_not_kept() {
     let Limits { stall_time, .. } = limits();
     let mut stream = AtPipe::start(limits()).connect().await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    // Slow reading is fine.
+    // A slow reader is fine.
     for _ in 0..10 {
         sleep(stall_time - Duration::from_secs(1)).await;
         stream.read_exact(&mut [0; 600]).await.unwrap();
@@ -112,6 +112,6 @@ async fn a_stream_outlives_all_limits_while_it_is_read() {
         expect(&mut stream, ":\n\n").await;
     }
     server.running.stop.notify_one();
-    // The end of a whole answer.
+    // The end of a complete answer.
     expect(&mut stream, "\r\n0\r\n\r\n").await;
 }
