@@ -1,4 +1,4 @@
-//! What is counted, in the text format of Prometheus (OpenMetrics).
+//! Metrics, in the text format of Prometheus (OpenMetrics).
 //!
 //! `docs/worker.md` lists the names; they are an interface.
 
@@ -17,13 +17,14 @@ use crate::job::JobType;
 use crate::readiness::Reason;
 use crate::result::{FailureKind, FinalStatus};
 
-/// Most types that are counted each on its own. Types come from jobs, and a counter is for ever.
+/// Maximum number of types with counters of their own. Types come from jobs, and a counter is never
+/// removed.
 const MAX_TYPES: usize = 200;
 
-/// The label of all further types.
+/// The label for all further types.
 const OTHER: &str = "other";
 
-/// Labels of what is counted by type.
+/// Labels of metrics by type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfType {
     r#type: String,
@@ -36,21 +37,21 @@ pub struct Ended {
     outcome: Outcome,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The job is over.
     Over(FinalStatus),
-    /// It will be tried again.
+    /// It will be retried.
     Retried,
-    /// This machine could not run it. It is no attempt.
+    /// This machine could not run it. It does not count as an attempt.
     Returned,
-    /// The queue gave the job to somebody else.
+    /// The queue gave the job to another worker.
     Lost,
 }
 
 impl Outcome {
-    /// As it is written.
+    /// The name as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Over(status) => status.as_str(),
@@ -102,7 +103,7 @@ pub struct OfReason {
     reason: &'static str,
 }
 
-/// All that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -113,21 +114,21 @@ pub struct Metrics {
     wait: Family<OfType, Histogram>,
     running: Family<OfType, Gauge>,
     reasons: Family<OfReason, Gauge>,
-    /// Bodies that are no jobs, or of no type that is known here.
+    /// Bodies that are not jobs, or jobs of an unknown type.
     pub refused: Counter,
-    /// Jobs that were given back because there was no room for them.
+    /// Jobs that were given back for lack of room.
     pub given_back: Counter,
     /// Touches that were answered.
     pub touches: Counter,
-    /// Leases that were lost while their job was here.
+    /// Leases that were lost while this worker had the job.
     pub leases_lost: Counter,
     /// Failed attempts to send a result.
     pub publish_failures: Counter,
-    /// Failed attempts at a callback.
+    /// Failed callback attempts.
     pub callback_failures: Counter,
-    /// Processes that had to be killed after their job was over.
+    /// Processes that were killed after their job was over.
     pub left_behind: Counter,
-    /// Results that were not sent, or whose job is still in the queue.
+    /// Results that are not sent yet, or whose job is still in the queue.
     pub spool: Gauge,
     /// Servers that can be reached.
     pub servers_connected: Gauge,
@@ -135,7 +136,7 @@ pub struct Metrics {
     pub ready: Gauge,
 }
 
-/// From a millisecond to a day and a half.
+/// Buckets from a millisecond to half a day.
 fn durations() -> Histogram {
     const BOUNDS: [f64; 17] = [
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0,
@@ -212,7 +213,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts the end of an attempt, and its failure if it is one. Without a type, the label is
+    /// Counts the end of an attempt, and its failure if it failed. Without a type, the label is
     /// `unknown`.
     pub fn ended(&self, kind: Option<&JobType>, outcome: Outcome, failure: Option<FailureKind>) {
         let r#type = self.label(kind);
@@ -233,12 +234,12 @@ impl Metrics {
         counter.inc();
     }
 
-    /// How many attempts of this type had this outcome.
+    /// The number of attempts of this type with this outcome.
     pub fn count(&self, kind: &JobType, outcome: Outcome) -> u64 {
         self.ended.get_or_create(&Ended { r#type: self.label(Some(kind)), outcome }).get()
     }
 
-    /// The types that are counted on their own.
+    /// The types with counters of their own.
     pub fn types(&self) -> Vec<JobType> {
         let types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
         types.iter().filter_map(|kind| kind.parse().ok()).collect()
@@ -273,7 +274,7 @@ impl Metrics {
     /// All metrics as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
     }

@@ -1,6 +1,6 @@
-//! Keeping of an output what is worth keeping: its beginning, its end, and how much there was.
+//! Captures the beginning, the end and the size of an output.
 
-/// How many bytes of the end of an output are kept.
+/// How much of the end of an output is kept, in bytes.
 pub const TAIL: usize = 8 * 1024;
 
 /// One output of a process.
@@ -10,7 +10,7 @@ pub struct Captured {
     pub head: Vec<u8>,
     /// Its last bytes, at most [`TAIL`]. Overlaps the head of a short output.
     pub tail: Vec<u8>,
-    /// How many bytes there were in all.
+    /// Total size of the output, in bytes.
     pub bytes: u64,
 }
 
@@ -40,12 +40,12 @@ impl Capture {
         tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
     }
 
-    /// How many bytes there have been.
+    /// The number of bytes so far.
     pub(super) fn bytes(&self) -> u64 {
         self.captured.bytes
     }
 
-    /// The last bytes of those that came after the first `begin`, at most [`TAIL`].
+    /// The last of the bytes after the first `begin`, at most [`TAIL`].
     pub(super) fn tail_after(&self, begin: u64) -> &[u8] {
         let Captured { tail, bytes, .. } = &self.captured;
         let count = usize::try_from(bytes.saturating_sub(begin)).unwrap_or(usize::MAX);

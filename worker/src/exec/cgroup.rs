@@ -1,9 +1,9 @@
-//! Control groups (version 2), where the machine has them and lets us: limits for all processes
-//! of a run together, and a way to kill them that nothing is quick enough for.
+//! Control groups (version 2), where they exist and we may use them: limits for all processes of a
+//! run together, and a way to kill them that no process can escape.
 //!
-//! Owned here: where our part of the tree is, what can be limited there, one group for each
-//! keeper that needs one. Not known here: what is limited for whom. A run joins its keeper's group
-//! only if it has a limit that the group can keep: joining costs more than all else at its start.
+//! Owns: our part of the tree, what can be limited there, and one group for each keeper that needs
+//! one. Must not know: which limits a run has. A run joins its keeper's group only if it has a
+//! limit that the group can enforce: joining costs more than everything else at its start.
 
 use super::command::Limits;
 use std::fmt;
@@ -13,23 +13,23 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The period in which processor time is given out, in microseconds: the kernel's own default.
+/// The period of the processor time limit, in microseconds: the kernel's default.
 const CPU_PERIOD: f64 = 100_000.0;
 
-/// The least processor time in a period that the kernel takes, in microseconds.
+/// The minimum processor time per period that the kernel accepts, in microseconds.
 const CPU_LEAST: f64 = 1_000.0;
 
-/// The group that the worker itself moves to: one that has limits for its members may have no
-/// processes besides.
+/// The group that the worker itself moves to: a group whose children have limits must not have
+/// processes itself.
 const OWN: &str = "worker";
 
-/// How the groups of keepers begin.
+/// The prefix of the names of keepers' groups.
 const PREFIX: &str = "jq-";
 
-/// What control groups can do here. Its text says it in words.
+/// What control groups can do on this machine. `Display` describes it.
 #[derive(Debug)]
 pub struct Cgroups {
-    /// The group that we are in.
+    /// The group that this process is in, or why there is none.
     directory: Result<PathBuf, String>,
     controllers: Controllers,
     next: AtomicU32,
@@ -48,23 +48,23 @@ struct Controllers {
 pub(super) struct Group {
     directory: PathBuf,
     controllers: Controllers,
-    /// Who writes to this joins.
+    /// A process that writes to this joins the group.
     join: File,
-    /// Who writes to this kills.
+    /// Writing to this kills the group.
     kill: File,
-    /// How often the kernel has killed for want of memory in it.
+    /// Number of times the kernel has killed in it for lack of memory.
     oom_kills: u64,
 }
 
 impl Cgroups {
-    /// Looks, and changes nothing.
+    /// Detects what there is, without changing anything.
     pub fn detect() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let directory = own_directory(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
         Self::at(directory.ok_or_else(|| "this machine has no control groups version 2".into()))
     }
 
-    /// The same for a directory that is known, or why there is none.
+    /// The same for a known directory, or the reason why there is none.
     pub fn at(directory: Result<PathBuf, String>) -> Self {
         let directory = directory.and_then(|directory| usable(&directory).map(|()| directory));
         let controllers = match &directory {
@@ -74,9 +74,9 @@ impl Cgroups {
         Self { directory, controllers, next: AtomicU32::new(0) }
     }
 
-    /// Gets ready to limit runs: moves this process to a group of its own below the one that it
-    /// is in, and has the rest of that limited. To be called before there is any keeper. What
-    /// cannot be had is seen in the text of what this gives.
+    /// Prepares for limiting runs: moves this process to a group of its own below its current one,
+    /// and enables limits for the other children of that. Must be called before there is any
+    /// keeper. The `Display` of the result says what is not available.
     pub fn take_over(mut self) -> Self {
         let Ok(directory) = &self.directory else { return self };
         let wanted = std::mem::take(&mut self.controllers);
@@ -87,7 +87,7 @@ impl Cgroups {
         self
     }
 
-    /// Whether a run with these limits is to have a group.
+    /// Whether a run with these limits needs a group.
     pub(super) fn is_of_use(&self, limits: &Limits) -> bool {
         let Controllers { memory, processes, cpu } = self.controllers;
         memory && limits.memory_bytes.is_some()
@@ -111,10 +111,10 @@ fn own_directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
         kind.starts_with("cgroup2 ").then_some(())?;
         let mut fields = mount.split(' ').skip(3);
         let (root, mount_point) = (fields.next()?, fields.next()?);
-        // In a container the mount may begin further down than what the process sees as root.
+        // In a container, the mount may begin below what the process sees as root.
         let below = Path::new(path).strip_prefix(root).ok()?;
         let directory = Path::new(mount_point).join(below);
-        // Joining nothing leaves a slash at the end.
+        // Joining an empty path leaves a trailing slash.
         Some(directory.components().collect())
     })
 }
@@ -128,7 +128,7 @@ fn usable(directory: &Path) -> Result<(), String> {
 
 fn take_over(directory: &Path, wanted: Controllers) -> io::Result<Controllers> {
     remove_leftovers(directory)?;
-    // The root of all has no type, and may have both processes and limits.
+    // The root group has no type, and may have both processes and limits.
     let is_root = !directory.join("cgroup.type").exists();
     if !is_root && wanted != Controllers::default() {
         let us = std::process::id().to_string();
@@ -149,7 +149,7 @@ fn take_over(directory: &Path, wanted: Controllers) -> io::Result<Controllers> {
     })
 }
 
-/// Removes the groups of a worker that was killed. Those that have processes stay.
+/// Removes the groups of a worker that was killed. Groups that still have processes stay.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -174,8 +174,8 @@ impl Group {
         let open = |name| OpenOptions::new().write(true).open(directory.join(name));
         let (join, kill) = (open("cgroup.procs")?, open("cgroup.kill")?);
         if controllers.memory {
-            // What has no memory left is killed as a whole, and does not hide on a disk. Older
-            // kernels have neither, and do what they do.
+            // A run that is out of memory is killed as a whole, and does not use swap. Older
+            // kernels have neither setting, so errors are ignored.
             let _ = write_file(&directory.join("memory.oom.group"), "1");
             let _ = write_file(&directory.join("memory.swap.max"), "0");
         }
@@ -184,7 +184,8 @@ impl Group {
         Ok(group)
     }
 
-    /// Sets the limits of the next run. Gives those that are left for each process to have.
+    /// Sets the limits of the next run. Returns the limits that must be set for each process
+    /// instead.
     pub(super) fn limit(&self, limits: &Limits) -> io::Result<Limits> {
         let Controllers { memory, processes, cpu } = self.controllers;
         let mut left = limits.clone();
@@ -212,17 +213,17 @@ impl Group {
         })
     }
 
-    /// Kills all that is in it, soon: for when its keeper cannot.
+    /// Kills everything in it, asynchronously, for when its keeper cannot.
     pub(super) fn kill_all(&self) {
         let _ = (&self.kill).write_all(b"1");
     }
 
-    /// What a keeper needs of it: where to join, where to kill.
+    /// The files that a keeper needs: to join the group, and to kill it.
     pub(super) fn files(&self) -> [BorrowedFd<'_>; 2] {
         [self.join.as_fd(), self.kill.as_fd()]
     }
 
-    /// Whether the kernel killed for want of memory, since this was last asked.
+    /// Whether the kernel has killed for lack of memory since the last call.
     pub(super) fn has_oom_killed(&mut self) -> bool {
         let before = self.oom_kills;
         self.oom_kills = self.count_oom_kills();
@@ -238,7 +239,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Fails when something in it could not be killed: then a later worker tries again.
+        // Fails if something in it could not be killed: then a later worker tries again.
         let _ = fs::remove_dir(&self.directory);
     }
 }

@@ -1,16 +1,16 @@
-//! The steps in which a run is ended: asked, killed, given up.
+//! The steps of ending a run: SIGTERM, SIGKILL, giving up.
 //!
-//! Owned here: their order and times. Not known here: why a run is to end.
+//! Owns: their order and times. Must not know: why a run is to end.
 
 use super::keeper::PATIENCE;
 use super::keepers::Process;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a keeper may take beyond its own patience to say that a run has ended.
+/// How long a keeper may take beyond its own patience to report that a run has ended.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// When a run is told what. The caller waits until `next`, and then calls [`Clock::strike`].
+/// When to take which step. The caller waits until `next`, and then calls [`Clock::strike`].
 pub(super) struct Clock {
     stage: Stage,
     grace: Duration,
@@ -25,12 +25,13 @@ enum Stage {
 }
 
 impl Clock {
-    /// Asks after `timeout`, kills `grace` later; without grace it does not ask.
+    /// Sends SIGTERM after `timeout`, and kills `grace` later. With no grace, it kills after
+    /// `timeout`.
     pub(super) fn new(timeout: Duration, grace: Duration) -> Self {
         Self { stage: Stage::Running, grace, next: after(timeout) }
     }
 
-    /// It is time for the next step.
+    /// Takes the next step.
     pub(super) fn strike(&mut self, process: &mut Process) {
         match self.stage {
             Stage::Running if !self.grace.is_zero() => {
@@ -46,7 +47,7 @@ impl Clock {
         }
     }
 
-    /// Kills now, whatever the time.
+    /// Kills now, whatever the next step is.
     pub(super) fn kill(&mut self, process: &Process) {
         process.kill();
         self.stage = Stage::Killed;
@@ -54,7 +55,7 @@ impl Clock {
     }
 }
 
-/// A moment that may be so far away that it never comes.
+/// The moment after this duration, which may be so far away that it never comes.
 pub(super) fn after(duration: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     Instant::now() + duration.min(FAR)

@@ -1,35 +1,36 @@
-//! What to start, as worker and keeper both know it.
+//! What to start, as known to both worker and keeper.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What one process of a run may use. `None` leaves what the worker itself was started with.
 ///
-/// Memory, processes and cores are kept for all processes of a run together, where control groups
-/// can do that ([`super::Cgroups`]). The others, and otherwise all but `cpu_cores`, are limits of
-/// each process for itself (`setrlimit`), cut to the worker's own hard limits.
+/// Memory, processes and cores are limited for all processes of a run together, where control
+/// groups allow it ([`super::Cgroups`]). The other limits, and without control groups all but
+/// `cpu_cores`, apply to each process separately (`setrlimit`), capped at the worker's own hard
+/// limits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Limits {
     /// Seconds of processor time. At the limit the process gets SIGXCPU, a second later SIGKILL.
     pub cpu_seconds: Option<u64>,
-    /// Bytes of memory. In a control group the whole run is killed beyond it
-    /// ([`super::Finished::oom_killed`]). Otherwise it is each process's data, which is its heap
-    /// and private mappings (`RLIMIT_DATA`), and allocating fails beyond it. Not address space:
-    /// runtimes that reserve much and use little would not start.
+    /// Bytes of memory. In a control group, the whole run is killed when it exceeds this
+    /// ([`super::Finished::oom_killed`]). Otherwise it limits each process's data, which is its
+    /// heap and private mappings (`RLIMIT_DATA`), and allocations beyond it fail. It does not limit
+    /// address space: runtimes that reserve much and use little could not start.
     pub memory_bytes: Option<u64>,
     /// Open files, sockets and pipes of a process.
     pub open_files: Option<u64>,
-    /// Processes and threads. Without a control group the kernel counts all of the worker's
-    /// *user*, and does not for root.
+    /// Processes and threads. Without a control group, the kernel counts all processes of the
+    /// worker's *user*, and does not limit root.
     pub processes: Option<u64>,
-    /// Bytes of any one file. At the limit the process gets SIGXFSZ, or its write fails.
+    /// Size of any one file, in bytes. At the limit the process gets SIGXFSZ, or its write fails.
     pub file_bytes: Option<u64>,
-    /// Processors that it may keep busy, in all: 0.5 is half of one's time. Only in a control
+    /// Number of processors that the run may keep busy: 0.5 is half of one. Only in a control
     /// group.
     pub cpu_cores: Option<f64>,
 }
 
-/// A program with everything that it starts with, but for its input and output.
+/// A program with everything that is needed to start it, except its input and output.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Command {
     /// An absolute path, or a bare name to be looked up in the `PATH` of `env`.
@@ -38,7 +39,7 @@ pub(super) struct Command {
     pub(super) args: Vec<OsString>,
     /// The whole environment. Nothing is inherited.
     pub(super) env: Vec<(OsString, OsString)>,
-    /// Where it starts.
+    /// Its working directory.
     pub(super) directory: PathBuf,
     pub(super) limits: Limits,
 }

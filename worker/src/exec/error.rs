@@ -1,63 +1,64 @@
-//! What can go wrong before a process has ended.
+//! Errors that prevent a result of a process.
 
 use super::wire::MAX_MESSAGE;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// Why there is no end of a process to tell of.
+/// Why there is no result of a process.
 #[derive(Debug)]
 pub enum RunError {
     /// The command could not be started. Nothing of it ran.
     Start {
-        /// The program that was to be started.
+        /// The program to be started.
         program: PathBuf,
-        /// Where it was to be started.
+        /// Its working directory.
         directory: PathBuf,
-        /// Which part of it was in the way, as far as can be told.
+        /// What the problem was, as far as is known.
         problem: StartProblem,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// Arguments and environment together are longer than a keeper takes. Nothing ran.
+    /// Arguments and environment together are longer than a keeper accepts. Nothing ran.
     TooLong {
-        /// Their length in bytes, a few bytes for each included.
+        /// Their length in bytes, including a few bytes of overhead for each.
         bytes: usize,
     },
-    /// The pipes of the process could not be made: most likely too many open files. Nothing ran.
+    /// The pipes of the process could not be created: most likely too many files are open. Nothing
+    /// ran.
     Pipes(io::Error),
-    /// No keeper could be started, so there is nobody to run the command. Nothing ran.
+    /// No keeper could be started to run the command. Nothing ran.
     Keeper(io::Error),
-    /// Its control group could not be made, or would not take its limits. Nothing ran.
+    /// Its control group could not be created, or did not accept its limits. Nothing ran.
     Cgroup(io::Error),
-    /// The keeper of the run died under it. Everything of the run was killed.
+    /// The keeper of the run died. The whole run was killed.
     KeeperLost,
-    /// Something of the run did not end though it was killed: it waits within the kernel, for
-    /// a device or a file server, or it is another user's.
+    /// A process of the run did not end although it was killed: it is blocked in the kernel, for
+    /// example by a device or a file server, or belongs to another user.
     Unkillable,
 }
 
-/// Which part of a command kept it from being started.
+/// Why a command could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartProblem {
-    /// The working directory is not there, or not a directory, or not ours to enter.
+    /// The working directory does not exist, is not a directory, or cannot be entered.
     Directory,
     /// There is no such program.
     NoProgram,
-    /// The program is there but may not be executed.
+    /// The program exists but may not be executed.
     NotExecutable,
-    /// The program is there, but the interpreter that it names is not.
+    /// The program exists, but the interpreter that it names does not.
     NoInterpreter,
-    /// The program's format is not one that the kernel runs: a script without `#!`, or a binary
-    /// for another machine. Where the C library is GNU's, it gives such a file to `/bin/sh`
-    /// instead, which for the script is well.
+    /// The kernel cannot run the program's format: a script without `#!`, or a binary for another
+    /// machine. The GNU C library runs such a file with `/bin/sh` instead, which is fine for a
+    /// script.
     Format,
-    /// Anything else: no memory, too many processes, a NUL byte in an argument.
+    /// Anything else: out of memory, too many processes, a NUL byte in an argument.
     Other,
 }
 
 impl RunError {
-    /// A start that failed with `source`. What was in the way is looked up now, afterwards: the
-    /// kernel gives one number for several things.
+    /// A start that failed with `source`. The cause is determined afterwards, because the kernel
+    /// uses one error number for several causes.
     pub(super) fn start(program: &Path, directory: &Path, source: io::Error) -> Self {
         let problem = StartProblem::find(program, directory, &source);
         Self::Start { program: program.into(), directory: directory.into(), problem, source }

@@ -1,18 +1,18 @@
-//! The output of a running process, for those who watch it.
+//! The output of a running process, for live readers.
 //!
-//! Owned here: the last [`RING`] bytes and who has read how far. The writer never waits for a
-//! reader: a slow one misses what was overwritten, and is told how much that was. Not known here:
-//! how it is shown, and what of it is kept afterwards.
+//! Owns: the last [`RING`] bytes, and how far each reader has read. The writer never waits for a
+//! reader: a slow one misses what was overwritten, and learns how much that was. Must not know: how
+//! the output is shown, and what is kept of it afterwards.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-/// How many bytes of output, both streams together, can still be read.
+/// How much output of both streams together can still be read, in bytes.
 pub(super) const RING: usize = 64 * 1024;
 
-/// How often the stream may change within the ring. A process that writes single bytes to one
-/// and the other in turn has a shorter ring instead of one that takes much more memory.
+/// Maximum number of switches between the streams within the ring. For a process that writes single
+/// bytes to each in turn, the ring becomes shorter instead of taking much more memory.
 const MAX_PIECES: usize = 4096;
 
 /// Which output.
@@ -37,23 +37,23 @@ impl Stream {
 /// What a reader gets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LogEvent {
-    /// Some output, as it came: it may begin and end within a character.
+    /// Some output, as it was written: it may begin and end within a character.
     Output {
-        /// How many bytes of output, both streams together, there had been at the end of `text`.
-        /// A reader that begins there ([`LiveLog::reader_from`]) goes on behind `text`.
+        /// The number of bytes of output, both streams together, up to the end of `text`. A reader
+        /// that begins there ([`LiveLog::reader_from`]) continues after `text`.
         seq: u64,
         /// Where it was written.
         stream: Stream,
         /// The bytes; never empty.
         text: Vec<u8>,
-        /// How many bytes before `text` this reader missed, since they were overwritten.
+        /// The number of bytes before `text` that this reader missed because they were overwritten.
         skipped: u64,
     },
-    /// How far the job is, in percent: 0 to 100.
+    /// Progress of the job in percent: 0 to 100.
     Progress(f64),
 }
 
-/// The recent output of one job, and how far it is. One writes, any number follow.
+/// The recent output of one job, and its progress. It has one writer and any number of readers.
 #[derive(Debug, Default)]
 pub struct LiveLog {
     state: Mutex<State>,
@@ -63,12 +63,12 @@ pub struct LiveLog {
 #[derive(Debug, Default)]
 struct State {
     bytes: VecDeque<u8>,
-    /// What `bytes` consists of, in order: whose, and how many.
+    /// The pieces of `bytes`, in order: their stream and length.
     pieces: VecDeque<(Stream, usize)>,
-    /// How many bytes there have ever been; where `bytes` ends.
+    /// The total number of bytes so far, which is where `bytes` ends.
     end: u64,
     progress: Option<f64>,
-    /// How often `progress` was set.
+    /// The number of times that `progress` was set.
     progress_version: u64,
     is_finished: bool,
 }
@@ -82,7 +82,7 @@ pub struct LogReader {
 }
 
 impl LiveLog {
-    /// An empty one. It takes memory as output comes.
+    /// An empty log. It takes memory as output arrives.
     pub fn new() -> Self {
         Self::default()
     }
@@ -95,8 +95,8 @@ impl LiveLog {
         self.change(|state| state.push(stream, text));
     }
 
-    /// Sets how far the job is: what is not between 0 and 100 is cut to it, and what is not a
-    /// number is ignored. Readers get the latest value only.
+    /// Sets the progress of the job. Values are clamped to 0 to 100, and NaN is ignored. Readers
+    /// get only the latest value.
     pub fn set_progress(&self, percent: f64) {
         if percent.is_nan() {
             return;
@@ -107,23 +107,23 @@ impl LiveLog {
         });
     }
 
-    /// How far the job is, in percent, if it ever said.
+    /// The progress of the job in percent, if it has reported any.
     pub fn progress(&self) -> Option<f64> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).progress
     }
 
-    /// No more will come: readers get what they have not read yet, and then the end.
+    /// Ends the log: readers get what they have not read yet, and then the end.
     pub fn finish(&self) {
         self.change(|state| state.is_finished = true);
     }
 
-    /// A reader of all that is still there, and then of all that comes.
+    /// A reader of everything that is still there, and then of everything that comes.
     pub fn reader(self: &Arc<Self>) -> LogReader {
         self.reader_from(0)
     }
 
-    /// A reader that begins behind an event that was read earlier, by its `seq`. One that is
-    /// ahead of what was ever written begins at the present end.
+    /// A reader that begins after an event that was read earlier, given by its `seq`. If that is
+    /// beyond everything written so far, it begins at the current end.
     pub fn reader_from(self: &Arc<Self>, seq: u64) -> LogReader {
         LogReader { log: self.clone(), at: seq, progress_version: 0 }
     }
@@ -149,7 +149,7 @@ impl State {
         }
     }
 
-    /// Drops so many bytes at the beginning.
+    /// Drops this many bytes at the beginning.
     fn forget(&mut self, mut count: usize) {
         self.bytes.drain(..count);
         while let Some((_, length)) = self.pieces.front_mut()
@@ -164,7 +164,7 @@ impl State {
         }
     }
 
-    /// What lies behind `at`, as far as it is one stream's.
+    /// The output after `at`, as far as it belongs to one stream.
     fn read(&self, at: u64) -> Option<LogEvent> {
         let begin = self.end - self.bytes.len() as u64;
         let mut from = at.clamp(begin, self.end) - begin;
@@ -186,12 +186,11 @@ impl State {
 }
 
 impl LogReader {
-    /// The next event, as soon as there is one. `None` when the log is finished and all is read.
-    /// Dropping this while it waits loses nothing.
+    /// Waits for the next event. `None` when the log has ended and everything is read. Cancel safe.
     pub async fn next(&mut self) -> Option<LogEvent> {
         let log = self.log.clone();
         loop {
-            // Made before looking, so that what changes after the look is noticed.
+            // Registered before checking, so that no change after the check is missed.
             let changed = log.changed.notified();
             {
                 let state = log.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -240,7 +239,7 @@ mod tests {
         log.finish();
         assert_eq!(reader.next().await, output(18, Stream::Stdout, b" four", 0));
         assert_eq!(reader.next().await, None);
-        // Who comes back goes on where he was, in the middle of a piece too.
+        // A reader that comes back continues where it was, even in the middle of a piece.
         assert_eq!(log.reader_from(4).next().await, output(7, Stream::Stdout, b"two", 0));
         assert_eq!(log.reader_from(18).next().await, None);
         assert_eq!(log.reader_from(u64::MAX).next().await, None);

@@ -1,7 +1,7 @@
-//! One process for one job: its input, its output, its time.
+//! One process for one job: its input, its output and its time limit.
 //!
-//! Owned here: when a run is ordered to end, and that it has ended when this says so. Not known
-//! here: how the end is brought about (the keeper), what the run was for.
+//! Owns: when a run is ordered to end, and the guarantee that it has ended when this reports so.
+//! Must not know: how it is ended (that is the keeper's work), or what the run is for.
 
 use super::capture::{Capture, Captured};
 use super::clock::Clock;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep_until;
 
-/// A command to be run once.
+/// A command to run once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     /// An absolute path, or a bare name to be looked up in the `PATH` of `env`.
@@ -33,55 +33,57 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub directory: PathBuf,
-    /// What each of its processes may use.
+    /// Its resource limits.
     pub limits: Limits,
-    /// What it can read from its standard input. It need not.
+    /// Its standard input, which it need not read.
     pub stdin: Bytes,
-    /// How long it may run before it is asked to end (SIGTERM to its process group).
+    /// Time limit, after which it is asked to end (SIGTERM to its process group).
     pub timeout: Duration,
-    /// How long it may take to end when asked, before all of it is killed. Zero: it is not asked.
+    /// Time between SIGTERM and SIGKILL to all of the run. Zero: it is killed at once.
     pub grace: Duration,
-    /// How many bytes of each output are kept; the rest is counted.
+    /// How much of the beginning of each output is kept, in bytes; the rest is only counted.
     pub output_limit: usize,
 }
 
-/// How a run ended. Of its processes none is left, unless `beyond_reach` says so.
+/// How a run ended. None of its processes is left, except those counted in `beyond_reach`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
     /// How its first process ended.
     pub exit: Exit,
-    /// Who had it end.
+    /// Who ended it.
     pub ended_by: EndedBy,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: Captured,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: Captured,
-    /// What it used.
+    /// The resources that it used.
     pub usage: Usage,
-    /// How many processes were still there when the first one had ended, and were killed. At
-    /// least: one whose parent noticed its death before dying itself is not counted.
+    /// The number of processes that were left when the first one had ended, and were killed. This
+    /// is a lower bound: a process whose parent noticed its death before dying itself is not
+    /// counted.
     pub left_behind: u32,
-    /// How many processes did not end within ten seconds of being killed: they wait within the
-    /// kernel, are another user's, or multiply faster than they can be found. Commonly 0.
+    /// The number of processes that did not end within ten seconds of being killed: they are
+    /// blocked in the kernel, belong to another user, or multiply faster than they can be found.
+    /// Usually 0.
     pub beyond_reach: u32,
-    /// The run, or something of it, was killed by the kernel because it wanted more memory than
+    /// Whether the kernel killed the run, or a part of it, because it exceeded
     /// [`Limits::memory_bytes`]. Only known in a control group.
     pub oom_killed: bool,
 }
 
-/// Who had a run end.
+/// Who ended a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndedBy {
-    /// Its first process did, or something outside of us.
+    /// Its first process exited, or something outside the worker ended it.
     Itself,
-    /// Its time was up.
+    /// The time limit.
     Timeout,
-    /// The caller did not want it any more.
+    /// The caller, who cancelled it.
     Cancelled,
 }
 
-/// Runs `spec` to its end, and gives its output to `log` as it comes. When `cancel` is ready, all
-/// of it is killed at once.
+/// Runs `spec` to its end, and passes its output to `log` as it arrives. When `cancel` is ready,
+/// the whole run is killed at once.
 ///
 /// When this returns, all processes of the run are gone. When the future is dropped, they are
 /// killed soon after.
@@ -99,7 +101,7 @@ pub async fn run(
     let mut clock = Clock::new(timeout, grace);
     let mut process =
         keepers.start(command, [input.as_fd(), stdout.its_end.as_fd(), stderr.its_end.as_fd()])?;
-    // Only the process reads it, so that we hear when it does not any more.
+    // Only the process has the reading end, so that we notice when it stops reading.
     drop(input);
 
     let mut cancel = pin!(cancel);
@@ -153,12 +155,12 @@ async fn write_all(feed: &mut Option<Feed>) {
 struct Tap<'a> {
     stream: Stream,
     drain: Drain,
-    /// Held until the end, so that the pipe does not wake us when the process closes it: its end
-    /// is nothing to go by, as anything that the process started may hold it, or nothing.
+    /// Held until the end, so that the pipe does not wake us when the process closes it. The end of
+    /// the pipe means nothing, because any number of processes that it started may have it open.
     its_end: OwnedFd,
     capture: Capture,
-    /// What says how far the job is, among all else; on standard error, since the whole of standard
-    /// output may be what the job gives.
+    /// Looks for progress lines. Only on standard error, because all of standard output may be the
+    /// job's output.
     progress: Option<Scanner>,
     log: &'a LiveLog,
 }
@@ -182,7 +184,7 @@ impl<'a> Tap<'a> {
             })
             .await;
         if read.is_err() {
-            // A pipe of our own does not fail, unless the runtime goes down.
+            // Our own pipe does not fail, unless the runtime is shutting down.
             std::future::pending::<()>().await;
         }
     }

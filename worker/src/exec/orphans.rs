@@ -1,7 +1,7 @@
-//! What remains of a run whose keeper was killed: found among the worker's own children, ended.
+//! Finds and kills what remains of a run whose keeper was killed, among the worker's own children.
 //!
-//! Owned here: which children of this process are keepers, and that all others are orphans. Not
-//! known here: what a keeper does.
+//! Owns: which children of this process are keepers, so that all others are orphans. Must not know:
+//! what a keeper does.
 
 use super::keeper::PATIENCE;
 use super::procfs;
@@ -13,27 +13,26 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// How long to wait for what was killed before looking again.
+/// Time to wait for killed processes before looking again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 static ADOPTS: AtomicBool = AtomicBool::new(false);
 
-/// Children that are no orphans. The kernel has one list of children for a process, so this is
-/// one for the process too.
+/// Children that are not orphans. A process has one list of children, so this is global too.
 static KEEPERS: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
 
-/// Has the kernel give this process the orphans among its descendants, so that what remains of a
-/// run whose keeper was killed can be ended too.
+/// Makes this process the parent of orphans among its descendants, so that what remains of a run
+/// whose keeper was killed can be killed too.
 ///
-/// For a program that starts no children except through [`super::Keepers`]: after a keeper was
-/// lost, every other child of this process is taken for an orphan and killed.
+/// Only for a program that starts all of its children through [`super::Keepers`]: after a keeper
+/// was lost, every other child of this process counts as an orphan and is killed.
 pub fn adopt_orphans() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     ADOPTS.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-/// Starts a keeper, and knows it for one before anybody could take it for an orphan.
+/// Starts a keeper, and registers it before it could be taken for an orphan.
 pub(super) fn start_keeper(command: &mut Command) -> io::Result<Child> {
     let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let child = command.spawn()?;
@@ -41,14 +40,14 @@ pub(super) fn start_keeper(command: &mut Command) -> io::Result<Child> {
     Ok(child)
 }
 
-/// Waits for a keeper that is about to end, its socket being closed, and kills it if it does not
-/// in time. Blocks. Then there may be orphans.
+/// Waits for a keeper whose socket was closed, and kills it if it does not end in time, along with
+/// the orphans that it may leave. Blocks.
 pub(super) fn wait_for_keeper(mut child: Child) {
     let pid = Pid::from_child(&child);
     let has_ended = || -> io::Result<bool> {
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
         let mut pidfd = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-        // Its own patience, and a little for the way.
+        // The keeper's own patience, and a margin.
         let timeout = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64 + 2, tv_nsec: 0 };
         Ok(rustix::event::poll(&mut pidfd, Some(&timeout))? > 0)
     };
@@ -59,7 +58,7 @@ pub(super) fn wait_for_keeper(mut child: Child) {
     }
 }
 
-/// Kills a keeper that is dead already or good for nothing, and what it leaves. Blocks.
+/// Kills a keeper that is already dead or no longer usable, and the orphans that it leaves. Blocks.
 pub(super) fn kill_keeper(mut child: Child) {
     // It may have ended by itself.
     let _ = child.kill();
@@ -68,14 +67,14 @@ pub(super) fn kill_keeper(mut child: Child) {
 }
 
 fn forget(child: &mut Child) {
-    // Under the lock: once it has been waited for, its number may be another process's.
+    // Under the lock: once it has been waited for, its PID may be reused.
     let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
-    // The only error would be that somebody else waited for it.
+    // It could only fail if something else had waited for it.
     let _ = child.wait();
     keepers.remove(&Pid::from_child(child));
 }
 
-/// Kills and waits for every child that is no keeper, until there is none.
+/// Kills and waits for every child that is not a keeper, until there are none.
 fn end_orphans() {
     if !ADOPTS.load(Ordering::Relaxed) {
         return;
@@ -86,8 +85,8 @@ fn end_orphans() {
     }
 }
 
-/// One look: waits for those that have ended, kills the others. What hangs below them is ours,
-/// and seen, when they are gone.
+/// One pass: waits for the orphans that have ended, and kills the others. Their children become
+/// ours when they are gone, and are seen in a later pass.
 fn has_orphans() -> bool {
     let keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut has_any = false;

@@ -1,7 +1,6 @@
 //! The worker's ends of the pipes of a process.
 //!
-//! Owned here: moving bytes without blocking, and without remembering them. Not known here: what
-//! they mean.
+//! Owns: moving bytes without blocking and without keeping them. Must not know: what they mean.
 
 use bytes::{Buf, Bytes};
 use rustix::fs::OFlags;
@@ -15,38 +14,38 @@ use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-/// What is read at one time: as much as a pipe holds.
+/// The size of one read: as much as a pipe holds by default.
 const CHUNK: usize = 64 * 1024;
 
-/// The most that is read of a pipe when its process is gone: as much as a pipe can hold, unless
-/// root made it larger. More could only come from a stranger that was given the pipe.
+/// Maximum size of what is read from a pipe when its process is gone: as much as a pipe can hold,
+/// unless root enlarged it. More could only come from another process that was given the pipe.
 const REST: usize = 1024 * 1024;
 
 thread_local! {
-    /// One for a thread, not one for each of many runs: nothing stays in it.
+    /// One for each thread rather than for each run: nothing stays in it.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
 }
 
-/// What a process reads is written here.
+/// Writes the input of a process.
 #[derive(Debug)]
 pub(super) struct Feed {
     pipe: Sender,
     left: Bytes,
 }
 
-/// What a process writes is read here.
+/// Reads the output of a process.
 #[derive(Debug)]
 pub(super) struct Drain {
     pipe: Receiver,
     has_ended: bool,
 }
 
-/// A pipe that already holds `bytes`, and who writes what did not fit. Without the latter the
-/// pipe ends behind `bytes`.
+/// A pipe that already holds `bytes`, and a [`Feed`] for what did not fit. If everything fitted,
+/// there is none, and the pipe ends after `bytes`.
 pub(super) fn filled_pipe(bytes: Bytes) -> io::Result<(OwnedFd, Option<Feed>)> {
     let (its, ours) = io::pipe()?;
     let ours = OwnedFd::from(ours);
-    // Only our end: each has its own flags.
+    // Only our end: each end has its own flags.
     rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
     let mut left = bytes;
     match rustix::io::write(&ours, &left) {
@@ -62,7 +61,7 @@ pub(super) fn filled_pipe(bytes: Bytes) -> io::Result<(OwnedFd, Option<Feed>)> {
     Ok((its.into(), feed))
 }
 
-/// The end that a process reads from, and a pipe to write to.
+/// The end that a process reads from, and the end to write to.
 pub(super) fn input_pipe() -> io::Result<(OwnedFd, Sender)> {
     let (its, ours) = io::pipe()?;
     let ours = OwnedFd::from(ours);
@@ -70,7 +69,7 @@ pub(super) fn input_pipe() -> io::Result<(OwnedFd, Sender)> {
     Ok((its.into(), Sender::from_owned_fd_unchecked(ours)?))
 }
 
-/// A pipe to read from, and the end that its process writes to.
+/// The end to read from, and the end that a process writes to.
 pub(super) fn output_pipe() -> io::Result<(Drain, OwnedFd)> {
     let (ours, its) = io::pipe()?;
     let ours = OwnedFd::from(ours);
@@ -79,13 +78,12 @@ pub(super) fn output_pipe() -> io::Result<(Drain, OwnedFd)> {
 }
 
 impl Feed {
-    /// Writes all that is left, or as much as anybody reads. Dropping this while it waits loses
-    /// nothing.
+    /// Writes everything that is left, or as much as the process reads. Cancel safe.
     pub(super) async fn write_all(&mut self) {
         while !self.left.is_empty() {
             match self.pipe.write(&self.left).await {
                 Ok(written) => self.left.advance(written),
-                // The process does not want to read it, and need not.
+                // The process has closed its input, which is its right.
                 Err(_) => return,
             }
         }
@@ -93,8 +91,8 @@ impl Feed {
 }
 
 impl Drain {
-    /// Waits for output and gives what there is to `take`, at most [`CHUNK`] bytes. Says how
-    /// many it was. 0: the output ended; then the next call waits forever. Dropping this while it waits loses nothing.
+    /// Waits for output and passes it to `take`, at most [`CHUNK`] bytes. Returns their number. 0:
+    /// the output has ended, and the next call waits forever. Cancel safe.
     pub(super) async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
         if self.has_ended {
             std::future::pending::<()>().await;
@@ -117,7 +115,8 @@ impl Drain {
         read
     }
 
-    /// Gives what is in the pipe now to `take`, without waiting: for when nobody writes any more.
+    /// Passes what is in the pipe to `take`, without waiting: for when nobody writes to it any
+    /// more.
     pub(super) fn read_rest(&self, mut take: impl FnMut(&[u8])) {
         let mut rest = REST;
         SCRATCH.with_borrow_mut(|scratch| {

@@ -1,22 +1,22 @@
-//! The little that is asked of `/proc`: who is a child of whom.
+//! Finding the children of a process in `/proc`.
 //!
-//! Only asked when something was left behind, since it costs a look at every process of the
-//! machine. The kernel's own list of children (`/proc/PID/task/TID/children`) is an option of its
-//! build that many do without.
+//! Only used when something was left behind, because it looks at every process of the machine. The
+//! kernel's own list of children (`/proc/PID/task/TID/children`) is a build option that many
+//! kernels lack.
 
 use rustix::process::Pid;
 use std::fs;
 
-/// A process, as `/proc` showed it a moment ago.
+/// A process, as `/proc` showed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) group: Option<Pid>,
-    /// It has ended, and waits for its parent to ask how.
+    /// Whether it has ended and its parent has not waited for it yet.
     pub(super) is_zombie: bool,
 }
 
-/// The children of `parent` at this moment. None, if `/proc` cannot be read.
+/// The current children of `parent`. Empty if `/proc` cannot be read.
 pub(super) fn children_of(parent: Pid) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut children = Vec::new();
@@ -26,7 +26,7 @@ pub(super) fn children_of(parent: Pid) -> Vec<Process> {
         else {
             continue;
         };
-        // It may be gone by now.
+        // The process may be gone by now.
         let Ok(stat) = fs::read(entry.path().join("stat")) else { continue };
         if let Some((its_parent, group, state)) = parse_stat(&stat)
             && its_parent == parent.as_raw_nonzero().get()
@@ -38,8 +38,8 @@ pub(super) fn children_of(parent: Pid) -> Vec<Process> {
     children
 }
 
-/// Parent, process group and state, of `PID (name) STATE PPID PGRP ...`. The name is the
-/// process's own choice, parentheses and blanks included, so the last parenthesis counts.
+/// Parent, process group and state, of `PID (name) STATE PPID PGRP ...`. The process chooses its
+/// own name, which may contain parentheses and blanks, so the last parenthesis counts.
 fn parse_stat(stat: &[u8]) -> Option<(i32, i32, u8)> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace();

@@ -1,8 +1,8 @@
-//! Lines that say how far a job is: `{"progress":40}`.
+//! Progress lines: `{"progress":40}`.
 
 use serde::Deserialize;
 
-/// The longest line that is looked at: nothing else is in it.
+/// Maximum length of a progress line, which contains nothing else.
 const LONGEST: usize = 64;
 
 /// What the line says, in percent; `None` for every other line.
@@ -13,7 +13,7 @@ pub(super) fn of_line(line: &[u8]) -> Option<f64> {
         progress: f64,
     }
 
-    // An array with one number would do for the type, too.
+    // The type would also accept an array with one number.
     if line.len() > LONGEST || !line.trim_ascii_start().starts_with(b"{") {
         return None;
     }
@@ -21,16 +21,16 @@ pub(super) fn of_line(line: &[u8]) -> Option<f64> {
     (0.0..=100.0).contains(&progress).then_some(progress)
 }
 
-/// Finds such lines in a stream that comes in pieces.
+/// Finds progress lines in a stream that arrives in pieces.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    /// The beginning of the line that has not ended, if it can still be one of them.
+    /// The beginning of the current line, if it can still become a progress line.
     line: Vec<u8>,
     is_other: bool,
 }
 
 impl Scanner {
-    /// The last that the piece says.
+    /// The last progress in this piece.
     pub(super) fn push(&mut self, piece: &[u8]) -> Option<f64> {
         let mut found = None;
         for part in piece.split_inclusive(|&byte| byte == b'\n') {

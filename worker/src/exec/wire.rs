@@ -1,10 +1,10 @@
-//! What worker and keeper say to each other: one message a datagram, on a `SOCK_SEQPACKET` pair.
+//! The protocol between worker and keeper: one message per datagram, on a `SOCK_SEQPACKET` pair.
 //!
-//! Both ends are the same executable, so there is no version and no room for old forms: a message
-//! that cannot be read is a fault of ours, and the keeper that gets one ends.
+//! Both ends are the same executable, so there are no versions: a message that cannot be read is a
+//! bug, and a keeper that receives one exits.
 //!
-//! Each run has a number. What the worker says about a run that has ended meanwhile is thus told
-//! from what it says about the present one.
+//! Each run has a number. So an order about a run that has ended in the meantime is not taken for
+//! one about the current run.
 
 use super::command::{Command, Limits};
 use std::ffi::{OsStr, OsString};
@@ -12,14 +12,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The longest message. The kernel refuses datagrams beyond about 200 KB, by a setting that may
-/// be lower; what is longer than this is refused by name before it is sent.
+/// Maximum length of a message. The kernel refuses datagrams beyond about 200 KB, depending on a
+/// setting; a longer message than this is refused with a clear error before it is sent.
 pub(super) const MAX_MESSAGE: usize = 128 * 1024;
 
 /// Standard input, output and error.
 pub(super) const FILES: usize = 3;
 
-/// Where to join a control group, and where to kill all that is in it. Not for each run.
+/// The files to join a control group and to kill everything in it. Not all runs have them.
 pub(super) const GROUP_FILES: usize = 2;
 
 /// How a process ended.
@@ -31,37 +31,38 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// What a run used, all of its processes that were waited for taken together.
+/// The resources that a run used: all of its processes that were waited for together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// From before its start to the end of its first process.
     pub wall: Duration,
     /// Processor time, in user and in kernel mode.
     pub cpu: Duration,
-    /// The most memory that any one of its processes held. Never under what a keeper itself
-    /// holds, about two megabytes: the kernel counts from before the program was loaded.
+    /// Largest resident memory of any one of its processes. Never less than a keeper's own, about
+    /// two megabytes: the kernel counts from before the program was loaded.
     pub max_rss_bytes: u64,
 }
 
-/// From the worker.
+/// A message from the worker.
 #[derive(Debug, PartialEq)]
 pub(super) enum Order {
     /// Start this. Its files come with the same message: [`FILES`], perhaps [`GROUP_FILES`].
     Run { run: u64, command: Command },
     /// Ask its process group to end.
     Term { run: u64 },
-    /// End all of it now.
+    /// Kill all of the run now.
     Kill { run: u64 },
 }
 
-/// From the keeper: exactly one for each [`Order::Run`].
+/// A message from the keeper: exactly one for each [`Order::Run`].
 #[derive(Debug, PartialEq)]
 pub(super) enum Report {
-    /// It could not be started.
+    /// The run could not be started.
     Failed { errno: i32 },
     /// Its first process ended, and then all others were ended.
     Ended(Ended),
-    /// It was killed, and not even its first process is gone. This keeper is of no more use.
+    /// The run was killed, but not even its first process is gone. This keeper can no longer be
+    /// used.
     Unkillable,
 }
 
@@ -74,7 +75,8 @@ pub(super) struct Ended {
     pub(super) stop_ordered: bool,
     /// Processes that were still there when the first one ended, and were killed.
     pub(super) left_behind: u32,
-    /// Processes that SIGKILL did not end in time. This keeper is of no more use.
+    /// Processes that SIGKILL did not end in time. If there are any, this keeper can no longer be
+    /// used.
     pub(super) beyond_reach: u32,
 }
 
@@ -127,7 +129,7 @@ impl Order {
         short(KILL, run)
     }
 
-    /// `None`: not a message of ours.
+    /// `None`: not a valid message.
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
         let mut message = Fields(message);
         let tag = message.u8()?;
@@ -186,7 +188,7 @@ impl Report {
         out
     }
 
-    /// `None`: not a message of ours.
+    /// `None`: not a valid message.
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
         let mut message = Fields(message);
         let tag = message.u8()?;
@@ -227,7 +229,7 @@ fn put_text(out: &mut Vec<u8>, text: &OsStr) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// What of a message is still to be read.
+/// The part of a message that is still to be read.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -312,7 +314,7 @@ mod tests {
         for length in 0..run.len() {
             assert_eq!(Order::decode(&run[..length]), None, "cut at {length}");
         }
-        // Lengths and counts far beyond the message neither panic nor allocate for them.
+        // Lengths and counts far beyond the message cause neither panics nor allocations.
         let mut run = encode(&command());
         let program_length = 1 + 8 + 5 * 9;
         run[program_length..program_length + 8].fill(0xff);

@@ -1,12 +1,12 @@
 //! Which IP addresses belong to the public internet.
 //!
-//! Everything else is somebody's inside: this machine, its network, its cloud's metadata service.
-//! The lists are those of IANA's special-purpose registries. IPv6 is checked the other way round:
-//! only 2000::/3 is given out to the public, so what is outside of it is refused whatever it is.
+//! Everything else is internal to someone: this machine, its network, its cloud's metadata service.
+//! The lists follow IANA's special-purpose registries. For IPv6 it is the other way round: only
+//! 2000::/3 is allocated for public use, so everything outside it is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What kind of address this is, in words that follow "is", if it is *not* a public one.
+/// The kind of the address, worded to follow "is", if it is *not* public.
 pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => not_public_v4(v4),
@@ -32,7 +32,7 @@ fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
-    // What the packet arrives at in the end is the IPv4 address inside.
+    // Packets eventually reach the embedded IPv4 address.
     if let Some(inner) = inner_v4(address) {
         return not_public_v4(inner);
     }
@@ -51,9 +51,9 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     })
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped (::ffff:0:0/96), through NAT64
-/// (64:ff9b::/96), or through 6to4 (2002::/16). The compatible form (::/96) is not here: nothing
-/// legitimate uses it any more, and as a reserved address it is refused whatever is inside.
+/// The IPv4 address embedded in an IPv6 address: mapped (::ffff:0:0/96), through NAT64
+/// (64:ff9b::/96), or through 6to4 (2002::/16). The compatible form (::/96) is omitted: nothing
+/// legitimate uses it any more, and it is refused as a reserved address in any case.
 fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {

@@ -1,8 +1,8 @@
-//! Signatures of callbacks, by the Standard Webhooks specification.
+//! Signatures of callbacks, according to the Standard Webhooks specification.
 //!
-//! The receiver knows the secret, computes the same signature from what has arrived, and so knows
-//! that it comes from this worker and when; several secrets are signed with at once, so that one can
-//! be replaced without a moment in which a callback is refused.
+//! The receiver knows the secret and computes the same signature from what it has received. So it
+//! knows that the callback comes from this worker, and when it was sent. Callbacks are signed with
+//! several secrets at once, so that a secret can be replaced without any callback being refused.
 
 use std::fmt;
 
@@ -12,34 +12,34 @@ use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
 
-/// What marks a secret that is written as base64.
+/// The prefix of a secret that is written in base64.
 const PREFIX: &str = "whsec_";
 
-/// A shorter secret than this, in bytes, is a mistake: it could be found by trying.
+/// A secret shorter than this, in bytes, is a mistake: it could be guessed.
 const MIN_SECRET: usize = 16;
 
-/// At most so many secrets: two are needed to replace one by another.
+/// Maximum number of secrets. Two are enough to replace one by another.
 const MAX_SECRETS: usize = 8;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// Signs callbacks with every secret that it has.
+/// Signs callbacks with all of its secrets.
 #[derive(Clone)]
 pub struct Signer {
-    /// Each with its secret in it.
+    /// Each initialized with a secret.
     macs: Vec<Hmac<Sha256>>,
 }
 
-/// A secret is of no use. What it is, is not said.
+/// A secret is unusable. The message does not show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadSecret {
     /// There is none.
     None,
-    /// There are more than anybody needs.
+    /// There are more than 8.
     TooMany,
-    /// It begins with `whsec_`, and is not base64 from there.
+    /// It begins with `whsec_`, but the rest is not base64.
     Base64,
     /// It has fewer than 16 bytes.
     TooShort,
@@ -59,17 +59,17 @@ impl fmt::Display for BadSecret {
 impl std::error::Error for BadSecret {}
 
 impl fmt::Debug for Signer {
-    /// Without the secrets.
+    /// Does not show the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer").field("secrets", &self.macs.len()).finish()
     }
 }
 
 impl Signer {
-    /// Takes the secrets: `whsec_BASE64` as the specification has it, or any other text as it is.
+    /// Takes the secrets: `whsec_BASE64` as in the specification, or any other text as it is.
     ///
     /// # Errors
-    /// If there is none, or more than 8, or one of them is no secret.
+    /// If there are no secrets or more than 8, or one of them is unusable.
     pub fn new(secrets: &[String]) -> Result<Self, BadSecret> {
         if secrets.is_empty() {
             return Err(BadSecret::None);
@@ -83,13 +83,13 @@ impl Signer {
 
     /// The headers of one callback: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
     ///
-    /// `id` names what is told, not the attempt to tell it: it stays the same when a delivery is
-    /// repeated, so that the receiver can tell. Only its letters, digits, `-` and `_` are used.
-    /// `timestamp` is of this attempt, in seconds since 1970; receivers refuse old ones. `body` has
-    /// to be sent byte by byte as it is given here.
+    /// `id` identifies the message, not the attempt: it stays the same when a delivery is repeated,
+    /// so that the receiver can recognize a duplicate. Only its letters, digits, `-` and `_` are
+    /// used. `timestamp` is the time of this attempt, in seconds since 1970; receivers refuse old
+    /// ones. `body` must be sent exactly as it is given here.
     #[must_use]
     pub fn headers(&self, id: &str, timestamp: i64, body: &[u8]) -> HeaderMap {
-        // A dot in it would let two different messages have one signature.
+        // With a dot in it, two different messages could have the same signature.
         let id: String =
             id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
         let signatures = self.macs.iter().map(|mac| {

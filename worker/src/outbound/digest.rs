@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// What content has to be, or what it is: SHA-256 or SHA-512.
+/// The expected or actual digest of content: SHA-256 or SHA-512.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(Value);
@@ -16,24 +16,24 @@ pub struct Digest(Value);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
     Sha256([u8; 32]),
-    // On the heap, since it would make every error that may hold one twice as large.
+    // Boxed, because it would double the size of every error that can contain one.
     Sha512(Box<[u8; 64]>),
 }
 
-/// A text is not a digest.
+/// A string is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadDigest {
     /// Not of the form `NAME=:BASE64:`.
     Form,
-    /// Of algorithms that are not known here, or not trusted any more.
+    /// Only algorithms that are unknown here or no longer trusted.
     Algorithm,
-    /// What stands between the colons is not base64.
+    /// The part between the colons is not base64.
     Base64,
-    /// It decodes to another number of bytes than the algorithm gives.
+    /// It decodes to a different number of bytes than the algorithm produces.
     Length {
-        /// What it gives.
+        /// The length that the algorithm produces, in bytes.
         expected: usize,
-        /// What was decoded.
+        /// The decoded length, in bytes.
         found: usize,
     },
 }
@@ -68,7 +68,7 @@ impl Digest {
         hasher.finish() == *self
     }
 
-    /// Its algorithm, as written: "sha-256".
+    /// The name of its algorithm, such as "sha-256".
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
         match self.0 {
@@ -102,8 +102,8 @@ impl Digest {
 impl FromStr for Digest {
     type Err = BadDigest;
 
-    /// Reads one digest, or several with commas between them as the header has it, of which the
-    /// strongest that is known here counts.
+    /// Parses one digest, or several separated by commas as in the header. The strongest one that
+    /// is known here counts.
     fn from_str(text: &str) -> Result<Self, BadDigest> {
         let mut best: Option<Self> = None;
         for member in text.split(',') {
@@ -145,14 +145,14 @@ impl From<Digest> for String {
     }
 }
 
-/// A digest in the making, while content arrives.
+/// Computes a digest while content arrives.
 pub(super) enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
 }
 
 impl Hasher {
-    /// For comparing with this one; SHA-256 if there is none to compare with.
+    /// A hasher of the same algorithm as `expected`; SHA-256 if there is none.
     pub(super) fn like(expected: Option<&Digest>) -> Self {
         match expected.map(|digest| &digest.0) {
             Some(Value::Sha512(_)) => Self::Sha512(Sha512::new()),

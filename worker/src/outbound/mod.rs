@@ -1,13 +1,13 @@
-//! HTTP that the worker starts itself: fetching inputs, publishing results, calling back.
+//! Outgoing HTTP requests: fetching inputs, publishing results, callbacks.
 //!
-//! Owns: which URLs may be spoken to at all ([`policy`]), time and size limits of an exchange, what
-//! a failed exchange is called and whether it is worth repeating, digests of content, and signatures of
-//! callbacks. Must not know: what a job or a result is, when something is published, or when and how
-//! often it is tried; that is its caller's.
+//! Owns: which URLs are allowed at all ([`policy`]), time and size limits of an exchange, how a
+//! failed exchange is classified and whether a retry makes sense, digests of content, and
+//! signatures of callbacks. Must not know: what a job or a result is, when something is published,
+//! or when and how often it is retried; that is up to the caller.
 //!
-//! The URLs come from jobs, and whoever can queue a job can write any URL into it. So this is the
-//! one place that opens connections to them, and it opens none that the policy does not allow: the
-//! address that was checked is the address that is connected to, and no redirect is followed.
+//! The URLs come from jobs, and anyone who can queue a job can put any URL into it. So this is the
+//! only place that connects to them, and it makes no connection that the policy does not allow: it
+//! connects to the very address that was checked, and follows no redirects.
 
 pub mod callback;
 pub mod digest;

@@ -1,12 +1,13 @@
-//! Which URLs of a job may be spoken to.
+//! Which URLs of jobs are allowed.
 //!
-//! Rules are beginnings of URLs, written by the operator: `https://site.example/in/`,
-//! `https://*.site.example/`, `http://127.0.0.1:8000/`. Without rules, any public address may be
-//! spoken to; with rules, only what matches one of them. An address that is not public is refused
-//! even then, for a name in DNS may point anywhere, unless the rule names the host exactly: who
-//! writes `http://10.0.0.5/` or `http://localhost:8000/` means it.
+//! Rules are URL prefixes, written by the operator: `https://site.example/in/`,
+//! `https://*.site.example/`, `http://127.0.0.1:8000/`. Without rules, any public address is
+//! allowed; with rules, only URLs that match one of them. Even then, an address that is not public
+//! is refused, because a DNS name can point anywhere. The exception is a rule that names the host
+//! exactly: `http://10.0.0.5/` or `http://localhost:8000/` is written on purpose.
 //!
-//! Knows nothing of sockets: it decides about URLs and about addresses that others have found.
+//! This module knows nothing of sockets: it decides about URLs, and about addresses that others
+//! have resolved.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,37 +16,37 @@ use url::{Host, Url};
 
 use super::address::not_public;
 
-/// Rules, and what follows from them for a URL.
+/// The rules, applied to URLs.
 #[derive(Debug, Clone)]
 pub struct UrlPolicy {
     rules: Vec<Rule>,
 }
 
-/// Where the connection for an allowed URL may lead.
+/// Which addresses the connection for an allowed URL may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// To public addresses only: every address that the name resolves to has to be checked.
+    /// Only public addresses: every address that the name resolves to must be checked.
     Public,
-    /// Anywhere, because a rule names this very host.
+    /// Any address, because a rule names this exact host.
     Anywhere,
 }
 
-/// Why a URL of a job is not spoken to. None of these goes away by trying again.
+/// Why a URL of a job is refused. A retry helps in none of these cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// Neither `http` nor `https`, but this.
+    /// Its scheme is this one, neither `http` nor `https`.
     Scheme(String),
-    /// A user name or a password stands in it: they would end up in results and logs.
+    /// It contains a user name or a password, which would end up in results and logs.
     Credentials,
     /// It has no host.
     NoHost,
-    /// There are rules, and it matches none.
+    /// There are rules, and it matches none of them.
     NoRule,
-    /// The host is, or resolves only to, an address that is not public, of this kind.
+    /// The host is, or resolves only to, an address that is not public.
     NotPublic {
         /// The first such address.
         address: IpAddr,
-        /// What it is, in words: "a loopback address".
+        /// Its kind, in words such as "a loopback address".
         kind: &'static str,
     },
 }
@@ -71,7 +72,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Something in `allow_urls` is not a rule.
+/// An entry of `allow_urls` is not a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRule {
     rule: String,
@@ -87,12 +88,12 @@ impl fmt::Display for BadRule {
 impl std::error::Error for BadRule {}
 
 impl UrlPolicy {
-    /// Takes the rules as the operator wrote them.
+    /// Parses the rules as the operator wrote them.
     ///
     /// # Errors
-    /// If one is not the beginning of an http or https URL, or has in it what could never match or
-    /// would match more than it seems: credentials, a query, a fragment, a `*` that is not the first
-    /// label of a host.
+    /// If a rule is not the prefix of an http or https URL, or contains something that could never
+    /// match or would match more than it seems to: credentials, a query, a fragment, or a `*` that
+    /// is not the first label of a host.
     pub fn new(allow_urls: &[String]) -> Result<Self, BadRule> {
         let rules = allow_urls
             .iter()
@@ -101,12 +102,12 @@ impl UrlPolicy {
         Ok(Self { rules })
     }
 
-    /// Whether the URL may be spoken to, and how far the connection may lead. An address that is
-    /// written in the URL is checked here; what a name resolves to has to be checked with
-    /// [`UrlPolicy::check_address`] before it is connected to.
+    /// Checks whether the URL is allowed, and which addresses the connection may lead to. An
+    /// address in the URL itself is checked here. The addresses that a name resolves to must be
+    /// checked with [`UrlPolicy::check_address`] before connecting.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why the URL is refused.
     pub fn check(&self, url: &Url) -> Result<Reach, Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Scheme(url.scheme().to_owned()));
@@ -135,7 +136,7 @@ impl UrlPolicy {
     /// Whether a connection of [`Reach::Public`] may lead to this address.
     ///
     /// # Errors
-    /// If it is not a public one.
+    /// If the address is not public.
     pub fn check_address(address: IpAddr) -> Result<(), Refused> {
         match not_public(address) {
             Some(kind) => Err(Refused::NotPublic { address, kind }),
@@ -143,13 +144,13 @@ impl UrlPolicy {
         }
     }
 
-    /// Whether any rule leads to [`Reach::Anywhere`].
+    /// Whether any rule can lead to [`Reach::Anywhere`].
     pub(super) fn names_hosts(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.host, HostRule::Exactly(_)))
     }
 }
 
-/// The beginning of a URL.
+/// The prefix of a URL.
 #[derive(Debug, Clone)]
 struct Rule {
     scheme: String,
@@ -161,7 +162,7 @@ struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum HostRule {
     Exactly(Host<String>),
-    /// What a host has to end with, with the dot in front: `*.site.example` is `.site.example`.
+    /// The suffix that a host must have, including the dot: `.site.example` for `*.site.example`.
     Below(String),
 }
 
@@ -172,7 +173,7 @@ impl Rule {
         if !matches!(url.scheme(), "http" | "https") {
             return Err("is neither http nor https");
         }
-        // An empty pair (`http://@host/`) is gone after parsing; nobody writes it by accident.
+        // An empty pair (`http://@host/`) disappears in parsing, so look for the '@' too.
         if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
             return Err("must not have a user name or a password (or any '@')");
         }
@@ -203,13 +204,13 @@ impl Rule {
             && self.matches_path(url.path())
     }
 
-    /// By whole segments: `/in` has `/in` and `/in/42` below it, and not `/inside`.
+    /// By whole segments: `/in` matches `/in` and `/in/42`, but not `/inside`.
     fn matches_path(&self, path: &str) -> bool {
         if self.path == "/" {
             return true;
         }
-        // The parser has resolved `..` and `%2e%2e`. What a server may yet take for such a step
-        // leads out of the folder that the rule speaks of.
+        // The parser has resolved `..` and `%2e%2e`. Anything else that a server may interpret as
+        // such a step could lead out of the directory of the rule.
         !steps_in_disguise(path)
             && path.strip_prefix(self.path.as_str()).is_some_and(|rest| {
                 self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/')
@@ -240,7 +241,7 @@ impl HostRule {
     fn matches(&self, host: &Host<String>) -> bool {
         match (self, host) {
             (Self::Exactly(named), host) => named == host,
-            // Something stands in front of the dot.
+            // There must be something before the dot.
             (Self::Below(base), Host::Domain(name)) => {
                 name.strip_suffix(base.as_str()).is_some_and(|label| !label.is_empty())
             }
@@ -249,8 +250,9 @@ impl HostRule {
     }
 }
 
-/// The host without the dot that may end a full name: `localhost.` is `localhost`. The parser has
-/// made lower case of it, and an address of whatever looks like one (`0x7f.1`, `2130706433`).
+/// The host without the trailing dot of a fully qualified name: `localhost.` is `localhost`. The
+/// parser has converted it to lower case, and to an address if it looks like one (`0x7f.1`,
+/// `2130706433`).
 fn normal_host(url: &Url) -> Option<Host<String>> {
     Some(match url.host()? {
         Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(name).to_owned()),
@@ -258,8 +260,8 @@ fn normal_host(url: &Url) -> Option<Host<String>> {
     })
 }
 
-/// Whether a path has in it what some servers take for `/` or for `..` although it is neither: an
-/// encoded slash or backslash, `..;`.
+/// Whether a path contains something that some servers interpret as `/` or `..` although it is
+/// neither: an encoded slash or backslash, or `..;`.
 fn steps_in_disguise(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     ["%2f", "%5c", "..;"].iter().any(|disguise| path.contains(disguise))

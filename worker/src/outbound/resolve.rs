@@ -1,7 +1,7 @@
-//! Names to addresses, for connections to other machines.
+//! Resolving names to addresses, for connections to other machines.
 //!
-//! What is returned here is what is connected to, so the check cannot be got round by a name that
-//! resolves differently a moment later.
+//! Connections go to the very addresses that are returned here, so a name that resolves differently
+//! a moment later cannot bypass the check.
 
 use std::fmt;
 use std::io;
@@ -11,18 +11,18 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::policy::{Reach, Refused, UrlPolicy};
 
-/// The system's resolver, and behind it the policy's word on every address.
+/// The system's resolver, with the policy applied to every address.
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) reach: Reach,
 }
 
-/// Why a name has no address to connect to.
+/// Why there is no address to connect to.
 #[derive(Debug)]
 pub(super) enum ResolveError {
-    /// The resolver says so.
+    /// The resolver failed.
     Failed(io::Error),
-    /// The name is known, and has no address.
+    /// The name exists, but has no address.
     NoAddress,
     /// It has addresses, all of which are refused.
     Refused(Refused),
@@ -44,7 +44,7 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.reach;
         Box::pin(async move {
-            // The port is the caller's to fill in.
+            // The caller fills in the port.
             let found = tokio::net::lookup_host((name.as_str(), 0))
                 .await
                 .map_err(ResolveError::Failed)?
@@ -54,8 +54,8 @@ impl Resolve for Resolver {
     }
 }
 
-/// What of the addresses found may be connected to. A name with public and other addresses is
-/// spoken to at the public ones.
+/// The resolved addresses that may be connected to. If a name has both public and other addresses,
+/// only the public ones are used.
 fn select(found: Vec<SocketAddr>, reach: Reach) -> Result<Vec<SocketAddr>, ResolveError> {
     if found.is_empty() {
         return Err(ResolveError::NoAddress);

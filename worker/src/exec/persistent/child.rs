@@ -1,7 +1,7 @@
 //! A persistent process with its pipes, from its start to its end.
 //!
-//! Owned here: bytes in and out, and ending it in steps. Not known here: jobs, but for the bytes
-//! of their lines.
+//! Owns: bytes in and out, and ending the process in steps. Must not know: jobs, except for the
+//! bytes of their lines.
 
 use crate::exec::RunError;
 use crate::exec::capture::Capture;
@@ -21,18 +21,18 @@ use tokio::time::sleep_until;
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) process: Process,
-    /// None when it has been closed, by us or by the process.
+    /// `None` once it was closed, by us or by the process.
     pub(super) stdin: Option<Sender>,
     pub(super) stdout: Drain,
     pub(super) stderr: Drain,
 }
 
-/// How soon it is to be ended.
+/// How soon a process is to be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Haste {
-    /// It may end by itself for the grace, its input being closed.
+    /// Its input is closed, and it may end by itself within the grace.
     Close,
-    /// It is asked at once.
+    /// It gets SIGTERM at once.
     Ask,
     /// It is killed at once.
     Kill,
@@ -48,18 +48,18 @@ impl Child {
         Ok(Self { process, stdin: Some(stdin), stdout, stderr })
     }
 
-    /// Writes some of `lines`. Dropping this while it waits loses nothing.
+    /// Writes some of `lines`. Cancel safe.
     pub(super) async fn write(stdin: &mut Option<Sender>, lines: &mut BytesMut) {
         let Some(pipe) = stdin else { return std::future::pending().await };
         match pipe.write(lines).await {
             Ok(written) => lines.advance(written),
-            // It does not read any more. What it does about its jobs will be seen.
+            // It no longer reads its input. What that means for its jobs will show.
             Err(_) => *stdin = None,
         }
     }
 
-    /// Has it end, and waits until all of it has. What it writes meanwhile goes to `stderr`, or
-    /// to `stdout`, so that it is not held up by a full pipe.
+    /// Ends the process, and waits until it and its descendants have ended. What it writes
+    /// meanwhile goes to `stdout` and `stderr`, so that a full pipe does not block it.
     pub(super) async fn end(
         mut self,
         haste: Haste,
@@ -80,7 +80,7 @@ impl Child {
                     self.stderr.read_rest(|chunk| stderr.push(chunk));
                     return ended;
                 }
-                // Errors: there is nothing that could be read, then.
+                // On an error, there is nothing more to read.
                 _ = self.stdout.read(&mut stdout) => {}
                 _ = self.stderr.read(|chunk| stderr.push(chunk)) => {}
                 () = sleep_until(clock.next) => clock.strike(&mut self.process),

@@ -1,4 +1,4 @@
-//! One job of a persistent process, from its caller's hands to its answer.
+//! One job of a persistent process, from the call to its answer.
 
 use super::{Answer, PersistentError};
 use crate::exec::LiveLog;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// The process's side of a job. Dropped, it tells the caller that there will be no answer.
+/// The process's side of a job. Dropping it tells the caller that there will be no answer.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) line: Bytes,
@@ -17,22 +17,22 @@ pub(super) struct Job {
     pub(super) log: Arc<LiveLog>,
     answer: oneshot::Sender<Result<Answer, PersistentError>>,
     fate: Arc<Fate>,
-    /// Since when it is the oldest of its process, which is taken for the moment that it begins.
+    /// When it became the oldest job of its process, which counts as its beginning.
     pub(super) since: Option<Instant>,
-    /// A process ended well without answering it, and it was given to another.
+    /// Whether a process exited normally without answering it, so that it was given to another.
     pub(super) is_second_try: bool,
-    /// When it began, nobody wanted it any more: it is not worth a process.
+    /// Whether it was already cancelled when it began: then its process need not be killed for it.
     is_ignored: bool,
 }
 
-/// The caller's side of a job. Dropped, it tells the process that the job is not wanted.
+/// The caller's side of a job. Dropping it cancels the job.
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) answer: oneshot::Receiver<Result<Answer, PersistentError>>,
     fate: Arc<Fate>,
 }
 
-/// What each side has to know of the other.
+/// The state that both sides share.
 #[derive(Debug, Default)]
 struct Fate {
     has_begun: AtomicBool,
@@ -61,7 +61,7 @@ impl Job {
         !self.fate.is_unwanted.load(Ordering::SeqCst)
     }
 
-    /// It is the oldest of its process from now on.
+    /// From now on it is the oldest job of its process.
     pub(super) fn begin(&mut self) {
         self.since = Some(Instant::now());
         if self.is_wanted() {
@@ -71,14 +71,14 @@ impl Job {
         }
     }
 
-    /// It is to be given to another process.
+    /// It will be given to another process.
     pub(super) fn begin_again(&mut self) {
         self.since = None;
         self.fate.has_begun.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until the caller does not want it any more. Only for a job that has begun; one that
-    /// was unwanted already then is left to the process.
+    /// Waits until the caller cancels it. Only for a job that has begun; a job that was cancelled
+    /// before that is left to the process.
     pub(super) async fn unwanted(&self) {
         if self.is_ignored {
             std::future::pending().await
@@ -89,13 +89,13 @@ impl Job {
     }
 
     pub(super) fn finish(self, answer: Result<Answer, PersistentError>) {
-        // An unwanted one is dropped.
+        // The answer to a cancelled job is dropped.
         let _ = self.answer.send(answer);
     }
 }
 
 impl Ticket {
-    /// Takes the job back. When a process is at it, waits until that has been killed.
+    /// Cancels the job. If a process is working on it, waits until that has been killed.
     pub(super) async fn take_back(mut self) {
         self.fate.is_unwanted.store(true, Ordering::SeqCst);
         self.fate.unwanted.notify_one();

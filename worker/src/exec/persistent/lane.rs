@@ -1,7 +1,7 @@
-//! What looks after one process: has it started, gives it jobs, hears its answers, and has it
-//! ended when it breaks the rules.
+//! Manages one process: starts it, sends it jobs, reads its answers, and ends it when it breaks the
+//! rules.
 //!
-//! Owned here: the jobs that the process was sent, in order. Not known here: other processes.
+//! Owns: the jobs that the process was sent, in order. Must not know: other processes.
 
 use super::child::{Child, Haste};
 use super::job::Job;
@@ -18,39 +18,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Between a process that ended without an answer and the next one: at first, and at most.
+/// Pause between a process that ended without an answer and the next one: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How much of a bad line is told.
+/// How much of a bad line is shown, in bytes.
 const BAD_LINE_SHOWN: usize = 200;
 
 pub(super) struct Lane {
     shared: Arc<Shared>,
     number: usize,
-    /// Sent, or about to be, and not answered. The first is what the process is at.
+    /// The jobs that were sent, or are about to be, and are not answered. The process is working on
+    /// the first.
     pending: VecDeque<Job>,
-    /// How many processes in a row ended by themselves, or were at fault, without any answer.
+    /// Number of processes in a row that ended by themselves, or broke the rules, without any
+    /// answer.
     failures: u32,
 }
 
-/// One process, and what is under way between it and its lane.
+/// One process, and the data in flight between it and its lane.
 struct Talk {
     child: Child,
-    /// Lines that it has still to be sent.
+    /// Lines that are still to be sent to it.
     outgoing: BytesMut,
     heard: Heard,
     stderr: Complaints,
 }
 
-/// What a process wrote to standard error.
+/// The standard error of a process.
 struct Complaints {
     all: Capture,
-    /// How much of it there was when it was free for the present job.
+    /// Its size when the process became free for the current job.
     begin: u64,
 }
 
-/// What a process has said.
+/// The output of a process.
 struct Heard {
     lines: Lines,
     has_answered: bool,
@@ -60,15 +62,15 @@ struct Heard {
 enum Over {
     /// The process ended.
     Ended(Result<Ended, RunError>),
-    /// It closed its output, so that there can be no answer.
+    /// It closed its output, so there can be no more answers.
     Silent,
-    /// It wrote what is no answer.
+    /// It wrote something that is not an answer.
     Fault(PersistentError),
-    /// The oldest job took too long.
+    /// The oldest job exceeded its time limit.
     Timeout,
-    /// The oldest job is not wanted any more.
+    /// The oldest job was cancelled.
     Unwanted,
-    /// There are to be no more jobs.
+    /// The lane was stopped.
     Stop,
 }
 
@@ -77,7 +79,7 @@ impl Lane {
         Self { shared, number, pending: VecDeque::new(), failures: 0 }
     }
 
-    /// Until there are to be no more jobs.
+    /// Serves until the lane is stopped.
     pub(super) async fn serve(mut self) {
         while self.has_jobs().await {
             match Child::start(&self.shared.keepers, self.shared.command.clone()) {
@@ -101,7 +103,7 @@ impl Lane {
         }
     }
 
-    /// Waits until there is a job, and long enough after a process that failed. False: stop.
+    /// Waits until there is a job, and for the pause after a process that failed. False: stop.
     async fn has_jobs(&mut self) -> bool {
         let pause = match self.failures {
             0 => Duration::ZERO,
@@ -130,7 +132,7 @@ impl Lane {
         self.shared.queue.done(self.number, before - self.pending.len());
     }
 
-    /// Talks with a process until it is over, and sees to the process's end and the oldest job's.
+    /// Talks to a process until the talk is over, then ends the process and settles the oldest job.
     async fn keep_up(&mut self, mut talk: Talk) {
         for job in &self.pending {
             talk.send(job);
@@ -157,7 +159,7 @@ impl Lane {
                     if !matches!(read, Ok(1..)) {
                         return Over::Silent;
                     }
-                    // What it wrote there before its answer belongs to the same job.
+                    // What it wrote to standard error before its answer belongs to the same job.
                     errors.read_rest(|chunk| stderr.push(chunk, oldest));
                     if let Err(fault) = self.hear(heard, stderr) {
                         return Over::Fault(fault);
@@ -179,7 +181,7 @@ impl Lane {
         }
     }
 
-    /// Takes the lines that have come.
+    /// Handles the lines that have arrived.
     fn hear(&mut self, heard: &mut Heard, stderr: &mut Complaints) -> Result<(), PersistentError> {
         let mut answered = 0;
         let result = loop {
@@ -207,7 +209,7 @@ impl Lane {
                     answered += 1;
                     self.begin_oldest();
                 }
-                // An answer without a job: whatever follows would go to the wrong ones.
+                // An answer without a job: all further answers would go to the wrong jobs.
                 (Said::Noise | Said::Answer, _) => {
                     let shown = &line[..line.len().min(BAD_LINE_SHOWN)];
                     let text = String::from_utf8_lossy(shown).into_owned();
@@ -220,8 +222,8 @@ impl Lane {
         result
     }
 
-    /// Sees to the end of the process, and then to the job that it was at. Says whether it has
-    /// answered any.
+    /// Ends the process, and then settles the job that it was working on. Returns whether it has
+    /// answered any job.
     async fn end(&mut self, talk: Talk, over: Over) -> bool {
         let Talk { child, outgoing, mut heard, mut stderr } = talk;
         let grace = self.shared.grace;
@@ -238,7 +240,7 @@ impl Lane {
                 let ended = child.end(Haste::Close, grace, &mut stderr.all, ignore).await;
                 self.judge(ended, &heard, &mut stderr)
             }
-            // However it ends, in these: why it had to is what there is to tell.
+            // However it ends in these cases, the reason why it was ended is what is reported.
             Over::Fault(fault) => {
                 let _ = child.end(Haste::Ask, grace, &mut stderr.all, ignore).await;
                 Some(fault)
@@ -254,7 +256,7 @@ impl Lane {
             Over::Stop => {
                 self.forget_unsent(outgoing.len());
                 let mut is_sane = true;
-                // What it complains of from here on is drained, and is no job's.
+                // What it writes to standard error from here on is drained, and belongs to no job.
                 let mut apart = Complaints::new();
                 let hear = |chunk: &[u8]| {
                     if is_sane {
@@ -263,7 +265,7 @@ impl Lane {
                     }
                 };
                 let _ = child.end(Haste::Close, grace, &mut stderr.all, hear).await;
-                // Its callers hear of the stop.
+                // The callers are told of the stop.
                 self.pending.clear();
                 None
             }
@@ -274,7 +276,7 @@ impl Lane {
         heard.has_answered
     }
 
-    /// Takes the lines of a process that has ended.
+    /// Handles the remaining lines of a process that has ended.
     fn hear_rest(
         &mut self,
         child: &Child,
@@ -291,8 +293,8 @@ impl Lane {
         result
     }
 
-    /// What the job that a process was at is told when the process ended. None: nothing yet, or
-    /// there is no such job, and no harm.
+    /// The error for the job that a process was working on when it ended. `None`: no error yet, or
+    /// there is no such job.
     fn judge(
         &mut self,
         ended: Result<Ended, RunError>,
@@ -308,8 +310,8 @@ impl Lane {
         }
     }
 
-    /// A process that has answered, and then exits with 0, wants to be replaced. The job that it
-    /// had been sent meanwhile is for the next one; once, in case that the job is why.
+    /// A process that has answered jobs and then exits with 0 wants to be replaced. The job that it
+    /// was sent meanwhile goes to the next process; but only once, in case the job is the cause.
     fn may_try_again(&mut self, heard: &Heard) -> bool {
         match self.pending.front_mut() {
             Some(job) if !heard.has_answered || job.is_second_try => false,
@@ -318,12 +320,12 @@ impl Lane {
                 job.begin_again();
                 true
             }
-            // It was idle, and may exit as it likes.
+            // It was idle, and may exit at any time.
             None => true,
         }
     }
 
-    /// Lets go of the jobs whose lines, or parts of them, are among so many unsent bytes.
+    /// Gives up the jobs whose lines are at least partly among the last `unsent` bytes.
     fn forget_unsent(&mut self, mut unsent: usize) {
         while unsent > 0
             && let Some(job) = self.pending.pop_back()
@@ -368,7 +370,7 @@ impl Complaints {
         oldest.into_iter().for_each(|job| job.log.push(Stream::Stderr, chunk));
     }
 
-    /// The end of what it wrote since this was last asked: at each answer.
+    /// The end of what it wrote since the last call, which is made at each answer.
     fn of_this_job(&mut self) -> Vec<u8> {
         let tail = self.all.tail_after(self.begin).into();
         self.begin = self.all.bytes();

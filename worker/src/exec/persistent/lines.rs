@@ -1,26 +1,26 @@
-//! What a persistent process says: lines, and what a line means.
+//! The output of a persistent process: its lines, and what they mean.
 
 use crate::exec::progress;
 
-/// Bytes that become lines, up to a length.
+/// Splits bytes into lines of limited length.
 #[derive(Debug)]
 pub(super) struct Lines {
     bytes: Vec<u8>,
     /// Where the next line begins.
     begin: usize,
-    /// How far there is certainly no newline.
+    /// Up to here there is no newline.
     searched: usize,
     limit: usize,
 }
 
-/// A line was longer than the limit.
+/// A line is longer than the limit.
 #[derive(Debug, PartialEq)]
 pub(super) struct TooLong;
 
-/// What a line means.
+/// The meaning of a line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {
-    /// How far the oldest job is, in percent.
+    /// The progress of the oldest job, in percent.
     Progress(f64),
     /// The result of the oldest job: any other JSON.
     Answer,
@@ -33,8 +33,8 @@ impl Lines {
         Self { bytes: Vec::new(), begin: 0, searched: 0, limit }
     }
 
-    /// Adds what was read. All lines are to be taken before the next is added: so this never
-    /// holds more than one line and one read.
+    /// Adds what was read. Take all lines before adding more, so that this never holds more than
+    /// one line and one read.
     pub(super) fn push(&mut self, chunk: &[u8]) {
         self.bytes.drain(..self.begin);
         self.searched -= self.begin;
@@ -42,7 +42,7 @@ impl Lines {
         self.bytes.extend_from_slice(chunk);
     }
 
-    /// The next whole line, without its newline.
+    /// The next complete line, without its newline.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let newline = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n');
         let end = newline.map_or(self.bytes.len(), |at| self.searched + at);
@@ -65,7 +65,7 @@ impl Said {
         if let Some(percent) = progress::of_line(line) {
             return Self::Progress(percent);
         }
-        // Borrowed raw: the text has to be UTF-8 and JSON, and is not taken apart.
+        // Borrowed raw: the text must be UTF-8 and JSON, but is not parsed any further.
         match serde_json::from_slice::<&serde_json::value::RawValue>(line) {
             Ok(_) => Self::Answer,
             Err(_) => Self::Noise,
@@ -119,7 +119,7 @@ mod tests {
         for noise in [&b""[..], b"hello", b"{\"a\":1", b"1 2", b"\"\xff\"", b"{'a':1}"] {
             assert_eq!(Said::of(noise), Said::Noise, "{noise:?}");
         }
-        // Depth is not a way to end the worker: it is refused, or just passed over.
+        // Deep nesting cannot crash the worker: it is refused, or skipped without recursion.
         let deep = [b"[".repeat(1_000_000), b"]".repeat(1_000_000)].concat();
         assert!(matches!(Said::of(&deep), Said::Noise | Said::Answer));
     }

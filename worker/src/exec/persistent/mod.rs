@@ -1,12 +1,12 @@
-//! Processes that stay up, for jobs too short to pay for a start.
+//! Persistent processes, for jobs too short to justify starting a process for each.
 //!
-//! Such a process reads one JSON document a line on its standard input, and writes one JSON line
-//! for each, in order, to its standard output. Lines `{"progress":40}` say how far the oldest
-//! unanswered job is. Its standard error is for people.
+//! Such a process reads one JSON document per line from its standard input, and writes one JSON
+//! line for each, in order, to its standard output. A line `{"progress":40}` reports the progress
+//! of the oldest unanswered job. Its standard error is for people.
 //!
-//! Owned here: which process a job goes to, the time of each, and what happens when a process
-//! breaks the rules: it is ended, a new one is started, and what it had not begun is given to the
-//! new one without anybody noticing. Not known here: what a job or its answer means.
+//! Owns: which process a job goes to, the time limit of each job, and what happens when a process
+//! breaks the rules: it is ended, a new one is started, and the jobs that it had not begun are
+//! transparently given to the new one. Must not know: what a job or its answer means.
 
 mod child;
 mod job;
@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// What to keep up, and how.
+/// Which processes to run, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PersistentOptions {
     /// An absolute path, or a bare name to be looked up in the `PATH` of `env`.
@@ -42,48 +42,48 @@ pub struct PersistentOptions {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub directory: PathBuf,
-    /// What each of its processes may use: in its whole life, not for one job.
+    /// Its resource limits: over its whole life, not for each job.
     pub limits: Limits,
-    /// How long a process may take to end when its input was closed, and again when it was asked
-    /// to (SIGTERM), before all of it is killed.
+    /// How long a process may take to end after its input was closed, and again after SIGTERM,
+    /// before it and its descendants are killed.
     pub grace: Duration,
-    /// How many processes; at least 1.
+    /// Number of processes; at least 1.
     pub processes: usize,
-    /// How many lines one process is sent before it has answered the first; at least 1.
+    /// Maximum number of lines that are sent to a process before it has answered the first; at
+    /// least 1.
     pub pipeline: usize,
-    /// How many bytes a line of its output may have.
+    /// Maximum length of a line of its output, in bytes.
     pub output_limit: usize,
 }
 
-/// What a process answered to one job.
+/// The answer of a process to one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The line, without its newline: UTF-8 and JSON.
     pub line: Bytes,
-    /// The last that it wrote to standard error while it was at this job, at most
-    /// [`super::TAIL`] bytes. A process that has been sent its next job already may be at that
-    /// when this is read: then some of it may be here.
+    /// The end of what it wrote to standard error during this job, at most [`super::TAIL`] bytes.
+    /// If the process has already been sent its next job, this may include some output of that.
     pub stderr_tail: Vec<u8>,
-    /// From when it was free for this job to its answer.
+    /// The time from when it was free for this job until its answer.
     pub wall: Duration,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum PersistentError {
-    /// The process ended while it was at this job.
+    /// The process ended during this job.
     Died {
-        /// How.
+        /// How it ended.
         exit: Exit,
-        /// The last that it wrote to standard error, at most [`super::TAIL`] bytes.
+        /// The end of its standard error, at most [`super::TAIL`] bytes.
         stderr_tail: Vec<u8>,
     },
-    /// The job took longer than it may. The process was ended.
+    /// The job exceeded its time limit. The process was ended.
     Timeout {
-        /// The last that it wrote to standard error, at most [`super::TAIL`] bytes.
+        /// The end of its standard error, at most [`super::TAIL`] bytes.
         stderr_tail: Vec<u8>,
     },
-    /// The caller did not want it any more. If the process was at it, it was killed.
+    /// The caller cancelled the job. If a process was working on it, that was killed.
     Cancelled,
     /// The process wrote a line that is not JSON. It was ended.
     BadLine {
@@ -92,10 +92,10 @@ pub enum PersistentError {
     },
     /// The process wrote a line that is too long. It was ended.
     LineTooLong {
-        /// How many bytes a line may have.
+        /// The maximum length of a line, in bytes.
         limit: usize,
     },
-    /// The job is no line: there is a newline in it. No process was told of it.
+    /// The job contains a newline, so it is not one line. It was sent to no process.
     NotOneLine,
     /// The process could not be started, or its keeper was lost.
     Run(RunError),
@@ -103,16 +103,16 @@ pub enum PersistentError {
     Stopped,
 }
 
-/// A number of processes that stay up. They are started when there is a first job for them, and
+/// A number of persistent processes. They are started when the first job arrives for them, and
 /// killed when this is dropped.
 #[derive(Debug)]
 pub struct Persistent {
     shared: Arc<Shared>,
-    /// What looks after each process. Empty before the first job, and after the stop.
+    /// The task of each process. Empty before the first job, and after the stop.
     lanes: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What those who look after the processes share.
+/// What the tasks of the processes share.
 #[derive(Debug)]
 struct Shared {
     keepers: Keepers,
@@ -123,7 +123,7 @@ struct Shared {
 }
 
 impl Persistent {
-    /// Nothing is started yet.
+    /// Starts nothing yet.
     pub fn new(keepers: Keepers, options: PersistentOptions) -> Self {
         let PersistentOptions { program, args, env, directory, limits, .. } = options;
         let PersistentOptions { grace, processes, pipeline, output_limit, .. } = options;
@@ -133,12 +133,12 @@ impl Persistent {
         Self { shared, lanes: Mutex::default() }
     }
 
-    /// Gives `line`, one JSON document, to a process and waits for its answer. What the process
+    /// Sends `line`, one JSON document, to a process and waits for its answer. What the process
     /// writes to standard error meanwhile goes to `log`.
     ///
-    /// `timeout` counts from when the process is free for it. When `cancel` is ready, or the
-    /// future is dropped, and the process is at it, the process is killed; otherwise the answer
-    /// will be dropped when it comes.
+    /// `timeout` counts from when the process is free for it. When `cancel` is ready or the future
+    /// is dropped, the process is killed if it is working on this job; otherwise the answer is
+    /// discarded when it comes.
     pub async fn run(
         &self,
         line: Bytes,
@@ -173,13 +173,13 @@ impl Persistent {
         }
     }
 
-    /// Ends the processes: closes their standard input, waits for the grace, asks, waits again,
-    /// kills. Jobs that they were sent may still be answered meanwhile; all others fail.
+    /// Ends the processes: closes their standard input, waits for the grace, sends SIGTERM, waits
+    /// again, and kills. Jobs that they were sent may still be answered meanwhile; all others fail.
     pub async fn stop(&self) {
         self.shared.queue.stop();
         let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
         for lane in lanes {
-            // An error would be a panic in there, or the end of the runtime.
+            // An error would mean that the task panicked, or that the runtime is shutting down.
             let _ = lane.await;
         }
     }

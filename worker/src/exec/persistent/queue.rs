@@ -1,7 +1,7 @@
-//! Which job goes to which process.
+//! Assigns jobs to processes.
 //!
-//! Owned here: the jobs that no process has been told of yet, each given to the process that has
-//! the fewest, and kept back while all have as many as they may. Not known here: processes.
+//! Owns: the jobs that no process has been sent yet. Each goes to the process with the fewest jobs,
+//! and waits while all have the maximum. Must not know: processes.
 
 use super::job::Job;
 use std::collections::VecDeque;
@@ -11,28 +11,28 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// One for each process: there is something for it.
+    /// One for each process: notified when there is something for it.
     bells: Vec<Notify>,
-    /// How many jobs a process has at most, answered ones not counted.
+    /// Maximum number of unanswered jobs of a process.
     pipeline: usize,
 }
 
 #[derive(Debug)]
 struct State {
     lanes: Vec<Lane>,
-    /// For whichever process has room first. As long as there are callers that wait.
+    /// Jobs for whichever process has room first.
     waiting: VecDeque<Job>,
     is_stopped: bool,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// Given to it and not done, `inbox` included.
+    /// The number of its jobs that are not done, including those in `inbox`.
     assigned: usize,
     inbox: Vec<Job>,
 }
 
-/// What a process is to do next.
+/// What a process has to do next.
 #[derive(Debug)]
 pub(super) enum Next {
     Jobs(Vec<Job>),
@@ -58,7 +58,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).is_stopped
     }
 
-    /// Gives the job back when no more are taken.
+    /// Returns the job if no more are accepted.
     pub(super) fn push(&self, job: Job) -> Result<(), Job> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.is_stopped {
@@ -77,8 +77,7 @@ impl Queue {
         Ok(())
     }
 
-    /// What there is for this process. Waits until there is anything; dropping this while it
-    /// waits loses nothing.
+    /// Waits until there is something for this process. Cancel safe.
     pub(super) async fn next(&self, lane: usize) -> Next {
         loop {
             {
@@ -95,7 +94,7 @@ impl Queue {
         }
     }
 
-    /// So many jobs of this process are done: it has room for others.
+    /// This many jobs of this process are done: it has room for others.
     pub(super) fn done(&self, lane: usize, jobs: usize) {
         if jobs == 0 {
             return;
@@ -106,7 +105,7 @@ impl Queue {
         while lanes[lane].assigned < self.pipeline
             && let Some(job) = waiting.pop_front()
         {
-            // A caller that does not wait any more needs no process.
+            // A cancelled job needs no process.
             if job.is_wanted() {
                 lanes[lane].assigned += 1;
                 lanes[lane].inbox.push(job);
@@ -119,7 +118,8 @@ impl Queue {
         }
     }
 
-    /// No more jobs. Those that no process was told of are dropped, which tells their callers.
+    /// Accepts no more jobs. Those that were not sent to any process are dropped, which tells their
+    /// callers.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.is_stopped = true;
