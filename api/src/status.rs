@@ -13,7 +13,8 @@ pub struct Status {
     pub version: String,
     /// Whether it takes jobs.
     pub state: State,
-    /// Why it takes none, or not all, as `/readyz` says it.
+    /// Why it takes no jobs, or not all, as in `/readyz`. Empty from older workers.
+    #[serde(default)]
     pub reasons: Vec<String>,
     /// When the worker was started.
     pub started: Timestamp,
@@ -37,7 +38,7 @@ pub struct Status {
 pub enum State {
     /// It takes jobs.
     Running,
-    /// It does not, until something works again.
+    /// It takes no jobs until something works again.
     Waiting,
     /// It takes no jobs until it is resumed.
     Holding,
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn members_and_their_order() {
         let expected = concat!(
-            r#"{"worker":"w","version":"0.1.0","state":"holding","#,
+            r#"{"worker":"w","version":"0.1.0","state":"holding","reasons":["held"],"#,
             r#""started":"2026-11-22T10:00:00Z","concurrency":4,"unpublished":2,"servers":["#,
             r#"{"address":"a:1","tubes":["t"],"connected":true},"#,
             r#"{"address":"b:1","tubes":[],"connected":false,"error":"refused"}],"#,
@@ -134,5 +135,8 @@ mod tests {
             (None, Some(40.5))
         );
         assert_eq!(serde_json::to_string(&status).unwrap(), expected);
+        let older = expected.replace(r#""reasons":["held"],"#, "");
+        let status: Status = serde_json::from_str(&older).unwrap();
+        assert!(status.reasons.is_empty());
     }
 }
