@@ -88,7 +88,7 @@ impl Engine {
             Place::Reserved { conn: owner, .. } if owner != conn.0 => return Reply::NotFound,
             _ => {}
         }
-        if !sink.admits(Change::Existing(1)) {
+        if !sink.admits(Change::Delete) {
             return Reply::InternalError;
         }
         self.tubes[job.tube].deletes += 1;
@@ -269,7 +269,7 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
-        if !sink.admits(Change::Existing(1)) {
+        if !sink.admits(Change::Settings) {
             sink.answer(conn, Answer::Reply(Reply::InternalError));
             return Flow::Continue;
         }

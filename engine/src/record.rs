@@ -217,4 +217,8 @@ pub enum Change {
     Put,
     /// This many records about existing jobs, or one about a tube.
     Existing(u64),
+    /// A job is deleted. A log that is full still takes that.
+    Delete,
+    /// What is set for a tube.
+    Settings,
 }

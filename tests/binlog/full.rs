@@ -247,3 +247,72 @@ fn many_at_once() {
         told.check(&serve(&folder, policy));
     }
 }
+
+/// Whatever else has used up the room that was kept back, every job can be deleted, and then there is
+/// room again.
+#[test]
+fn every_job_can_be_deleted() {
+    for policy in POLICIES {
+        for restart in [false, true] {
+            let Some(disk) = SmallDisk::mount() else { return };
+            let folder = disk.folder();
+            let serve = || Server::jq(&flags(&folder, &[policy, "-s", "65536"]));
+            let mut server = serve();
+            let mut conn = server.connect();
+            let mut told = Told::default();
+            told.fill(&mut conn);
+            await_state(&mut conn, "full");
+            let ids: Vec<u64> = told.there.keys().copied().collect();
+            exhaust(&mut conn, &ids);
+            if restart {
+                kill(server);
+                server = serve();
+                conn = server.connect();
+                exhaust(&mut conn, &ids);
+            }
+            // Every second one first: no segment is free of jobs for long.
+            let (even, odd): (Vec<u64>, Vec<u64>) = ids.iter().partition(|id| *id % 2 == 0);
+            for id in even.into_iter().chain(odd) {
+                let reply = conn.ask(format!("delete {id}"));
+                assert_eq!(reply.line(), b"DELETED", "{policy}: job {id} of {}", ids.len());
+                told.there.remove(&id);
+                told.deleted.insert(id);
+            }
+            eventually("jobs are taken again", || told.put(&mut conn));
+            await_state(&mut conn, "good");
+            for _ in 0..300 {
+                assert!(told.put(&mut conn), "there is room enough");
+            }
+            kill(server);
+            told.check(&serve());
+        }
+    }
+}
+
+/// Does all that clients can do to jobs on a full disk, until each of it is refused, or takes no room.
+fn exhaust(conn: &mut Conn, ids: &[u64]) {
+    let refused = b"INTERNAL_ERROR";
+    let round = |conn: &mut Conn, lines: &[String]| -> bool {
+        let replies: Vec<_> = lines.iter().map(|line| conn.ask(line)).collect();
+        replies.iter().any(|reply| reply.line() == refused)
+    };
+    // More than any room that is kept back can take.
+    const ROUNDS: u64 = 20_000;
+    let first = ids[0];
+    let releases = [format!("reserve-job {first}"), format!("release {first} 5 0")];
+    assert!((0..ROUNDS).any(|_| round(conn, &releases)), "releases are refused some time");
+    // Right after a restart there is room, so that the disk may only be full now.
+    await_state(conn, "full");
+    assert!((0..ROUNDS).any(|_| round(conn, &releases)), "releases are refused some time");
+    let pause = ["pause-tube default 0".to_owned()];
+    assert!((0..ROUNDS).any(|_| round(conn, &pause)), "pauses are refused some time");
+    assert!(round(conn, &[format!("bury {first} 3")]), "so are others");
+    // These are not refused, and may take nothing of the rest.
+    for id in ids {
+        round(conn, &[format!("reserve-job {id}"), format!("touch {id}")]);
+        assert!(round(conn, &[format!("release {id} 5 0")]), "the rest is for deletes");
+    }
+    for _ in 0..1000 {
+        round(conn, &["kick 1".to_owned(), format!("kick-job {first}")]);
+    }
+}

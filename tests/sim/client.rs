@@ -236,9 +236,10 @@ pub(crate) fn believe(
             | Command::ReserveJob(id),
             "NOT_FOUND",
         ) => Ok(model.known(*id)),
+        // Unless the log has failed, there is room for it. When it has, others may have taken that.
+        (Command::Delete(_), "INTERNAL_ERROR") if model.has_failed => Ok(0),
         (
-            Command::Delete(_)
-            | Command::Release { .. }
+            Command::Release { .. }
             | Command::Bury { .. }
             | Command::Kick(_)
             | Command::KickJob(_)

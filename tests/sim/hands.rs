@@ -5,6 +5,7 @@ use jq_engine::{CloseReason, Nanos};
 use jq_server::log::LogDriver;
 use jq_server::log::binlog::SyncPolicy;
 use jq_server::log::binlog::driver::Turn;
+use jq_server::log::binlog::format::DELETE_LEN;
 
 use crate::disk::Faults;
 use crate::observe::tube_name;
@@ -49,6 +50,8 @@ impl Sim {
         let log = self.server.log_use();
         self.trace.note(format_args!("{:?}", log.health));
         self.model.records = !matches!(log.health, BinlogHealth::Failed(_));
+        self.model.has_failed |= !self.model.records;
+        self.model.is_good = log.health == BinlogHealth::Good;
         if failed && self.model.records {
             // What was not surely on the disk is in a new file now.
             self.tainted = false;
@@ -140,7 +143,8 @@ impl Sim {
             return Err(format!("{most} bytes would do: {log:?}"));
         }
         // Room may be set aside in the last segment, and in the next.
-        let aside = 2 * (segment / 8).max(4096);
+        let jobs = self.model.jobs.values().filter(|job| job.now.is_some()).count();
+        let aside = 2 * ((segment / 8).max(4096) + 4096 + (jobs * DELETE_LEN) as u64);
         let used: usize = self.disk.segments().iter().map(|(_, bytes)| bytes.len()).sum();
         let used = used as u64;
         // Unless it could not be given back, which is not tried twice.

@@ -31,6 +31,11 @@ pub(crate) struct Model {
     pub(crate) synced: Moment,
     /// Whether the log takes facts on.
     pub(crate) records: bool,
+    /// Whether it has failed since the server began.
+    pub(crate) has_failed: bool,
+    /// Whether it takes on also what nobody waits for. Of a server that has just begun, this is not
+    /// known.
+    pub(crate) is_good: bool,
     /// No job may get a number below this one.
     pub(crate) least_id: JobId,
     /// One more than the largest number that any job can have.
@@ -50,6 +55,8 @@ impl Model {
             promised: 0,
             synced: 0,
             records: true,
+            has_failed: false,
+            is_good: true,
             least_id: 1,
             ids: 1,
             last_put: 0,
@@ -60,7 +67,8 @@ impl Model {
     /// A server has begun with this.
     pub(crate) fn begin(&mut self, seen: &Seen) {
         self.moment = 0;
-        (self.promised, self.synced, self.records) = (0, 0, true);
+        (self.promised, self.synced, self.records, self.is_good) = (0, 0, true, false);
+        self.has_failed = false;
         let mut buried = Vec::new();
         let least_id = self.least_id;
         for (id, job) in &mut self.jobs {
@@ -189,7 +197,7 @@ impl Model {
     }
 
     pub(crate) fn reserve(&mut self, id: JobId, client: ClientId, now: u64) -> Result<(), String> {
-        let (moment, records) = (self.moment + 1, self.records);
+        let (moment, records) = (self.moment + 1, self.records && self.is_good);
         let job = self.there(id)?;
         let until = now + u64::from(job.ttr) * SECOND;
         let Some(state) = &mut job.now else { return Ok(()) };

@@ -14,15 +14,18 @@ use jq_engine::{Change, Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::chunk::Chunk;
-use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN};
+use crate::log::binlog::format::{self, DELETE_LEN, Header, JOB_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len};
 use crate::log::codec::settings;
 use crate::log::{Position, Uncommitted};
 
-/// While the disk is full, this much of the room that is left stays for what is under way, in
-/// bytes.
+/// Beside the room to delete all jobs, this much is set aside for what is recorded without asking: that
+/// the server drains, a last mark, in bytes.
 const LAST_ROOM: u64 = 4096;
+
+/// What the record of a tube's settings takes at most, in bytes.
+const SETTINGS_LEN: u64 = (format::FRAME_LEN + 3 + 200 + settings::MAX_LEN) as u64;
 
 /// A buffer larger than this is not kept for later chunks, in bytes.
 const KEEP_BUFFER: usize = 1 << 20;
@@ -57,6 +60,8 @@ pub(crate) struct Book {
     durable: Position,
     uncommitted: Uncommitted,
     next_id: JobId,
+    /// Jobs that there are.
+    jobs: u64,
     /// How far the last segment was synced, and what the last mark in it says.
     synced: u64,
     marked: u64,
@@ -90,6 +95,7 @@ impl Book {
         segments: Vec<Segment>,
         previous: (u64, u64),
         next_id: JobId,
+        jobs: u64,
     ) -> Self {
         let (mut first, begun) = begin(previous, next_id, Vec::new());
         let position = first.len() as u64;
@@ -105,6 +111,7 @@ impl Book {
             durable: 0,
             uncommitted: Uncommitted::default(),
             next_id,
+            jobs,
             synced: 0,
             marked: 0,
             allocated: None,
@@ -164,7 +171,13 @@ impl Book {
             // recorded again, whose record before that is forgotten already.
             return self.appending_to();
         }
-        if self.spare {
+        let full = matches!(self.health, Health::Full(_));
+        if !urgent && full && !self.admits_bytes(SMALL_LEN as u64) {
+            // What is left is for deletes.
+            return self.appending_to();
+        }
+        // The room to delete all jobs is in the last segment, so a full log stays with that.
+        if self.spare && !full {
             let last = self.last();
             if last.bytes + longest(record) > self.options.segment_size {
                 self.begin_segment();
@@ -178,6 +191,7 @@ impl Book {
         self.records_written += 1;
         let live = record.whole_job().map_or(0, |job| live_len(job.tube.len() + job.body.len()));
         self.segments.grow(len, live);
+        self.jobs += u64::from(live > 0);
         let id = match record.subject() {
             Subject::Job(id) => Some(id),
             Subject::Tube(_) | Subject::Server => {
@@ -209,8 +223,9 @@ impl Book {
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();
         // After a failure, it will be in another file.
-        let failed = matches!(self.health, Health::Failed(_));
-        if self.synced > self.marked && !failed {
+        // The room of a full log is for other things.
+        let good = matches!(self.health, Health::Good);
+        if self.synced > self.marked && good {
             self.marked = self.synced;
             let len = format::encode_mark(self.marked, &mut bytes) as u64;
             self.position += len;
@@ -236,17 +251,50 @@ impl Book {
 
     pub(crate) fn forget(&mut self, segment: SegmentRef, bytes: usize) {
         self.segments.forget(segment, live_len(bytes));
+        self.jobs = self.jobs.saturating_sub(1);
     }
 
     pub(crate) fn admits(&self, change: Change) -> bool {
         match (&self.health, change) {
             (Health::Good, _) => true,
             (Health::Full(_), Change::Existing(records)) => {
-                let len = records.saturating_mul(SMALL_LEN as u64);
-                len.saturating_add(LAST_ROOM) <= self.room()
+                self.admits_bytes(records.saturating_mul(SMALL_LEN as u64))
+            }
+            (Health::Full(_), Change::Settings) => self.admits_bytes(SETTINGS_LEN),
+            // There is room for this one, as for all: see [`Self::delete_room`].
+            (Health::Full(_), Change::Delete) => {
+                self.cannot_allocate || self.room() >= DELETE_LEN as u64
             }
             (Health::Full(_), Change::Put) | (Health::Failed(_), _) => false,
         }
+    }
+
+    /// Room that stays set aside behind what is written, so that every job can be deleted when the disk
+    /// is full, in bytes. A job is taken on only with the room for its deletion.
+    pub(crate) fn delete_room(&self) -> u64 {
+        self.jobs * DELETE_LEN as u64 + LAST_ROOM
+    }
+
+    /// Up to where in its segment there must be room before this chunk is written. `None` if the log is
+    /// full or has failed: then this was seen to before.
+    pub(crate) fn room_behind(&self, chunk: &Chunk) -> Option<u64> {
+        let good = matches!(self.health, Health::Good);
+        good.then(|| chunk.offset_end() + self.delete_room())
+    }
+
+    /// Whether something is not written yet, and would not leave the room for deletes.
+    pub(crate) fn lacks_room_for_pending(&self) -> bool {
+        self.position > self.committed && !self.has_room_for(0)
+    }
+
+    /// Whether so many bytes can be written and the room for deletes is left.
+    fn has_room_for(&self, len: u64) -> bool {
+        len.saturating_add(self.delete_room()) <= self.room()
+    }
+
+    /// The same for what clients ask for, which leaves some room to give up old segments.
+    fn admits_bytes(&self, len: u64) -> bool {
+        self.has_room_for(len.saturating_add(self.options.ahead() / 2))
     }
 
     /// Bytes that can be appended to the last segment without asking the file system for more.
@@ -323,7 +371,8 @@ impl Book {
     /// Whether the writer should set room aside.
     pub(crate) fn wants_room(&self) -> bool {
         let full = matches!(self.health, Health::Full(_));
-        let short = !self.cannot_allocate && self.room() < self.options.ahead() / 2;
+        let least = self.delete_room() + self.options.ahead() / 2;
+        let short = !self.cannot_allocate && self.room() < least;
         self.allocated.is_some() && (full || short || self.wants_spare())
     }
 
@@ -411,7 +460,13 @@ impl Book {
 
     /// What was not durable and the writer took is in a new file now: the segment behind `suspect`,
     /// of which `end` bytes are good. What was appended since goes behind that: returns it.
-    pub(crate) fn recover(&mut self, suspect: u64, end: u64, fresh: Segment) -> &[Chunk] {
+    pub(crate) fn recover(
+        &mut self,
+        suspect: u64,
+        end: u64,
+        fresh: Segment,
+        allocated: u64,
+    ) -> &[Chunk] {
         let mut offset = fresh.bytes;
         for chunk in std::mem::take(&mut self.chunks) {
             let moved = chunk.moved(fresh.number, offset);
@@ -423,7 +478,7 @@ impl Book {
         self.segments.replace_behind(suspect, end, fresh);
         self.segments.grow(offset - fresh.bytes, 0);
         (self.synced, self.marked) = (fresh.bytes, 0);
-        (self.allocated, self.spare) = (Some(fresh.bytes), false);
+        (self.allocated, self.spare) = (Some(allocated), false);
         self.durable = self.taken;
         self.commit(self.taken);
         // Until room is set aside in the new file: else the next put might fail as the last did.
@@ -444,8 +499,10 @@ impl Book {
             Health::Failed(_) => false,
             // Only what there is room for, and if it gains something.
             Health::Full(_) => {
-                let room = self.room().saturating_sub(LAST_ROOM) / 2;
-                oldest.live <= room && oldest.bytes > 2 * oldest.live
+                let room = self.room().saturating_sub(self.delete_room()) / 2;
+                oldest.live <= room
+                    && oldest.bytes > 2 * oldest.live
+                    && (oldest.notes == 0 || self.has_room_for(SETTINGS_LEN))
             }
             Health::Good => {
                 oldest.number <= self.compact_through

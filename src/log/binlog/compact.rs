@@ -118,6 +118,11 @@ impl Compactor {
         Self { disk, manifest, syncs, victim: None }
     }
 
+    /// The segment that is being given up stays for now.
+    pub(crate) fn abandon(&mut self) {
+        self.victim = None;
+    }
+
     /// Does a small part of the work.
     pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
         let (oldest, wanted, position, durable, failures, last) = {
@@ -133,6 +138,12 @@ impl Compactor {
             self.victim = None;
             return Ok(Step::Idle);
         };
+        let full = matches!(lock(book).health(), Health::Full(_));
+        if full && !wanted {
+            // What it would still take is room for deletes.
+            self.victim = None;
+            return Ok(Step::Idle);
+        }
         let is_begun =
             |victim: &Victim| (victim.number, victim.failures) == (oldest.number, failures);
         if !self.victim.as_ref().is_some_and(is_begun) {

@@ -259,7 +259,7 @@ impl BinlogDriver {
             return Turn::Again;
         }
         if !syncer.recovered.is_empty() {
-            record_again(&mut syncer.recovered, queue);
+            record_again(&mut syncer.recovered, FACTS_PER_LOCK, queue);
             return Turn::Again;
         }
         let now = self.clock.now();
@@ -322,8 +322,13 @@ impl BinlogDriver {
         if compaction.failures.go_on(self, queue) {
             return Turn::Again;
         }
+        if !compaction.facts.is_empty() && self.binlog.gives_up_compacting() {
+            compaction.facts.clear();
+        }
         if !compaction.facts.is_empty() {
-            record_again(&mut compaction.facts, queue);
+            // On a full disk, whether there is room is asked again before each of them.
+            let count = if self.binlog.is_full() { 1 } else { FACTS_PER_LOCK };
+            record_again(&mut compaction.facts, count, queue);
             if let Err(failure) = self.binlog.flush(true) {
                 compaction.facts.clear();
                 compaction.failures.meet(failure);
@@ -379,7 +384,7 @@ impl BinlogDriver {
             // The last chance.
             self.recover(&mut syncer);
             while !syncer.recovered.is_empty() {
-                record_again(&mut syncer.recovered, queue);
+                record_again(&mut syncer.recovered, FACTS_PER_LOCK, queue);
             }
         }
         match self.binlog.close() {
@@ -459,9 +464,9 @@ impl LogDriver for BinlogDriver {
     }
 }
 
-/// Records some facts once more, as far as they still hold.
-fn record_again(facts: &mut VecDeque<Fact>, queue: &dyn LoggedQueue) {
-    let count = facts.len().min(FACTS_PER_LOCK);
+/// Records some facts once more, `most` of them, as far as they still hold.
+fn record_again(facts: &mut VecDeque<Fact>, most: usize, queue: &dyn LoggedQueue) {
+    let count = facts.len().min(most);
     queue.change(&mut |engine, sink| {
         facts.drain(..count).for_each(|fact| fact.record_again(engine, sink));
     });

@@ -158,7 +158,8 @@ impl Binlog {
         cleared.map_err(|error| ReplayError::Io { what: "remove a segment".into(), error })?;
         let old = replayed.segments.last().map_or(0, |segment| segment.number);
         let end = replayed.end();
-        let mut book = Book::new(options, replayed.segments, end, engine.next_id());
+        let jobs = engine.job_count() as u64;
+        let mut book = Book::new(options, replayed.segments, end, engine.next_id(), jobs);
         if repair {
             book.compact_through(old);
         }
@@ -176,6 +177,8 @@ impl Binlog {
         let begun = begun.and_then(|_| binlog.sync_now());
         begun.map_err(|error| ReplayError::Io { what: "begin a segment".into(), error })?;
         binlog.note();
+        // On a full disk, so that it is known from the beginning.
+        binlog.prepare();
         binlog.publish();
         Ok((binlog, report))
     }
@@ -335,6 +338,9 @@ impl Binlog {
                 info!("there is room for the binlog again: new jobs are accepted");
                 book.set_health(Health::Good);
             }
+            // What is to be written takes more than there is. That fails, new jobs are taken back, and
+            // then the log is full with room for deletes.
+            (Err(_), Health::Good) if book.lacks_room_for_pending() => {}
             (Err(error), Health::Good) => {
                 error!(%error, "no room for the binlog: new jobs are refused");
                 book.set_health(Health::Full(error.to_string()));
@@ -383,6 +389,24 @@ impl Binlog {
         lock(&self.book).is_stuck = step.is_err();
         self.publish();
         step
+    }
+
+    /// Whether there is no room left to record facts once more: those that were to be are forgotten, and
+    /// asked for again when there is.
+    pub fn gives_up_compacting(&self) -> bool {
+        let mut compactor = lock(&self.compactor);
+        let book = lock(&self.book);
+        let gives_up = matches!(book.health(), Health::Full(_)) && !book.wants_compaction();
+        drop(book);
+        if gives_up {
+            compactor.abandon();
+        }
+        gives_up
+    }
+
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        matches!(lock(&self.book).health(), Health::Full(_))
     }
 
     /// Whether what was appended before this position is durable.

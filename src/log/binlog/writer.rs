@@ -126,6 +126,24 @@ impl Writer {
             let (Some(current), Some(chunk)) = (&mut self.current, self.queue.front_mut()) else {
                 break;
             };
+            // Most often it is there already: see `prepare`.
+            let room = lock(book).room_behind(chunk);
+            if !self.cannot_allocate
+                && let Some(room) = room
+                && current.allocated < room
+            {
+                match current.file.allocate(current.allocated, room) {
+                    Ok(()) => {
+                        current.allocated = room;
+                        lock(book).set_allocated(number, room);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                        self.cannot_allocate = true;
+                    }
+                    // Or else these jobs might not be deleted again on a full disk.
+                    Err(error) => return Err(error),
+                }
+            }
             chunk.seal();
             chunk.write(&*current.file)?;
             current.written = chunk.offset_end();
@@ -162,7 +180,10 @@ impl Writer {
         let next = match spare {
             Some(spare) => spare,
             // Without room set aside it can be written all the same.
-            None => self.create(number, |_| Ok(()))?,
+            None => {
+                let room = lock(book).delete_room();
+                self.create(number, room, |_| Ok(()))?
+            }
         };
         self.manifest.begin(number);
         lock(book).set_allocated(number, next.allocated);
@@ -170,15 +191,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the file of a segment. `room` may refuse if there is none for it.
+    /// Makes the file of a segment, with room for deletes. `room` may refuse if there is none for it.
     fn create(
         &mut self,
         number: u64,
+        deletes: u64,
         room: impl FnOnce(io::Error) -> io::Result<()>,
     ) -> io::Result<Current> {
         let name = segment_name(number);
         let file = self.disk.create(&name)?;
-        let ahead = self.options.ahead();
+        let ahead = self.options.ahead() + deletes;
         let allocated = match file.allocate(0, ahead) {
             Ok(()) => ahead,
             Err(error) => {
@@ -236,18 +258,19 @@ impl Writer {
 
     /// Sets room aside for what is to come, and has the next file ready in time.
     pub(crate) fn prepare(&mut self, book: &Mutex<Book>) -> io::Result<()> {
-        let (last, full, wants_spare) = {
+        let (last, full, wants_spare, deletes) = {
             let book = lock(book);
-            (book.last(), matches!(book.health(), Health::Full(_)), book.wants_spare())
+            let full = matches!(book.health(), Health::Full(_));
+            (book.last(), full, book.wants_spare(), book.delete_room())
         };
         let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
         else {
             return Ok(());
         };
         let ahead = self.options.ahead();
-        let least = if full { ahead } else { ahead / 2 };
+        let least = deletes + if full { ahead } else { ahead / 2 };
         if !self.cannot_allocate && current.allocated < last.bytes + least {
-            let end = last.bytes + ahead;
+            let end = last.bytes + deletes + ahead;
             match current.file.allocate(current.allocated, end) {
                 Ok(()) => {
                     current.allocated = end;
@@ -261,7 +284,7 @@ impl Writer {
             }
         }
         if wants_spare && self.spare.is_none() {
-            self.spare = Some(self.create(last.number + 1, Err)?);
+            self.spare = Some(self.create(last.number + 1, deletes, Err)?);
         }
         let mut noted = lock(book);
         noted.set_spare(self.spare.is_some());
@@ -301,21 +324,17 @@ impl Writer {
     /// segments has to be copied before they go.
     pub(crate) fn spend_reserve(&mut self, book: &Mutex<Book>) {
         self.drop_reserve();
-        let last = lock(book).last();
+        let (last, deletes) = {
+            let book = lock(book);
+            (book.last(), book.delete_room())
+        };
         let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
         else {
             return;
         };
-        let mut more = self.options.reserve();
-        while more >= LEAST_ROOM && last.bytes + more > current.allocated {
-            let end = last.bytes + more;
-            if current.file.allocate(current.allocated, end).is_ok() {
-                current.allocated = end;
-                lock(book).set_allocated(last.number, end);
-                return;
-            }
-            more /= 2;
-        }
+        let most = deletes + self.options.reserve();
+        current.allocated = allocate_most(&*current.file, current.allocated, last.bytes, most);
+        lock(book).set_allocated(last.number, current.allocated);
     }
 
     /// The log has failed, and these jobs are taken back. They may be in what is to be written once
@@ -378,16 +397,21 @@ impl Writer {
                 chunk.push(&Record::Delete(*job));
             });
         }
-        // Room for that: what was kept back, and what was written in part.
-        self.drop_reserve();
-        if let Some(current) = &self.current {
-            let _ = current.file.truncate(current.written);
-        }
         // One that was made ready may have failed too.
         self.spare = None;
         let name = segment_name(number);
         let written = chunks.last().map_or(0, Chunk::offset_end);
-        let file = match self.write_new(&name, &header, &mut chunks) {
+        let mut made = self.write_new(&name, &header, &mut chunks);
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+            // Room for that: what was kept back, and what is set aside. Not before it is needed, since
+            // somebody else may take it meanwhile.
+            self.drop_reserve();
+            if let Some(current) = &self.current {
+                let _ = current.file.truncate(current.written);
+            }
+            made = self.write_new(&name, &header, &mut chunks);
+        }
+        let file = match made {
             Ok(file) => file,
             Err(error) => {
                 let _ = self.disk.remove(&name);
@@ -397,7 +421,14 @@ impl Writer {
         if let Some(current) = &self.current {
             let _ = current.file.truncate(end);
         }
-        let current = Current { number, file, written, synced: written, allocated: written };
+        // Before anybody is told that changes are taken again. There is most often as much as before.
+        let deletes = lock(book).delete_room();
+        let allocated = if self.cannot_allocate {
+            written
+        } else {
+            allocate_most(&*file, written, written, deletes + self.options.ahead())
+        };
+        let current = Current { number, file, written, synced: written, allocated };
         self.current = Some(current);
         self.manifest.reach(number, written);
         self.manifest.note();
@@ -407,7 +438,8 @@ impl Writer {
         let segment = Segment { number, bytes: written, live: 0, notes };
         let mut book = lock(book);
         let mut late_notes = 0;
-        for stored in book.recover(suspect, end, segment).iter().flat_map(Chunk::records) {
+        for stored in book.recover(suspect, end, segment, allocated).iter().flat_map(Chunk::records)
+        {
             match stored.subject() {
                 Some((Subject::Job(id), true)) => jobs.push(id),
                 Some((Subject::Job(_), false)) | None => {}
@@ -471,4 +503,18 @@ impl Writer {
         }
         self.drop_reserve();
     }
+}
+
+/// Sets as much room aside behind `from` as can be had, `most` bytes at most; up to `allocated` there is
+/// some. Returns up to where there is room then.
+fn allocate_most(file: &dyn DiskFile, allocated: u64, from: u64, most: u64) -> u64 {
+    let mut more = most;
+    while more >= LEAST_ROOM && from + more > allocated {
+        if file.allocate(allocated, from + more).is_ok() {
+            return from + more;
+        }
+        // A step is small if there is much to be had, so that little of it is missed.
+        more -= (more / 8).max(LEAST_ROOM).min(more);
+    }
+    allocated
 }

@@ -34,6 +34,9 @@ pub const MARK_LEN: usize = FRAME_LEN + 1 + 8;
 /// Maximum size of a record about an existing job, including its frame, in bytes.
 pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN + 4;
 
+/// Size of the record of a deletion, including its frame, in bytes.
+pub const DELETE_LEN: usize = FRAME_LEN + 1 + 8;
+
 /// Size of the full record of a job without counters, excluding its tube's name and its body, in
 /// bytes.
 pub const JOB_LEN: usize = FRAME_LEN + 1 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
