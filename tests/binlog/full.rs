@@ -165,7 +165,7 @@ fn jobs_are_deleted_to_make_room() {
         for id in &ids[..ids.len() / 2] {
             told.delete(&mut conn, *id);
         }
-        eventually("jobs are taken again", || told.put(&mut conn));
+        eventually("jobs are accepted again", || told.put(&mut conn));
         await_state(&mut conn, "good");
         for _ in 0..300 {
             assert!(told.put(&mut conn), "there is room enough");
@@ -192,7 +192,7 @@ fn somebody_else_makes_room() {
             assert!(!told.put(&mut conn));
         }
         fs::remove_file(filler).expect("it is there");
-        eventually("jobs are taken again", || told.put(&mut conn));
+        eventually("jobs are accepted again", || told.put(&mut conn));
         for _ in 0..300 {
             assert!(told.put(&mut conn), "there is room enough");
         }
@@ -240,7 +240,7 @@ fn many_at_once() {
             format!("FOUND {first} {BODY}").as_bytes()
         );
         fs::remove_file(filler).expect("it is there");
-        eventually("jobs are taken again", || told.put(conn));
+        eventually("jobs are accepted again", || told.put(conn));
         await_state(conn, "good");
         told.delete(conn, first);
         kill(server);

@@ -3,7 +3,7 @@
 //! [`Binlog`] is what there is to be done. It has no thread and no timer: whoever owns it calls
 //! [`Binlog::flush`], [`Binlog::sync`], [`Binlog::prepare`], [`Binlog::compact`] and
 //! [`Binlog::recover`] when [`Binlog::needs`] says so. So a simulation can call them in any order,
-//! on a disk of its own. In a server, its [`driver`](self::driver) does.
+//! on a disk of its own. In a server, its [`driver`] does.
 //!
 //! - `format`: what the bytes mean (`docs/binlog.md`); the records in them are [`crate::log::codec`]'s
 //! - `chunk`: records that lie side by side

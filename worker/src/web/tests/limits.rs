@@ -23,7 +23,7 @@ async fn a_body_that_is_too_long_is_refused() {
         assert_eq!(answer.status, status, "{answer:?}");
         answer.has("x-content-type-options", "nosniff");
         if status == 413 {
-            let error = "no request here has so long a body";
+            let error = "the body of the request is too long";
             assert_eq!(answer.json(), serde_json::json!({ "error": error }));
         }
     }
