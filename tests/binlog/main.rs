@@ -7,6 +7,7 @@ mod support;
 mod backup;
 mod copied;
 mod damage;
+mod descriptors;
 mod directory;
 mod disconnects;
 mod disk_use;

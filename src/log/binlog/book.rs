@@ -74,6 +74,8 @@ pub(crate) struct Book {
     pub(crate) is_stuck: bool,
     /// Where the log ended when there first was more to compact than there may be.
     behind_since: Option<Position>,
+    /// No other segment can be begun for want of a descriptor: nor is it to wait for that.
+    pub(crate) is_confined: bool,
     /// The needs that have been reported.
     known: Needs,
     health: Health,
@@ -119,6 +121,7 @@ impl Book {
             cannot_allocate: false,
             is_stuck: false,
             behind_since: None,
+            is_confined: false,
             known: Needs::default(),
             health: Health::Good,
             is_good: Arc::new(AtomicBool::new(true)),
@@ -531,7 +534,8 @@ impl Book {
     /// whoever prepares it should have done long ago.
     pub(crate) fn is_overlong(&self) -> bool {
         let size = self.options.segment_size;
-        self.last().bytes > size + size / 4 && self.allocated.is_some() && !self.spare
+        let overlong = self.last().bytes > size + size / 4;
+        overlong && self.allocated.is_some() && !self.spare && !self.is_confined
     }
 
     /// What sealed segments may take: twice what is live, and a part of a segment more. The last

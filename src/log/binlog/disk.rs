@@ -11,6 +11,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
+use crate::log::binlog::descriptors::Descriptors;
+
 /// A directory of files.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// The names of all files.
@@ -50,18 +52,42 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct RealDisk {
     path: PathBuf,
+    descriptors: Arc<Descriptors>,
 }
 
 impl RealDisk {
     /// The directory at `path`, which must exist.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, descriptors: Descriptors::keep() }
+    }
+
+    fn open_with(&self, open: impl Fn() -> io::Result<File>) -> io::Result<Arc<dyn DiskFile>> {
+        let file = Some(self.descriptors.open(open)?);
+        Ok(Arc::new(RealFile { file, descriptors: Arc::clone(&self.descriptors) }))
     }
 }
 
 /// A file of the file system.
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    /// `None` while it is dropped.
+    file: Option<File>,
+    descriptors: Arc<Descriptors>,
+}
+
+impl RealFile {
+    fn file(&self) -> &File {
+        self.file.as_ref().expect("it is open until it is dropped")
+    }
+}
+
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.descriptors.close(file);
+        }
+    }
+}
 
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<String>> {
@@ -73,12 +99,11 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         // Jobs are nobody else's business.
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        Ok(Arc::new(RealFile(options.open(self.path.join(name))?)))
+        self.open_with(|| options.open(self.path.join(name)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
-        Ok(Arc::new(RealFile(file)))
+        self.open_with(|| OpenOptions::new().read(true).write(true).open(self.path.join(name)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -86,19 +111,22 @@ impl Disk for RealDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        let folder = self.descriptors.open(|| File::open(&self.path))?;
+        let synced = folder.sync_all();
+        self.descriptors.close(folder);
+        synced
     }
 }
 
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file().metadata()?.len())
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < bytes.len() {
-            match self.0.read_at(&mut bytes[done..], offset + done as u64) {
+            match self.file().read_at(&mut bytes[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -109,17 +137,17 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file().write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file().sync_data()
     }
 
     fn allocate(&self, from: u64, end: u64) -> io::Result<()> {
         let (from, len) = (signed(from)?, signed(end.saturating_sub(from))?);
         loop {
-            return match fallocate(&self.0, FallocateFlags::empty(), from, len) {
+            return match fallocate(self.file(), FallocateFlags::empty(), from, len) {
                 Ok(()) => Ok(()),
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Err(io::ErrorKind::Unsupported.into()),
@@ -129,7 +157,7 @@ impl DiskFile for RealFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file().set_len(len)
     }
 }
 

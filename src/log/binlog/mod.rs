@@ -13,12 +13,13 @@
 //! - `manifest`: what segments there must be
 //! - `read`, `replay`: from the files to the engine; repair
 //! - `view`: reading without changing anything
-//! - `disk`: the few things that are asked of a file system
+//! - `disk`: the few things that are asked of a file system, with `descriptors` kept back for it
 //! - `driver`: the threads that keep it
 
 mod book;
 mod chunk;
 mod compact;
+mod descriptors;
 mod disk;
 pub mod driver;
 pub mod format;
@@ -329,7 +330,7 @@ impl Binlog {
             return false;
         }
         let prepared = writer.prepare(&self.book);
-        if prepared.is_err() {
+        if prepared.as_ref().is_err_and(|error| !descriptors::are_missing(error)) {
             writer.spend_reserve(&self.book);
         }
         let mut book = lock(&self.book);
@@ -340,6 +341,16 @@ impl Binlog {
             }
             // What is to be written takes more than there is. That fails, new jobs are taken back, and
             // then the log is full with room for deletes.
+            // There is room; it is only that nothing can be opened. The segment grows meanwhile.
+            (Err(error), Health::Good) if descriptors::are_missing(&error) => {
+                if !std::mem::replace(&mut book.is_confined, true) {
+                    warn!(%error, "no descriptor is left to begin another segment of the binlog");
+                }
+                drop(book);
+                drop(writer);
+                self.publish();
+                return false;
+            }
             (Err(_), Health::Good) if book.lacks_room_for_pending() => {}
             (Err(error), Health::Good) => {
                 error!(%error, "no room for the binlog: new jobs are refused");
@@ -349,6 +360,7 @@ impl Binlog {
             (Ok(()), _) | (Err(_), Health::Failed(_)) => {}
         }
         let is_good = matches!(book.health(), Health::Good);
+        book.is_confined &= !is_good;
         drop(book);
         drop(writer);
         self.publish();
