@@ -1,7 +1,8 @@
 //! The documents that server, worker and command line exchange, as JSON.
 //!
 //! [`job`] is what a producer queues, [`result`] is its outcome, and [`status`] is what a worker
-//! reports about itself. [`json`] limits the JSON of third parties that these documents contain.
+//! reports about itself. [`json`] limits the JSON of third parties that these documents contain, and
+//! [`text`] shows theirs in messages.
 //!
 //! Owns: the names of members, their order, formats and limits. Must not know: sockets, files,
 //! processes, or what a program does with a document. Members are added, never renamed or removed:
@@ -11,3 +12,4 @@ pub mod job;
 pub mod json;
 pub mod result;
 pub mod status;
+pub mod text;

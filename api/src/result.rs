@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::job::JobType;
 
-/// A result document. Every member is always there, except `custom` and `progress`; what is not
-/// known is null.
+/// A result document. Every member is always there, except `output_note`, `progress` and `custom`;
+/// what is not known is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobResult {
     /// The id of the job.
@@ -38,6 +38,9 @@ pub struct JobResult {
     pub finished: Option<Timestamp>,
     /// The number of the attempt, counted from 1.
     pub attempt: u32,
+    /// The attempts that this worker knows to be over, oldest first; at most [`MAX_ATTEMPTS`].
+    #[serde(default)]
+    pub attempts: Vec<AttemptMade>,
     /// The exit status, if the process exited.
     pub exit_code: Option<i32>,
     /// The signal that ended the process, if one did.
@@ -50,6 +53,9 @@ pub struct JobResult {
     pub input: Option<InputUsed>,
     /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
+    /// Why there is none, where that could surprise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_note: Option<String>,
     /// The end of its standard output.
     pub stdout: Option<Written>,
     /// The end of its standard error.
@@ -86,12 +92,14 @@ impl JobResult {
             started: None,
             finished: None,
             attempt,
+            attempts: Vec::new(),
             exit_code: None,
             signal: None,
             worker,
             queue,
             input: None,
             output: None,
+            output_note: None,
             stdout: None,
             stderr: None,
             usage: None,
@@ -101,12 +109,43 @@ impl JobResult {
         }
     }
 
+    /// Adds an attempt to the list. When it is full, the oldest goes.
+    pub fn record(&mut self, made: AttemptMade) {
+        let excess = (self.attempts.len() + 1).saturating_sub(MAX_ATTEMPTS);
+        self.attempts.drain(..excess);
+        self.attempts.push(made);
+    }
+
     /// The document as it is served and sent.
     pub fn to_json(&self) -> Bytes {
         let mut text = serde_json::to_vec(self).expect("a result has no keys that are not text");
         text.push(b'\n');
         text.into()
     }
+}
+
+/// Most attempts that a result lists.
+pub const MAX_ATTEMPTS: usize = 20;
+
+/// An attempt at a job that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptMade {
+    /// The first is 1.
+    pub attempt: u32,
+    /// When its process was started, if it was.
+    #[serde(with = "milliseconds::optional")]
+    pub started: Option<Timestamp>,
+    /// When it was over.
+    #[serde(with = "milliseconds")]
+    pub finished: Timestamp,
+    /// The exit status, if the process exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the process, if one did.
+    pub signal: Option<i32>,
+    /// Why it failed, if it did; in about 500 bytes.
+    pub message: Option<String>,
+    /// The name of the worker that made it.
+    pub worker: String,
 }
 
 /// What became of a job.
@@ -346,12 +385,22 @@ mod tests {
             started: Some("2026-11-22T12:03:06Z".parse().unwrap()),
             finished: Some("2026-11-22T12:03:10.12Z".parse().unwrap()),
             attempt: 1,
+            attempts: vec![AttemptMade {
+                attempt: 1,
+                started: Some("2026-11-22T12:03:06Z".parse().unwrap()),
+                finished: "2026-11-22T12:03:10.12Z".parse().unwrap(),
+                exit_code: Some(0),
+                signal: None,
+                message: None,
+                worker: "w".into(),
+            }],
             exit_code: Some(0),
             signal: None,
             worker: WorkerName { id: "w".into(), version: "0.1.0".into() },
             queue: Some(QueuePlace { job: 77, tube: "t".into(), server: "s:1".into() }),
             input: None,
             output: Some(RawValue::from_string("{\"series\":[]}".into()).unwrap()),
+            output_note: None,
             stdout: Some(Written { tail: "x".into(), bytes: 812, truncated: true }),
             stderr: None,
             usage: Some(Usage {
@@ -367,7 +416,9 @@ mod tests {
             r#"{"id":"13775310-8f59-412e-aa2c-549a20077664","type":"sailor","status":"successful","#,
             r#""timestamp":"2026-11-22T12:03:10.120Z","created":null,"#,
             r#""started":"2026-11-22T12:03:06.000Z","finished":"2026-11-22T12:03:10.120Z","#,
-            r#""attempt":1,"exit_code":0,"signal":null,"worker":{"id":"w","version":"0.1.0"},"#,
+            r#""attempt":1,"attempts":[{"attempt":1,"started":"2026-11-22T12:03:06.000Z","#,
+            r#""finished":"2026-11-22T12:03:10.120Z","exit_code":0,"signal":null,"message":null,"#,
+            r#""worker":"w"}],"exit_code":0,"signal":null,"worker":{"id":"w","version":"0.1.0"},"#,
             r#""queue":{"job":77,"tube":"t","server":"s:1"},"input":null,"#,
             r#""output":{"series":[]},"stdout":{"tail":"x","bytes":812,"truncated":true},"#,
             r#""stderr":null,"usage":{"wall_ms":4120,"cpu_ms":3900,"max_rss_bytes":52428800},"#,
@@ -378,6 +429,26 @@ mod tests {
         assert_eq!(text, expected);
         let back: JobResult = serde_json::from_slice(&text).unwrap();
         assert_eq!(back.to_json(), expected);
+    }
+
+    #[test]
+    fn the_latest_attempts_are_listed() {
+        let worker = WorkerName { id: "w".into(), version: "1".into() };
+        let status = Status::Accepted;
+        let mut document = JobResult::blank(Uuid::nil(), None, status, worker, 1, None, None);
+        for attempt in 1..=50 {
+            document.record(AttemptMade {
+                attempt,
+                started: None,
+                finished: document.timestamp,
+                exit_code: Some(3),
+                signal: None,
+                message: None,
+                worker: "w".into(),
+            });
+        }
+        let listed: Vec<u32> = document.attempts.iter().map(|made| made.attempt).collect();
+        assert_eq!(listed, (31..=50).collect::<Vec<_>>());
     }
 
     #[test]

@@ -327,6 +327,11 @@ impl Verdict {
         }
     }
 
+    /// Whether the job was tried.
+    pub const fn is_of_attempt(self) -> bool {
+        matches!(self, Self::Successful | Self::Failed)
+    }
+
     /// The verdict on a job whose result has this status, as far as it matters after a restart.
     pub const fn of(status: FinalStatus) -> Self {
         match status {

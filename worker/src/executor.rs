@@ -7,6 +7,7 @@ mod output;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use url::Url;
 
-use crate::config::{Handler, Handlers, InputMode, Mode};
+use crate::config::{Handler, Handlers, InputMode, Mode, OutputFrom};
 use crate::exec::{
     self, EndedBy, Exit, Keepers, LiveLog, Persistent, PersistentError, PersistentOptions,
     RunError, Spec,
@@ -26,9 +27,12 @@ use crate::fault::Part;
 use crate::job::{Input, Job, JobType};
 use crate::json;
 use crate::outbound::{Digest, Outbound};
-use crate::result::{Failure, FailureKind, InputUsed, JobResult, Status, Usage, Written};
+use crate::result::{
+    AttemptMade, Failure, FailureKind, InputUsed, JobResult, Status, Usage, Written,
+};
 use crate::retry::Why;
 use crate::table::{ActiveJob, Phase};
+use crate::text::{MAX_LINE, escaped, last_line};
 
 use output::{Given, written};
 
@@ -79,6 +83,8 @@ pub struct Attempt {
     pub input: Option<InputUsed>,
     /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
+    /// Why there is none, where that could surprise.
+    pub output_note: Option<String>,
     /// The end of its standard output.
     pub stdout: Option<Written>,
     /// The end of its standard error.
@@ -110,6 +116,7 @@ impl Attempt {
             signal: self.signal,
             input: self.input,
             output: self.output,
+            output_note: self.output_note,
             stdout: self.stdout,
             stderr: self.stderr,
             usage: self.usage,
@@ -118,6 +125,20 @@ impl Attempt {
             error: self.failure,
             ..document
         }
+    }
+
+    /// Lists this attempt in its document, as over at the time of the document.
+    pub fn record(&self, document: &mut JobResult) {
+        let made = AttemptMade {
+            attempt: document.attempt,
+            started: document.started,
+            finished: document.timestamp,
+            exit_code: self.exit_code,
+            signal: self.signal,
+            message: self.failure.as_ref().map(|failure| escaped(&failure.message, MAX_LINE)),
+            worker: document.worker.id.clone(),
+        };
+        document.record(made);
     }
 
     /// What is to be known about its failure before another attempt.
@@ -148,6 +169,20 @@ impl Attempt {
         match Part::of(error, handler) {
             Some(part) => self.fault(part, error),
             None => self.fail(FailureKind::Executor, error, true),
+        }
+    }
+
+    /// As [`fail`](Self::fail), with what the process said last.
+    fn fail_saying(
+        &mut self,
+        kind: FailureKind,
+        message: impl Display,
+        again: bool,
+        stderr: &[u8],
+    ) {
+        match last_line(stderr, |line| exec::progress_of_line(line).is_some()) {
+            Some(line) => self.fail(kind, format!("{message}: {line}"), again),
+            None => self.fail(kind, message, again),
         }
     }
 }
@@ -198,6 +233,7 @@ impl Executor {
             timeout: PROBE,
             grace: Duration::ZERO,
             output_limit: 0,
+            tail_limit: 0,
         };
         let log = Arc::new(LiveLog::new());
         exec::run(&self.keepers, spec, log, std::future::pending()).await.map(drop)
@@ -284,6 +320,11 @@ impl Executor {
                     timeout,
                     grace: handler.grace,
                     output_limit: handler.output,
+                    tail_limit: match handler.output_from {
+                        // And a little for the white space at its end.
+                        OutputFrom::LastLine => handler.output.saturating_add(64),
+                        _ => 0,
+                    },
                 };
                 let result_file = directory.join("result.json");
                 let input_file = has_file.then_some(input_file);
@@ -292,7 +333,8 @@ impl Executor {
                     spec.env.push(("TMPDIR".into(), directory.into()));
                 }
                 spec.env.extend(variables(job, active, timeout, &result_file, input_file));
-                self.run_process(spec, &result_file, active, cancelled, &mut attempt).await;
+                let from = handler.output_from;
+                self.run_process(spec, from, &result_file, active, cancelled, &mut attempt).await;
             }
             Mode::Persistent(_) => {
                 let file = has_file.then_some(input_file.as_path());
@@ -317,6 +359,7 @@ impl Executor {
     async fn run_process(
         &self,
         spec: Spec,
+        output_from: OutputFrom,
         result_file: &Path,
         active: &ActiveJob,
         cancelled: impl Future<Output = ()>,
@@ -336,38 +379,46 @@ impl Executor {
         attempt.ended(finished.exit);
         attempt.stdout = Some(written(&finished.stdout));
         attempt.stderr = Some(written(&finished.stderr));
+        let stderr = finished.stderr.tail.as_slice();
         match finished.ended_by {
             EndedBy::Cancelled => {
                 return attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
             }
-            EndedBy::Timeout => return attempt.fail(FailureKind::Timeout, late(timeout), true),
+            EndedBy::Timeout => {
+                let message = late(timeout);
+                return attempt.fail_saying(FailureKind::Timeout, message, true, stderr);
+            }
             EndedBy::Itself => {}
         }
         match finished.exit {
-            Exit::Code(0) => match output::given(result_file, limit, &finished.stdout) {
-                Given::Json(output) => attempt.output = Some(output),
-                Given::Nothing => {}
-                Given::Unusable(message) => {
-                    attempt.fail(FailureKind::Executor, message, true);
+            Exit::Code(0) => {
+                match output::given(output_from, result_file, limit, &finished.stdout) {
+                    Given::Json(output) => attempt.output = Some(output),
+                    Given::Nothing(note) => attempt.output_note = note,
+                    // The process would do the same again.
+                    Given::Unusable(why) => attempt.fail(FailureKind::Executor, why, false),
+                    Given::Unreadable(why) => attempt.fault(Part::StateDirectory, why),
                 }
-            },
+            }
             Exit::Code(EX_DATAERR) => {
                 let message = "the process says that the job cannot be done (exit status 65)";
-                attempt.fail(FailureKind::Executor, message, false);
+                attempt.fail_saying(FailureKind::Executor, message, false, stderr);
             }
             Exit::Code(EX_TEMPFAIL) => {
                 let message = "the process asks to be tried again later (exit status 75)";
-                attempt.fail(FailureKind::Executor, message, true);
+                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
             }
             Exit::Code(code) => {
-                attempt.fail(FailureKind::Executor, format!("exit status {code}"), true);
+                let message = format!("exit status {code}");
+                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
             }
             Exit::Signal(_) if finished.oom_killed => {
                 let message = "ended by the kernel: it took more memory than it may";
-                attempt.fail(FailureKind::Executor, message, true);
+                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
             }
             Exit::Signal(signal) => {
-                attempt.fail(FailureKind::Executor, format!("ended by signal {signal}"), true);
+                let message = format!("ended by signal {signal}");
+                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
             }
         }
     }
@@ -398,7 +449,7 @@ impl Executor {
             }
             Err(PersistentError::Timeout { stderr_tail }) => {
                 attempt.stderr = Some(output::last_words(&stderr_tail));
-                attempt.fail(FailureKind::Timeout, late(timeout), true);
+                attempt.fail_saying(FailureKind::Timeout, late(timeout), true, &stderr_tail);
             }
             Err(PersistentError::Died { exit, stderr_tail }) => {
                 attempt.stderr = Some(output::last_words(&stderr_tail));
@@ -407,7 +458,15 @@ impl Executor {
                     Exit::Code(code) => format!("the process ended with exit status {code}"),
                     Exit::Signal(signal) => format!("the process ended by signal {signal}"),
                 };
-                attempt.fail(FailureKind::Executor, message, true);
+                attempt.fail_saying(FailureKind::Executor, message, true, &stderr_tail);
+            }
+            Err(PersistentError::BadLine { text }) => {
+                // What was meant to be JSON would be no better the next time.
+                let again = !json::begins(text.as_bytes());
+                attempt.fail(FailureKind::Executor, output::bad_line(&text), again);
+            }
+            Err(error @ PersistentError::LineTooLong { .. }) => {
+                attempt.fail(FailureKind::Executor, error, false);
             }
             Err(PersistentError::Run(error)) => {
                 attempt.fail_to_run(&error, self.handlers.key(&active.kind));

@@ -39,4 +39,4 @@ pub mod tasks;
 pub mod web;
 pub mod worker;
 
-pub use jq_api::{job, json, result};
+pub use jq_api::{job, json, result, text};

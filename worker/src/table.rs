@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::exec::LiveLog;
 use crate::job::JobType;
-use crate::result::{Failure, JobResult, QueuePlace, Status, WorkerName};
+use crate::result::{AttemptMade, Failure, JobResult, QueuePlace, Status, WorkerName};
 
 /// Most jobs that are remembered while they wait for their next attempt.
 const MAX_WAITING: usize = 10_000;
@@ -37,6 +37,8 @@ pub struct ActiveJob {
     pub since: Timestamp,
     /// When its process was started.
     pub started: OnceLock<Timestamp>,
+    /// The attempts before this one, as far as this worker knows them.
+    pub earlier: Vec<AttemptMade>,
     /// What its process writes.
     pub log: Arc<LiveLog>,
     phase: AtomicU8,
@@ -71,6 +73,7 @@ impl ActiveJob {
             created,
             since: Timestamp::now(),
             started: OnceLock::new(),
+            earlier: Vec::new(),
             log: Arc::new(LiveLog::new()),
             phase: AtomicU8::new(Phase::Preparing as u8),
         }
@@ -100,6 +103,7 @@ impl ActiveJob {
         JobResult {
             started: self.started.get().copied(),
             progress: self.log.progress(),
+            attempts: self.earlier.clone(),
             ..JobResult::blank(
                 self.id,
                 Some(self.kind.clone()),

@@ -50,11 +50,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
         let _ = log.await;
         setup.executor.stop().await;
         let status = if attempt.failure.is_none() { Status::Successful } else { Status::Failed };
-        Ok::<_, Failed>(attempt.into_result(
-            active.document(&setup.name),
-            status,
-            job.custom.clone(),
-        ))
+        let mut document = active.document(&setup.name);
+        attempt.record(&mut document);
+        Ok::<_, Failed>(attempt.into_result(document, status, job.custom.clone()))
     });
     remove_tree(&directory)?;
     let result = result?;

@@ -8,7 +8,7 @@ use jq_client::{Address, TubeName};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::handlers::{InputMode, ModeName};
+use super::handlers::{InputMode, ModeName, OutputFrom};
 use super::{ConfigError, Size};
 use crate::job::JobType;
 use crate::outbound;
@@ -91,6 +91,7 @@ pub(super) struct HandlerSettings {
     #[serde(default)]
     pub(super) pass_env: Vec<String>,
     pub(super) output: Option<Size>,
+    pub(super) output_from: Option<OutputFrom>,
     pub(super) memory: Option<Size>,
     pub(super) cpu_cores: Option<f64>,
     pub(super) cpu_seconds: Option<u64>,

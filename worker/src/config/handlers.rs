@@ -54,6 +54,8 @@ pub struct Handler {
     pub input: InputMode,
     /// How much of its output is kept, in bytes. It is the most that a result's output can have.
     pub output: usize,
+    /// Where the output is that it gives. Of no meaning for one that is persistent.
+    pub output_from: OutputFrom,
     /// What it may use.
     pub limits: Limits,
 }
@@ -101,6 +103,37 @@ pub enum InputMode {
     File,
     /// As `input.data` of the job on its standard input. It must be JSON.
     Merge,
+}
+
+/// Where the output is that a process gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputFrom {
+    /// In the result file, if the process wrote one; or else on standard output, if that was meant to
+    /// be JSON.
+    #[default]
+    Auto,
+    /// In the result file, which must be there.
+    File,
+    /// On standard output, all of which must be JSON.
+    Stdout,
+    /// On the last line of standard output, which must be JSON. Other text may be before it.
+    LastLine,
+    /// Nowhere: whatever it writes, it gives no output.
+    None,
+}
+
+impl OutputFrom {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::File => "file",
+            Self::Stdout => "stdout",
+            Self::LastLine => "last-line",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Handlers {
@@ -292,6 +325,7 @@ fn build(
         retry: settings.retry.unwrap_or(3),
         input: settings.input.unwrap_or_default(),
         output: output.ok_or_else(|| bad("output: expected 1 byte to 1 GiB".to_owned()))?,
+        output_from: settings.output_from.unwrap_or_default(),
         limits: Limits {
             cpu_seconds: settings.cpu_seconds,
             memory_bytes: settings.memory.map(|Size(bytes)| bytes),
@@ -323,6 +357,7 @@ impl HandlerSettings {
             env,
             pass_env,
             output: self.output.or(defaults.output),
+            output_from: self.output_from.or(defaults.output_from),
             memory: self.memory.or(defaults.memory),
             cpu_cores: self.cpu_cores.or(defaults.cpu_cores),
             cpu_seconds: self.cpu_seconds.or(defaults.cpu_seconds),

@@ -19,7 +19,7 @@ use url::Url;
 use crate::outbound;
 use crate::store::Sync;
 
-pub use handlers::{Handler, Handlers, InputMode, Mode, Persistence};
+pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence};
 pub use size::Size;
 
 use file::File;

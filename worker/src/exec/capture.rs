@@ -8,22 +8,29 @@ pub const TAIL: usize = 8 * 1024;
 pub struct Captured {
     /// Its first bytes, as many as the limit allows. All of it, if `bytes` is not more.
     pub head: Vec<u8>,
-    /// Its last bytes, at most [`TAIL`]. Overlaps the head of a short output.
+    /// Its last bytes, at most [`TAIL`] unless more were asked for. Overlaps the head of a short
+    /// output.
     pub tail: Vec<u8>,
     /// Total size of the output, in bytes.
     pub bytes: u64,
 }
 
-/// An output that may still grow. Holds the limit and twice [`TAIL`] at most, however much comes.
+/// An output that may still grow. Holds the limit and twice its tail at most, however much comes.
 #[derive(Debug)]
 pub(super) struct Capture {
     limit: usize,
+    tail_limit: usize,
     captured: Captured,
 }
 
 impl Capture {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, captured: Captured::default() }
+        Self { limit, tail_limit: TAIL, captured: Captured::default() }
+    }
+
+    /// Keeps more of the end, if that is more than [`TAIL`].
+    pub(super) fn with_tail(self, bytes: usize) -> Self {
+        Self { tail_limit: bytes.max(TAIL), ..self }
     }
 
     pub(super) fn push(&mut self, chunk: &[u8]) {
@@ -31,13 +38,14 @@ impl Capture {
         *bytes += chunk.len() as u64;
         let room = self.limit - head.len();
         head.extend_from_slice(&chunk[..room.min(chunk.len())]);
-        if chunk.len() >= TAIL {
+        let limit = self.tail_limit;
+        if chunk.len() >= limit {
             tail.clear();
-        } else if tail.len() + chunk.len() > 2 * TAIL {
-            // Seldom: once for each TAIL bytes, however small the pieces.
-            tail.drain(..tail.len() - TAIL);
+        } else if tail.len() + chunk.len() > 2 * limit {
+            // Seldom: once for each `limit` bytes, however small the pieces.
+            tail.drain(..tail.len() - limit);
         }
-        tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+        tail.extend_from_slice(&chunk[chunk.len().saturating_sub(limit)..]);
     }
 
     /// The number of bytes so far.
@@ -54,7 +62,7 @@ impl Capture {
 
     pub(super) fn finish(mut self) -> Captured {
         let tail = &mut self.captured.tail;
-        tail.drain(..tail.len().saturating_sub(TAIL));
+        tail.drain(..tail.len().saturating_sub(self.tail_limit));
         self.captured
     }
 }
@@ -87,6 +95,17 @@ mod tests {
             assert_eq!(captured.tail, all[100_000 - TAIL..], "in pieces of {chunk}");
             assert_eq!(captured.bytes, 100_000);
         }
+    }
+
+    #[test]
+    fn more_of_the_end_is_kept_if_asked_for() {
+        let all: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+        for chunk in [7, 1000, 3 * TAIL, 100_000] {
+            let mut capture = Capture::new(0).with_tail(3 * TAIL);
+            all.chunks(chunk).for_each(|chunk| capture.push(chunk));
+            assert_eq!(capture.finish().tail, all[100_000 - 3 * TAIL..], "in pieces of {chunk}");
+        }
+        assert_eq!(Capture::new(0).with_tail(1).tail_limit, TAIL);
     }
 
     #[test]

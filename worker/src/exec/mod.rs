@@ -51,4 +51,5 @@ pub use livelog::{LiveLog, LogEvent, LogReader, Stream};
 pub use once::{EndedBy, Finished, Spec, run};
 pub use orphans::adopt_orphans;
 pub use persistent::{Answer, Persistent, PersistentError, PersistentOptions};
+pub use progress::of_line as progress_of_line;
 pub use wire::{Exit, Usage};

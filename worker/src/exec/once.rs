@@ -43,6 +43,8 @@ pub struct Spec {
     pub grace: Duration,
     /// How much of the beginning of each output is kept, in bytes; the rest is only counted.
     pub output_limit: usize,
+    /// How many bytes of the end of standard output are kept, if that is more than [`super::TAIL`].
+    pub tail_limit: usize,
 }
 
 /// How a run ended. None of its processes is left, except those counted in `beyond_reach`.
@@ -93,10 +95,12 @@ pub async fn run(
     log: Arc<LiveLog>,
     cancel: impl Future<Output = ()>,
 ) -> Result<Finished, RunError> {
-    let Spec { program, args, env, directory, limits, stdin, timeout, grace, output_limit } = spec;
+    let Spec { program, args, env, directory, limits, stdin, timeout, grace, .. } = spec;
+    let Spec { output_limit, tail_limit, .. } = spec;
     let command = Arc::new(Command { program, args, env, directory, limits });
     let (input, mut feed) = pipes::filled_pipe(stdin).map_err(RunError::Pipes)?;
     let mut stdout = Tap::new(Stream::Stdout, output_limit, &log)?;
+    stdout.capture = stdout.capture.with_tail(tail_limit);
     let mut stderr = Tap::new(Stream::Stderr, output_limit, &log)?;
     let mut clock = Clock::new(timeout, grace);
     let mut process =

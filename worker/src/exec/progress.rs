@@ -6,7 +6,7 @@ use serde::Deserialize;
 const LONGEST: usize = 64;
 
 /// What the line says, in percent; `None` for every other line.
-pub(super) fn of_line(line: &[u8]) -> Option<f64> {
+pub fn of_line(line: &[u8]) -> Option<f64> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Progress {

@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::lease::Lost;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
-use crate::result::{Failure, JobResult, Status};
+use crate::result::Status;
 use crate::retry::jitter;
 use crate::store::{Store, remove_tree};
 use crate::table::{Phase, Table};
@@ -73,11 +73,11 @@ impl Attempts {
             probe.succeed();
         }
         held.active.set_phase(Phase::Finishing);
-        let Some(failure) = &attempt.failure else {
+        if attempt.failure.is_none() {
             return self.finish(held, Verdict::Successful, attempt).await;
-        };
+        }
         match held.retry().next(held.active.attempt, attempt.why(), jitter()) {
-            Some(delay) => self.retry(held, failure.clone(), delay).await,
+            Some(delay) => self.retry(held, attempt, delay).await,
             None => self.finish(held, Verdict::Failed, attempt).await,
         }
     }
@@ -159,24 +159,20 @@ impl Attempts {
         // Before it goes back, or it would come here again at once.
         self.health.report(part, message);
         self.health.suspect_disk();
-        self.let_go(held, Ending::Unable, attempt.failure, Duration::ZERO).await;
+        self.let_go(held, Ending::Unable, attempt, Duration::ZERO).await;
     }
 
     /// Gives the job back to the queue, to be tried again.
-    async fn retry(&self, held: Held, failure: Failure, delay: Duration) {
-        self.let_go(held, Ending::Retried, Some(failure), delay).await;
+    async fn retry(&self, held: Held, attempt: Attempt, delay: Duration) {
+        self.let_go(held, Ending::Retried, attempt, delay).await;
     }
 
-    async fn let_go(&self, held: Held, ending: Ending, failure: Option<Failure>, delay: Duration) {
+    async fn let_go(&self, held: Held, ending: Ending, attempt: Attempt, delay: Duration) {
         let retry_in = (!delay.is_zero()).then_some(delay);
-        let failure = failure.as_ref();
+        let failure = attempt.failure.as_ref();
         self.events.record(ending, &Event { failure, retry_in, ..held.event() });
-        let document = JobResult {
-            status: ending.consequences().status.unwrap_or(Status::Accepted),
-            error: failure.cloned(),
-            progress: None,
-            ..held.document()
-        };
+        let status = ending.consequences().status.unwrap_or(Status::Accepted);
+        let document = held.interim(status, attempt);
         if let Ok(until) = Timestamp::now().checked_add(delay + REMEMBERED) {
             self.table.set_waiting(document, until);
         }

@@ -10,7 +10,7 @@ use crate::executor::Attempt;
 use crate::health::Probe;
 use crate::job::Job;
 use crate::lease::Lease;
-use crate::result::JobResult;
+use crate::result::{JobResult, Status};
 use crate::retry::{Backoff, JobRetry};
 use crate::room::Permit;
 use crate::setup::Setup;
@@ -68,7 +68,21 @@ impl Held {
 
     /// The result of its last attempt.
     pub(super) fn result(&self, verdict: Verdict, attempt: Attempt) -> JobResult {
-        attempt.into_result(self.document(), verdict.status().into(), self.job.custom.clone())
+        let mut document = self.document();
+        if verdict.is_of_attempt() {
+            attempt.record(&mut document);
+        }
+        attempt.into_result(document, verdict.status().into(), self.job.custom.clone())
+    }
+
+    /// The document of an attempt that failed and is not the last.
+    pub(super) fn interim(&self, status: Status, attempt: Attempt) -> JobResult {
+        let mut document = self.document();
+        // If this machine is at fault, it was none.
+        if attempt.fault.is_none() {
+            attempt.record(&mut document);
+        }
+        JobResult { finished: None, ..attempt.into_result(document, status, None) }
     }
 
     /// A result with what is owed for it.

@@ -351,7 +351,10 @@ impl Lifecycle {
         // The age is in whole seconds.
         let queued = || Timestamp::now().checked_sub(lease.facts.age).ok();
         let created = job.created_at.or_else(queued);
-        let active = ActiveJob::new(job.id, job.kind.clone(), attempt, Some(place), created);
+        let mut active = ActiveJob::new(job.id, job.kind.clone(), attempt, Some(place), created);
+        if let Some(waiting) = self.table.waiting(job.id).filter(|_| attempt > 1) {
+            active.earlier = waiting.attempts;
+        }
         let Some(active) = self.register(active) else {
             return self.give_back_duplicate(lease).await;
         };

@@ -16,6 +16,7 @@ mod http;
 mod input;
 mod many;
 mod outcomes;
+mod outputs;
 mod poison;
 mod publish;
 mod queue;
@@ -28,6 +29,7 @@ mod sick;
 mod site;
 mod start;
 mod startup;
+mod why;
 
 /// Makes two tests of each scenario: with our queue, and with beanstalkd.
 macro_rules! each_queue {

@@ -55,6 +55,7 @@ pub(crate) fn command(program: impl AsRef<Path>, args: &[&str]) -> Marked {
         timeout: LONG,
         grace: LONG,
         output_limit: 1024 * 1024,
+        tail_limit: 0,
     };
     Marked { spec, mark: Mark(mark) }
 }

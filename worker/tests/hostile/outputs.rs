@@ -39,7 +39,7 @@ fn much_output_is_counted_and_not_kept() {
     rig.handler(
         "writes",
         &format!("head -c {MUCH} /dev/zero & head -c {MUCH} /dev/zero >&2; wait"),
-        "",
+        "output_from = 'none'",
     );
     let worker = rig.work(&queue, &[]);
     let job = rig.job("writes");
