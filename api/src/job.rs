@@ -6,6 +6,7 @@
 //! Owns: the names, formats and limits of the members. Must not know: the queue, or the outcome of
 //! a job.
 
+mod identity;
 mod wire;
 
 use std::fmt;
@@ -55,6 +56,8 @@ pub struct Job {
     pub callback: Callback,
     /// Any JSON that the producer wants to find in the result, as it was written.
     pub custom: Option<Box<RawValue>>,
+    /// What of it was left out, and why: members that only inform, and are not what they should be.
+    pub notes: Vec<String>,
 }
 
 impl Job {
@@ -202,7 +205,7 @@ pub struct Callback {
 }
 
 /// A body is no job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct BadJob {
     /// What is wrong, and what was expected.
     pub reason: String,
@@ -212,6 +215,10 @@ pub struct BadJob {
     pub kind: Option<JobType>,
     /// Where its result was to go, if that could be read.
     pub result: Option<Target>,
+    /// Who is told that it failed, if that could be read.
+    pub callback: Callback,
+    /// See [`Job::custom`], if that could be read.
+    pub custom: Option<Box<RawValue>>,
 }
 
 impl fmt::Display for BadJob {

@@ -96,7 +96,7 @@ pub fn begins(text: &[u8]) -> bool {
 }
 
 /// A text without the mark that some programs put before it.
-fn without_mark(text: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::job::JobType;
 
-/// A result document. Every member is always there, except `output_note`, `progress` and `custom`;
-/// what is not known is null.
+/// A result document. Every member is always there, except `output_note`, `notes`, `progress` and
+/// `custom`; what is not known is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobResult {
     /// The id of the job.
@@ -62,6 +62,9 @@ pub struct JobResult {
     pub stderr: Option<Written>,
     /// The time and memory that it took.
     pub usage: Option<Usage>,
+    /// What of the job was left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// From 0 to 100, as the process reports it. Only while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
@@ -103,6 +106,7 @@ impl JobResult {
             stdout: None,
             stderr: None,
             usage: None,
+            notes: Vec::new(),
             progress: None,
             custom: None,
             error: None,
@@ -408,6 +412,7 @@ mod tests {
                 cpu_ms: Some(3900),
                 max_rss_bytes: Some(52_428_800),
             }),
+            notes: Vec::new(),
             progress: None,
             custom: None,
             error: Some(Failure::new(FailureKind::LeaseLost, "gone")),

@@ -56,7 +56,8 @@ pub enum Verdict {
     Crashed,
     /// It expired before it was run.
     Expired,
-    /// Its result or callback has a URL that nothing must be sent to. It was not run.
+    /// Its result or callback has a URL that nothing must be sent to. It was not run. Those of its
+    /// URLs that are allowed are told.
     Forbidden,
     /// It is not a job, or of a type that has no handler here.
     Refused,
@@ -210,13 +211,10 @@ impl Ending {
                 ..over(Verdict::Crashed, Always(FailureKind::Crashed))
             },
             Self::Over(Verdict::Expired) => over(Verdict::Expired, Always(FailureKind::Input)),
-            Self::Over(Verdict::Forbidden) => Consequences {
-                is_sent: false,
-                callback: None,
-                ..over(Verdict::Forbidden, Always(FailureKind::Publish))
-            },
+            Self::Over(Verdict::Forbidden) => {
+                over(Verdict::Forbidden, Always(FailureKind::Publish))
+            }
             Self::Over(Verdict::Refused) => Consequences {
-                callback: None,
                 counts_type: false,
                 counter: Some(Counted::Refused),
                 message: "refused; the job is buried",

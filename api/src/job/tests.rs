@@ -88,10 +88,14 @@ fn what_is_wrong_is_named() {
         (with(r#","result":{"url":"https://x.example/","method":"GET"}"#), "\"PUT\" or \"POST\""),
         (with(r#","result":"//x.example/""#), "not an absolute URL"),
         (with(r#","timeout":0"#), "1 to 7776000 seconds"),
-        (with(r#","timeout":"600""#), "expected u32"),
-        (with(r#","retry":-1"#), "expected u32"),
+        (with(r#","timeout":"600""#), "expected a whole number"),
+        (with(r#","timeout":60.5"#), "expected a whole number"),
+        (with(r#","timeout":1e300"#), "expected a whole number"),
+        (with(r#","retry":-1"#), "expected a whole number"),
         (with(r#","retry":1001"#), "0 to 1000"),
-        (with(r#","created_at":"yesterday""#), "\"created_at\" is \"yesterday\""),
+        (with(r#","expires_at":"tomorrow""#), "\"expires_at\" is \"tomorrow\""),
+        (with(r#","expires_at":"2026-11-22""#), "\"expires_at\" is \"2026-11-22\""),
+        (with(r#","args":{"a":NaN}"#), "NaN at line 1"),
         (with(r#","callback":{"failedUri":"mailto:me"}"#), "callback.failedUri"),
         (format!(r#"[{{"id":"{ID}","type":"x","args":1}},2]"#), "\"args\" is given twice"),
     ] {
@@ -110,6 +114,35 @@ fn who_it_was_is_told_as_far_as_it_can_be_read() {
     assert_eq!((refusal.id.is_some(), refusal.kind), (true, None));
     let refusal = refused("{");
     assert_eq!((refusal.id, refusal.kind, refusal.result), (None, None, None));
+}
+
+#[test]
+fn what_only_informs_refuses_nothing() {
+    let parse = |members: &str| Job::parse(with(members).as_bytes()).expect(members);
+    for (text, time) in [
+        ("2026-11-22T12:00:00", "2026-11-22T12:00:00Z"),
+        ("2026-11-22 12:00:00.5", "2026-11-22T12:00:00.5Z"),
+        ("2026-11-22T12:00:00+01:00", "2026-11-22T11:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-30T22:00:00.999999999Z"),
+        ("9999-12-31T23:59:59.999999+14:00", "9999-12-30T22:00:00.999999999Z"),
+        ("9999-12-31T00:00:00", "9999-12-30T22:00:00.999999999Z"),
+    ] {
+        let job = parse(&format!(r#","created_at":"{text}","expires_at":"{text}""#));
+        assert_eq!(job.created_at.unwrap().to_string(), time, "{text}");
+        assert_eq!(job.expires_at, job.created_at, "{text}");
+        assert!(job.notes.is_empty(), "{text}");
+    }
+    for value in ["\"yesterday\"", "1700000000", "[1]", "\"2026-02-30T00:00:00Z\""] {
+        let job = parse(&format!(r#","created_at":{value}"#));
+        assert_eq!(job.created_at, None);
+        assert!(job.notes[0].starts_with("\"created_at\" is "), "{:?}", job.notes);
+        assert!(job.notes[0].ends_with("it is left out"), "{:?}", job.notes);
+    }
+    let job = parse(r#","created_at":null,"timeout":60.0,"retry":3e0"#);
+    assert_eq!((job.timeout, job.retry), (Some(Duration::from_secs(60)), Some(3)));
+    assert!(job.notes.is_empty());
+    let job = Job::parse(format!("\u{feff}{}", with("")).as_bytes()).unwrap();
+    assert_eq!(job.id.to_string(), ID);
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! The forms that a job's JSON can have, and their conversion to a [`Job`].
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use url::Url;
@@ -14,6 +18,7 @@ use crate::result::shortened;
 
 use super::{
     BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Method, Target,
+    identity,
 };
 
 /// The members as they are written. Unknown ones are ignored, so that a newer producer can use an
@@ -27,9 +32,11 @@ struct Wire {
     input: Option<WireInput>,
     result: Option<WireTarget>,
     args: Option<Box<RawValue>>,
-    created_at: Option<String>,
+    created_at: Option<Value>,
     expires_at: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     timeout: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     retry: Option<u32>,
     callback: Option<WireCallback>,
     custom: Option<Box<RawValue>>,
@@ -48,7 +55,7 @@ enum WireInput {
     expecting = "\"result\" must be a URL, or an object with \"url\" and \"method\": \"PUT\" or \
                  \"POST\""
 )]
-enum WireTarget {
+pub(super) enum WireTarget {
     Url(String),
     Whole { url: String, method: Option<Method> },
 }
@@ -92,16 +99,19 @@ pub(super) struct DocumentInput<'a> {
 pub(super) fn parse(body: &[u8]) -> Result<Job, Box<BadJob>> {
     read(body).and_then(check).map_err(|reason| {
         // Whose job it was to be, as far as that can be told: a failure is published then.
-        let (id, kind, result) = identity(body);
-        Box::new(BadJob { reason: shortened(reason), id, kind, result })
+        Box::new(identity::bad_job(shortened(reason), body))
     })
 }
 
 /// The object, or the older form: `[{"uuid":..,"type":..},{...args...}]`.
 fn read(body: &[u8]) -> Result<Wire, String> {
+    let body = json::without_mark(body);
     let not_json = |error: serde_json::Error| {
-        let what = if error.is_data() { "a job" } else { "JSON" };
-        format!("the body is not {what}: {error}")
+        if error.is_data() {
+            format!("the body is not a job: {error}")
+        } else {
+            format!("the body is not JSON: {}", json::why(body, &error))
+        }
     };
     let deep = json::depth(body);
     if deep > json::MAX_DEPTH {
@@ -176,29 +186,82 @@ fn check(wire: Wire) -> Result<Job, String> {
         callback.success = uri("callback.successUri", success)?;
         callback.failed = uri("callback.failedUri", failed)?;
     }
+    let mut notes = Vec::new();
+    // It only informs: no job is refused for it.
+    let created_at = match wire.created_at {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => time("created_at", &text).map(Some),
+        Some(other) => Err(format!(
+            "\"created_at\" is {}: expected a time like 2026-11-22T12:00:00Z",
+            described(&other)
+        )),
+    };
+    let created_at = created_at.unwrap_or_else(|why| {
+        notes.push(format!("{}; it is left out", shortened(why)));
+        None
+    });
     Ok(Job {
         id,
         kind,
         input,
         result,
         args: wire.args,
-        created_at: time("created_at", wire.created_at)?,
-        expires_at: time("expires_at", wire.expires_at)?,
+        created_at,
+        expires_at: wire.expires_at.map(|text| time("expires_at", &text)).transpose()?,
         timeout: wire.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         retry: wire.retry,
         callback,
         custom: wire.custom,
+        notes,
     })
 }
 
-fn job_id(text: &str) -> Result<Uuid, String> {
+/// A number without a fraction, as JSON has it: 60 and 60.0 are the same.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    struct Whole;
+
+    impl<'de> Visitor<'de> for Whole {
+        type Value = Option<u32>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number from 0 to 4294967295")
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+            let whole = number.try_into();
+            whole.map(Some).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+            let whole = number.try_into();
+            whole.map(Some).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+            if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+                // Neither bound nor fraction is lost.
+                Ok(Some(number as u32))
+            } else {
+                Err(E::invalid_value(Unexpected::Float(number), &self))
+            }
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+
+    from.deserialize_any(Whole)
+}
+
+pub(super) fn job_id(text: &str) -> Result<Uuid, String> {
     Uuid::try_parse(text).map_err(|_| {
         let text: String = text.chars().take(100).collect();
         format!("\"id\" is {text:?}: expected a UUID")
     })
 }
 
-fn target(wire: WireTarget) -> Result<Target, String> {
+pub(super) fn target(wire: WireTarget) -> Result<Target, String> {
     Ok(match wire {
         WireTarget::Url(text) => Target { url: url("result", &text)?, method: Method::Put },
         WireTarget::Whole { url: text, method } => {
@@ -207,7 +270,7 @@ fn target(wire: WireTarget) -> Result<Target, String> {
     })
 }
 
-fn url(name: &str, text: &str) -> Result<Url, String> {
+pub(super) fn url(name: &str, text: &str) -> Result<Url, String> {
     if text.len() > MAX_URL {
         return Err(format!(
             "{name:?} is a URL of {} bytes: expected at most {MAX_URL}",
@@ -222,24 +285,30 @@ fn url(name: &str, text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, String> {
-    let Some(text) = text else { return Ok(None) };
-    text.parse().map(Some).map_err(|error| {
-        format!("{name:?} is {text:?}: expected a time like 2026-11-22T12:00:00Z ({error})")
+/// RFC 3339. Without an offset it is in UTC; what is too late in the year 9999 for the calculation of
+/// times is the latest that there is.
+fn time(name: &str, text: &str) -> Result<Timestamp, String> {
+    text.parse().or_else(|error| {
+        lenient_time(text).ok_or_else(|| {
+            let text: String = text.chars().take(100).collect();
+            format!("{name:?} is {text:?}: expected a time like 2026-11-22T12:00:00Z ({error})")
+        })
     })
 }
 
-/// What can be read of a job that is wrong elsewhere.
-fn identity(body: &[u8]) -> (Option<Uuid>, Option<JobType>, Option<Target>) {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { return (None, None, None) };
-    let object = if let Value::Array(parts) = &value { parts.first() } else { Some(&value) };
-    let Some(Value::Object(object)) = object else { return (None, None, None) };
-    let text = |names: &[&str]| names.iter().find_map(|name| object.get(*name)?.as_str());
-    let id = text(&["id", "uuid", "jid"]).and_then(|text| job_id(text).ok());
-    let kind = text(&["type", "jobtype"]).and_then(|text| text.parse().ok());
-    let result = object
-        .get("result")
-        .and_then(|value| WireTarget::deserialize(value).ok())
-        .and_then(|wire| target(wire).ok());
-    (id, kind, result)
+fn lenient_time(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.split_at_checked(10)?;
+    let offset = time.find(['Z', 'z', '+', '-']).map_or("", |at| &time[at..]);
+    let local = &text[..text.len() - offset.len()];
+    // A date alone could mean its beginning or its end.
+    if !time.contains(':') {
+        return None;
+    }
+    let local: DateTime = local.parse().ok()?;
+    match TimeZone::UTC.to_timestamp(local) {
+        Ok(time) if offset.is_empty() => Some(time),
+        // It was wrong with its offset.
+        Ok(_) if !date.starts_with("9999-12-3") => None,
+        Ok(_) | Err(_) => (local.year() == 9999).then_some(Timestamp::MAX),
+    }
 }

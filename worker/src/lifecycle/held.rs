@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use url::Url;
 
 use crate::config::Handler;
 use crate::ending::Verdict;
@@ -68,7 +69,7 @@ impl Held {
 
     /// The result of its last attempt.
     pub(super) fn result(&self, verdict: Verdict, attempt: Attempt) -> JobResult {
-        let mut document = self.document();
+        let mut document = JobResult { notes: self.job.notes.clone(), ..self.document() };
         if verdict.is_of_attempt() {
             attempt.record(&mut document);
         }
@@ -88,12 +89,17 @@ impl Held {
     /// A result with what is owed for it.
     pub(super) fn entry(&self, verdict: Verdict, result: &JobResult) -> Entry {
         let row = verdict.consequences();
+        // Which of them is not allowed is looked at once more only then.
+        let outbound = &self.setup.outbound;
+        let may = |url: &Url| verdict != Verdict::Forbidden || outbound.check(url).is_ok();
+        let target = self.job.result.clone().filter(|target| row.is_sent && may(&target.url));
+        let callback = row.callback.and_then(|event| event.url(&self.job.callback));
         Entry {
             id: self.job.id,
             place: result.queue.clone(),
             status: verdict.status(),
-            target: self.job.result.clone().filter(|_| row.is_sent),
-            callback: row.callback.and_then(|event| event.url(&self.job.callback)).cloned(),
+            target,
+            callback: callback.filter(|url| may(url)).cloned(),
             finished: result.timestamp,
             result: raw(result),
         }

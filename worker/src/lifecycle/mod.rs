@@ -25,8 +25,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jq_client::{Connection, Job as QueuedJob};
+use serde::Deserialize;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{Instrument, info, info_span};
+use url::Url;
 use uuid::Uuid;
 
 use crate::blame::{Evidence, Suspicion};
@@ -39,13 +42,13 @@ use crate::job::{BadJob, Job};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::parked::{Candidate, Parked, Parking};
-use crate::result::JobResult;
+use crate::result::{JobResult, Status};
 use crate::retry::{self, Backoff, jitter};
 use crate::room::{Permit, Room};
 use crate::servers::Servers;
 use crate::setup::{CurrentSetup, Setup};
 use crate::source::{Source, Taker};
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Found, Store};
 use crate::table::{ActiveJob, Registration, Table};
 use crate::tasks::Tasks;
 
@@ -312,7 +315,9 @@ impl Lifecycle {
         let setup = self.setup.get();
         let Some(handler) = setup.executor.handlers.get(&job.kind).cloned() else {
             let reason = format!("there is no handler of the type {}", job.kind);
-            let bad = BadJob { reason, id: Some(job.id), kind: Some(job.kind), result: job.result };
+            let Job { id, kind, result, callback, custom, .. } = job;
+            let (id, kind) = (Some(id), Some(kind));
+            let bad = BadJob { reason, id, kind, result, callback, custom };
             return self.refuse(lease, permit, bad, attempt).await;
         };
         if let Some(target) = &job.result {
@@ -441,8 +446,8 @@ impl Lifecycle {
         self.settler.let_go(lease, ending, delay(times)).await;
     }
 
-    /// Buries what is not a job. If its id and its URL for results can be read, a result that says so
-    /// is sent there.
+    /// Buries what is not a job. If its id can be read, a result says so: it is served, and sent to
+    /// where the job wanted it, as far as that can be read and is allowed.
     async fn refuse(self: &Arc<Self>, mut lease: Lease, permit: Permit, bad: BadJob, attempt: u32) {
         if let Some(entry) = bad.id.and_then(|id| self.done_before(&lease, id)) {
             drop(permit);
@@ -466,7 +471,12 @@ impl Lifecycle {
         let (kind, failure) = (bad.kind.as_ref(), failure.as_ref());
         let event = Event { id: bad.id, kind, attempt, failure, ..Event::default() };
         self.events.record(ending, &event);
-        let Some(entry) = refusal(&self.setup.get(), &lease, bad, attempt) else {
+        let entry = match bad.id {
+            // Whoever waits for that one has it.
+            Some(id) if self.has_succeeded(id).await => None,
+            _ => refusal(&self.setup.get(), &lease, bad, attempt),
+        };
+        let Some(entry) = entry else {
             self.settler.let_go(lease, ending, Duration::ZERO).await;
             return;
         };
@@ -480,6 +490,19 @@ impl Lifecycle {
             Ok(Kept::WithoutLease) => {}
             Err(lost) => self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
         }
+    }
+
+    /// Whether there is a result of success under this id.
+    async fn has_succeeded(&self, id: Uuid) -> bool {
+        #[derive(Deserialize)]
+        struct Told {
+            status: Status,
+        }
+        let store = Arc::clone(&self.store);
+        let found = spawn_blocking(move || store.find(id)).await;
+        let Ok(Ok(Found::Result(body))) = found else { return false };
+        let told = serde_json::from_slice::<Told>(&body);
+        told.is_ok_and(|told| told.status == Status::Successful)
     }
 }
 
@@ -523,23 +546,27 @@ impl Taker for Arc<Lifecycle> {
     }
 }
 
-/// The result of what is not a job. `None`: nobody can be told, or must not be.
+/// The result of what is not a job. `None`: it has no id under which somebody could look for it.
 fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<Entry> {
     let verdict = Verdict::Refused;
     let id = bad.id?;
-    let target = bad.result.filter(|target| setup.outbound.check(&target.url).is_ok())?;
+    let may = |url: &Url| setup.outbound.check(url).is_ok();
+    let event = verdict.consequences().callback;
+    let callback = event.and_then(|event| event.url(&bad.callback)).filter(|url| may(url)).cloned();
+    let target = bad.result.filter(|target| may(&target.url));
     let place = Some(lease.facts.place.clone());
     let created = Timestamp::now().checked_sub(lease.facts.age).ok();
     let (status, name) = (verdict.status().into(), setup.name.clone());
     let blank = JobResult::blank(id, bad.kind, status, name, attempt, created, place.clone());
     let failure = Ending::Over(verdict).failure(bad.reason);
-    let result = JobResult { finished: Some(blank.timestamp), error: failure, ..blank };
+    let (finished, custom) = (Some(blank.timestamp), bad.custom);
+    let result = JobResult { finished, custom, error: failure, ..blank };
     Some(Entry {
         id,
         place,
         status: verdict.status(),
-        target: Some(target),
-        callback: None,
+        target,
+        callback,
         finished: result.timestamp,
         result: raw(&result),
     })

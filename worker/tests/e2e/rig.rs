@@ -220,6 +220,11 @@ impl Worker {
         self.process.pid()
     }
 
+    /// Where it serves results.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
