@@ -18,7 +18,9 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use url::Url;
 
-use crate::config::{Handler, Handlers, InputMode, Mode, OutputFrom};
+use crate::config::{
+    EX_DATAERR, EX_TEMPFAIL, ExitMeaning, Handler, Handlers, InputMode, Mode, OutputFrom,
+};
 use crate::exec::{
     self, EndedBy, Exit, Keepers, LiveLog, Persistent, PersistentError, PersistentOptions,
     RunError, Spec,
@@ -31,16 +33,11 @@ use crate::result::{
     AttemptMade, Failure, FailureKind, InputUsed, JobResult, Status, Usage, Written,
 };
 use crate::retry::Why;
+use crate::room::Units;
 use crate::table::{ActiveJob, Phase};
 use crate::text::{MAX_LINE, escaped, last_line};
 
 use output::{Given, written};
-
-/// `EX_TEMPFAIL` of sysexits.h: try again later.
-const EX_TEMPFAIL: i32 = 75;
-
-/// `EX_DATAERR` of sysexits.h: the input is at fault, trying again is of no use.
-const EX_DATAERR: i32 = 65;
 
 /// How long a process that does nothing may take.
 const PROBE: Duration = Duration::from_secs(10);
@@ -165,8 +162,8 @@ impl Attempt {
     }
 
     /// No process could be started, or what became of it is not known.
-    fn fail_to_run(&mut self, error: &RunError, handler: Option<JobType>) {
-        match Part::of(error, handler) {
+    fn fail_to_run(&mut self, error: &RunError, handler: Option<JobType>, in_ours: bool) {
+        match Part::of(error, handler, in_ours) {
             Some(part) => self.fault(part, error),
             None => self.fail(FailureKind::Executor, error, true),
         }
@@ -197,7 +194,7 @@ impl Executor {
                 program: handler.program.clone(),
                 args: handler.args.clone(),
                 env: handler.env.clone(),
-                directory: PathBuf::from("/"),
+                directory: handler.working_directory.clone().unwrap_or_else(|| "/".into()),
                 limits: handler.limits.clone(),
                 grace: handler.grace,
                 processes: persistence.processes,
@@ -314,7 +311,7 @@ impl Executor {
                     program: handler.program.clone(),
                     args: handler.args.clone(),
                     env: handler.env.clone(),
-                    directory: directory.to_owned(),
+                    directory: handler.working_directory.clone().unwrap_or(directory.to_owned()),
                     limits: handler.limits.clone(),
                     stdin: document.into(),
                     timeout,
@@ -333,8 +330,8 @@ impl Executor {
                     spec.env.push(("TMPDIR".into(), directory.into()));
                 }
                 spec.env.extend(variables(job, active, timeout, &result_file, input_file));
-                let from = handler.output_from;
-                self.run_process(spec, from, &result_file, active, cancelled, &mut attempt).await;
+                self.run_process(spec, handler, &result_file, active, cancelled, &mut attempt)
+                    .await;
             }
             Mode::Persistent(_) => {
                 let file = has_file.then_some(input_file.as_path());
@@ -359,7 +356,7 @@ impl Executor {
     async fn run_process(
         &self,
         spec: Spec,
-        output_from: OutputFrom,
+        handler: &Handler,
         result_file: &Path,
         active: &ActiveJob,
         cancelled: impl Future<Output = ()>,
@@ -370,8 +367,8 @@ impl Executor {
             match exec::run(&self.keepers, spec, Arc::clone(&active.log), cancelled).await {
                 Ok(finished) => finished,
                 Err(error) => {
-                    let handler = self.handlers.key(&active.kind);
-                    return attempt.fail_to_run(&error, handler);
+                    let (key, own) = (self.handlers.key(&active.kind), &handler.working_directory);
+                    return attempt.fail_to_run(&error, key, own.is_none());
                 }
             };
         attempt.left_behind = finished.left_behind;
@@ -390,37 +387,40 @@ impl Executor {
             }
             EndedBy::Itself => {}
         }
-        match finished.exit {
-            Exit::Code(0) => {
-                match output::given(output_from, result_file, limit, &finished.stdout) {
+        let code = match finished.exit {
+            Exit::Code(code) => code,
+            Exit::Signal(_) if finished.oom_killed => {
+                let message = "ended by the kernel: it took more memory than it may";
+                return attempt.fail_saying(FailureKind::Executor, message, true, stderr);
+            }
+            Exit::Signal(signal) => {
+                let message = format!("ended by signal {signal}");
+                return attempt.fail_saying(FailureKind::Executor, message, true, stderr);
+            }
+        };
+        let meaning = handler.exit.meaning(code);
+        let (message, again) = match meaning {
+            ExitMeaning::Success => {
+                match output::given(handler.output_from, result_file, limit, &finished.stdout) {
                     Given::Json(output) => attempt.output = Some(output),
                     Given::Nothing(note) => attempt.output_note = note,
                     // The process would do the same again.
                     Given::Unusable(why) => attempt.fail(FailureKind::Executor, why, false),
                     Given::Unreadable(why) => attempt.fault(Part::StateDirectory, why),
                 }
+                return;
             }
-            Exit::Code(EX_DATAERR) => {
-                let message = "the process says that the job cannot be done (exit status 65)";
-                attempt.fail_saying(FailureKind::Executor, message, false, stderr);
+            ExitMeaning::Bury if code == EX_DATAERR => {
+                ("the process says that the job cannot be done (exit status 65)".to_owned(), false)
             }
-            Exit::Code(EX_TEMPFAIL) => {
-                let message = "the process asks to be tried again later (exit status 75)";
-                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
+            ExitMeaning::Retry if code == EX_TEMPFAIL => {
+                ("the process asks to be tried again later (exit status 75)".to_owned(), true)
             }
-            Exit::Code(code) => {
-                let message = format!("exit status {code}");
-                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
+            ExitMeaning::Bury | ExitMeaning::Retry => {
+                (format!("exit status {code}"), meaning == ExitMeaning::Retry)
             }
-            Exit::Signal(_) if finished.oom_killed => {
-                let message = "ended by the kernel: it took more memory than it may";
-                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
-            }
-            Exit::Signal(signal) => {
-                let message = format!("ended by signal {signal}");
-                attempt.fail_saying(FailureKind::Executor, message, true, stderr);
-            }
-        }
+        };
+        attempt.fail_saying(FailureKind::Executor, message, again, stderr);
     }
 
     async fn run_line(
@@ -469,7 +469,7 @@ impl Executor {
                 attempt.fail(FailureKind::Executor, error, false);
             }
             Err(PersistentError::Run(error)) => {
-                attempt.fail_to_run(&error, self.handlers.key(&active.kind));
+                attempt.fail_to_run(&error, self.handlers.key(&active.kind), false);
             }
             Err(error @ PersistentError::Stopped) => {
                 attempt.fault(Part::Handler(self.handlers.key(&active.kind)), error);
@@ -519,7 +519,13 @@ fn variables(
     if let Some(path) = input_file {
         variables.insert("JQ_INPUT_FILE", path.into());
     }
-    variables.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    let units = active.units.iter().map(|Units { name, numbers }| {
+        let name = name.to_ascii_uppercase();
+        let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+        (format!("JQ_RESOURCE_{name}").into(), numbers.join(",").into())
+    });
+    let variables = variables.into_iter().map(|(name, value)| (name.into(), value));
+    variables.chain(units).collect()
 }
 
 /// A persistent process has no environment of its own for each job, so the path of the input goes

@@ -22,10 +22,13 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part that kept a process of this handler from being started. `None`: the process ran.
-    pub fn of(error: &RunError, handler: Option<JobType>) -> Option<Self> {
+    /// The part that kept a process of this handler from being started; `in_ours`: in a working directory
+    /// that is ours, rather than in one of the handler's. `None`: the process ran.
+    pub fn of(error: &RunError, handler: Option<JobType>, in_ours: bool) -> Option<Self> {
         match error {
-            RunError::Start { problem: StartProblem::Directory, .. } => Some(Self::StateDirectory),
+            RunError::Start { problem: StartProblem::Directory, .. } if in_ours => {
+                Some(Self::StateDirectory)
+            }
             // Even want of memory can be the handler's own limit.
             RunError::Start { .. } | RunError::TooLong { .. } | RunError::Cgroup(_) => {
                 Some(Self::Handler(handler))
@@ -61,9 +64,10 @@ mod tests {
             problem,
             source: io::Error::from_raw_os_error(libc::ENOENT),
         };
-        let of = |error: &RunError| Part::of(error, None);
+        let of = |error: &RunError| Part::of(error, None, true);
         assert_eq!(of(&start(StartProblem::Directory)), Some(Part::StateDirectory));
         let handler = Some(Part::Handler(None));
+        assert_eq!(Part::of(&start(StartProblem::Directory), None, false), handler);
         for problem in [
             StartProblem::NoProgram,
             StartProblem::NotExecutable,

@@ -275,7 +275,7 @@ impl Health {
                 let mut handlers = setup.executor.handlers.iter();
                 let handler = handlers.find(|(of, _)| *of == kind.as_ref());
                 let Some((_, handler)) = handler else { return Look::Works };
-                look_at_program(&handler.program)
+                look_at_files(&handler.program, handler.working_directory.as_deref())
             }
         }
     }
@@ -346,7 +346,10 @@ impl Drop for Probe {
 }
 
 /// That a program is there and executable does not say that it starts.
-fn look_at_program(program: &Path) -> Look {
+fn look_at_files(program: &Path, directory: Option<&Path>) -> Look {
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        return Look::Fails(format!("{}: there is no such directory", directory.display()));
+    }
     match std::fs::metadata(program) {
         Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Look::NeedsJob,
         Ok(_) => Look::Fails(format!("{} may not be executed", program.display())),

@@ -52,13 +52,16 @@ pub struct Parking<K = JobType> {
 
 #[derive(Debug)]
 struct Lot<K> {
-    by_key: HashMap<K, VecDeque<Parked>>,
+    /// Each with its number in the order of all.
+    by_key: HashMap<K, VecDeque<(u64, Parked)>>,
     count: usize,
+    /// How many there have been.
+    total: u64,
 }
 
 impl<K> Default for Lot<K> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), count: 0 }
+        Self { by_key: HashMap::new(), count: 0, total: 0 }
     }
 }
 
@@ -74,7 +77,9 @@ impl<K: Clone + Eq + Hash> Parking<K> {
         let mut lot = self.lot();
         if lot.count < MAX_PARKED {
             lot.count += 1;
-            lot.by_key.entry(key.clone()).or_default().push_back(job);
+            lot.total += 1;
+            let number = lot.total;
+            lot.by_key.entry(key.clone()).or_default().push_back((number, job));
         }
     }
 
@@ -93,16 +98,20 @@ impl<K: Clone + Eq + Hash> Parking<K> {
         self.lot().count > CROWD
     }
 
-    /// What any wait for.
+    /// What any wait for, that of the first job that waits first.
     pub fn keys(&self) -> Vec<K> {
-        self.lot().by_key.keys().cloned().collect()
+        let lot = self.lot();
+        let first = |jobs: &VecDeque<(u64, Parked)>| jobs.front().map(|(number, _)| *number);
+        let mut keys: Vec<_> = lot.by_key.iter().map(|(key, jobs)| (first(jobs), key)).collect();
+        keys.sort_by_key(|(number, _)| *number);
+        keys.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
     /// Takes out the job that has waited for this longest.
     pub fn next(&self, key: &K) -> Option<Parked> {
         let mut lot = self.lot();
         let jobs = lot.by_key.get_mut(key)?;
-        let next = jobs.pop_front();
+        let next = jobs.pop_front().map(|(_, job)| job);
         if jobs.is_empty() {
             lot.by_key.remove(key);
         }
@@ -136,6 +145,7 @@ mod tests {
             parking.park(&a, parked(number));
         }
         parking.park(&b, parked(7));
+        assert_eq!(parking.keys(), [a.clone(), b.clone()]);
         let next = |kind| parking.next(kind).map(|job| job.number);
         assert_eq!((next(&a), next(&a), next(&b), next(&b)), (Some(1), Some(2), Some(7), None));
         assert_eq!(parking.keys(), [a]);

@@ -5,12 +5,41 @@
 //!
 //! Owns: counts and limits. Must not know: queues and processes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
 use crate::job::JobType;
+
+/// What a job has for itself while it runs: so many units of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The resource.
+    pub name: String,
+    /// How many units a job has; at least 1.
+    pub count: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+/// What a job of a type counts against, beside the limit for all jobs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Demand<'a> {
+    /// Most jobs of the type at a time; 0 is no limit.
+    pub limit: usize,
+    /// What it has for itself.
+    pub needs: &'a [Need],
+}
+
+/// Units of a resource that a job has for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Units {
+    /// The resource.
+    pub name: String,
+    /// Which of its units, counted from 0.
+    pub numbers: Vec<u32>,
+}
 
 /// The limits and what counts against them.
 #[derive(Debug)]
@@ -29,6 +58,8 @@ struct State {
     limit: usize,
     running: usize,
     by_type: HashMap<JobType, usize>,
+    /// The units of each resource that jobs have.
+    taken: HashMap<String, BTreeSet<u32>>,
     max_unpublished: usize,
     unpublished: usize,
     held: bool,
@@ -57,12 +88,28 @@ impl State {
         is_open && self.running == 0
     }
 
-    /// Counts one more of this type, unless there are `limit` of them.
-    fn count(&mut self, kind: &JobType, limit: usize) -> bool {
-        let count = self.by_type.entry(kind.clone()).or_default();
-        let has_room = limit == 0 || *count < limit;
-        *count += usize::from(has_room);
-        has_room
+    /// Counts one more of this type, and takes what it needs, if there is room for both.
+    fn count(&mut self, kind: &JobType, demand: Demand<'_>) -> Option<Vec<Units>> {
+        let count = self.by_type.get(kind).copied().unwrap_or(0);
+        if demand.limit != 0 && count >= demand.limit {
+            return None;
+        }
+        let units: Vec<_> =
+            demand.needs.iter().map(|need| self.free(need)).collect::<Option<_>>()?;
+        for Units { name, numbers } in &units {
+            self.taken.entry(name.clone()).or_default().extend(numbers);
+        }
+        self.by_type.insert(kind.clone(), count + 1);
+        Some(units)
+    }
+
+    /// The units that a job could have. `None`: there are fewer than it needs.
+    fn free(&self, need: &Need) -> Option<Units> {
+        let taken = self.taken.get(&need.name);
+        let free = (0..need.of).filter(|unit| !taken.is_some_and(|taken| taken.contains(unit)));
+        let numbers: Vec<_> = free.take(need.count as usize).collect();
+        let is_enough = numbers.len() == need.count as usize;
+        is_enough.then(|| Units { name: need.name.clone(), numbers })
     }
 }
 
@@ -143,7 +190,12 @@ impl Room {
             state.running += usize::from(open);
             open
         })
-        .then(|| Permit { room: Arc::clone(self), kind: None, alone: false })
+        .then(|| Permit {
+            room: Arc::clone(self),
+            kind: None,
+            alone: false,
+            units: Vec::new(),
+        })
     }
 
     /// Takes no more jobs, so that there will be room for one that is to run alone; or takes them again.
@@ -162,17 +214,23 @@ impl Room {
             state.alone |= free;
             free
         });
-        taken.then(|| Permit { room: Arc::clone(self), kind: None, alone: true })
+        taken.then(|| Permit { room: Arc::clone(self), kind: None, alone: true, units: Vec::new() })
     }
 
-    /// Room for one more job of this type, of which there are `limit` at most; 0 is no limit.
-    pub fn take_for(self: &Arc<Self>, kind: &JobType, limit: usize) -> Option<Permit> {
-        let taken = self.change(|state| {
-            let open = state.is_open() && state.count(kind, limit);
-            state.running += usize::from(open);
-            open
-        });
-        taken.then(|| Permit { room: Arc::clone(self), kind: Some(kind.clone()), alone: false })
+    /// Room for one more job of this type, with what it needs.
+    pub fn take_for(self: &Arc<Self>, kind: &JobType, demand: Demand<'_>) -> Option<Permit> {
+        let units = self.change(|state| {
+            let units = if state.is_open() { state.count(kind, demand) } else { None };
+            state.running += usize::from(units.is_some());
+            units
+        })?;
+        Some(Permit { room: Arc::clone(self), kind: Some(kind.clone()), alone: false, units })
+    }
+
+    /// Whether there is too little of something that a job needs.
+    pub fn lacks(&self, needs: &[Need]) -> bool {
+        let state = self.state();
+        needs.iter().any(|need| state.free(need).is_none())
     }
 
     /// Waits until a job is over, or one could run alone that has to. Returns at once if that was so since
@@ -224,6 +282,7 @@ pub struct Permit {
     room: Arc<Room>,
     kind: Option<JobType>,
     alone: bool,
+    units: Vec<Units>,
 }
 
 impl Permit {
@@ -249,23 +308,34 @@ impl Permit {
         self.kind.as_ref() == Some(kind)
     }
 
-    /// Counts the job as one of this type, unless there are `limit` of them; 0 is no limit.
+    /// Counts the job as one of this type, with what it needs, if there is room for it.
     #[must_use = "without room the job must be given back"]
-    pub fn claim(&mut self, kind: &JobType, limit: usize) -> bool {
-        let has_room = self.room.state().count(kind, limit);
-        if has_room {
+    pub fn claim(&mut self, kind: &JobType, demand: Demand<'_>) -> bool {
+        let claimed = self.room.state().count(kind, demand);
+        claimed.is_some_and(|units| {
             self.kind = Some(kind.clone());
-        }
-        has_room
+            self.units = units;
+            true
+        })
+    }
+
+    /// What the job has for itself.
+    pub fn units(&self) -> &[Units] {
+        &self.units
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let kind = self.kind.take();
+        let (kind, units) = (self.kind.take(), std::mem::take(&mut self.units));
         self.room.change(|state| {
             state.running -= 1;
             state.alone &= !self.alone;
+            for Units { name, numbers } in units {
+                if let Some(taken) = state.taken.get_mut(&name) {
+                    taken.retain(|unit| !numbers.contains(unit));
+                }
+            }
             let Some(kind) = kind else { return };
             if let Some(count) = state.by_type.get_mut(&kind) {
                 *count -= 1;
@@ -295,6 +365,38 @@ impl Drop for Unpublished {
 mod tests {
     use super::*;
 
+    fn most(limit: usize) -> Demand<'static> {
+        Demand { limit, needs: &[] }
+    }
+
+    #[test]
+    fn each_has_for_itself_what_it_needs() {
+        let room = Arc::new(Room::new(10, 10));
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let need = |count, of| [Need { name: "gpu".into(), count, of }];
+        let (one, two) = (need(1, 3), need(2, 3));
+        let of_one = Demand { limit: 0, needs: &one };
+        let of_two = Demand { limit: 0, needs: &two };
+        let first = room.take_for(&a, of_one).unwrap();
+        assert_eq!(first.units(), [Units { name: "gpu".into(), numbers: vec![0] }]);
+        let mut second = room.take().unwrap();
+        assert!(second.claim(&b, of_two));
+        assert_eq!(second.units()[0].numbers, [1, 2]);
+        assert!(room.take_for(&a, of_one).is_none() && room.lacks(&one));
+        // What needs nothing of it runs beside them, and what does not fit takes nothing.
+        assert!(room.take_for(&a, most(0)).is_some());
+        drop(first);
+        assert!(room.take_for(&b, of_two).is_none() && !room.lacks(&one));
+        let third = room.take_for(&a, of_one).unwrap();
+        assert_eq!(third.units()[0].numbers, [0]);
+        // There may be fewer than there were.
+        drop((second, third));
+        let fewer = need(1, 1);
+        let _only = room.take_for(&a, Demand { limit: 0, needs: &fewer }).unwrap();
+        assert!(room.take_for(&a, Demand { limit: 0, needs: &fewer }).is_none());
+        assert_eq!(room.state().by_type.len(), 1);
+    }
+
     #[test]
     fn as_many_as_the_limit() {
         let room = Arc::new(Room::new(2, 10));
@@ -317,13 +419,13 @@ mod tests {
         let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
         let (mut one, mut two, mut three) =
             (room.take().unwrap(), room.take().unwrap(), room.take().unwrap());
-        assert!(one.claim(&a, 1));
-        assert!(!two.claim(&a, 1));
-        assert!(two.claim(&b, 0) && three.claim(&b, 0));
-        assert!(room.take_for(&a, 1).is_none());
+        assert!(one.claim(&a, most(1)));
+        assert!(!two.claim(&a, most(1)));
+        assert!(two.claim(&b, most(0)) && three.claim(&b, most(0)));
+        assert!(room.take_for(&a, most(1)).is_none());
         drop(one);
-        let again = room.take_for(&a, 1).unwrap();
-        assert!(!room.take().unwrap().claim(&a, 1));
+        let again = room.take_for(&a, most(1)).unwrap();
+        assert!(!room.take().unwrap().claim(&a, most(1)));
         drop(again);
         drop((two, three));
         assert!(room.state().by_type.is_empty());

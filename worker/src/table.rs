@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::exec::LiveLog;
 use crate::job::JobType;
 use crate::result::{AttemptMade, Failure, JobResult, QueuePlace, Status, WorkerName};
+use crate::room::Units;
 
 /// Most jobs that are remembered while they wait for their next attempt.
 const MAX_WAITING: usize = 10_000;
@@ -39,6 +40,8 @@ pub struct ActiveJob {
     pub started: OnceLock<Timestamp>,
     /// The attempts before this one, as far as this worker knows them.
     pub earlier: Vec<AttemptMade>,
+    /// What it has for itself.
+    pub units: Vec<Units>,
     /// What its process writes.
     pub log: Arc<LiveLog>,
     phase: AtomicU8,
@@ -74,6 +77,7 @@ impl ActiveJob {
             since: Timestamp::now(),
             started: OnceLock::new(),
             earlier: Vec::new(),
+            units: Vec::new(),
             log: Arc::new(LiveLog::new()),
             phase: AtomicU8::new(Phase::Preparing as u8),
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jq_client::{Address, ConnectOptions, Connection, ConnectionLimits};
 
 use super::Failed;
-use crate::config::{Config, Flags, Mode};
+use crate::config::{Config, Flags, Handler, Mode, OutputFrom};
+use crate::exec::Limits;
 use crate::outbound::Outbound;
 
 /// How long a server may take to answer.
@@ -92,6 +93,9 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
 
 fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
     report.line("concurrency", &config.concurrency)?;
+    for (name, count) in &config.resources {
+        report.line("resource", &format!("{name}: {count}"))?;
+    }
     for (kind, handler) in config.handlers.iter() {
         let name = kind.map_or("any type", |kind| kind.as_str());
         let mode = match handler.mode {
@@ -110,8 +114,46 @@ fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
         let text =
             format!("{name}: {} ({mode}{limit}, {timeout} s, {retry} retries)", command.trim_end());
         report.line("handler", &text)?;
+        for text in details(handler) {
+            report.line("", &text)?;
+        }
     }
     Ok(())
+}
+
+/// What a handler has that is not the default, in lines of their own.
+fn details(handler: &Handler) -> Vec<String> {
+    let mut lines = Vec::new();
+    if handler.mode == Mode::Process {
+        if handler.output_from != OutputFrom::Auto {
+            lines.push(format!("output from {}", handler.output_from.as_str()));
+        }
+        let exit =
+            handler.exit.iter().map(|(code, meaning)| format!("{code} {}", meaning.as_str()));
+        let exit: Vec<_> = exit.collect();
+        if !exit.is_empty() {
+            lines.push(format!("exit status {}", exit.join(", ")));
+        }
+    }
+    if let Some(path) = &handler.working_directory {
+        lines.push(format!("in {}", path.display()));
+    }
+    let Limits { umask, nice, io_priority, .. } = &handler.limits;
+    let priorities = [
+        umask.map(|mask| format!("umask {mask:03o}")),
+        nice.map(|nice| format!("nice {nice}")),
+        io_priority.map(|priority| format!("ionice {priority}")),
+    ];
+    let priorities: Vec<_> = priorities.into_iter().flatten().collect();
+    if !priorities.is_empty() {
+        lines.push(priorities.join(", "));
+    }
+    let needs = handler.needs.iter().map(|need| format!("{} {}", need.count, need.name));
+    let needs: Vec<_> = needs.collect();
+    if !needs.is_empty() {
+        lines.push(format!("needs {}", needs.join(", ")));
+    }
+    lines
 }
 
 async fn ask(address: &Address) -> Result<String, String> {

@@ -11,6 +11,7 @@ use super::{EXIT_CONFIG, Failed, job_file};
 use crate::config::{Config, Flags};
 use crate::exec::{self, LogEvent};
 use crate::result::{JobResult, Status};
+use crate::room::Units;
 use crate::setup::{Setup, keepers};
 use crate::store::remove_tree;
 use crate::table::ActiveJob;
@@ -36,7 +37,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     DirBuilder::new().mode(0o700).create(&directory)?;
     let result = super::runtime()?.block_on(async {
         let setup = Setup::new(config, keepers)?;
-        let active = ActiveJob::new(job.id, kind.clone(), 1, None, job.created_at);
+        let mut active = ActiveJob::new(job.id, kind.clone(), 1, None, job.created_at);
+        // Nobody else takes any here.
+        let units = handler
+            .needs
+            .iter()
+            .map(|need| Units { name: need.name.clone(), numbers: (0..need.count).collect() });
+        active.units = units.collect();
         let log = tokio::spawn(show(active.log.reader()));
         let interrupted = async {
             // If it cannot be listened for, it ends us as usual.

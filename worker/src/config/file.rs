@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::handlers::{InputMode, ModeName, OutputFrom};
+use super::process::ExitMeaning;
 use super::{ConfigError, Size};
 use crate::job::JobType;
 use crate::outbound;
@@ -45,6 +46,9 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) control: Control,
     pub(super) handlers_dir: Option<PathBuf>,
+    /// How much there is of what only one job at a time can have.
+    #[serde(default)]
+    pub(super) resources: BTreeMap<String, u32>,
     /// What each handler has unless it says otherwise.
     #[serde(default)]
     pub(super) defaults: HandlerSettings,
@@ -98,6 +102,15 @@ pub(super) struct HandlerSettings {
     pub(super) open_files: Option<u64>,
     pub(super) max_processes: Option<u64>,
     pub(super) file_size: Option<Size>,
+    #[serde(default)]
+    pub(super) exit: BTreeMap<String, ExitMeaning>,
+    pub(super) working_directory: Option<PathBuf>,
+    pub(super) env_file: Option<PathBuf>,
+    pub(super) umask: Option<String>,
+    pub(super) nice: Option<i32>,
+    pub(super) ionice: Option<String>,
+    #[serde(default)]
+    pub(super) needs: BTreeMap<String, u32>,
 }
 
 impl File {

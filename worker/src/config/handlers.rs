@@ -12,9 +12,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::file::{File, HandlerSettings};
+use super::process::{self, ExitTable};
 use super::{ConfigError, DEFAULT_HANDLERS, Flags, MAX_CONCURRENCY, Size};
 use crate::exec::Limits;
 use crate::job::{Job, JobType, MAX_TIMEOUT};
+use crate::room::{Demand, Need};
 
 /// What every process sees of the worker's own environment. The rest may be secret.
 const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ"];
@@ -56,11 +58,23 @@ pub struct Handler {
     pub output: usize,
     /// Where the output is that it gives. Of no meaning for one that is persistent.
     pub output_from: OutputFrom,
-    /// What it may use.
+    /// What it may use, and how it is treated.
     pub limits: Limits,
+    /// What its exit statuses mean. Of no meaning for one that is persistent.
+    pub exit: ExitTable,
+    /// Where its processes start: absolute. `None`: in a directory of their own, or, if it is
+    /// persistent, in `/`.
+    pub working_directory: Option<PathBuf>,
+    /// What a job of this type has for itself.
+    pub needs: Vec<Need>,
 }
 
 impl Handler {
+    /// What a job of this type counts against.
+    pub fn demand(&self) -> Demand<'_> {
+        Demand { limit: self.concurrency, needs: &self.needs }
+    }
+
     /// Whether such a job needs a working directory: a process does, and so does an input that is
     /// a file.
     pub fn needs_directory(&self, job: &Job) -> bool {
@@ -191,7 +205,8 @@ pub(super) fn choose(
                 "--handlers and a command are both given: expected one of them".to_owned(),
             ));
         }
-        let handler = build("the command", &flags.command, &file.defaults, Path::new(""))?;
+        let from = From { command: Path::new(""), paths: base, resources: &file.resources };
+        let handler = build("the command", &flags.command, &file.defaults, from)?;
         return Ok(Handlers::Any(Arc::new(handler)));
     }
     let mut handlers = BTreeMap::new();
@@ -202,13 +217,15 @@ pub(super) fn choose(
         (None, None) => None,
     };
     if let Some(folder) = &folder {
-        from_folder(folder, &file.defaults, &mut handlers)?;
+        let from = From { command: Path::new(""), paths: base, resources: &file.resources };
+        from_folder(folder, &file.defaults, from, &mut handlers)?;
     }
     for (kind, table) in &file.handlers {
         let name = format!("handlers.{kind}");
         let settings = table.over(&file.defaults);
         let command = settings.command.as_deref().unwrap_or_default();
-        let handler = build(&name, command, &settings, base)?;
+        let from = From { command: base, paths: base, resources: &file.resources };
+        let handler = build(&name, command, &settings, from)?;
         handlers.insert(kind.clone(), Arc::new(handler));
     }
     if handlers.is_empty() {
@@ -225,10 +242,22 @@ pub(super) fn choose(
     Ok(Handlers::ByType(handlers))
 }
 
+/// What a handler is built from beside its settings.
+#[derive(Clone, Copy)]
+struct From<'a> {
+    /// Its command is relative to this.
+    command: &'a Path,
+    /// The paths in its settings are relative to this.
+    paths: &'a Path,
+    /// How much there is of each resource.
+    resources: &'a BTreeMap<String, u32>,
+}
+
 /// Every executable file is a handler, named as its type: its name without an extension.
 fn from_folder(
     folder: &Path,
     settings: &HandlerSettings,
+    from: From<'_>,
     handlers: &mut BTreeMap<JobType, Arc<Handler>>,
 ) -> Result<(), ConfigError> {
     let failed =
@@ -249,7 +278,7 @@ fn from_folder(
         let stem = stem.ok_or_else(|| named(&"its name is not UTF-8"))?;
         let kind: JobType = stem.parse().map_err(|error| named(&error))?;
         let command = [path.to_string_lossy().into_owned()];
-        let handler = build(&format!("handlers: {kind}"), &command, settings, Path::new(""))?;
+        let handler = build(&format!("handlers: {kind}"), &command, settings, from)?;
         if let Some(other) = handlers.insert(kind.clone(), Arc::new(handler)) {
             let other = other.program.display();
             return Err(named(&format!("{other} is also a handler of the type {kind}")));
@@ -262,7 +291,7 @@ fn build(
     name: &str,
     command: &[String],
     settings: &HandlerSettings,
-    base: &Path,
+    from: From<'_>,
 ) -> Result<Handler, ConfigError> {
     let bad = |why: String| ConfigError(format!("{name}: {why}"));
     let Some((program, args)) = command.split_first() else {
@@ -311,11 +340,20 @@ fn build(
     let output = usize::try_from(output).ok().filter(|it| (1..=1 << 30).contains(it));
     let passed = PASSED.iter().copied().chain(settings.pass_env.iter().map(String::as_str));
     let passed = passed.filter_map(|name| Some((OsString::from(name), env::var_os(name)?)));
+    let in_file = process::env_file(settings, from.paths).map_err(bad)?;
+    let in_file = in_file.iter().map(|(name, value)| (name.into(), value.into()));
     let given = settings.env.iter().map(|(name, value)| (name.into(), value.into()));
-    // By way of a map: what is given goes before what is passed.
-    let env: BTreeMap<OsString, OsString> = passed.chain(given).collect();
+    // By way of a map: what is given goes before what is in the file, and that before what is passed.
+    let env: BTreeMap<OsString, OsString> = passed.chain(in_file).chain(given).collect();
+    let needs = process::needs(settings, from.resources).map_err(bad)?;
+    if mode != Mode::Process && !needs.is_empty() {
+        let why = "needs requires mode = \"process\": a process that stays up has what it has even \
+                   while no job needs it";
+        return Err(bad(why.to_owned()));
+    }
+    let (nice, io_priority) = process::priorities(settings).map_err(bad)?;
     Ok(Handler {
-        program: find(program, base).map_err(bad)?,
+        program: find(program, from.command).map_err(bad)?,
         args: args.iter().map(OsString::from).collect(),
         env: env.into_iter().collect(),
         mode,
@@ -333,7 +371,13 @@ fn build(
             processes: settings.max_processes,
             file_bytes: settings.file_size.map(|Size(bytes)| bytes),
             cpu_cores: settings.cpu_cores,
+            umask: process::umask(settings).map_err(bad)?,
+            nice,
+            io_priority,
         },
+        exit: ExitTable::read(&settings.exit).map_err(bad)?,
+        working_directory: process::working_directory(settings, from.paths).map_err(bad)?,
+        needs,
     })
 }
 
@@ -342,6 +386,10 @@ impl HandlerSettings {
     fn over(&self, defaults: &Self) -> Self {
         let mut env = defaults.env.clone();
         env.extend(self.env.clone());
+        let mut exit = defaults.exit.clone();
+        exit.extend(self.exit.clone());
+        let mut needs = defaults.needs.clone();
+        needs.extend(self.needs.clone());
         let mut pass_env = defaults.pass_env.clone();
         pass_env.extend(self.pass_env.iter().cloned());
         Self {
@@ -364,8 +412,19 @@ impl HandlerSettings {
             open_files: self.open_files.or(defaults.open_files),
             max_processes: self.max_processes.or(defaults.max_processes),
             file_size: self.file_size.or(defaults.file_size),
+            exit,
+            working_directory: first(&self.working_directory, &defaults.working_directory),
+            env_file: first(&self.env_file, &defaults.env_file),
+            umask: first(&self.umask, &defaults.umask),
+            nice: self.nice.or(defaults.nice),
+            ionice: first(&self.ionice, &defaults.ionice),
+            needs,
         }
     }
+}
+
+fn first<T: Clone>(first: &Option<T>, second: &Option<T>) -> Option<T> {
+    first.as_ref().or(second.as_ref()).cloned()
 }
 
 /// A program: by a path, which is relative to the configuration file, or by name on PATH.

@@ -4,8 +4,10 @@
 
 mod file;
 mod handlers;
+mod process;
 mod size;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use crate::outbound;
 use crate::store::Sync;
 
 pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence};
+pub use process::{EX_DATAERR, EX_TEMPFAIL, ExitMeaning, ExitTable};
 pub use size::Size;
 
 use file::File;
@@ -119,6 +122,8 @@ pub struct Config {
     pub token: Option<String>,
     /// Whose pages may read results.
     pub cors_origins: Vec<String>,
+    /// How much there is of each resource that jobs have for themselves.
+    pub resources: BTreeMap<String, u32>,
     /// What is run.
     pub handlers: Handlers,
 }
@@ -153,6 +158,7 @@ impl Config {
         path: Option<PathBuf>,
         base: &Path,
     ) -> Result<Self, ConfigError> {
+        process::resources(&file.resources).map_err(ConfigError)?;
         let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
@@ -207,6 +213,7 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             token: token.map(|path| secret("control.token_file", path)).transpose()?,
             cors_origins: file.cors_origins.unwrap_or_else(|| vec!["*".to_owned()]),
+            resources: file.resources,
             handlers,
             file: path,
         })

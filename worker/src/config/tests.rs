@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -147,9 +148,66 @@ fn the_file_and_the_flags_over_it() {
 }
 
 #[test]
+fn how_a_process_is_started_and_what_its_end_means() {
+    let folder = Folder::new();
+    folder.write("data/x", "", 0o644);
+    folder.write("secrets", "# for the site\n\nA=file\nB=\"file too\"\n", 0o600);
+    folder.write("others", "C=3\n", 0o600);
+    let path = folder.write(
+        "w.toml",
+        r#"
+            [resources]
+            gpu = 2
+            licence = 1
+            [defaults]
+            env_file = "secrets"
+            env = { A = "table" }
+            exit = { 2 = "bury", 4 = "success" }
+            nice = 5
+            needs = { licence = 1 }
+            [handlers.a]
+            command = ["true"]
+            output_from = "last-line"
+            exit = { 4 = "retry" }
+            working_directory = "data"
+            umask = "027"
+            ionice = "idle"
+            needs = { gpu = 2, licence = 0 }
+            [handlers.b]
+            command = ["true"]
+            env_file = "others"
+            nice = 19
+        "#,
+        0o644,
+    );
+    let config = Config::load(&flags(&["--config", &path])).unwrap();
+    let handler = |name: &str| Arc::clone(config.handlers.get(&name.parse().unwrap()).unwrap());
+    let env = |name: &str, variable: &str| {
+        let env = handler(name).env.clone();
+        env.into_iter().find(|(it, _)| it == variable).map(|(_, value)| value)
+    };
+    let (a, b) = (handler("a"), handler("b"));
+    assert_eq!((env("a", "A"), env("a", "B")), (Some("table".into()), Some("file too".into())));
+    assert_eq!((env("b", "B"), env("b", "C")), (None, Some("3".into())));
+    let meanings = |handler: &Handler| [2, 4].map(|code| handler.exit.meaning(code));
+    assert_eq!(meanings(&a), [ExitMeaning::Bury, ExitMeaning::Retry]);
+    assert_eq!(meanings(&b), [ExitMeaning::Bury, ExitMeaning::Success]);
+    assert_eq!(a.working_directory, Some(folder.0.join("data")));
+    assert_eq!((a.limits.umask, a.limits.nice, b.limits.nice), (Some(0o27), Some(5), Some(19)));
+    assert_eq!(a.limits.io_priority.unwrap().to_string(), "idle");
+    assert_eq!((a.output_from, b.output_from), (OutputFrom::LastLine, OutputFrom::Auto));
+    let needs = |handler: &Handler| {
+        handler.needs.iter().map(|it| (it.name.clone(), it.count, it.of)).collect::<Vec<_>>()
+    };
+    assert_eq!(needs(&a), [("gpu".to_owned(), 2, 2)]);
+    assert_eq!(needs(&b), [("licence".to_owned(), 1, 1)]);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let folder = Folder::new();
     folder.write("plain", "", 0o644);
+    folder.write("secrets", "A=1\nmy secret\n", 0o600);
     let handler = "[handlers.x]\ncommand = [\"true\"]\n";
     for (text, reason) in [
         ("nonsense", "expected"),
@@ -169,6 +227,25 @@ fn what_is_wrong_is_named() {
         ("[handlers.x]\ncommand = [\"true\"]\npipeline = 2", "mode = \"persistent\""),
         ("[handlers.x]\ncommand = [\"true\"]\ntimeout = 0", "timeout is 0"),
         ("[handlers.x]\ncommand = [\"true\"]\nconcurrency = 0", "concurrency is 0"),
+        (&format!("{handler}output_from = \"here\""), "unknown variant `here`"),
+        (&format!("{handler}exit = {{ 0 = \"bury\" }}"), "handlers.x: exit has the status \"0\""),
+        (&format!("{handler}exit = {{ 3 = \"stop\" }}"), "unknown variant `stop`"),
+        (&format!("{handler}working_directory = \"gone\""), "working_directory: gone: No such"),
+        (&format!("{handler}working_directory = \"plain\""), "plain: not a directory"),
+        (&format!("{handler}env_file = \"gone\""), "env_file: gone: No such file"),
+        (&format!("{handler}env_file = \"secrets\""), "env_file: secrets, line 2: expected NAME"),
+        (&format!("{handler}umask = \"999\""), "umask is \"999\""),
+        (&format!("{handler}umask = \"1777\""), "umask is \"1777\""),
+        (&format!("{handler}nice = 20"), "nice is 20: expected -20 to 19"),
+        (&format!("{handler}ionice = \"last\""), "ionice is \"last\": expected"),
+        (&format!("{handler}needs = {{ gpu = 1 }}"), "needs.gpu: there is no such name"),
+        (&format!("[resources]\ngpu = 1\n{handler}needs = {{ gpu = 2 }}"), "only 1"),
+        (&format!("[resources]\ngpu = 0\n{handler}"), "resources.gpu is 0"),
+        (&format!("[resources]\nGPU = 1\n{handler}"), "\"GPU\": expected a name"),
+        (
+            &format!("[resources]\ngpu = 1\n{handler}mode = \"persistent\"\nneeds = {{ gpu = 1 }}"),
+            "needs requires mode = \"process\"",
+        ),
         ("[defaults]\ncommand = [\"true\"]", "defaults: command"),
         ("id = \"w\"", "it has no handlers"),
         (&format!("concurrency = 0\n{handler}"), "concurrency is 0"),
@@ -179,6 +256,7 @@ fn what_is_wrong_is_named() {
     ] {
         let error = folder.refused(text);
         assert!(error.contains(reason), "{text}: {error}");
+        assert!(!error.contains("my secret"), "{error}");
     }
     let error = Config::load(&flags(&["--config", "/nowhere.toml"])).unwrap_err().to_string();
     assert!(error.contains("/nowhere.toml: No such file"), "{error}");

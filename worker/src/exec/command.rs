@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What one process of a run may use. `None` leaves what the worker itself was started with.
+use super::priority::IoPriority;
+
+/// What one process of a run may use, and how it is to be treated. `None` leaves what the worker itself was started with.
 ///
 /// Memory, processes and cores are limited for all processes of a run together, where control
 /// groups allow it ([`super::Cgroups`]). The other limits, and without control groups all but
@@ -28,6 +30,12 @@ pub struct Limits {
     /// Number of processors that the run may keep busy: 0.5 is half of one. Only in a control
     /// group.
     pub cpu_cores: Option<f64>,
+    /// The permissions that files never have which it makes: 0 to 0o777.
+    pub umask: Option<u32>,
+    /// The nice value of its processes: -20 to 19.
+    pub nice: Option<i32>,
+    /// Its place in the line for the disk.
+    pub io_priority: Option<IoPriority>,
 }
 
 /// A program with everything that is needed to start it, except its input and output.

@@ -78,11 +78,17 @@ impl StartProblem {
         if !directory.is_dir() || !may_enter {
             return Self::Directory;
         }
-        if errno == libc::EACCES {
-            return Self::NotExecutable;
-        }
         // A bare name was looked up in a PATH, and would have been found there.
         let is_path = program.components().count() > 1;
+        if errno == libc::EACCES {
+            let path = directory.join(program);
+            let may_run = rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_ok();
+            return if is_path && may_run && path.is_file() {
+                Self::Other
+            } else {
+                Self::NotExecutable
+            };
+        }
         if is_path && directory.join(program).exists() {
             Self::NoInterpreter
         } else {
@@ -160,6 +166,8 @@ mod tests {
         assert_eq!(problem("/bin/sh", "/", libc::ENOENT), StartProblem::NoInterpreter);
         assert_eq!(problem("/bin/sh", "/no/such", libc::ENOENT), StartProblem::Directory);
         assert_eq!(problem("/etc/passwd", "/", libc::EACCES), StartProblem::NotExecutable);
+        // A priority, say, that we may not give.
+        assert_eq!(problem("/bin/sh", "/", libc::EACCES), StartProblem::Other);
         assert_eq!(problem("/bin/sh", "/", libc::ENOEXEC), StartProblem::Format);
         assert_eq!(problem("/bin/sh", "/", libc::ENOMEM), StartProblem::Other);
     }

@@ -7,6 +7,7 @@
 //! one about the current run.
 
 use super::command::{Command, Limits};
+use super::priority::IoPriority;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -80,6 +81,9 @@ pub(super) struct Ended {
     pub(super) beyond_reach: u32,
 }
 
+/// What is added to a nice value, which may be negative.
+const NICE_OFFSET: i64 = 20;
+
 const RUN: u8 = 1;
 const TERM: u8 = 2;
 const KILL: u8 = 3;
@@ -96,11 +100,22 @@ impl Order {
         let mut out = Vec::with_capacity(512);
         out.push(RUN);
         put_u64(&mut out, 0);
-        let Limits { cpu_seconds, memory_bytes, open_files, processes, file_bytes, cpu_cores: _ } =
-            limits;
-        for limit in [cpu_seconds, memory_bytes, open_files, processes, file_bytes] {
-            out.push(u8::from(limit.is_some()));
-            put_u64(&mut out, limit.unwrap_or(0));
+        let Limits { cpu_seconds, memory_bytes, open_files, processes, file_bytes, .. } = limits;
+        let Limits { cpu_cores: _, umask, nice, io_priority, .. } = limits;
+        let numbers = [
+            *cpu_seconds,
+            *memory_bytes,
+            *open_files,
+            *processes,
+            *file_bytes,
+            umask.map(u64::from),
+            // Not negative, so that it is one of these.
+            nice.map(|nice| (i64::from(nice) + NICE_OFFSET).unsigned_abs()),
+            io_priority.map(|IoPriority(number)| number.into()),
+        ];
+        for number in numbers {
+            out.push(u8::from(number.is_some()));
+            put_u64(&mut out, number.unwrap_or(0));
         }
         put_text(&mut out, program.as_os_str());
         put_text(&mut out, directory.as_os_str());
@@ -147,6 +162,11 @@ impl Order {
             processes: message.limit()?,
             file_bytes: message.limit()?,
             cpu_cores: None,
+            umask: message.limit()?.and_then(|it| it.try_into().ok()),
+            nice: message
+                .limit()?
+                .and_then(|it| Some(i32::try_from(it).ok()? - NICE_OFFSET as i32)),
+            io_priority: message.limit()?.and_then(|it| it.try_into().ok().map(IoPriority)),
         };
         let program = PathBuf::from(message.text()?);
         let directory = PathBuf::from(message.text()?);
@@ -272,6 +292,9 @@ mod tests {
             limits: Limits {
                 cpu_seconds: Some(0),
                 open_files: Some(u64::MAX),
+                umask: Some(0o27),
+                nice: Some(-20),
+                io_priority: Some(IoPriority(2 << 13)),
                 ..Limits::default()
             },
         }
@@ -316,7 +339,7 @@ mod tests {
         }
         // Lengths and counts far beyond the message cause neither panics nor allocations.
         let mut run = encode(&command());
-        let program_length = 1 + 8 + 5 * 9;
+        let program_length = 1 + 8 + 8 * 9;
         run[program_length..program_length + 8].fill(0xff);
         assert_eq!(Order::decode(&run), None);
     }

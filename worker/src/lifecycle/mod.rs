@@ -44,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::parked::{Candidate, Parked, Parking};
 use crate::result::{JobResult, Status};
 use crate::retry::{self, Backoff, jitter};
-use crate::room::{Permit, Room};
+use crate::room::{Demand, Permit, Room};
 use crate::servers::Servers;
 use crate::setup::{CurrentSetup, Setup};
 use crate::source::{Source, Taker};
@@ -209,8 +209,12 @@ impl Lifecycle {
 
     /// Takes jobs again that were given back for want of room, as far as there is room now.
     fn unpark(self: &Arc<Self>) {
-        self.unpark_from(&self.parking);
-        self.unpark_from(&self.chosen);
+        let setup = self.setup.get();
+        // What a job needs that has waited longer is left for it, or small needs would starve a large
+        // one.
+        let mut spoken_for: Vec<&str> = Vec::new();
+        self.unpark_from(&self.parking, &setup, &mut spoken_for);
+        self.unpark_from(&self.chosen, &setup, &mut spoken_for);
         for place in self.bound.keys() {
             for _ in 0..self.deliveries.destinations().space(&place) {
                 let Some(permit) = self.room.take() else { return };
@@ -221,14 +225,28 @@ impl Lifecycle {
         }
     }
 
-    fn unpark_from(self: &Arc<Self>, parking: &Parking) {
-        let setup = self.setup.get();
+    fn unpark_from<'s>(
+        self: &Arc<Self>,
+        parking: &Parking,
+        setup: &'s Setup,
+        spoken_for: &mut Vec<&'s str>,
+    ) {
         for kind in parking.keys() {
             if self.health.wants(&kind) == Wanted::None {
                 continue;
             }
-            let limit = setup.executor.handlers.get(&kind).map_or(0, |it| it.concurrency);
-            while let Some(permit) = self.room.take_for(&kind, limit) {
+            let handler = setup.executor.handlers.get(&kind);
+            let demand = handler.map_or(Demand::default(), |handler| handler.demand());
+            if demand.needs.iter().any(|need| spoken_for.contains(&need.name.as_str())) {
+                continue;
+            }
+            loop {
+                let Some(permit) = self.room.take_for(&kind, demand) else {
+                    if self.room.lacks(demand.needs) {
+                        spoken_for.extend(demand.needs.iter().map(|need| need.name.as_str()));
+                    }
+                    break;
+                };
                 let Some(parked) = parking.next(&kind) else { break };
                 let lifecycle = Arc::clone(self);
                 // When another worker has it, its permit goes, and the next one is tried.
@@ -336,7 +354,7 @@ impl Lifecycle {
                 return;
             }
         };
-        if !permit.is_for(&job.kind) && !permit.claim(&job.kind, handler.concurrency) {
+        if !permit.is_for(&job.kind) && !permit.claim(&job.kind, handler.demand()) {
             self.park(lease, &job).await;
             if self.parking.is_crowded() {
                 // There is no hurry to find more of them. The permit is held meanwhile, but no job.
@@ -357,6 +375,7 @@ impl Lifecycle {
         let queued = || Timestamp::now().checked_sub(lease.facts.age).ok();
         let created = job.created_at.or_else(queued);
         let mut active = ActiveJob::new(job.id, job.kind.clone(), attempt, Some(place), created);
+        active.units = permit.units().to_vec();
         if let Some(waiting) = self.table.waiting(job.id).filter(|_| attempt > 1) {
             active.earlier = waiting.attempts;
         }

@@ -52,6 +52,7 @@ async fn limits_are_what_the_process_sees() {
         processes: Some(500),
         file_bytes: Some(1 << 20),
         cpu_cores: None,
+        ..Limits::default()
     };
     let finished = run(marked).await.unwrap();
     let text = String::from_utf8(finished.stdout.head).unwrap();

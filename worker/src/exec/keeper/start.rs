@@ -1,8 +1,10 @@
 //! Starting the first process of a run: its limits, its signals, its death with the keeper.
 
 use crate::exec::command::{Command, Limits};
+use crate::exec::priority;
 use crate::exec::wire::FILES;
 use nix::sys::signal::SigSet;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::os::fd::OwnedFd;
@@ -37,7 +39,7 @@ pub(super) fn start(
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr))
         .process_group(0);
-    before_exec(&mut child, rlimits(&command.limits), join);
+    before_exec(&mut child, &command.limits, join);
     let mut tries = 1;
     loop {
         match child.spawn() {
@@ -51,15 +53,13 @@ pub(super) fn start(
     }
 }
 
-/// Has the child open its ears, set its limits, and die with us, before it becomes its program.
+/// Has the child open its ears, set its limits and priorities, and die with us, before it becomes its program.
 #[allow(unsafe_code)]
-fn before_exec(
-    child: &mut std::process::Command,
-    rlimits: [Option<(Resource, Rlimit)>; RLIMITS],
-    join: Option<OwnedFd>,
-) {
+fn before_exec(child: &mut std::process::Command, limits: &Limits, join: Option<OwnedFd>) {
     let keeper = rustix::process::getpid();
     let no_signals = SigSet::empty();
+    let rlimits = rlimits(limits);
+    let &Limits { umask, nice, io_priority, .. } = limits;
     let prepare = move || {
         // The mask of the keeper goes to its children, and on to the program.
         no_signals.thread_set_mask()?;
@@ -75,10 +75,16 @@ fn before_exec(
         for (resource, limit) in rlimits.into_iter().flatten() {
             rustix::process::setrlimit(resource, limit)?;
         }
+        if let Some(mask) = umask {
+            rustix::process::umask(Mode::from_raw_mode(mask));
+        }
+        nice.map_or(Ok(()), priority::set_nice)?;
+        io_priority.map_or(Ok(()), priority::set_io)?;
         Ok(())
     };
     // SAFETY: between fork and exec only what is async-signal-safe may be called. `prepare` does
-    // nothing but the system calls sigprocmask, prctl, getppid, write and setrlimit, on values
+    // nothing but the system calls sigprocmask, prctl, getppid, write, setrlimit, umask, setpriority
+    // and ioprio_set, on values
     // that were made before the fork and are copied into it. It takes no lock, allocates nothing
     // (an `io::Error` from an error number is that number), closes no file, and changes no other
     // state.
