@@ -48,7 +48,7 @@ pub struct Usage {
 #[derive(Debug, PartialEq)]
 pub(super) enum Order {
     /// Start this. Its files come with the same message: [`FILES`], perhaps [`GROUP_FILES`].
-    Run { run: u64, command: Command },
+    Run { run: u64, command: Box<Command> },
     /// Ask its process group to end.
     Term { run: u64 },
     /// Kill all of the run now.
@@ -174,7 +174,8 @@ impl Order {
         let env = (0..message.u64()?)
             .map(|_| Some((message.text()?, message.text()?)))
             .collect::<Option<_>>()?;
-        Some(Self::Run { run, command: Command { program, args, env, directory, limits } })
+        let command = Box::new(Command { program, args, env, directory, limits });
+        Some(Self::Run { run, command })
     }
 }
 
@@ -308,7 +309,7 @@ mod tests {
     fn what_is_said_is_what_is_heard() {
         let mut run = encode(&command());
         Order::number(&mut run, 7);
-        assert_eq!(Order::decode(&run), Some(Order::Run { run: 7, command: command() }));
+        assert_eq!(Order::decode(&run), Some(Order::Run { run: 7, command: command().into() }));
         assert_eq!(Order::decode(&Order::encode_term(8)), Some(Order::Term { run: 8 }));
         assert_eq!(Order::decode(&Order::encode_kill(9)), Some(Order::Kill { run: 9 }));
 

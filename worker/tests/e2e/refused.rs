@@ -106,6 +106,9 @@ fn with_callback(rig: &Rig, kind: &str) -> Job {
     job.without("result").with("callback", json!({"failedUri": failed})).with("custom", "mine")
 }
 
+/// What is queued for a job.
+type Body<'a> = &'a dyn Fn(&Job) -> String;
+
 fn every_refused_job_says_so_at_its_url(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     rig.handler("ok", "echo 1", "");
@@ -115,7 +118,7 @@ fn every_refused_job_says_so_at_its_url(kind: Kind) {
         format!("{}{end}", body.strip_suffix('}').expect("it is an object"))
     };
     let deep = "[".repeat(20_000);
-    let cases: [(&str, &dyn Fn(&Job) -> String, &str); 12] = [
+    let cases: [(&str, Body<'_>, &str); 12] = [
         ("unheard-of", &Job::body, "no handler of the type unheard-of"),
         ("a/b", &Job::body, "is not a job type"),
         ("ok", &|job| job.clone().without("type").body(), "missing field `type`"),

@@ -86,7 +86,7 @@ impl Keeper {
         while let Heard::Order(order, files) = self.hear()? {
             // Otherwise it is about a run that ended meanwhile.
             if let Order::Run { run, command } = *order
-                && !self.run(run, command, files)?
+                && !self.run(run, &command, files)?
             {
                 break;
             }
@@ -95,7 +95,7 @@ impl Keeper {
     }
 
     /// Runs one command, and says how it ended. False: the worker is gone.
-    fn run(&mut self, run: u64, command: Command, files: Vec<OwnedFd>) -> io::Result<bool> {
+    fn run(&mut self, run: u64, command: &Command, files: Vec<OwnedFd>) -> io::Result<bool> {
         let mut files = files.into_iter();
         let (Some(stdin), Some(stdout), Some(stderr)) = (files.next(), files.next(), files.next())
         else {
@@ -103,7 +103,7 @@ impl Keeper {
         };
         let (join, kill_group) = (files.next(), files.next());
         let began = Instant::now();
-        let report = match start::start(&command, [stdin, stdout, stderr], join) {
+        let report = match start::start(command, [stdin, stdout, stderr], join) {
             Ok(main) => self.keep(run, Tree::new(main, began, kill_group))?,
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
