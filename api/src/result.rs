@@ -236,6 +236,8 @@ pub fn shortened(mut message: String) -> String {
         let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
         message.truncate(end.unwrap_or(0));
         message.push_str(" ...");
+        // It may be kept for long.
+        message.shrink_to_fit();
     }
     message
 }
@@ -320,6 +322,19 @@ pub struct Written {
     pub bytes: u64,
     /// Whether `tail` is incomplete.
     pub truncated: bool,
+}
+
+impl Written {
+    /// With no more of its end than so many bytes.
+    #[must_use]
+    pub fn cut(self, bytes: usize) -> Self {
+        if self.tail.len() <= bytes {
+            return self;
+        }
+        let mut begins = self.tail.len() - bytes..=self.tail.len();
+        let begin = begins.find(|at| self.tail.is_char_boundary(*at)).unwrap_or(self.tail.len());
+        Self { tail: self.tail[begin..].to_owned(), truncated: true, ..self }
+    }
 }
 
 /// Time and memory that a process took, with all of its descendants as far as the kernel tells.
@@ -454,6 +469,15 @@ mod tests {
         }
         let listed: Vec<u32> = document.attempts.iter().map(|made| made.attempt).collect();
         assert_eq!(listed, (31..=50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_tail_can_be_cut() {
+        let written = |tail: &str| Written { tail: tail.into(), bytes: 99, truncated: false };
+        assert_eq!(written("abc").cut(3), written("abc"));
+        let cut = written("a\u{e9}bc").cut(3);
+        assert_eq!((cut.tail.as_str(), cut.bytes, cut.truncated), ("bc", 99, true));
+        assert_eq!(written("abc").cut(0).tail, "");
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::table::Registration;
 
 use super::events::Event;
 
+/// Most that is remembered of the end of an output while a job waits for its next attempt, in bytes.
+const WAITING_TAIL: usize = 2048;
+
 /// A job with all that this worker holds for it: reserved in the queue, counted in the room, listed in
 /// the table. Dropping it gives all of that up, and the queue has the job again.
 #[derive(Debug)]
@@ -83,7 +86,15 @@ impl Held {
         if attempt.fault.is_none() {
             attempt.record(&mut document);
         }
-        JobResult { finished: None, ..attempt.into_result(document, status, None) }
+        let result = attempt.into_result(document, status, None);
+        JobResult {
+            finished: None,
+            // Many may wait, and for long.
+            output: None,
+            stdout: result.stdout.map(|written| written.cut(WAITING_TAIL)),
+            stderr: result.stderr.map(|written| written.cut(WAITING_TAIL)),
+            ..result
+        }
     }
 
     /// A result with what is owed for it.

@@ -91,6 +91,7 @@ fn a_result_says_everything_and_is_the_same_everywhere(kind: Kind) {
         members,
         [
             "attempt",
+            "attempts",
             "created",
             "custom",
             "error",

@@ -60,6 +60,7 @@ fn a_job_that_waits_says_why(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     rig.configure("retry_delay = 1000");
     rig.handler("fails", "echo 'so far'; echo 'no wind' >&2; exit 3", "");
+    rig.handler("long", "seq 5000; exit 3", "");
     let worker = rig.work(&queue, &[]);
     let job = rig.job("fails").with("retry", 1);
     let id = queue.put(job.body());
@@ -73,6 +74,13 @@ fn a_job_that_waits_says_why(kind: Kind) {
     assert_eq!(waiting["stdout"]["tail"], "so far\n");
     assert_eq!(waiting["exit_code"], 3);
     assert_eq!(waiting["attempts"].as_array().map(Vec::len), Some(1));
+    let job = rig.job("long").with("retry", 1);
+    let id = queue.put(job.body());
+    queue.await_state(id, "delayed");
+    let stdout = &worker.get(&job.path()).json()["stdout"];
+    let tail = stdout["tail"].as_str().expect("it is text");
+    assert!(tail.ends_with("\n5000\n") && tail.len() == 2048, "{tail}");
+    assert_eq!((&stdout["bytes"], &stdout["truncated"]), (&json!(23_893), &json!(true)));
     rig.finish(worker);
 }
 
