@@ -6,4 +6,7 @@
 pub mod corpus;
 pub mod decoder;
 pub mod engine_ops;
+pub mod job;
+pub mod journal;
 pub mod replay;
+pub mod result;

@@ -111,7 +111,8 @@ pub(super) fn replay(dir: &Path) -> Result<Replayed, StoreError> {
             let failed = |error| StoreError::Io(path.clone(), not_understood(number, &error));
             match record.map_err(failed)? {
                 Record::Keep { serial, entry } => {
-                    next.serial = next.serial.max(serial + 1);
+                    // No worker counts so far, but a line may say so.
+                    next.serial = next.serial.max(serial.saturating_add(1));
                     ids.insert(serial, entry.id);
                     // A new journal begins with what an older one has; its notes may be cut off.
                     if latest.get(&entry.id).is_some_and(|owed| owed.serial == serial) {
