@@ -78,25 +78,32 @@ fn the_job_and_the_result_are_as_the_worker_has_them() {
 fn the_configuration_can_be_used() {
     for block in blocks("toml") {
         let folder = Folder::new();
-        let handlers = folder.path().join("handlers");
-        fs::create_dir(&handlers).expect("the folder is writable");
-        let handler = handlers.join("drunken_sailor.py");
-        fs::write(&handler, "#!/bin/sh\n").expect("it is writable");
-        fs::set_permissions(&handler, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let configuration = block.text();
+        // The programs beside it exist.
+        for path in configuration.split('"').filter(|it| it.starts_with("./")) {
+            let handler = folder.path().join(path);
+            let above = handler.parent().expect("it is in the folder");
+            fs::create_dir_all(above).expect("the folder is writable");
+            fs::write(&handler, "#!/bin/sh\n").expect("it is writable");
+            fs::set_permissions(&handler, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        }
         let file = folder.path().join("jq-worker.toml");
-        fs::write(&file, block.text()).expect("it is writable");
+        fs::write(&file, &configuration).expect("it is writable");
         let checked = output(
             Command::new(support::program("jq-worker"))
                 .arg("check")
                 .arg("--config")
                 .arg(&file)
                 // Those in the file do not exist.
-                .args(["--server", "127.0.0.1:1"]),
+                .args(["--server", "127.0.0.1:1", "--tube", "simulations"]),
         );
         assert_eq!(checked.status.code(), Some(1), "{}", text(&checked.stderr));
         let report = text(&checked.stdout);
-        for handler in ["drunken_sailor: ", "word_count: "] {
-            assert!(report.contains(handler), "{report}");
+        let tables = configuration.lines().filter_map(|line| line.strip_prefix("[handlers."));
+        let kinds: Vec<_> = tables.filter_map(|line| line.strip_suffix(']')).collect();
+        assert!(!kinds.is_empty(), "{configuration}");
+        for kind in kinds {
+            assert!(report.contains(&format!("{kind}: ")), "{report}");
         }
         assert_eq!(report.matches("PROBLEM").count(), 1, "only the server: {report}");
     }
