@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::exec::LiveLog;
@@ -122,10 +122,12 @@ impl ActiveJob {
 }
 
 /// A job that went back to the queue, to be tried again.
-#[derive(Debug, Clone)]
-struct Waiting {
-    document: JobResult,
-    until: Timestamp,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Waiting {
+    /// It is not unknown here until then.
+    pub until: Timestamp,
+    /// What is served for it.
+    pub document: JobResult,
 }
 
 /// A failure, for the status page.
@@ -216,6 +218,13 @@ impl Table {
         None
     }
 
+    /// All jobs that went back to the queue and are not unknown yet.
+    pub fn all_waiting(&self) -> Vec<Waiting> {
+        let now = Timestamp::now();
+        let state = self.state();
+        state.waiting.values().filter(|waiting| waiting.until > now).cloned().collect()
+    }
+
     /// Forgets a job that went back to the queue: it has a result now.
     pub fn clear_waiting(&self, id: Uuid) {
         self.state().waiting.remove(&id);
@@ -298,7 +307,9 @@ mod tests {
         let soon = Timestamp::now() + std::time::Duration::from_secs(60);
         table.set_waiting(document.clone(), soon);
         assert_eq!(table.waiting(id).unwrap().id, id);
+        assert_eq!(table.all_waiting().len(), 1);
         table.set_waiting(document.clone(), Timestamp::UNIX_EPOCH);
+        assert!(table.all_waiting().is_empty());
         assert!(table.waiting(id).is_none());
         for _ in 0..2 * MAX_WAITING {
             table.set_waiting(JobResult { id: Uuid::new_v4(), ..document.clone() }, soon);

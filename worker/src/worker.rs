@@ -118,6 +118,12 @@ impl Worker {
         let destinations = Destinations::new(config.max_unpublished, Arc::clone(&room));
         let destinations = Arc::new(destinations);
         let (table, metrics, tasks) = (Arc::<Table>::default(), Arc::default(), Tasks::default());
+        match store.take_waiting() {
+            Ok(waiting) => {
+                waiting.into_iter().for_each(|job| table.set_waiting(job.document, job.until));
+            }
+            Err(error) => warn!(%error, "cannot read which jobs wait for their next attempt"),
+        }
         let servers: Arc<Servers> = Arc::default();
         let deliveries = Arc::new(Deliveries::new(
             Arc::clone(&store),
@@ -243,6 +249,13 @@ impl Worker {
     /// on the disk stays there for the next start.
     pub fn abandon(&self) {
         self.tasks.abandon();
+    }
+
+    /// Leaves to the next start what is known of jobs that wait for their next attempt.
+    pub fn remember_waiting(&self) {
+        if let Err(error) = self.store.save_waiting(&self.table.all_waiting()) {
+            warn!(%error, "cannot write which jobs wait for their next attempt");
+        }
     }
 
     /// Ends the persistent processes.

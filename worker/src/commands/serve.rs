@@ -240,6 +240,7 @@ async fn stop(worker: &Worker, signals: &mut Signals, limited: bool) {
     }
     worker.stop_processes().await;
     worker.store.nothing_runs();
+    worker.remember_waiting();
 }
 
 async fn sweep(worker: Arc<Worker>) {

@@ -27,6 +27,7 @@ mod journal;
 mod remove;
 mod retention;
 mod running;
+mod waiting;
 mod work;
 mod writer;
 
@@ -41,6 +42,8 @@ use std::thread::{self, JoinHandle};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+use crate::table::Waiting;
 
 use files::{Files, Lock};
 use running::Running;
@@ -256,6 +259,24 @@ impl Store {
         retention: std::time::Duration,
     ) -> io::Result<Option<std::time::SystemTime>> {
         retention::sweep(&self.shared, retention)
+    }
+
+    /// Writes what is known of jobs that wait for their next attempt, for the next start.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. Nothing is lost but that.
+    pub fn save_waiting(&self, waiting: &[Waiting]) -> io::Result<()> {
+        waiting::save(self.shared.files.dir(), waiting)
+    }
+
+    /// What was known of such jobs when the worker stopped.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn take_waiting(&self) -> io::Result<Vec<Waiting>> {
+        waiting::take(self.shared.files.dir())
     }
 
     /// An empty working directory, for one job.

@@ -10,6 +10,7 @@ each_queue!(
     a_failure_ends_with_what_the_process_said_last,
     a_job_that_waits_says_why,
     a_result_lists_its_attempts,
+    a_restart_forgets_no_attempt,
 );
 
 fn a_failure_ends_with_what_the_process_said_last(kind: Kind) {
@@ -112,4 +113,28 @@ fn a_result_lists_its_attempts(kind: Kind) {
     assert_eq!(numbers, (11..=30).collect::<Vec<_>>(), "the latest twenty");
     assert_eq!((&attempts[0]["exit_code"], &attempts[0]["signal"]), (&Value::Null, &json!(9)));
     rig.finish(worker);
+}
+
+fn a_restart_forgets_no_attempt(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("retry_delay = 1000");
+    rig.handler("moody", "test $JQ_ATTEMPT -eq 2 || { echo busy >&2; exit 75; }; echo 1", "");
+    let mut worker = rig.work(&queue, &[]);
+    let job = rig.job("moody").with("retry", 5);
+    let id = queue.put(job.body());
+    queue.await_state(id, "delayed");
+    let waiting = worker.get(&job.path()).json();
+    worker.stop();
+    let worker = rig.work(&queue, &[]);
+    let answer = worker.get(&job.path());
+    assert_eq!((answer.status(), answer.json()), (202, waiting), "it says the same");
+    queue.connect().ask(format!("kick-job {id}"));
+    let result = rig.result(&job);
+    let attempts = result["attempts"].as_array().expect("it is a list");
+    let codes: Vec<_> = attempts.iter().map(|made| made["exit_code"].clone()).collect();
+    assert_eq!(codes, [json!(75), json!(0)]);
+    // It is over, so the next start does not know it as waiting.
+    let log = rig.finish(worker);
+    assert!(!log.contains("cannot"), "{log}");
+    assert_eq!(crate::rig::read(&rig.dir.join("results/waiting")), "");
 }
