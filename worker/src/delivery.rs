@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::destinations::{Destinations, Place, User};
 use crate::ending::Verdict;
 use crate::metrics::Metrics;
-use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer};
+use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer, unsigned};
 use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::room::Room;
@@ -252,7 +252,7 @@ impl Deliveries {
             let now = Timestamp::now().as_second();
             let headers = match &self.sending().signer {
                 Some(signer) => signer.headers(&id, now, &body),
-                None => HeaderMap::new(),
+                None => unsigned(&id, now),
             };
             (Method::Post, url, body.clone(), headers)
         };

@@ -50,6 +50,8 @@ pub struct Executor {
     outbound: Outbound,
     keepers: Keepers,
     persistent: HashMap<Option<JobType>, Persistent>,
+    /// Whether results show the query of an input's URL.
+    shows_query: bool,
 }
 
 /// Nobody needs it any more: its persistent processes end as they do when the worker stops.
@@ -186,7 +188,13 @@ impl Attempt {
 
 impl Executor {
     /// Makes handlers ready. No process is started. Inputs are fetched through `outbound`.
-    pub fn new(handlers: Handlers, outbound: Outbound, keepers: Keepers) -> Self {
+    /// `shows_query`: results show the query of an input's URL.
+    pub fn new(
+        handlers: Handlers,
+        outbound: Outbound,
+        keepers: Keepers,
+        shows_query: bool,
+    ) -> Self {
         let mut persistent = HashMap::new();
         for (kind, handler) in handlers.iter() {
             let Mode::Persistent(persistence) = handler.mode else { continue };
@@ -203,7 +211,7 @@ impl Executor {
             };
             persistent.insert(kind.cloned(), Persistent::new(keepers.clone(), options));
         }
-        Self { handlers, outbound, keepers, persistent }
+        Self { handlers, outbound, keepers, persistent, shows_query }
     }
 
     /// Ends the persistent processes, and waits until they are gone.
@@ -252,7 +260,7 @@ impl Executor {
         let fetched = match &job.input {
             None => None,
             Some(input) => {
-                let url = shown(&input.url);
+                let url = self.shown(&input.url);
                 attempt.input = Some(InputUsed { url: url.clone(), digest: None });
                 let fetched = tokio::select! {
                     fetched = self.fetch(input) => fetched,
@@ -340,6 +348,20 @@ impl Executor {
             }
         }
         attempt
+    }
+
+    /// The URL without credentials, which it may not have anyway, and, unless it is asked for, without its
+    /// query, where signatures are: everybody may read results.
+    fn shown(&self, url: &Url) -> Url {
+        let mut url = url.clone();
+        // Both fail only where there cannot be any.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_fragment(None);
+        if !self.shows_query {
+            url.set_query(None);
+        }
+        url
     }
 
     /// What the input is, and its digest.
@@ -477,15 +499,6 @@ impl Executor {
             Err(error) => attempt.fail(FailureKind::Executor, error, true),
         }
     }
-}
-
-/// The URL without credentials: everybody may read results. Nothing is fetched from such a URL anyway.
-fn shown(url: &Url) -> Url {
-    let mut url = url.clone();
-    // Both fail only where there cannot be any.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url
 }
 
 fn late(timeout: Duration) -> String {

@@ -279,7 +279,8 @@ mod tests {
         assert_eq!(operation(&room, &servers), [Reason::Draining]);
         // Nothing listens at port 1, and nobody has tried it at first.
         let address = "127.0.0.1:1".parse().unwrap();
-        servers.fetch_from(&[address], &[], &room, &Arc::new(Metrics::default()), Nobody);
+        let (metrics, idle) = (Arc::new(Metrics::default()), std::time::Duration::from_secs(60));
+        servers.fetch_from(&[address], &[], &room, &metrics, idle, Nobody);
         let said =
             || operation(&room, &servers).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(said(), ["it is about to exit", "127.0.0.1:1: not connected yet"]);

@@ -3,6 +3,7 @@
 //! Owns: which servers these are now. Must not know: what happens to a job.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jq_client::{Address, TubeName};
 use tokio::sync::Mutex as Turn;
@@ -19,13 +20,15 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Takes jobs from these servers from now on, and from no others. `taker` is given every job.
+    /// Takes jobs from these servers from now on, and from no others. `taker` is given every job. A server
+    /// without jobs is asked again after `idle_check`, in whole seconds.
     pub fn fetch_from(
         &self,
         addresses: &[Address],
         tubes: &[TubeName],
         room: &Arc<Room>,
         metrics: &Arc<Metrics>,
+        idle_check: Duration,
         taker: impl Taker,
     ) {
         let mut entries = self.entries();
@@ -39,6 +42,7 @@ impl Servers {
                 Arc::clone(&source),
                 Arc::clone(room),
                 turn.clone(),
+                u32::try_from(idle_check.as_secs()).unwrap_or(u32::MAX),
                 Arc::clone(metrics),
                 taker.clone(),
             );

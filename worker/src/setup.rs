@@ -40,7 +40,12 @@ impl Setup {
             let bad = |error| ConfigError(format!("callbacks.secret_files: {error}"));
             Some(Signer::new(&config.callback_secrets).map_err(bad)?)
         };
-        let executor = Executor::new(config.handlers.clone(), outbound.clone(), keepers);
+        let executor = Executor::new(
+            config.handlers.clone(),
+            outbound.clone(),
+            keepers,
+            config.show_input_query,
+        );
         let name = WorkerName::ours(&config.worker_id);
         Ok(Self { config, executor, outbound, signer, name })
     }

@@ -15,7 +15,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_client::{ConnectOptions, Connection, Error, Job, JobId, Reservation, TubeName};
+use jq_client::{ConnectOptions, Connection, Error, Job, JobId, Reservation, Seconds, TubeName};
 use tokio::sync::Mutex as Turn;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -32,6 +32,10 @@ const RECONNECT: Backoff =
 
 /// How long a server may be silent while the others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How much longer than it was told to wait a server may take to answer: as long again, within these.
+const MIN_PATIENCE: Duration = Duration::from_secs(2);
+const MAX_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A waiting reserve is taken back when there has been no room for so long. Less would close and
 /// open connections all the time, when jobs are short.
@@ -139,6 +143,19 @@ impl Source {
         lock(&self.idle).push(connection);
     }
 
+    /// Whether the server has this job; `is_it` tells by its body, since a server that lost its jobs gives
+    /// out the same numbers again.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be asked.
+    pub async fn has_job(&self, job: JobId, is_it: impl Fn(&[u8]) -> bool) -> Result<bool, Error> {
+        let mut connection = self.connection().await?;
+        let job = connection.peek(job).await?;
+        self.give(connection);
+        Ok(job.is_some_and(|job| is_it(&job.body)))
+    }
+
     /// Notes that this worker lost a job with its connection: no worker has died.
     pub fn note_lost(&self, job: JobId) {
         self.lost.add(&self.name, job);
@@ -171,8 +188,13 @@ impl Source {
     }
 
     fn note(&self, error: Option<&Error>) {
+        self.note_failed(error.map(ToString::to_string));
+    }
+
+    /// `None`: it has not failed.
+    fn note_failed(&self, error: Option<String>) {
         let mut link = lock(&self.link);
-        let now = Link { connected: error.is_none(), error: error.map(ToString::to_string) };
+        let now = Link { connected: error.is_none(), error };
         match &now.error {
             Some(error) if link.error.is_none() => {
                 warn!(
@@ -193,13 +215,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Reserves jobs as long as it is polled. `turn` is shared by the loops of all servers.
+///
+/// A server that has no job is asked again after `idle_check` seconds: a relay between here and there can
+/// keep a connection that leads nowhere any more.
 pub async fn fetch(
     source: Arc<Source>,
     room: Arc<Room>,
     turn: Option<Arc<Turn<()>>>,
+    idle_check: Seconds,
     metrics: Arc<Metrics>,
     taker: impl Taker,
 ) {
+    let idle = Duration::from_secs(idle_check.into());
+    let patience = idle + idle.clamp(MIN_PATIENCE, MAX_PATIENCE);
     let mut failures = 0_u32;
     let mut fruitless = 0_u32;
     // With one server nobody waits for a turn.
@@ -252,7 +280,12 @@ pub async fn fetch(
             }
             _ => {
                 tokio::select! {
-                    reserved = connection.reserve() => {
+                    reserved = timeout(patience, connection.reserve_with_timeout(idle_check)) => {
+                        let Ok(reserved) = reserved else {
+                            source.note_failed(Some("the server has stopped answering".to_owned()));
+                            lock(&source.idle).clear();
+                            continue;
+                        };
                         reserved.map(|reserved| (reserved, room.take()))
                     }
                     // Dropping the connection takes the reserve back.

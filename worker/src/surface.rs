@@ -3,18 +3,21 @@
 //! Owns: the answers to [`web`]'s questions. Must not know: anything of HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::destinations::Destinations;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
+use crate::job::Job;
 use crate::metrics::{Metrics, Outcome};
 use crate::readiness::{Readiness, Reason};
 use crate::result::{FinalStatus, entity_tag};
@@ -30,6 +33,12 @@ use crate::web::{
 
 /// When it is worth to ask again for a result, in seconds.
 const RETRY_AFTER: u32 = 1;
+
+/// Most jobs that queues are asked for at a time.
+const MAX_LOOKS: usize = 4;
+
+/// How long a queue may take to say whether it has a job.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The parts of a worker that are shown over HTTP.
 #[derive(Debug)]
@@ -57,6 +66,8 @@ pub struct Shown {
 pub struct Surface {
     shown: Shown,
     started: Timestamp,
+    /// Looks in queues for jobs that wait there.
+    looks: Semaphore,
     halt: watch::Sender<bool>,
 }
 
@@ -64,7 +75,7 @@ impl Surface {
     /// The surface of a worker that starts now. `halt` becomes true when an operator wants it to
     /// finish and exit.
     pub fn new(shown: Shown, halt: watch::Sender<bool>) -> Self {
-        Self { shown, started: Timestamp::now(), halt }
+        Self { shown, started: Timestamp::now(), looks: Semaphore::new(MAX_LOOKS), halt }
     }
 
     /// Why no jobs, or not all, are taken, if so.
@@ -91,6 +102,20 @@ impl Surface {
         }
     }
 
+    /// Forgets a job that waits for its next attempt if the queue does not have it any more. When the queue
+    /// does not answer, or is asked a lot, the job counts as being there.
+    async fn look_for(&self, id: Uuid) {
+        let Ok(_look) = self.looks.try_acquire() else { return };
+        let Some(place) = self.shown.table.to_be_looked_for(id) else { return };
+        let Some(source) = self.shown.servers.named(&place.server) else { return };
+        let has_job =
+            source.has_job(place.job, |body| Job::parse(body).is_ok_and(|it| it.id == id));
+        if let Ok(Ok(false)) = timeout(LOOK, has_job).await {
+            info!(%id, queued_as = place.job, "the job was deleted from the queue");
+            self.shown.table.clear_waiting(id);
+        }
+    }
+
     fn pending(&self, id: Uuid) -> Option<Lookup> {
         let setup = self.shown.setup.get();
         let active = self.shown.table.get(id).map(|active| active.document(&setup.name));
@@ -112,7 +137,10 @@ impl web::Worker for Surface {
         match found {
             Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
             Ok(Ok(Found::Expired)) => Lookup::Gone,
-            Ok(Ok(Found::Nothing)) => self.pending(id).unwrap_or(Lookup::Unknown),
+            Ok(Ok(Found::Nothing)) => {
+                self.look_for(id).await;
+                self.pending(id).unwrap_or(Lookup::Unknown)
+            }
             Ok(Err(error)) => {
                 warn!(%id, %error, "cannot read a result");
                 Lookup::Unknown

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ use crate::room::Units;
 
 /// Most jobs that are remembered while they wait for their next attempt.
 const MAX_WAITING: usize = 10_000;
+
+/// Time between two looks for the same job in the queue.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// Most failures that are remembered for the status page.
 const MAX_FAILURES: usize = 20;
@@ -128,6 +132,9 @@ pub struct Waiting {
     pub until: Timestamp,
     /// What is served for it.
     pub document: JobResult,
+    /// When the queue was last asked whether the job is there still.
+    #[serde(skip)]
+    pub looked: Option<Instant>,
 }
 
 /// A failure, for the status page.
@@ -203,7 +210,8 @@ impl Table {
             state.waiting.retain(|_, waiting| waiting.until > now);
         }
         if state.waiting.len() < MAX_WAITING {
-            state.waiting.insert(document.id, Waiting { document, until });
+            let waiting = Waiting { document, until, looked: None };
+            state.waiting.insert(waiting.document.id, waiting);
         }
     }
 
@@ -223,6 +231,18 @@ impl Table {
         let now = Timestamp::now();
         let state = self.state();
         state.waiting.values().filter(|waiting| waiting.until > now).cloned().collect()
+    }
+
+    /// Where a job that went back to the queue is to be looked for, if nobody has looked in the last
+    /// second: it may have been deleted there.
+    pub fn to_be_looked_for(&self, id: Uuid) -> Option<QueuePlace> {
+        let mut state = self.state();
+        let waiting = state.waiting.get_mut(&id)?;
+        if waiting.looked.is_some_and(|looked| looked.elapsed() < BETWEEN_LOOKS) {
+            return None;
+        }
+        waiting.looked = Some(Instant::now());
+        waiting.document.queue.clone()
     }
 
     /// Forgets a job that went back to the queue: it has a result now.
@@ -308,6 +328,11 @@ mod tests {
         table.set_waiting(document.clone(), soon);
         assert_eq!(table.waiting(id).unwrap().id, id);
         assert_eq!(table.all_waiting().len(), 1);
+        let place = QueuePlace { job: 7, tube: "t".into(), server: "s".into() };
+        let queued = JobResult { queue: Some(place.clone()), ..document.clone() };
+        table.set_waiting(queued, soon);
+        assert_eq!(table.to_be_looked_for(id), Some(place));
+        assert_eq!(table.to_be_looked_for(id), None, "not so soon again");
         table.set_waiting(document.clone(), Timestamp::UNIX_EPOCH);
         assert!(table.all_waiting().is_empty());
         assert!(table.waiting(id).is_none());

@@ -219,8 +219,9 @@ impl Worker {
         self.room.set_limits(setup.concurrency(), MAX_PLACES * limit);
         self.destinations.set_limit(limit);
         self.deliveries.set_sending(sending(&setup));
-        let from_elsewhere =
-            setup.config.servers != now.config.servers || setup.config.tubes != now.config.tubes;
+        let from_elsewhere = setup.config.servers != now.config.servers
+            || setup.config.tubes != now.config.tubes
+            || setup.config.idle_check != now.config.idle_check;
         self.setup.set(setup);
         self.health.forget_handlers();
         if from_elsewhere {
@@ -235,7 +236,8 @@ impl Worker {
         let config = &self.setup().config;
         let Self { room, metrics, .. } = self;
         let taker = Arc::clone(&self.lifecycle);
-        self.servers.fetch_from(&config.servers, &config.tubes, room, metrics, taker);
+        let (addresses, tubes) = (&config.servers, &config.tubes);
+        self.servers.fetch_from(addresses, tubes, room, metrics, config.idle_check, taker);
     }
 
     /// Takes no more jobs, and waits until those that are here are over.

@@ -1,5 +1,6 @@
 //! What a configuration would do, and whether it can.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -116,6 +117,11 @@ fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
         report.line("handler", &text)?;
         for text in details(handler) {
             report.line("", &text)?;
+        }
+        let path = handler.env.iter().find(|(name, _)| name == "PATH");
+        let path = path.map_or_else(OsString::new, |(_, path)| path.clone());
+        if let Some(why) = super::scripts::problem(&handler.program, &path) {
+            report.problem("", &format!("{}: {why}", handler.program.display()))?;
         }
     }
     Ok(())

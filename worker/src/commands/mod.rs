@@ -3,6 +3,7 @@
 mod check;
 mod job_file;
 mod run;
+mod scripts;
 mod selftest;
 mod serve;
 mod submit;

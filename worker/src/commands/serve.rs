@@ -145,6 +145,7 @@ async fn work(
     let setup = worker.setup();
     let is_held = front.set_worker(worker.surface(halt.clone()));
     worker.room.set_held(is_held);
+    let watching = tokio::spawn(exec::keep_keepers_going());
     let sweeping = tokio::spawn(sweep(Arc::clone(&worker)));
     let names: Vec<String> = setup.config.servers.iter().map(ToString::to_string).collect();
     let tubes: Vec<String> = setup.config.tubes.iter().map(ToString::to_string).collect();
@@ -162,6 +163,7 @@ async fn work(
     let limited = wait(&worker, flags, signals, halt).await;
     stop(&worker, signals, limited).await;
     sweeping.abort();
+    watching.abort();
 }
 
 async fn over(mut ended: watch::Receiver<bool>) {

@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) stop_timeout: Option<u64>,
     pub(super) retry_delay: Option<u64>,
     pub(super) max_retry_delay: Option<u64>,
+    pub(super) idle_check: Option<u64>,
     pub(super) max_crashes: Option<u32>,
     pub(super) publish_timeout: Option<u64>,
     pub(super) max_unpublished: Option<usize>,
@@ -62,6 +63,8 @@ pub(super) struct Http {
     connect_timeout: Option<u64>,
     timeout: Option<u64>,
     max_input: Option<Size>,
+    #[serde(default)]
+    pub(super) show_input_query: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -114,6 +114,11 @@ pub struct Config {
     pub publish_timeout: Duration,
     /// Most results that wait to be sent. When there are as many, no jobs are taken.
     pub max_unpublished: usize,
+    /// Whether results show the query of an input's URL.
+    pub show_input_query: bool,
+    /// A server that does not answer for so long, while there are no jobs, is taken for lost. At least a
+    /// second.
+    pub idle_check: Duration,
     /// For fetching and sending.
     pub outbound: outbound::Options,
     /// What callbacks are signed with, the newest first.
@@ -207,6 +212,8 @@ impl Config {
             max_crashes: file.max_crashes.unwrap_or(3),
             publish_timeout: seconds("publish_timeout", file.publish_timeout, 24 * 3600)?,
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
+            show_input_query: file.http.show_input_query,
+            idle_check: seconds("idle_check", file.idle_check, 60)?.max(Duration::from_secs(1)),
             outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls)),
             callback_secrets: callback_secrets
                 .map(|path| secret("callbacks.secret_files", path))

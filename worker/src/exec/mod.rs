@@ -50,7 +50,7 @@ pub use error::{RunError, StartProblem};
 pub use keepers::Keepers;
 pub use livelog::{LiveLog, LogEvent, LogReader, Stream};
 pub use once::{EndedBy, Finished, Spec, run};
-pub use orphans::adopt_orphans;
+pub use orphans::{adopt_orphans, keep_keepers_going};
 pub use persistent::{Answer, Persistent, PersistentError, PersistentOptions};
 pub use priority::{IoPriority, may_have as may_have_priority};
 pub use progress::of_line as progress_of_line;

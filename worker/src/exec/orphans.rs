@@ -5,13 +5,15 @@
 
 use super::keeper::PATIENCE;
 use super::procfs;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 use std::collections::HashSet;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 /// Time to wait for killed processes before looking again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
@@ -64,6 +66,36 @@ pub(super) fn kill_keeper(mut child: Child) {
     let _ = child.kill();
     forget(&mut child);
     end_orphans();
+}
+
+/// Lets keepers go on that somebody has stopped, whenever the kernel says that something happened to a
+/// child of this process. A stopped keeper ends nothing, whatever the time limit. As long as it is polled.
+///
+/// # Errors
+///
+/// The signal that tells it cannot be had.
+pub async fn keep_keepers_going() -> io::Result<()> {
+    let mut happened = signal(SignalKind::child())?;
+    loop {
+        continue_stopped_keepers();
+        if happened.recv().await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn continue_stopped_keepers() {
+    // Under the lock none of them is waited for, so each number is a keeper's.
+    let keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    for pid in keepers.iter() {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        if let Ok(Some(status)) = waitid(WaitId::Pid(*pid), options)
+            && status.stopped()
+        {
+            warn!(keeper = pid.as_raw_nonzero(), "a keeper was stopped by somebody: it goes on");
+            let _ = rustix::process::kill_process(*pid, Signal::CONT);
+        }
+    }
 }
 
 fn forget(child: &mut Child) {

@@ -12,7 +12,9 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use jq_api::job::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, ClientBuilder, Response, redirect};
 use tracing::warn;
 use url::Url;
@@ -171,6 +173,13 @@ impl Outbound {
 
         let request = self.client_for(url)?.get(url.clone());
         let mut response = successful(url, request.send().await)?;
+        // Of what was decoded it is gone.
+        if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+            return Err(fail(Failure::Encoding(encoding)));
+        }
         let announced = response.content_length().unwrap_or(0);
         if announced > limit {
             return Err(fail(Failure::TooBig(limit)));
@@ -179,7 +188,7 @@ impl Outbound {
             value.to_str().ok().filter(|text| text.len() <= MAX_CONTENT_TYPE).map(str::to_owned)
         });
 
-        // What was announced proves nothing, so it is counted as it comes.
+        // What was announced proves nothing, so it is counted as it comes, decoded.
         let mut content = BytesMut::with_capacity(announced.min(INITIAL_CAPACITY) as usize);
         let mut hasher = Hasher::like(expected);
         while let Some(chunk) = next_chunk(url, &mut response).await? {
@@ -262,6 +271,11 @@ fn client_builder(options: &Options, reach: Reach) -> ClientBuilder {
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
         .pool_idle_timeout(IDLE_KEPT)
         .user_agent(&options.user_agent)
+        // What is encoded all the same is decoded.
+        .default_headers(HeaderMap::from_iter([(
+            ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        )]))
 }
 
 /// The response, if its status is 2xx.

@@ -55,6 +55,8 @@ pub enum Failure {
         /// How long to stay away, if it says so, cut to an hour.
         retry_after: Option<Duration>,
     },
+    /// The content is encoded in this way, which is not known here.
+    Encoding(String),
     /// The content is longer than this number of bytes.
     TooBig(u64),
     /// The content is not what it should be.
@@ -96,7 +98,10 @@ impl ExchangeError {
             Failure::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
             }
-            Failure::Refused(_) | Failure::TooBig(_) | Failure::Digest { .. } => false,
+            Failure::Refused(_)
+            | Failure::Encoding(_)
+            | Failure::TooBig(_)
+            | Failure::Digest { .. } => false,
         }
     }
 
@@ -134,6 +139,9 @@ impl fmt::Display for Failure {
             Self::Name(why) => write!(f, "the host's name does not resolve: {why}"),
             Self::Connection(why) => write!(f, "no connection: {why}"),
             Self::Tls(why) => write!(f, "no secure connection (TLS): {why}"),
+            Self::Encoding(encoding) => {
+                write!(f, "the content has the encoding {encoding:?}, which is not known here")
+            }
             Self::TimedOut(stage) => write!(f, "timed out {stage}"),
             Self::Broken(why) => write!(f, "the answer is broken: {why}"),
             Self::Status { status, .. } if status.is_redirection() => {

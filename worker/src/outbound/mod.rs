@@ -20,7 +20,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use callback::{BadSecret, Signer};
+pub use callback::{BadSecret, Signer, unsigned};
 pub use client::{BuildError, Fetched, Options, Outbound};
 pub use digest::{BadDigest, Digest};
 pub use error::{DeliverError, ExchangeError, Failure, FetchError};

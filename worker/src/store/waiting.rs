@@ -56,6 +56,7 @@ mod tests {
         let name = WorkerName { id: "w".into(), version: "1".into() };
         let waiting = [1, 2].map(|id| Waiting {
             until: Timestamp::MAX,
+            looked: None,
             document: JobResult::blank(
                 Uuid::from_u128(id),
                 None,

@@ -17,6 +17,7 @@ each_queue!(
     success_and_failure_are_told_to_whom_they_concern,
     told_again_under_the_same_id,
     a_callback_outlives_its_worker,
+    unsigned_callbacks_have_an_id_too,
 );
 
 const SECRET: [u8; 24] = *b"a secret of 24 bytes ...";
@@ -41,6 +42,23 @@ fn verified(request: &Message) -> Value {
 
 fn uris(rig: &Rig) -> Value {
     json!({"successUri": rig.site.url("/success"), "failedUri": rig.site.url("/failed")})
+}
+
+fn unsigned_callbacks_have_an_id_too(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("ok", "echo 1", "");
+    let job = rig.job("ok").with("callback", uris(&rig));
+    rig.site.script("/success", [Answer::Body(500, Vec::new())]);
+    let worker = rig.work(&queue, &[]);
+    queue.put(job.body());
+    eventually("it is told twice", || rig.site.requests("/success").len() == 2);
+    let told = rig.site.requests("/success");
+    let ids: Vec<_> = told.iter().map(|request| request.header("webhook-id")).collect();
+    assert!(ids[0].is_some_and(|id| id.starts_with(&job.id.to_string())), "{ids:?}");
+    assert_eq!(ids[0], ids[1]);
+    assert!(told[0].header("webhook-timestamp").is_some());
+    assert!(told[0].header("webhook-signature").is_none());
+    rig.finish(worker);
 }
 
 fn success_and_failure_are_told_to_whom_they_concern(kind: Kind) {

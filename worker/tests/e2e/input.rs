@@ -11,6 +11,8 @@ each_queue!(
     inputs_that_cannot_be_had,
     an_input_that_comes_later,
     a_digest_that_fits,
+    an_encoded_input_is_decoded,
+    the_query_of_an_input_is_shown_only_if_asked_for,
     results_that_must_not_be_sent,
 );
 
@@ -82,6 +84,40 @@ fn a_digest_that_fits(kind: Kind) {
     assert_eq!((&result["output"], &result["input"]["digest"]), (&json!(0), &json!(digest)));
     queue.await_empty();
     rig.finish(worker);
+}
+
+fn an_encoded_input_is_decoded(kind: Kind) {
+    const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV\xaaP\xb2\x8a6\xd41\xd21\x8e\xad\x05\0\xdf\xe0\xaaR\r\0\0\0";
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("ok", "cat $JQ_INPUT_FILE", "");
+    rig.site.script("/in", [Answer::Encoded("gzip", GZIP)]);
+    let worker = rig.work(&queue, &[]);
+    let job = rig.job("ok").with("input", rig.site.url("/in"));
+    queue.put(job.body());
+    assert_eq!(rig.result(&job)["output"], json!({"x": [1, 2, 3]}));
+    assert_eq!(rig.site.requests("/in")[0].header("accept-encoding"), Some("identity"));
+    queue.await_empty();
+    rig.finish(worker);
+}
+
+fn the_query_of_an_input_is_shown_only_if_asked_for(kind: Kind) {
+    for is_shown in [false, true] {
+        let (rig, queue) = (Rig::new(), Queue::start(kind));
+        rig.configure(&format!("[http]\nshow_input_query = {is_shown}"));
+        rig.handler("ok", "grep -q 'signature=secret'", "");
+        rig.site.script("/in?signature=secret", [Answer::Body(200, Vec::new())]);
+        let worker = rig.work(&queue, &[]);
+        let url = rig.site.url("/in?signature=secret");
+        let job = rig.job("ok").with("input", url.clone());
+        queue.put(job.body());
+        let result = rig.result(&job);
+        assert_eq!(result["status"], "successful", "the process is told the whole: {result}");
+        let wanted = if is_shown { url } else { rig.site.url("/in") };
+        assert_eq!(result["input"]["url"], wanted);
+        assert_eq!(result.to_string().contains("secret"), is_shown);
+        queue.await_empty();
+        rig.finish(worker);
+    }
 }
 
 fn results_that_must_not_be_sent(kind: Kind) {

@@ -30,6 +30,7 @@ mod sick;
 mod site;
 mod start;
 mod startup;
+mod watching;
 mod why;
 
 /// Makes two tests of each scenario: with our queue, and with beanstalkd.

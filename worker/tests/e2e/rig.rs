@@ -92,6 +92,11 @@ impl Rig {
         Worker::start(self.command())
     }
 
+    /// Starts a worker by this command.
+    pub(crate) fn work_with(&self, command: Command) -> Worker {
+        Worker::start(command)
+    }
+
     /// A command that runs our program in the folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jq-worker"));

@@ -17,6 +17,8 @@ use crate::support::{PATIENCE, eventually};
 pub(crate) enum Answer {
     /// A status and a body.
     Body(u16, Vec<u8>),
+    /// A body in this encoding.
+    Encoded(&'static str, &'static [u8]),
     /// A redirect to this URL.
     Redirect(String),
     /// 204, so much later.
@@ -177,6 +179,12 @@ impl Shared {
                 let length = body.len();
                 write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n")?;
                 stream.write_all(&body)
+            }
+            Answer::Encoded(encoding, body) => {
+                let length = body.len();
+                let head = format!("content-encoding: {encoding}\r\ncontent-length: {length}");
+                write!(stream, "HTTP/1.1 200 x\r\n{head}\r\n\r\n")?;
+                stream.write_all(body)
             }
             Answer::Redirect(to) => {
                 write!(stream, "HTTP/1.1 307 x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")

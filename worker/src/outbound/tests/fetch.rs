@@ -19,7 +19,7 @@ async fn content_is_fetched_with_its_digest_and_type() {
     let request = &requests[0][0];
     assert!(request.starts_with("GET /content HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("user-agent: jq-worker/"), "{request}");
-    assert!(!request.contains("accept-encoding"), "{request}");
+    assert!(request.contains("accept-encoding: identity\r\n"), "{request}");
 }
 
 #[tokio::test]
@@ -58,6 +58,34 @@ async fn anything_but_success_is_an_error_and_redirects_are_not_followed() {
     }
     let error = fail(&outbound, &peer.url("/busy")).await;
     assert_eq!(error.retry_after(), Some(Duration::from_secs(20)));
+}
+
+#[tokio::test]
+async fn what_is_encoded_unasked_is_decoded() {
+    let peer = Peer::start().await;
+    let outbound = peer.outbound();
+    let right = Digest::sha256(CONTENT.as_bytes());
+    for name in ["gzip", "deflate", "br", "zstd"] {
+        let url = peer.url(&format!("/encoded/{name}"));
+        let fetched = outbound.fetch(&url, Some(&right)).await.unwrap();
+        assert_eq!(fetched.bytes, CONTENT, "{name}");
+    }
+    let error = fail(&outbound, &peer.url("/encoded/compress")).await;
+    assert_eq!(*error.failure(), Failure::Encoding("compress".into()));
+    assert!(!error.is_temporary());
+}
+
+#[tokio::test]
+async fn a_bomb_is_limited_while_it_is_decoded() {
+    let peer = Peer::start().await;
+    let limit = 1 << 20;
+    let outbound = Outbound::new(&Options { max_input_bytes: limit, ..peer.options() }).unwrap();
+    let error = fail(&outbound, &peer.url("/encoded/bomb")).await;
+    assert_eq!(*error.failure(), Failure::TooBig(limit));
+    assert_eq!(
+        peer.outbound().fetch(&peer.url("/encoded/bomb"), None).await.unwrap().bytes.len(),
+        4 << 20
+    );
 }
 
 #[tokio::test]

@@ -97,7 +97,33 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<St
     }
 }
 
+/// [`CONTENT`] in each encoding, as other programs make it, and four million zeros.
+const ENCODED: [(&str, &[u8]); 5] = [
+    (
+        "gzip",
+        b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV\xaaP\xb2\x8a6\xd41\xd21\x8e\xad\x05\0\xdf\xe0\xaaR\r\0\0\0",
+    ),
+    ("deflate", b"x\x9c\xabV\xaaP\xb2\x8a6\xd41\xd21\x8e\xad\x05\0\x19\x1b\x03\x95"),
+    ("br", b"\x0b\x06\x80{\"x\":[1,2,3]}\x03"),
+    ("zstd", b"(\xb5/\xfd\x04Xi\0\0{\"x\":[1,2,3]}\xe3\xf0\xfff"),
+    ("bomb", include_bytes!("bomb.gz")),
+];
+
+async fn behave_encoded(stream: &mut TcpStream, name: &str) -> std::io::Result<()> {
+    let found = ENCODED.iter().find(|(of, _)| *of == name);
+    let (name, body) = found.copied().unwrap_or((name, b"whatever"));
+    let name = if name == "bomb" { "gzip" } else { name };
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ncontent-encoding: {name}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await
+}
+
 async fn behave(stream: &mut TcpStream, path: &str) -> std::io::Result<()> {
+    if let Some(name) = path.strip_prefix("/encoded/") {
+        return behave_encoded(stream, name).await;
+    }
     let answer = |status: &str, headers: &str, body: &str| {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
     };
