@@ -71,6 +71,40 @@ impl Job {
         wire::parse(body)
     }
 
+    /// What it asks for, in 32 hexadecimal digits: all of its members but the time at which it was queued.
+    /// `args` and `custom` count as they are written.
+    pub fn digest(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let text = |it: Option<&dyn fmt::Display>| it.map(ToString::to_string);
+        let url = |url: Option<&Url>| url.map(ToString::to_string);
+        let raw = |raw: Option<&RawValue>| raw.map(|raw| raw.get().to_owned());
+        let (input, result) = (self.input.as_ref(), self.result.as_ref());
+        let seconds = self.timeout.map(|it| it.as_secs());
+        let members = [
+            text(Some(&self.id)),
+            text(Some(&self.kind)),
+            url(input.map(|input| &input.url)),
+            input.and_then(|input| input.digest.clone()),
+            url(result.map(|target| &target.url)),
+            result.map(|target| format!("{:?}", target.method)),
+            raw(self.args.as_deref()),
+            text(self.expires_at.as_ref().map(|it| it as _)),
+            text(seconds.as_ref().map(|it| it as _)),
+            text(self.retry.as_ref().map(|it| it as _)),
+            url(self.callback.success.as_ref()),
+            url(self.callback.failed.as_ref()),
+            raw(self.custom.as_deref()),
+        ];
+        let mut hasher = Sha256::new();
+        for member in members {
+            // With their lengths, so that none can look like the end of another.
+            let length = member.as_ref().map_or(u64::MAX, |text| text.len() as u64);
+            hasher.update(length.to_le_bytes());
+            hasher.update(member.unwrap_or_default());
+        }
+        hasher.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The job as its process reads it: one JSON object on one line, in the current form. `data` is
     /// the fetched input, any JSON, if there is any.
     pub fn document(&self, attempt: u32, data: Option<&RawValue>) -> Vec<u8> {

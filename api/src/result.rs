@@ -71,6 +71,10 @@ pub struct JobResult {
     /// The job's `custom`, unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<Box<RawValue>>,
+    /// What the job asked for, as a digest: another job of its id with the same one is the same. Only in a
+    /// final result of a job that could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_digest: Option<String>,
     /// Why the job did not succeed.
     pub error: Option<Failure>,
 }
@@ -109,6 +113,7 @@ impl JobResult {
             notes: Vec::new(),
             progress: None,
             custom: None,
+            job_digest: None,
             error: None,
         }
     }
@@ -430,6 +435,7 @@ mod tests {
             notes: Vec::new(),
             progress: None,
             custom: None,
+            job_digest: None,
             error: Some(Failure::new(FailureKind::LeaseLost, "gone")),
         };
         let expected = concat!(

@@ -27,6 +27,8 @@ pub enum Ending {
     Suspected,
     /// A job of the same id is here.
     Duplicate,
+    /// The same job was done before, and its result is here.
+    Answered,
     /// This machine could not do its part.
     Unable,
     /// Jobs of its type cannot be run on this machine at present.
@@ -254,6 +256,12 @@ impl Ending {
                 queue: QueueAction::Release,
                 counter: Some(Counted::GivenBack),
                 message: "a job of the same id is here: given back",
+                ..NOTHING
+            },
+            Self::Answered => Consequences {
+                queue: QueueAction::Delete,
+                level: Level::INFO,
+                message: "the same job was done before: answered by its result, not run again",
                 ..NOTHING
             },
             Self::Unable => Consequences {

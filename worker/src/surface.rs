@@ -126,9 +126,11 @@ impl Surface {
 
 impl web::Worker for Surface {
     async fn lookup(&self, id: Uuid) -> Lookup {
-        if self.shown.table.get(id).is_some()
-            && let Some(pending) = self.pending(id)
-        {
+        if self.shown.table.get(id).is_none() {
+            self.look_for(id).await;
+        }
+        // A job that is kicked, or run again, goes before its result of before.
+        if let Some(pending) = self.pending(id) {
             return pending;
         }
         let store = Arc::clone(&self.shown.store);
@@ -137,10 +139,8 @@ impl web::Worker for Surface {
         match found {
             Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
             Ok(Ok(Found::Expired)) => Lookup::Gone,
-            Ok(Ok(Found::Nothing)) => {
-                self.look_for(id).await;
-                self.pending(id).unwrap_or(Lookup::Unknown)
-            }
+            // It may have come meanwhile.
+            Ok(Ok(Found::Nothing)) => self.pending(id).unwrap_or(Lookup::Unknown),
             Ok(Err(error)) => {
                 warn!(%id, %error, "cannot read a result");
                 Lookup::Unknown

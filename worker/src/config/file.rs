@@ -8,7 +8,7 @@ use jq_client::{Address, TubeName};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::handlers::{InputMode, ModeName, OutputFrom};
+use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
 use super::{ConfigError, Size};
 use crate::job::JobType;
@@ -92,6 +92,7 @@ pub(super) struct HandlerSettings {
     pub(super) timeout: Option<u64>,
     pub(super) grace: Option<u64>,
     pub(super) retry: Option<u32>,
+    pub(super) rerun: Option<Rerun>,
     pub(super) input: Option<InputMode>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,

@@ -52,6 +52,8 @@ pub struct Handler {
     pub grace: Duration,
     /// How often a job is tried again unless it says otherwise.
     pub retry: u32,
+    /// Whether a job is run that was done before.
+    pub rerun: Rerun,
     /// How it gets what was fetched.
     pub input: InputMode,
     /// How much of its output is kept, in bytes. It is the most that a result's output can have.
@@ -106,6 +108,17 @@ pub struct Persistence {
 pub(super) enum ModeName {
     Process,
     Persistent,
+}
+
+/// Whether a job is run whose id has a result already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rerun {
+    /// It is answered by that result if it is the same job, and refused otherwise.
+    #[default]
+    Never,
+    /// It is run, and its result takes the place of the one before.
+    Always,
 }
 
 /// How a process gets the input that was fetched for it.
@@ -361,6 +374,7 @@ fn build(
         timeout: Duration::from_secs(settings.timeout.unwrap_or(3600)),
         grace: Duration::from_secs(settings.grace.unwrap_or(10)),
         retry: settings.retry.unwrap_or(3),
+        rerun: settings.rerun.unwrap_or_default(),
         input: settings.input.unwrap_or_default(),
         output: output.ok_or_else(|| bad("output: expected 1 byte to 1 GiB".to_owned()))?,
         output_from: settings.output_from.unwrap_or_default(),
@@ -401,6 +415,7 @@ impl HandlerSettings {
             timeout: self.timeout.or(defaults.timeout),
             grace: self.grace.or(defaults.grace),
             retry: self.retry.or(defaults.retry),
+            rerun: self.rerun.or(defaults.rerun),
             input: self.input.or(defaults.input),
             env,
             pass_env,

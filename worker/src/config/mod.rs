@@ -21,7 +21,7 @@ use url::Url;
 use crate::outbound;
 use crate::store::Sync;
 
-pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence};
+pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence, Rerun};
 pub use process::{EX_DATAERR, EX_TEMPFAIL, ExitMeaning, ExitTable};
 pub use size::Size;
 

@@ -4,7 +4,7 @@ use super::*;
 
 impl Ending {
     /// All of them, in the order of the types.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Over(Verdict::Successful),
         Self::Over(Verdict::Failed),
         Self::Over(Verdict::Crashed),
@@ -16,6 +16,7 @@ impl Ending {
         Self::NoDestination,
         Self::Suspected,
         Self::Duplicate,
+        Self::Answered,
         Self::Unable,
         Self::NotTaken,
         Self::Interrupted,
@@ -47,14 +48,15 @@ fn position(ending: Ending) -> usize {
         Ending::NoDestination => 8,
         Ending::Suspected => 9,
         Ending::Duplicate => 10,
-        Ending::Unable => 11,
-        Ending::NotTaken => 12,
-        Ending::Interrupted => 13,
-        Ending::Unconfirmed => 14,
-        Ending::Lost => 15,
-        Ending::LostWithResult => 16,
-        Ending::LostOnReturn => 17,
-        Ending::Unpublished => 18,
+        Ending::Answered => 11,
+        Ending::Unable => 12,
+        Ending::NotTaken => 13,
+        Ending::Interrupted => 14,
+        Ending::Unconfirmed => 15,
+        Ending::Lost => 16,
+        Ending::LostWithResult => 17,
+        Ending::LostOnReturn => 18,
+        Ending::Unpublished => 19,
     }
 }
 

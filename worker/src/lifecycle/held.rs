@@ -72,7 +72,8 @@ impl Held {
 
     /// The result of its last attempt.
     pub(super) fn result(&self, verdict: Verdict, attempt: Attempt) -> JobResult {
-        let mut document = JobResult { notes: self.job.notes.clone(), ..self.document() };
+        let (notes, job_digest) = (self.job.notes.clone(), Some(self.job.digest()));
+        let mut document = JobResult { notes, job_digest, ..self.document() };
         if verdict.is_of_attempt() {
             attempt.record(&mut document);
         }

@@ -17,6 +17,7 @@
 mod attempts;
 mod events;
 mod held;
+mod same_id;
 mod settle;
 
 use std::collections::VecDeque;
@@ -55,10 +56,11 @@ use crate::tasks::Tasks;
 use attempts::Attempts;
 use events::{Event, Events};
 use held::{Held, raw};
+use same_id::Earlier;
 use settle::{Kept, Settler};
 
-/// A job of the same id as an active one comes back after so long.
-const DUPLICATE: Duration = Duration::from_secs(5);
+/// A job of the same id as one that is here comes back after so long at first. It doubles each time.
+const DUPLICATE: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(300) };
 
 /// A job of a type without room is given back for so long at first. It doubles each time. When there is
 /// room here, it is asked for before that.
@@ -325,7 +327,7 @@ impl Lifecycle {
     }
 
     /// Decides whether the job is run here and now.
-    async fn admit(self: &Arc<Self>, lease: Lease, mut permit: Permit, job: Job, attempt: u32) {
+    async fn admit(self: &Arc<Self>, mut lease: Lease, mut permit: Permit, job: Job, attempt: u32) {
         if let Some(entry) = self.done_before(&lease, job.id) {
             drop(permit);
             return self.settler.conclude(lease, entry).await;
@@ -338,6 +340,16 @@ impl Lifecycle {
             let bad = BadJob { reason, id, kind, result, callback, custom };
             return self.refuse(lease, permit, bad, attempt).await;
         };
+        match self.earlier(&mut lease, &job, handler.rerun).await {
+            Ok(Earlier::Nothing) => {}
+            Ok(Earlier::Here) => return self.give_back_duplicate(lease).await,
+            Ok(Earlier::Answered(action)) => {
+                drop(permit);
+                return self.settler.answer(lease, job.id, action).await;
+            }
+            Ok(Earlier::Other) => return self.refuse_other(lease, &job, attempt).await,
+            Err(lost) => return self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
+        }
         if let Some(target) = &job.result {
             let place = Place::of(&target.url);
             if !self.deliveries.destinations().admits(&place) {
@@ -438,7 +450,7 @@ impl Lifecycle {
     }
 
     async fn give_back_duplicate(&self, lease: Lease) {
-        self.give_back(lease, Ending::Duplicate, |_| DUPLICATE).await;
+        self.give_back(lease, Ending::Duplicate, |times| DUPLICATE.delay(times, jitter())).await;
     }
 
     /// Gives a job back for want of room, and remembers to take it again.
@@ -463,6 +475,16 @@ impl Lifecycle {
         let times = self.given_back.add(&place.server, place.job);
         self.events.record(ending, &Event::default());
         self.settler.let_go(lease, ending, delay(times)).await;
+    }
+
+    /// Buries a job whose id is another's. The document at its URL is that one's, so nothing is kept or sent.
+    async fn refuse_other(&self, lease: Lease, job: &Job, attempt: u32) {
+        let ending = Ending::Over(Verdict::Refused);
+        let why = "a job of the same id and other content was done here before: give it another id";
+        let (kind, failure) = (Some(&job.kind), ending.failure(why));
+        let event = Event { id: Some(job.id), kind, attempt, ..Event::default() };
+        self.events.record(ending, &Event { failure: failure.as_ref(), ..event });
+        self.settler.let_go(lease, ending, Duration::ZERO).await;
     }
 
     /// Buries what is not a job. If its id can be read, a result says so: it is served, and sent to
@@ -493,6 +515,7 @@ impl Lifecycle {
         let entry = match bad.id {
             // Whoever waits for that one has it.
             Some(id) if self.has_succeeded(id).await => None,
+            Some(id) if self.is_of_another(id, &lease.facts.place) => None,
             _ => refusal(&self.setup.get(), &lease, bad, attempt),
         };
         let Some(entry) = entry else {

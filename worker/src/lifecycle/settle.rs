@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::{Instrument, error, info, info_span};
+use uuid::Uuid;
 
 use crate::delivery::{Deliveries, Delivery};
-use crate::ending::{Ending, Verdict};
+use crate::ending::{Ending, QueueAction, Verdict};
 use crate::fault::Part;
 use crate::given_back::GivenBack;
 use crate::health::Health;
@@ -132,6 +133,26 @@ impl Settler {
                 }
             }
             Err(lost) => self.settle_without(entry, &lost),
+        }
+    }
+
+    /// Ends a job that the result of its id answers, once that is where it belongs.
+    pub(super) async fn answer(self: &Arc<Self>, mut lease: Lease, id: Uuid, action: QueueAction) {
+        if let Some((entry, done)) = self.store.owed(id)
+            && !done.published
+        {
+            match lease.keep_while(self.deliveries.deliver(&entry)).await {
+                Ok(Delivery::There) => {}
+                Ok(Delivery::UnderWay) => return,
+                Ok(Delivery::GivenUp(reason)) => return self.give_up(lease, &entry, &reason).await,
+                Err(lost) => {
+                    return self.events.lost(Ending::LostOnReturn, &lost, &Event::default());
+                }
+            }
+        }
+        self.events.record(Ending::Answered, &Event { id: Some(id), ..Event::default() });
+        if let Err(lost) = lease.end(action, Duration::ZERO).await {
+            self.events.lost(Ending::LostOnReturn, &lost, &Event::default());
         }
     }
 

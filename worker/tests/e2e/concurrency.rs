@@ -11,7 +11,6 @@ each_queue!(
     no_more_than_there_is_room_for,
     a_type_at_its_limit_holds_nobody_up,
     a_type_at_its_limit_is_as_busy_as_that_allows,
-    the_same_id_twice,
 );
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
@@ -83,24 +82,5 @@ fn a_type_at_its_limit_is_as_busy_as_that_allows(kind: Kind) {
         assert_eq!((rig.sent(job), rig.runs(job)), (1, vec![1]));
     }
     queue.await_empty();
-    rig.finish(worker);
-}
-
-fn the_same_id_twice(kind: Kind) {
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
-    rig.handler("wait", WAIT, "");
-    let worker = rig.work(&queue, &["--concurrency", "2"]);
-    let job = rig.job("wait");
-    let ids = [queue.put(job.body()), queue.put(job.body())];
-    rig.await_runs(&job, 1);
-    worker.await_log("a job of the same id is here");
-    assert_eq!(rig.runs(&job).len(), 1, "not both at a time");
-    go(&rig);
-    for id in ids {
-        queue.await_deleted(id);
-    }
-    // One after the other.
-    assert_eq!((rig.runs(&job), rig.sent(&job)), (vec![1, 1], 2));
-    worker.await_metric("jq_worker_spool", 0.0);
     rig.finish(worker);
 }

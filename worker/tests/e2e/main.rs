@@ -24,6 +24,7 @@ mod queue_lost;
 mod refused;
 mod reload;
 mod rig;
+mod same_id;
 mod settings;
 mod several;
 mod sick;

@@ -99,6 +99,7 @@ fn a_result_says_everything_and_is_the_same_everywhere(kind: Kind) {
             "finished",
             "id",
             "input",
+            "job_digest",
             "output",
             "queue",
             "signal",

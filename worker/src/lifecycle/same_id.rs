@@ -1,0 +1,141 @@
+//! A job of an id that is known here already.
+//!
+//! An id names one job and one document. So while a job of that id is here, a second one waits; and when
+//! there is a result, a second one with the same content is answered by that, unless its handler is told to
+//! run it again. Other content under the same id would overwrite somebody's result: it is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::Lifecycle;
+use crate::config::Rerun;
+use crate::ending::{QueueAction, Verdict};
+use crate::job::Job;
+use crate::lease::{Lease, Lost};
+use crate::result::{FinalStatus, QueuePlace};
+use crate::store::Found;
+
+/// How long a queue may take to say whether it has a job.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is known of a job's id.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// Nothing that keeps the job from being run.
+    Nothing,
+    /// A job of this id is here, or waits for its retry.
+    Here,
+    /// There is a result, which answers this job too. That is to be done with it in the queue.
+    Answered(QueueAction),
+    /// There is a result of another job.
+    Other,
+}
+
+/// As much of a result as matters here.
+#[derive(Debug, Deserialize)]
+struct Kept {
+    status: FinalStatus,
+    queue: Option<QueuePlace>,
+    #[serde(default)]
+    job_digest: Option<String>,
+}
+
+impl Lifecycle {
+    /// What is known of this job's id. The job is kept meanwhile.
+    pub(super) async fn earlier(
+        self: &Arc<Self>,
+        lease: &mut Lease,
+        job: &Job,
+        rerun: Rerun,
+    ) -> Result<Earlier, Lost> {
+        let place = lease.facts.place.clone();
+        let is_active = self.table.get(job.id).is_some() || self.deliveries.is_active(job.id);
+        if is_active || lease.keep_while(self.waits_elsewhere(job, &place)).await? {
+            return Ok(Earlier::Here);
+        }
+        if rerun == Rerun::Always {
+            return Ok(Earlier::Nothing);
+        }
+        // For a new id it is found at once that there is no file.
+        let Ok(Found::Result(body)) = self.store.find(job.id) else { return Ok(Earlier::Nothing) };
+        let kept = serde_json::from_slice(&body).ok();
+        Ok(kept.map_or(Earlier::Nothing, |kept| judge(&kept, job, &place, lease.facts.kicked > 0)))
+    }
+
+    /// Whether there is a result of this id that belongs to another job in the queue.
+    pub(super) fn is_of_another(&self, id: Uuid, place: &QueuePlace) -> bool {
+        let Ok(Found::Result(body)) = self.store.find(id) else { return false };
+        let kept = serde_json::from_slice::<Kept>(&body);
+        kept.is_ok_and(|kept| kept.job_digest.is_some() && kept.queue.as_ref() != Some(place))
+    }
+
+    /// Whether a job of this id, but of another number, is in the queue for its next attempt.
+    async fn waits_elsewhere(&self, job: &Job, place: &QueuePlace) -> bool {
+        let first = self.table.waiting(job.id).and_then(|document| document.queue);
+        let Some(first) = first.filter(|first| first != place) else { return false };
+        let Some(source) = self.settler.servers.named(&first.server) else { return false };
+        let is_it = |body: &[u8]| Job::parse(body).is_ok_and(|it| it.id == job.id);
+        // If the queue does not say, the second one waits.
+        let has_it = timeout(LOOK, source.has_job(first.job, is_it)).await;
+        let is_gone = matches!(has_it, Ok(Ok(false)));
+        if is_gone {
+            self.table.clear_waiting(job.id);
+        }
+        !is_gone
+    }
+}
+
+fn judge(kept: &Kept, job: &Job, place: &QueuePlace, is_kicked: bool) -> Earlier {
+    // What was refused, or kept by an earlier version, does not say what the job was.
+    let Some(digest) = &kept.job_digest else { return Earlier::Nothing };
+    if *digest != job.digest() {
+        return Earlier::Other;
+    }
+    if kept.queue.as_ref() != Some(place) {
+        return Earlier::Answered(QueueAction::Delete);
+    }
+    // The very same job. Somebody kicked it to have it run again; otherwise the queue has forgotten what was
+    // done with it.
+    if is_kicked {
+        return Earlier::Nothing;
+    }
+    Earlier::Answered(Verdict::of(kept.status).consequences().queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(args: &str) -> Job {
+        let id = Uuid::from_u128(7);
+        Job::parse(format!(r#"{{"id":"{id}","type":"t","args":{args}}}"#).as_bytes()).unwrap()
+    }
+
+    fn place(number: u64) -> QueuePlace {
+        QueuePlace { job: number, tube: "t".into(), server: "s".into() }
+    }
+
+    #[test]
+    fn what_a_kept_result_means() {
+        let kept =
+            |status| Kept { status, queue: Some(place(1)), job_digest: Some(job("1").digest()) };
+        let (done, failed) = (kept(FinalStatus::Successful), kept(FinalStatus::Failed));
+        let judge = |kept: &Kept, args, number, is_kicked| {
+            judge(kept, &job(args), &place(number), is_kicked)
+        };
+        for kept in [&done, &failed] {
+            assert_eq!(judge(kept, "1", 2, false), Earlier::Answered(QueueAction::Delete));
+            assert_eq!(judge(kept, "1", 2, true), Earlier::Answered(QueueAction::Delete));
+            assert_eq!(judge(kept, "2", 2, false), Earlier::Other);
+            assert_eq!(judge(kept, "1", 1, true), Earlier::Nothing);
+        }
+        assert_eq!(judge(&done, "1", 1, false), Earlier::Answered(QueueAction::Delete));
+        assert_eq!(judge(&failed, "1", 1, false), Earlier::Answered(QueueAction::Bury));
+        let unknown = Kept { job_digest: None, ..done };
+        assert_eq!(judge(&unknown, "2", 2, false), Earlier::Nothing);
+    }
+}
