@@ -9,7 +9,7 @@ use jq_client::{Address, ConnectOptions, Connection, ConnectionLimits};
 
 use super::Failed;
 use crate::config::{Config, Flags, Handler, Mode, OutputFrom};
-use crate::exec::Limits;
+use crate::exec::{Identity, Limits};
 use crate::outbound::Outbound;
 
 /// How long a server may take to answer.
@@ -109,11 +109,17 @@ fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {
             0 => String::new(),
             limit => format!(", {limit} at a time"),
         };
+        let user = match handler.limits.identity {
+            None => String::new(),
+            Some(Identity { uid, gid }) => format!(", as user {uid} and group {gid}"),
+        };
         let args: Vec<_> = handler.args.iter().map(|arg| arg.to_string_lossy()).collect();
         let command = format!("{} {}", handler.program.display(), args.join(" "));
         let (timeout, retry) = (handler.timeout.as_secs(), handler.retry);
-        let text =
-            format!("{name}: {} ({mode}{limit}, {timeout} s, {retry} retries)", command.trim_end());
+        let text = format!(
+            "{name}: {} ({mode}{limit}{user}, {timeout} s, {retry} retries)",
+            command.trim_end()
+        );
         report.line("handler", &text)?;
         for text in details(handler) {
             report.line("", &text)?;

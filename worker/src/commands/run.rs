@@ -35,6 +35,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     let keepers = keepers(&config.handlers);
     let directory = std::env::temp_dir().join(format!("jq-worker-run-{}", uuid::Uuid::new_v4()));
     DirBuilder::new().mode(0o700).create(&directory)?;
+    if let Some(exec::Identity { uid, gid }) = handler.limits.identity {
+        std::os::unix::fs::chown(&directory, Some(uid), Some(gid))?;
+    }
     let result = super::runtime()?.block_on(async {
         let setup = Setup::new(config, keepers)?;
         let mut active = ActiveJob::new(job.id, kind.clone(), 1, None, job.created_at);

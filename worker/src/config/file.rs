@@ -100,6 +100,8 @@ pub(super) struct HandlerSettings {
     pub(super) pass_env: Vec<String>,
     pub(super) output: Option<Size>,
     pub(super) output_from: Option<OutputFrom>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
     pub(super) memory: Option<Size>,
     pub(super) cpu_cores: Option<f64>,
     pub(super) cpu_seconds: Option<u64>,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::file::{File, HandlerSettings};
+use super::identity;
 use super::process::{self, ExitTable};
 use super::{ConfigError, DEFAULT_HANDLERS, Flags, MAX_CONCURRENCY, Size};
 use crate::exec::Limits;
@@ -356,15 +357,19 @@ fn build(
     let in_file = process::env_file(settings, from.paths).map_err(bad)?;
     let in_file = in_file.iter().map(|(name, value)| (name.into(), value.into()));
     let given = settings.env.iter().map(|(name, value)| (name.into(), value.into()));
-    // By way of a map: what is given goes before what is in the file, and that before what is passed.
-    let env: BTreeMap<OsString, OsString> = passed.chain(in_file).chain(given).collect();
+    let named = identity::identity(settings.user.as_deref(), settings.group.as_deref());
+    let (identity, of_user) = named.map_err(bad)?;
+    // By way of a map: what is given goes before what is in the file, that before what is of the user, and
+    // that before what is passed.
+    let env: BTreeMap<OsString, OsString> =
+        passed.chain(of_user).chain(in_file).chain(given).collect();
     let needs = process::needs(settings, from.resources).map_err(bad)?;
     if mode != Mode::Process && !needs.is_empty() {
         let why = "needs requires mode = \"process\": a process that stays up has what it has even \
                    while no job needs it";
         return Err(bad(why.to_owned()));
     }
-    let (nice, io_priority) = process::priorities(settings).map_err(bad)?;
+    let (nice, io_priority) = process::priorities(settings, identity).map_err(bad)?;
     Ok(Handler {
         program: find(program, from.command).map_err(bad)?,
         args: args.iter().map(OsString::from).collect(),
@@ -388,6 +393,7 @@ fn build(
             umask: process::umask(settings).map_err(bad)?,
             nice,
             io_priority,
+            identity,
         },
         exit: ExitTable::read(&settings.exit).map_err(bad)?,
         working_directory: process::working_directory(settings, from.paths).map_err(bad)?,
@@ -421,6 +427,8 @@ impl HandlerSettings {
             pass_env,
             output: self.output.or(defaults.output),
             output_from: self.output_from.or(defaults.output_from),
+            user: self.user.clone().or_else(|| defaults.user.clone()),
+            group: self.group.clone().or_else(|| defaults.group.clone()),
             memory: self.memory.or(defaults.memory),
             cpu_cores: self.cpu_cores.or(defaults.cpu_cores),
             cpu_seconds: self.cpu_seconds.or(defaults.cpu_seconds),

@@ -4,6 +4,7 @@
 
 mod file;
 mod handlers;
+mod identity;
 mod process;
 mod size;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::file::HandlerSettings;
-use crate::exec::{IoPriority, may_have_priority};
+use crate::exec::{Identity, IoPriority, may_have_priority};
 use crate::room::Need;
 
 /// `EX_TEMPFAIL` of sysexits.h: try again later.
@@ -139,6 +139,7 @@ pub(super) fn umask(settings: &HandlerSettings) -> Result<Option<u32>, String> {
 /// Its nice value and its place in the line for the disk: those that we may give.
 pub(super) fn priorities(
     settings: &HandlerSettings,
+    identity: Option<Identity>,
 ) -> Result<(Option<i32>, Option<IoPriority>), String> {
     let nice = settings.nice;
     if let Some(nice) = nice.filter(|nice| !(-20..=19).contains(nice)) {
@@ -146,7 +147,7 @@ pub(super) fn priorities(
     }
     let io = settings.ionice.as_deref().map(str::parse).transpose();
     let io = io.map_err(|error| format!("ionice is {error}"))?;
-    may_have_priority(nice, io).map_err(|(name, error)| {
+    may_have_priority(nice, io, identity).map_err(|(name, error)| {
         format!("{name}: the worker may not give its processes this priority: {error}")
     })?;
     Ok((nice, io))

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::priority::IoPriority;
 
-/// What one process of a run may use, and how it is to be treated. `None` leaves what the worker itself was started with.
+/// What one process of a run may use, how it is to be treated, and as whom it runs. `None` leaves what the
+/// worker itself was started with.
 ///
 /// Memory, processes and cores are limited for all processes of a run together, where control
 /// groups allow it ([`super::Cgroups`]). The other limits, and without control groups all but
@@ -36,6 +37,17 @@ pub struct Limits {
     pub nice: Option<i32>,
     /// Its place in the line for the disk.
     pub io_priority: Option<IoPriority>,
+    /// As whom. Only root can start a process as somebody else.
+    pub identity: Option<Identity>,
+}
+
+/// A user and a group, by their numbers. There are no further groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }
 
 /// A program with everything that is needed to start it, except its input and output.

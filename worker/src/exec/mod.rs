@@ -45,7 +45,7 @@ mod wire;
 
 pub use capture::{Captured, TAIL};
 pub use cgroup::Cgroups;
-pub use command::Limits;
+pub use command::{Identity, Limits};
 pub use error::{RunError, StartProblem};
 pub use keepers::Keepers;
 pub use livelog::{LiveLog, LogEvent, LogReader, Stream};

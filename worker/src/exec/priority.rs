@@ -3,6 +3,9 @@
 //! Owned here: the numbers that the kernel wants, and whether it would take them from us. Not known
 //! here: whose process it is.
 
+use super::command::Identity;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_gid, set_thread_uid};
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -80,8 +83,9 @@ pub(super) fn set_io(priority: IoPriority) -> rustix::io::Result<()> {
     Err(rustix::io::Errno::from_raw_os_error(errno.unwrap_or(libc::EINVAL)))
 }
 
-/// Whether this process may start others with these priorities. It asks the kernel: capabilities,
-/// limits and sandboxes all have a say.
+/// Whether this process may start others with these priorities, as somebody else if there is an `identity`:
+/// they are set when the process is that user's already. It asks the kernel: capabilities, limits and
+/// sandboxes all have a say.
 ///
 /// # Errors
 ///
@@ -89,12 +93,18 @@ pub(super) fn set_io(priority: IoPriority) -> rustix::io::Result<()> {
 pub fn may_have(
     nice: Option<i32>,
     io: Option<IoPriority>,
+    identity: Option<Identity>,
 ) -> Result<(), (&'static str, io::Error)> {
     if nice.is_none() && io.is_none() {
         return Ok(());
     }
     // They are a thread's own, so one that ends at once is a trial without consequences.
     let trial = thread::spawn(move || {
+        if let Some(Identity { uid, gid }) = identity {
+            // The system calls are about this thread alone.
+            set_thread_gid(Gid::from_raw(gid)).map_err(|error| ("group", error.into()))?;
+            set_thread_uid(Uid::from_raw(uid)).map_err(|error| ("user", error.into()))?;
+        }
         nice.map_or(Ok(()), set_nice).map_err(|error| ("nice", error.into()))?;
         io.map_or(Ok(()), set_io).map_err(|error| ("ionice", error.into()))
     });
@@ -123,7 +133,18 @@ mod tests {
     #[test]
     fn a_trial_changes_nothing() {
         let before = rustix::process::getpriority_process(None).unwrap();
-        may_have(Some(19), Some("idle".parse().unwrap())).unwrap();
+        may_have(Some(19), Some("idle".parse().unwrap()), None).unwrap();
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
+    }
+
+    #[test]
+    fn another_user_may_have_less() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let nobody = Some(Identity { uid: 65_534, gid: 65_534 });
+        may_have(Some(19), None, nobody).unwrap();
+        assert_eq!(may_have(Some(-20), None, nobody).unwrap_err().0, "nice");
+        assert!(rustix::process::geteuid().is_root());
     }
 }

@@ -6,7 +6,7 @@
 //! Each run has a number. So an order about a run that has ended in the meantime is not taken for
 //! one about the current run.
 
-use super::command::{Command, Limits};
+use super::command::{Command, Identity, Limits};
 use super::priority::IoPriority;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -117,6 +117,10 @@ impl Order {
             out.push(u8::from(number.is_some()));
             put_u64(&mut out, number.unwrap_or(0));
         }
+        let Identity { uid, gid } = limits.identity.unwrap_or(Identity { uid: 0, gid: 0 });
+        out.push(u8::from(limits.identity.is_some()));
+        put_u64(&mut out, uid.into());
+        put_u64(&mut out, gid.into());
         put_text(&mut out, program.as_os_str());
         put_text(&mut out, directory.as_os_str());
         put_u64(&mut out, args.len() as u64);
@@ -167,6 +171,7 @@ impl Order {
                 .limit()?
                 .and_then(|it| Some(i32::try_from(it).ok()? - NICE_OFFSET as i32)),
             io_priority: message.limit()?.and_then(|it| it.try_into().ok().map(IoPriority)),
+            identity: message.identity()?,
         };
         let program = PathBuf::from(message.text()?);
         let directory = PathBuf::from(message.text()?);
@@ -272,6 +277,13 @@ impl Fields<'_> {
         Some(is_set.then_some(value))
     }
 
+    fn identity(&mut self) -> Option<Option<Identity>> {
+        let is_set = self.u8()? != 0;
+        let uid = u32::try_from(self.u64()?).ok()?;
+        let gid = u32::try_from(self.u64()?).ok()?;
+        Some(is_set.then_some(Identity { uid, gid }))
+    }
+
     fn text(&mut self) -> Option<OsString> {
         let length = usize::try_from(self.u64()?).ok()?;
         let (text, rest) = self.0.split_at_checked(length)?;
@@ -296,6 +308,7 @@ mod tests {
                 umask: Some(0o27),
                 nice: Some(-20),
                 io_priority: Some(IoPriority(2 << 13)),
+                identity: Some(Identity { uid: 1, gid: u32::MAX }),
                 ..Limits::default()
             },
         }
@@ -309,7 +322,7 @@ mod tests {
     fn what_is_said_is_what_is_heard() {
         let mut run = encode(&command());
         Order::number(&mut run, 7);
-        assert_eq!(Order::decode(&run), Some(Order::Run { run: 7, command: command().into() }));
+        assert_eq!(Order::decode(&run), Some(Order::Run { run: 7, command: Box::new(command()) }));
         assert_eq!(Order::decode(&Order::encode_term(8)), Some(Order::Term { run: 8 }));
         assert_eq!(Order::decode(&Order::encode_kill(9)), Some(Order::Kill { run: 9 }));
 
@@ -340,7 +353,7 @@ mod tests {
         }
         // Lengths and counts far beyond the message cause neither panics nor allocations.
         let mut run = encode(&command());
-        let program_length = 1 + 8 + 8 * 9;
+        let program_length = 1 + 8 + 8 * 9 + 1 + 2 * 8;
         run[program_length..program_length + 8].fill(0xff);
         assert_eq!(Order::decode(&run), None);
     }

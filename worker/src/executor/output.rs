@@ -1,8 +1,8 @@
 //! What a process gave: its result file, its standard output, its line.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,6 +77,9 @@ fn from_file(path: &Path, limit: usize) -> Option<Given> {
             if !file.metadata().is_ok_and(|meta| meta.is_file()) {
                 return Some(unusable("not a regular file".to_owned()));
             }
+            if !is_of_the_job(&file, path) {
+                return Some(unusable("it belongs to somebody else".to_owned()));
+            }
             let mut text = Vec::new();
             match file.take(limit as u64 + 1).read_to_end(&mut text) {
                 Err(error) => failed(error),
@@ -125,6 +128,14 @@ fn perhaps_stdout(limit: usize, stdout: &Captured) -> Given {
         )),
         None => Given::Nothing(Some(NOTE.to_owned())),
     }
+}
+
+/// Whether the file is its user's, to whom the directory belongs. It could be a second link to a file that only
+/// the worker can read.
+fn is_of_the_job(file: &File, path: &Path) -> bool {
+    let directory = path.parent().map(std::fs::metadata);
+    let (Some(Ok(directory)), Ok(file)) = (directory, file.metadata()) else { return false };
+    directory.uid() == rustix::process::geteuid().as_raw() || directory.uid() == file.uid()
 }
 
 /// The whole of standard output.
@@ -266,6 +277,26 @@ mod tests {
         let mut attempt = Attempt::default();
         read_answer(line.as_bytes(), &mut attempt);
         attempt
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_not_read() {
+        let directory = std::env::temp_dir().join(format!("jq-output-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("result.json");
+        std::fs::write(&path, "{}").unwrap();
+        let nothing = Captured { head: Vec::new(), tail: Vec::new(), bytes: 0 };
+        assert!(matches!(given(OutputFrom::Auto, &path, 10, &nothing), Given::Json(_)));
+        // Only root can give a directory away, and only root runs jobs as other users.
+        if std::os::unix::fs::chown(&directory, Some(65_534), None).is_ok() {
+            let Given::Unusable(why) = given(OutputFrom::Auto, &path, 10, &nothing) else {
+                panic!("it is read")
+            };
+            assert!(why.contains("belongs to somebody else"), "{why}");
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            assert!(matches!(given(OutputFrom::Auto, &path, 10, &nothing), Given::Json(_)));
+        }
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

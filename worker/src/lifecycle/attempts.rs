@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::ending::{Ending, Verdict};
+use crate::exec::Identity;
 use crate::executor::Attempt;
 use crate::fault::Part;
 use crate::health::Health;
@@ -85,7 +86,8 @@ impl Attempts {
     /// Runs the process, and keeps the job meanwhile.
     async fn attempt(&self, held: &mut Held) -> Result<Attempt, Lost> {
         let needs_directory = held.handler.needs_directory(&held.job);
-        let directory = match needs_directory.then(|| self.store.work_directory()) {
+        let directory = match needs_directory.then(|| self.directory(held.handler.limits.identity))
+        {
             None => None,
             Some(Ok(directory)) => Some(directory),
             Some(Err(error)) => {
@@ -119,6 +121,13 @@ impl Attempts {
             return cleared.and(attempt);
         }
         attempt
+    }
+
+    fn directory(&self, identity: Option<Identity>) -> std::io::Result<PathBuf> {
+        match identity {
+            None => self.store.work_directory(),
+            Some(Identity { uid, gid }) => self.store.work_directory_for(uid, gid),
+        }
     }
 
     /// Gives a working directory back. A job can leave millions of files in it.

@@ -284,6 +284,11 @@ impl Store {
         self.work.take()
     }
 
+    /// An empty working directory that belongs to this user and group, for one job.
+    pub fn work_directory_for(&self, uid: u32, gid: u32) -> io::Result<PathBuf> {
+        self.work.take_for(uid, gid)
+    }
+
     /// Takes a working directory back. False: there is something in it, to be removed with
     /// [`remove_tree`], which can take its time.
     pub(crate) fn take_back(&self, path: &Path) -> bool {

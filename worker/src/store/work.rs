@@ -4,9 +4,9 @@
 //! systems are slow at making and removing things all the time: ext4 looks for a number that was
 //! not in use for some seconds, past all that were.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +18,9 @@ use super::remove::remove_tree;
 
 /// Only the owner may enter.
 const MODE: u32 = 0o700;
+
+/// Whoever has a directory further down may pass.
+const PASS: u32 = 0o011;
 
 /// Most directories that are kept for later.
 const MAX_IDLE: usize = 256;
@@ -44,11 +47,28 @@ impl WorkDirectories {
         Ok(Self { root, next: AtomicU64::new(0), idle: Mutex::default() })
     }
 
+    /// One that belongs to this user and group. Nobody else can list what is in the folders on the way there.
+    pub(super) fn take_for(&self, uid: u32, gid: u32) -> io::Result<PathBuf> {
+        for folder in [Some(&*self.root), self.root.parent()].into_iter().flatten() {
+            let mode = fs::metadata(folder)?.permissions().mode();
+            if mode & PASS != PASS {
+                fs::set_permissions(folder, Permissions::from_mode(mode | PASS))?;
+            }
+        }
+        let path = self.make_new()?;
+        chown(&path, Some(uid), Some(gid))?;
+        Ok(path)
+    }
+
     pub(super) fn take(&self) -> io::Result<PathBuf> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(path) = idle {
             return Ok(path);
         }
+        self.make_new()
+    }
+
+    fn make_new(&self) -> io::Result<PathBuf> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let path = self.root.join(number.to_string());
@@ -78,6 +98,8 @@ impl WorkDirectories {
 /// Whether it is as it was made.
 fn is_fresh(path: &Path) -> io::Result<bool> {
     let meta = fs::symlink_metadata(path)?;
-    let is_ours = meta.is_dir() && meta.permissions().mode() & 0o7777 == MODE;
+    let is_ours = meta.is_dir()
+        && meta.permissions().mode() & 0o7777 == MODE
+        && meta.uid() == rustix::process::geteuid().as_raw();
     Ok(is_ours && fs::read_dir(path)?.next().is_none())
 }

@@ -31,6 +31,7 @@ mod sick;
 mod site;
 mod start;
 mod startup;
+mod user;
 mod watching;
 mod why;
 

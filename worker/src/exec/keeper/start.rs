@@ -1,6 +1,6 @@
 //! Starting the first process of a run: its limits, its signals, its death with the keeper.
 
-use crate::exec::command::{Command, Limits};
+use crate::exec::command::{Command, Identity, Limits};
 use crate::exec::priority;
 use crate::exec::wire::FILES;
 use nix::sys::signal::SigSet;
@@ -39,6 +39,10 @@ pub(super) fn start(
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr))
         .process_group(0);
+    if let Some(Identity { uid, gid }) = command.limits.identity {
+        // Before all that follows, and without any other group.
+        child.uid(uid).gid(gid);
+    }
     before_exec(&mut child, &command.limits, join);
     let mut tries = 1;
     loop {
