@@ -150,6 +150,9 @@ fn details(handler: &Handler) -> Vec<String> {
     if let Some(path) = &handler.working_directory {
         lines.push(format!("in {}", path.display()));
     }
+    if let Some(path) = &handler.env_file {
+        lines.push(format!("environment from {}", path.display()));
+    }
     let Limits { umask, nice, io_priority, .. } = &handler.limits;
     let priorities = [
         umask.map(|mask| format!("umask {mask:03o}")),

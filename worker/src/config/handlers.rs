@@ -65,6 +65,8 @@ pub struct Handler {
     pub limits: Limits,
     /// What its exit statuses mean. Of no meaning for one that is persistent.
     pub exit: ExitTable,
+    /// Where a part of its environment comes from.
+    pub env_file: Option<PathBuf>,
     /// Where its processes start: absolute. `None`: in a directory of their own, or, if it is
     /// persistent, in `/`.
     pub working_directory: Option<PathBuf>,
@@ -395,6 +397,7 @@ fn build(
             io_priority,
             identity,
         },
+        env_file: settings.env_file.as_ref().map(|path| from.paths.join(path)),
         exit: ExitTable::read(&settings.exit).map_err(bad)?,
         working_directory: process::working_directory(settings, from.paths).map_err(bad)?,
         needs,

@@ -192,7 +192,8 @@ fn check_shows_and_validates_all_of_it() {
     };
     let settings = "output_from = 'last-line'\nexit = { 2 = 'bury', 4 = 'success' }\n\
                     working_directory = '/tmp'\numask = '027'\nnice = 10\nionice = 'idle'\n\
-                    needs = { gpu = 1 }";
+                    needs = { gpu = 1 }\nenv_file = 'variables'";
+    fs::write(rig.dir.join("variables"), "SECRET=do not show").expect("it is writable");
     let (code, text) = check(settings);
     assert_eq!(code, Some(0), "{text}");
     for shown in [
@@ -202,9 +203,11 @@ fn check_shows_and_validates_all_of_it() {
         "in /tmp",
         "umask 027, nice 10, ionice idle",
         "needs 1 gpu",
+        "environment from variables",
     ] {
         assert!(text.contains(shown), "{shown} is not in {text}");
     }
+    assert!(!text.contains("do not show"), "{text}");
     for (settings, why) in [
         ("exit = { 300 = 'bury' }", "expected 1 to 255"),
         ("working_directory = '/no/such'", "working_directory: /no/such"),
