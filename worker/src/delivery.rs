@@ -7,15 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::HeaderMap;
-use axum::http::header::{ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
+use axum::http::header::{ETAG, HeaderName, HeaderValue, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{Instrument, debug, warn};
+use tracing::{Instrument, debug, info, warn};
 use url::Url;
 use uuid::Uuid;
 
@@ -28,6 +28,9 @@ use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::room::Room;
 use crate::store::{Entry, Step, Store};
 use crate::tasks::Tasks;
+
+/// A later result is where one was to be put that must not take its place.
+const PRECONDITION_FAILED: StatusCode = StatusCode::PRECONDITION_FAILED;
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
@@ -83,6 +86,8 @@ pub struct Deliveries {
     active: Mutex<HashMap<Uuid, watch::Receiver<Delivery>>>,
     /// The callbacks that are under way.
     calling: Mutex<HashSet<(Uuid, Timestamp)>>,
+    /// The results that must not take the place of later ones.
+    late: Mutex<HashSet<(Uuid, Timestamp)>>,
 }
 
 impl Deliveries {
@@ -104,6 +109,7 @@ impl Deliveries {
             sending: RwLock::new(Arc::new(sending)),
             active: Mutex::default(),
             calling: Mutex::default(),
+            late: Mutex::default(),
         }
     }
 
@@ -120,6 +126,15 @@ impl Deliveries {
     /// Whether a result of this job is on its way.
     pub fn is_active(&self, id: Uuid) -> bool {
         self.active().contains_key(&id)
+    }
+
+    /// Notes that the job of this result was not held all the time since it was made: another worker may have
+    /// run it too, and sent a later result. This one is sent such that it does not take its place, if the other
+    /// side can tell.
+    pub fn note_late(&self, entry: &Entry) {
+        if !self.store.done(entry).published {
+            self.late().insert((entry.id, entry.finished));
+        }
     }
 
     /// Sends a result to where it goes, unless it is under way already, and waits until it has arrived
@@ -163,6 +178,9 @@ impl Deliveries {
         let unpublished = self.room.unpublished();
         let published = self.publish(entry).await;
         drop(unpublished);
+        if !matches!(published, Err(Ended::Closing)) {
+            self.late().remove(&(entry.id, entry.finished));
+        }
         delivery.send_replace(match published {
             Ok(()) => {
                 self.store.note(entry, Step::Published);
@@ -223,11 +241,16 @@ impl Deliveries {
         };
         set(ETAG, &format!("\"{}\"", entity_tag(&body)));
         set(LAST_MODIFIED, &http_date(entry.finished));
+        let is_late =
+            target.method == Method::Put && self.late().contains(&(entry.id, entry.finished));
+        if is_late {
+            set(IF_UNMODIFIED_SINCE, &http_date(entry.finished));
+        }
         let what = "publish the result";
         let failures = &self.metrics.publish_failures;
         let send = || (target.method, &target.url, body.clone(), headers.clone());
         let user = self.destinations.enter(Place::of(&target.url), true);
-        self.persist(what, failures, &user, send).await
+        self.persist(what, failures, is_late, &user, send).await
     }
 
     /// Announces that the job is over. Returns whether that is settled: answered, or given up.
@@ -257,7 +280,7 @@ impl Deliveries {
             (Method::Post, url, body.clone(), headers)
         };
         let failures = &self.metrics.callback_failures;
-        match self.persist("call back", failures, user, send).await {
+        match self.persist("call back", failures, false, user, send).await {
             Ok(()) => true,
             Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
                 warn!(error, "gave up the callback");
@@ -267,11 +290,13 @@ impl Deliveries {
         }
     }
 
-    /// Sends until it succeeds, or the time for that is over, or it never can.
+    /// Sends until it succeeds, or the other side says that a later one is there and this one gives way, or
+    /// the time for that is over, or it never can.
     async fn persist<'a>(
         &self,
         what: &str,
         failures: &prometheus_client::metrics::counter::Counter,
+        gives_way: bool,
         user: &User,
         send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
     ) -> Result<(), Ended> {
@@ -294,6 +319,11 @@ impl Deliveries {
                     Ok(()) => {
                         user.succeeded();
                         debug!("done: {what}");
+                        return Ok(());
+                    }
+                    Err(error) if gives_way && error.status() == Some(PRECONDITION_FAILED) => {
+                        user.succeeded();
+                        info!("a later result is there: this one is not sent");
                         return Ok(());
                     }
                     Err(error) => error,
@@ -346,6 +376,10 @@ impl Deliveries {
     fn active(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Receiver<Delivery>>> {
         // Maps are whole between two statements, whoever panicked.
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn calling(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {

@@ -191,6 +191,7 @@ impl Settler {
     /// Settles what is owed for a result whose job this worker does not hold: after a crash, or a lost
     /// lease. Looks again later when the server cannot be reached or another worker has the job.
     pub(super) fn settle(self: &Arc<Self>, entry: Arc<Entry>) {
+        self.deliveries.note_late(&entry);
         self.look_for_job(entry, 1);
     }
 

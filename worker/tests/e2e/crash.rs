@@ -20,6 +20,7 @@ each_queue!(
     killed_between_publishing_and_delete,
     a_failure_is_not_tried_again_after_a_crash,
     the_journal_is_torn,
+    two_workers_have_a_result_and_the_later_one_counts,
 );
 
 /// Where results are when they are on the disk.
@@ -142,6 +143,36 @@ fn a_failure_is_not_tried_again_after_a_crash(kind: Kind) {
     assert_eq!((sent.len(), &sent[1].json()["status"]), (2, &json!("failed")));
     assert_eq!(rig.runs(&job), [1]);
     rig.finish(worker);
+}
+
+fn two_workers_have_a_result_and_the_later_one_counts(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("ok", "echo 1", "");
+    let job = rig.job("ok");
+    let ok = || Answer::Body(204, Vec::new());
+    rig.site.script(&job.path(), [Answer::Hold, ok(), Answer::Body(412, Vec::new())]);
+    let mut first = rig.work(&queue, &["--results", "first"]);
+    let id = queue.put(job.body());
+    let held = rig.site.await_request(&job.path());
+    assert_eq!(held.header("if-unmodified-since"), None);
+    first.kill();
+    let second = rig.work(&queue, &["--results", "second"]);
+    queue.await_deleted(id);
+    assert_eq!((rig.sent(&job), rig.runs(&job).len()), (2, 2));
+
+    // The first comes back, and learns that its result is not the last.
+    let first = rig.work(&queue, &["--results", "first"]);
+    first.await_log("a later result is there");
+    first.await_metric("jq_worker_spool", 0.0);
+    let sent = rig.site.requests(&job.path());
+    assert_eq!(sent.len(), 3, "nor is it sent again");
+    assert_eq!(sent[2].body, held.body);
+    assert_eq!(sent[2].header("if-unmodified-since"), held.header("last-modified"));
+    assert_eq!(first.get(&job.path()).body, held.body, "each serves its own");
+    assert_eq!(second.get(&job.path()).body, sent[1].body);
+    let mut first = first;
+    first.stop();
+    rig.finish(second);
 }
 
 fn the_journal_is_torn(kind: Kind) {
