@@ -51,7 +51,8 @@ impl Evidence {
         }
         let crashes = own.all.max(vanished);
         if own.alone > 0 && crashes >= max_crashes {
-            return Suspicion::Guilty(format!("a worker died {crashes} times while this job ran"));
+            let times = if crashes == 1 { "once".to_owned() } else { format!("{crashes} times") };
+            return Suspicion::Guilty(format!("a worker died {times} while this job ran"));
         }
         if is_exact && vanished >= max_crashes.saturating_mul(WITHOUT_STATE) {
             let why = "the connection of a worker was lost";
