@@ -210,7 +210,7 @@ impl Deliveries {
         let Some(url) = &entry.callback else { return };
         let place = Place::of(url);
         let max = self.sending().max_callbacks;
-        if self.destinations.users(&place) >= 2 * max || calling.len() >= MAX_PLACES * max {
+        if self.destinations.callbacks(&place) >= max || calling.len() >= MAX_PLACES * max {
             warn!(id = %entry.id, "too many callbacks are under way: this one is given up");
             self.metrics.callback_failures.inc();
             return self.store.note(entry, Step::CalledBack);

@@ -147,9 +147,9 @@ impl Destinations {
         state.places.get(place).map_or(state.limit, |destination| destination.space(state.limit))
     }
 
-    /// How many exchanges wait for it or are under way.
-    pub fn users(&self, place: &Place) -> usize {
-        self.state().places.get(place).map_or(0, |destination| destination.users)
+    /// How many callbacks wait for it or are under way.
+    pub fn callbacks(&self, place: &Place) -> usize {
+        self.state().places.get(place).map_or(0, |it| it.users - it.unsent)
     }
 
     /// Counts an exchange until the returned value is dropped, as a result if it is one.
@@ -279,7 +279,7 @@ impl User {
         drop(state);
         if is_new {
             let place = self.place.as_str();
-            warn!(reason = "destination", "taking no jobs for {place}: {message}");
+            warn!(reason = "destination", "taking no jobs whose results go to {place}: {message}");
         }
     }
 }

@@ -124,7 +124,7 @@ impl fmt::Display for Reason {
             }
             Self::Destination { place, unsent, message } => {
                 let place = place.as_str();
-                write!(f, "no jobs for {place} are taken, {unsent} results wait: {message}")
+                write!(f, "nothing can be sent to {place}, and {unsent} results wait: {message}")
             }
             Self::Fault { part, message, .. } => {
                 write!(f, "{part} does not work and will be tried again: {message}")
@@ -233,7 +233,7 @@ mod tests {
             false
         }
 
-        fn choose(&self, _: &Arc<Source>, _: &Job, _: &[Candidate]) -> Option<Candidate> {
+        fn choose(&self, _: &Arc<Source>, _: &Job) -> Option<Candidate> {
             None
         }
 

@@ -61,13 +61,8 @@ pub trait Taker: Clone + Send + Sync + 'static {
     /// Whether some jobs cannot be run now while others can.
     fn is_selective(&self) -> bool;
 
-    /// What to note of a job that is ready, if it can be run. `candidates` are those before it.
-    fn choose(
-        &self,
-        source: &Arc<Source>,
-        job: &Job,
-        candidates: &[Candidate],
-    ) -> Option<Candidate>;
+    /// What to note of a job that is ready, if it can be run.
+    fn choose(&self, source: &Arc<Source>, job: &Job) -> Option<Candidate>;
 
     /// Reserves these as there is room for them, and forgets those chosen before.
     fn chosen(&self, candidates: Vec<Candidate>);
@@ -335,7 +330,7 @@ async fn look_through(source: &Arc<Source>, taker: &impl Taker) -> Result<bool, 
     for _ in 0..LOOK_THROUGH {
         // With DEADLINE_SOON, the first of them is about to time out.
         let Reservation::Reserved(job) = connection.reserve_with_timeout(0).await? else { break };
-        candidates.extend(taker.choose(source, &job, &candidates));
+        candidates.extend(taker.choose(source, &job));
         if Instant::now() >= until {
             break;
         }

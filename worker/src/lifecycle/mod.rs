@@ -20,7 +20,7 @@ mod held;
 mod same_id;
 mod settle;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -558,24 +558,21 @@ impl Taker for Arc<Lifecycle> {
         self.health.is_selective()
     }
 
-    fn choose(
-        &self,
-        source: &Arc<Source>,
-        job: &QueuedJob,
-        candidates: &[Candidate],
-    ) -> Option<Candidate> {
+    fn choose(&self, source: &Arc<Source>, job: &QueuedJob) -> Option<Candidate> {
         // What is no job is dealt with when all types can be run again.
         let Job { id, kind, .. } = Job::parse(&job.body).ok()?;
-        let is_wanted = match self.health.wants(&kind) {
-            Wanted::All => true,
-            Wanted::One => !candidates.iter().any(|candidate| candidate.kind == kind),
-            Wanted::None => false,
-        };
         let job = Parked { source: Arc::clone(source), number: job.id, id };
-        is_wanted.then_some(Candidate { kind, job })
+        (self.health.wants(&kind) != Wanted::None).then_some(Candidate { kind, job })
     }
 
     fn chosen(&self, candidates: Vec<Candidate>) {
+        // If one is enough, it is any: the first may be one that can never be run here.
+        let (mut one_of, mut candidates): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|it| self.health.wants(&it.kind) == Wanted::One);
+        fastrand::shuffle(&mut one_of);
+        let mut tried = HashSet::new();
+        one_of.retain(|candidate| tried.insert(candidate.kind.clone()));
+        candidates.extend(one_of);
         self.chosen.clear();
         for Candidate { kind, job } in candidates {
             self.chosen.park(&kind, job);

@@ -15,6 +15,7 @@ each_queue!(
     a_host_that_fails_holds_nobody_up,
     an_answer_that_will_not_change_is_given_up_soon,
     an_answer_that_may_change_is_not,
+    a_dead_host_for_callbacks_silences_no_other,
     a_worker_in_debt_says_to_whom,
     what_was_given_up_is_dropped_when_its_job_is_gone,
     what_was_given_up_is_kept_while_its_job_is_buried,
@@ -55,7 +56,7 @@ fn play(kind: Kind, mut bad: Site, is_in_trouble: bool, cure: impl FnOnce(&mut S
     let place = bad.url("");
     if is_in_trouble {
         eventually("it says which host is dead", || reasons(&worker).contains(&place));
-        worker.await_log(&format!("taking no jobs for {place}"));
+        worker.await_log(&format!("taking no jobs whose results go to {place}"));
         worker.await_metric("jq_worker_reasons", 1.0);
     }
     let run = || dead.iter().filter(|job| !rig.runs(job).is_empty()).count();
@@ -130,6 +131,39 @@ fn an_answer_that_may_change_is_not(kind: Kind) {
     queue.await_deleted(id);
     assert_eq!((rig.sent(&job), rig.runs(&job)), (6, vec![1]));
     rig.finish(worker);
+}
+
+fn a_dead_host_for_callbacks_silences_no_other(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("max_unpublished = 2");
+    rig.handler("ok", "echo 1", "");
+    let mut bad = Site::down();
+    let worker = rig.work(&queue, &["--concurrency", "2", "--allow-url", &bad.url("/")]);
+    let told = |site: &Site| {
+        let job = rig.job("ok");
+        let url = site.url(&told_at(&job));
+        job.with("callback", json!({"successUri": url}))
+    };
+    let jobs: Vec<_> = (0..20).map(|_| (told(&bad), told(&rig.site))).collect();
+    for (one, other) in &jobs {
+        queue.put(one.body());
+        queue.put(other.body());
+    }
+    // No job waits for its callback.
+    queue.await_empty();
+    for (_, job) in &jobs {
+        rig.site.await_request(&told_at(job));
+    }
+    assert_eq!(bad.count(), 0);
+    bad.go_up();
+    worker.await_metric("jq_worker_spool", 0.0);
+    let count = jobs.iter().filter(|(job, _)| !bad.requests(&told_at(job)).is_empty()).count();
+    assert!((1..=2).contains(&count), "{count} callbacks waited for the dead host");
+    rig.finish(worker);
+}
+
+fn told_at(job: &Job) -> String {
+    format!("/told/{}", job.id)
 }
 
 fn a_worker_in_debt_says_to_whom(kind: Kind) {
