@@ -117,6 +117,14 @@ impl Health {
         }
     }
 
+    /// Notes that a part did what a job needed of it: the next failure is no relapse.
+    pub fn proved(&self, part: &Part) {
+        let mut state = self.state();
+        if !state.past.is_empty() {
+            state.past.remove(part);
+        }
+    }
+
     /// Looks at the state directory now: what failed may have failed because of it.
     pub fn suspect_disk(self: &Arc<Self>) {
         let health = Arc::clone(self);

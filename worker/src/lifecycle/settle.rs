@@ -98,7 +98,10 @@ impl Settler {
                     return Err(lost);
                 }
             };
-            let Err(error) = result else { return Ok(()) };
+            let Err(error) = result else {
+                self.health.proved(&Part::StateDirectory);
+                return Ok(());
+            };
             failures += 1;
             let delay = KEEP.delay(failures, jitter());
             error!(%error, retry_in = ?delay, "cannot write the result to the disk");

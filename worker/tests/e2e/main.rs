@@ -13,6 +13,7 @@ mod control;
 mod crash;
 mod destinations;
 mod http;
+mod injected;
 mod input;
 mod many;
 mod outcomes;

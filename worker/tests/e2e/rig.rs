@@ -213,7 +213,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn start(command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
         let process = Process::spawn(command);
         let line = process.await_output("serving results");
         let address = line.split("address=").nth(1).expect("it says where").trim();
