@@ -55,6 +55,8 @@ struct State {
 
 #[derive(Debug)]
 struct Trouble {
+    /// Tells it from an earlier trouble of the same part.
+    id: u64,
     message: String,
     failures: u32,
     stage: Stage,
@@ -102,7 +104,9 @@ impl Health {
         let is_new = !state.troubles.contains_key(&part);
         let past = state.past.get(&part).filter(|(_, until)| until.elapsed() < RELAPSE);
         let failures = past.map_or(0, |(failures, _)| *failures);
-        let fresh = Trouble { message: String::new(), failures, stage: Stage::Trial };
+        state.serial += 1;
+        let (id, stage) = (state.serial, Stage::Trial);
+        let fresh = Trouble { id, message: String::new(), failures, stage };
         let trouble = state.troubles.entry(part.clone()).or_insert(fresh);
         trouble.message = message;
         // Jobs that were under way already are no further failures.
@@ -113,7 +117,7 @@ impl Health {
         self.update(&state);
         drop(state);
         if is_new {
-            tokio::spawn(Arc::clone(self).watch(part));
+            tokio::spawn(Arc::clone(self).watch(part, id));
         }
     }
 
@@ -229,31 +233,37 @@ impl Health {
         self.changed.send_replace(());
     }
 
-    /// Tries a part again until it works.
-    async fn watch(self: Arc<Self>, part: Part) {
+    /// Tries a part again until this trouble is over.
+    async fn watch(self: Arc<Self>, part: Part, id: u64) {
         let mut changed = self.changed.subscribe();
         loop {
-            let Some(failures) = self.state().troubles.get(&part).map(|it| it.failures) else {
-                return;
-            };
+            let Some((failures, _)) = self.known(&part, id) else { return };
             sleep(PAUSE.delay(failures, jitter())).await;
             match self.look(&part).await {
-                Look::Works => return self.works(&part),
+                Look::Works if self.known(&part, id).is_some() => return self.works(&part),
+                Look::Works => return,
                 Look::Fails(message) => {
                     let mut state = self.state();
-                    let Some(trouble) = state.troubles.get_mut(&part) else { return };
+                    let trouble = state.troubles.get_mut(&part).filter(|it| it.id == id);
+                    let Some(trouble) = trouble else { return };
                     trouble.failures = trouble.failures.saturating_add(1);
                     trouble.message = message;
                     self.update(&state);
                 }
                 Look::NeedsJob => {
-                    self.set_stage(&part, Stage::Trial);
+                    {
+                        let mut state = self.state();
+                        let trouble = state.troubles.get_mut(&part).filter(|it| it.id == id);
+                        let Some(trouble) = trouble else { return };
+                        trouble.stage = Stage::Trial;
+                        self.update(&state);
+                    }
                     loop {
                         changed.mark_unchanged();
-                        match self.state().troubles.get(&part).map(|trouble| trouble.stage) {
+                        match self.known(&part, id) {
                             None => return,
-                            Some(Stage::Paused) => break,
-                            Some(Stage::Trial | Stage::Probing(_)) => {}
+                            Some((_, Stage::Paused)) => break,
+                            Some((_, Stage::Trial | Stage::Probing(_))) => {}
                         }
                         // The sender is in `self`.
                         let _ = changed.changed().await;
@@ -261,6 +271,13 @@ impl Health {
                 }
             }
         }
+    }
+
+    /// How often the part has failed, and what is done about it. `None`: this trouble is over.
+    fn known(&self, part: &Part, id: u64) -> Option<(u32, Stage)> {
+        let state = self.state();
+        let trouble = state.troubles.get(part).filter(|trouble| trouble.id == id)?;
+        Some((trouble.failures, trouble.stage))
     }
 
     async fn look(&self, part: &Part) -> Look {
@@ -362,5 +379,64 @@ fn look_at_files(program: &Path, directory: Option<&Path>) -> Look {
         Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Look::NeedsJob,
         Ok(_) => Look::Fails(format!("{} may not be executed", program.display())),
         Err(error) => Look::Fails(format!("{}: {error}", program.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Flags};
+    use crate::exec::Keepers;
+    use crate::setup::Setup;
+
+    /// One command for every job: this program, which is there.
+    fn health(folder: &Path) -> Arc<Health> {
+        let program = std::env::current_exe().unwrap().display().to_string();
+        let flags = Flags { command: vec![program], ..Flags::default() };
+        let setup = Setup::new(Config::load(&flags).unwrap(), Keepers::new("/none".into()));
+        let store = Arc::new(Store::open(folder, crate::store::Sync::Never).unwrap());
+        let room = Arc::new(Room::new(1, 1));
+        Arc::new(Health::new(CurrentSetup::new(setup.unwrap()), store, room))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_job_at_a_time_tries_a_handler_that_did_not_work() {
+        let folder = std::env::temp_dir().join(format!("jq-worker-{}", uuid::Uuid::new_v4()));
+        let health = health(&folder);
+        let kind: JobType = "sailor".parse().unwrap();
+        let part = health.handler(&kind);
+        assert_eq!(part, Part::Handler(None));
+        assert!(matches!(health.admit(&kind), Admission::Free));
+        for message in ["gone", "gone still"] {
+            health.report(part.clone(), message.to_owned());
+        }
+        assert_eq!(health.troubles(), [(part.clone(), "gone still".to_owned())]);
+        assert!(matches!(health.admit(&kind), Admission::Paused));
+        assert!(health.is_blocking() && health.is_selective() && !health.room.is_open());
+        assert_eq!(health.wants(&kind), Wanted::None);
+        // The file is there, so a job is to try it.
+        health.room.wait_open().await;
+        assert_eq!(health.wants(&kind), Wanted::One);
+        let Admission::Probe(probe) = health.admit(&kind) else { panic!("one tries it") };
+        assert!(matches!(health.admit(&kind), Admission::Paused));
+        assert!(!health.room.is_open());
+        drop(probe);
+        let Admission::Probe(probe) = health.admit(&kind) else { panic!("the next tries it") };
+        health.report(part.clone(), "gone again".to_owned());
+        drop(probe);
+        assert!(matches!(health.admit(&kind), Admission::Paused), "it has failed");
+        health.room.wait_open().await;
+        let Admission::Probe(probe) = health.admit(&kind) else { panic!("it is tried again") };
+        probe.succeed();
+        assert!(matches!(health.admit(&kind), Admission::Free));
+        assert!(health.troubles().is_empty() && !health.is_selective());
+        // One that runs for long needs no end to show that it works.
+        health.report(part.clone(), "gone".to_owned());
+        health.room.wait_open().await;
+        let Admission::Probe(_probe) = health.admit(&kind) else { panic!("it is tried") };
+        health.until_works(&part).await;
+        assert!(matches!(health.admit(&kind), Admission::Free));
+        drop(health);
+        let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -324,6 +324,19 @@ pub async fn fetch(
 
 /// Looks for jobs that can be run among those that are ready. Returns whether there are any.
 async fn look_through(source: &Arc<Source>, taker: &impl Taker) -> Result<bool, Error> {
+    let (source, taker) = (Arc::clone(source), taker.clone());
+    let look = async move {
+        let candidates = look_at_ready(&source, &taker).await?;
+        let has_any = !candidates.is_empty();
+        taker.chosen(candidates);
+        Ok(has_any)
+    };
+    // It goes on if the loop is stopped: dropped in between, the connection would have vanished with all
+    // the jobs that it has, which the queue may count against them.
+    tokio::spawn(look).await.unwrap_or(Ok(false))
+}
+
+async fn look_at_ready(source: &Arc<Source>, taker: &impl Taker) -> Result<Vec<Candidate>, Error> {
     let mut connection = source.connection().await?;
     let until = Instant::now() + LOOK_FOR;
     let mut candidates = Vec::new();
@@ -337,9 +350,7 @@ async fn look_through(source: &Arc<Source>, taker: &impl Taker) -> Result<bool, 
     }
     // Only then are they ready again. It counts as no vanished worker.
     connection.quit().await?;
-    let has_any = !candidates.is_empty();
-    taker.chosen(candidates);
-    Ok(has_any)
+    Ok(candidates)
 }
 
 async fn await_taken(taker: &impl Taker) {

@@ -22,6 +22,7 @@ each_queue!(
     a_state_directory_that_is_gone,
     no_descriptors_are_left,
     other_types_are_run_meanwhile,
+    a_job_that_kills_its_keeper_comes_to_an_end,
     a_disk_that_is_full_at_the_start,
     a_result_waits_for_the_disk,
 );
@@ -276,6 +277,23 @@ fn other_types_are_run_meanwhile(kind: Kind) {
         assert_eq!((&rig.result(job)["attempt"], rig.sent(job)), (&json!(1), 1));
     }
     await_well(&worker);
+    rig.finish(worker);
+}
+
+/// That is no fault of the machine: such a job would be run for ever.
+fn a_job_that_kills_its_keeper_comes_to_an_end(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("retry_delay = 0");
+    rig.handler("kills", "kill -9 $PPID; sleep 60", "");
+    let worker = rig.work(&queue, &[]);
+    let job = rig.job("kills").with("retry", 2);
+    let id = queue.put(job.body());
+    let result = rig.result(&job);
+    assert_eq!((&result["status"], &result["attempt"]), (&json!("failed"), &json!(3)));
+    assert_eq!(result["error"]["kind"], "executor", "{result}");
+    queue.await_state(id, "buried");
+    assert_eq!(rig.runs(&job), [1, 2, 3]);
+    assert_eq!((worker.get("/readyz").status(), reasons(&worker)), (200, "[]".to_owned()));
     rig.finish(worker);
 }
 
