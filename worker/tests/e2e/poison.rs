@@ -86,8 +86,10 @@ fn three_workers_and_one_poison(kind: Kind) {
     assert_eq!(rig.sent(&poison), 1);
     eventually("it is announced", || rig.site.requests("/failed").len() == 1);
     let crashes: usize = workers.iter().map(|worker| worker.crashes).sum();
-    // Each of them may see for itself once that it dies of this job alone.
-    assert!((3..=6).contains(&crashes), "{crashes} crashes");
+    // Each of them may see for itself once that it dies of this job alone. To beanstalkd a job that another
+    // worker gave back looks like one whose worker vanished.
+    let least = if kind == Kind::Beanstalkd { 2 } else { 3 };
+    assert!((least..=6).contains(&crashes), "{crashes} crashes");
     let workers = workers.into_iter().map(|it| it.worker);
     workers.for_each(|mut worker| worker.stop());
     rig.assert_no_process(&[]);

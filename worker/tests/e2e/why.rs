@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::each_queue;
 use crate::queue::{Kind, Queue};
 use crate::rig::Rig;
+use crate::support::eventually;
 
 each_queue!(
     a_failure_ends_with_what_the_process_said_last,
@@ -126,6 +127,8 @@ fn a_restart_forgets_no_attempt(kind: Kind) {
     let waiting = worker.get(&job.path()).json();
     worker.stop();
     let worker = rig.work(&queue, &[]);
+    // It serves before it has read its state directory.
+    eventually("it knows the job", || worker.get(&job.path()).status() != 503);
     let answer = worker.get(&job.path());
     assert_eq!((answer.status(), answer.json()), (202, waiting), "it says the same");
     queue.connect().ask(format!("kick-job {id}"));
