@@ -37,6 +37,10 @@ impl Engine {
                 self.abandon_put(conn);
                 Reply::ExpectedCrlf
             }
+            Request::UnheldBody => {
+                self.abandon_put(conn);
+                Reply::OutOfMemory
+            }
             Request::Rejected(rejection) => self.reject(rejection),
         };
         sink.answer(conn, Answer::Reply(reply));
@@ -102,11 +106,12 @@ impl Engine {
         else {
             return Flow::Continue;
         };
+        let bytes = body.len();
         let mut job = Job::new(id, tube, Body::from(body), created);
         job.priority = header.priority;
         job.delay = header.delay;
         job.ttr = header.ttr;
-        let ix = self.jobs.insert(job);
+        let ix = self.jobs.insert(job, bytes);
         self.total_jobs += 1;
         self.tubes[tube].total_jobs += 1;
         let state = DurableState::after(now, header.delay);

@@ -219,13 +219,13 @@ pub(crate) struct Jobs {
     arena: Arena<Job>,
     counters: Arena<Kept>,
     index: Index,
-    /// Bytes in the bodies of all of them.
-    body_bytes: u64,
+    /// See [`Jobs::held_bytes`].
+    held_bytes: u64,
 }
 
 impl Jobs {
     pub(crate) fn new() -> Self {
-        Self { arena: Arena::new(), counters: Arena::new(), index: Index::new(), body_bytes: 0 }
+        Self { arena: Arena::new(), counters: Arena::new(), index: Index::new(), held_bytes: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -234,12 +234,20 @@ impl Jobs {
 
     /// Bytes in the bodies of all jobs.
     pub(crate) fn body_bytes(&self) -> u64 {
-        self.body_bytes
+        self.held_bytes - (self.len() * size_of::<Job>()) as u64
     }
 
-    pub(crate) fn insert(&mut self, job: Job) -> Ix {
+    /// Bytes in the bodies of all jobs, and in the jobs themselves.
+    #[inline]
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Takes a job in, whose body has so many bytes: the caller has them at hand.
+    pub(crate) fn insert(&mut self, job: Job, body_bytes: usize) -> Ix {
+        debug_assert_eq!(job.body.as_ref().len(), body_bytes, "it is counted as it will be");
         let id = job.id;
-        self.body_bytes += job.body.as_ref().len() as u64;
+        self.held_bytes += (size_of::<Job>() + body_bytes) as u64;
         let ix = self.arena.insert(job);
         self.index.insert(id, ix, |ix| self.arena[ix].id);
         ix
@@ -254,7 +262,7 @@ impl Jobs {
         let id = self.arena.get(ix)?.id;
         self.index.remove(id, ix, |ix| self.arena[ix].id);
         let job = self.arena.remove(ix)?;
-        self.body_bytes -= job.body.as_ref().len() as u64;
+        self.held_bytes -= (size_of::<Job>() + job.body.as_ref().len()) as u64;
         if let Err(entry) = job.counters.get() {
             self.counters.remove(entry);
         }
@@ -383,7 +391,7 @@ mod tests {
     #[test]
     fn counters_that_are_only_reserves_need_no_room() {
         let mut jobs = Jobs::new();
-        let job = jobs.insert(Job::new(1, 0, Body::from(Box::<[u8]>::default()), Nanos(0)));
+        let job = jobs.insert(Job::new(1, 0, Body::from(Box::<[u8]>::default()), Nanos(0)), 0);
         for _ in 0..3 {
             jobs.count_reserve(job);
         }
@@ -399,7 +407,7 @@ mod tests {
         assert_eq!(jobs.counters(job), reserves(Counters::ONLY_RESERVES));
         jobs.remove(job);
         assert_eq!(jobs.counters.len(), 0);
-        let next = jobs.insert(Job::new(2, 0, Body::from(Box::<[u8]>::default()), Nanos(0)));
+        let next = jobs.insert(Job::new(2, 0, Body::from(Box::<[u8]>::default()), Nanos(0)), 0);
         jobs.set_counters(next, reserves(Counters::ONLY_RESERVES - 1));
         assert_eq!(jobs.counters.len(), 0);
         jobs.count_reserve(next);
@@ -411,7 +419,7 @@ mod tests {
         let mut jobs = Jobs::new();
         let body = || Body::from(Box::<[u8]>::default());
         let places: Vec<Ix> =
-            (1..=MANY).map(|id| jobs.insert(Job::new(id, 0, body(), Nanos(id)))).collect();
+            (1..=MANY).map(|id| jobs.insert(Job::new(id, 0, body(), Nanos(id)), 0)).collect();
         let stays = |id: JobId| id % 1000 == 7;
         for (id, ix) in (1..=MANY).zip(&places) {
             assert_eq!(jobs.find(id), Some(*ix));
@@ -427,7 +435,7 @@ mod tests {
         let first = places[6];
         assert_eq!(jobs.counters(first), JobCounters { kicks: 7, ..JobCounters::default() });
         // Counters are removed with their job: the next one begins at 0.
-        let next = jobs.insert(Job::new(MANY + 1, 0, body(), Nanos(0)));
+        let next = jobs.insert(Job::new(MANY + 1, 0, body(), Nanos(0)), 0);
         assert_eq!(jobs.counters(next), JobCounters::default());
     }
 }

@@ -200,7 +200,7 @@ mod tests {
                     let body = Body::from(Box::<[u8]>::default());
                     let mut job = Job::new(id, 0, body, Nanos(0));
                     job.priority = priority;
-                    let job = play.jobs.insert(job);
+                    let job = play.jobs.insert(job, 0);
                     play.push(job);
                 }
                 Step::Back(n) if !play.outside.is_empty() => {

@@ -215,7 +215,7 @@ impl Engine {
         let mut job = Job::new(id, tube, body, record.created);
         job.ttr = record.ttr.max(1);
         job.segment = segment;
-        let ix = self.jobs.insert(job);
+        let ix = self.jobs.insert(job, record.body.len());
         self.reserve_ids(id.saturating_add(1));
         self.restore_state(now, ix, &record.now);
         Ok(())

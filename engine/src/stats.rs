@@ -4,7 +4,6 @@ use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStat
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine, Flow};
-use crate::job::Job;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -40,7 +39,7 @@ impl Engine {
     /// About how many bytes the jobs take: their bodies, and what each has besides.
     #[inline]
     pub fn held_bytes(&self) -> u64 {
-        self.jobs.body_bytes() + (self.jobs.len() * size_of::<Job>()) as u64
+        self.jobs.held_bytes()
     }
 
     pub(crate) fn stats_job(

@@ -106,12 +106,16 @@ fn decode_requests<'a>(
 fn check_sequence(before: Option<&Request>, request: &Request) {
     let fits = match (before, request) {
         (Some(Request::Put(header)), Request::Body(body)) => body.len() == header.size as usize,
-        (Some(Request::Put(_)), Request::BrokenBody)
+        (Some(Request::Put(_)), Request::BrokenBody | Request::UnheldBody)
         | (Some(Request::OversizedPut), Request::Rejected(Rejection::JobTooBig)) => true,
         (Some(Request::Put(_) | Request::OversizedPut), _)
-        | (_, Request::Body(_) | Request::BrokenBody | Request::Rejected(Rejection::JobTooBig)) => {
-            false
-        }
+        | (
+            _,
+            Request::Body(_)
+            | Request::BrokenBody
+            | Request::UnheldBody
+            | Request::Rejected(Rejection::JobTooBig),
+        ) => false,
         _ => true,
     };
     assert!(fits, "{request:?} after {before:?}");

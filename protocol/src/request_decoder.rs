@@ -14,12 +14,15 @@ use crate::types::MAX_LINE;
 pub enum Request {
     /// A complete command.
     Command(Command),
-    /// The line of a put; its [`Request::Body`] or [`Request::BrokenBody`] follows.
+    /// The line of a put; its [`Request::Body`], [`Request::BrokenBody`] or [`Request::UnheldBody`]
+    /// follows.
     Put(PutHeader),
     /// The body of the put before it, without its CRLF, in an allocation of exactly its size.
     Body(Box<[u8]>),
     /// The body of the put before it was not followed by CRLF. Its bytes are discarded.
     BrokenBody,
+    /// There was no memory for the body of the put before it. Its bytes are discarded.
+    UnheldBody,
     /// The line of a put over the size limit. Its body is discarded as it arrives, and then
     /// [`Rejection::JobTooBig`] follows.
     OversizedPut,
@@ -52,7 +55,13 @@ pub struct RequestDecoder {
     lines: LineReader,
     dialect: Dialect,
     max_job_size: u32,
+    /// Asked before a large body is held.
+    has_room: fn() -> bool,
 }
+
+/// Bodies from this many bytes on are held only if there is memory; what is smaller, everything else needs
+/// as well.
+const LARGE: usize = 4096;
 
 #[derive(Debug)]
 enum State {
@@ -63,10 +72,18 @@ enum State {
         size: usize,
         trailer: Trailer,
     },
-    /// So many bytes of a body that is too big are still to come.
+    /// So many bytes are still to come of a body that is not held.
     Discard {
         left: u64,
+        why: Unheld,
     },
+}
+
+/// Why a body is not held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unheld {
+    TooBig,
+    NoMemory,
 }
 
 /// What of a body's CRLF has arrived.
@@ -82,7 +99,14 @@ enum Trailer {
 impl RequestDecoder {
     /// A decoder for a new connection. `max_job_size`, in bytes, is the largest body accepted.
     pub fn new(dialect: Dialect, max_job_size: u32) -> Self {
-        Self { state: State::Line, lines: LineReader::new(MAX_LINE), dialect, max_job_size }
+        let lines = LineReader::new(MAX_LINE);
+        Self { state: State::Line, lines, dialect, max_job_size, has_room: || true }
+    }
+
+    /// The same, which holds large bodies only while `has_room` says that there is memory. Without it
+    /// they are held if they can be allocated.
+    pub fn with_room(self, has_room: fn() -> bool) -> Self {
+        Self { has_room, ..self }
     }
 
     /// Whether everything so far was complete: no partial line or body is held.
@@ -103,7 +127,8 @@ impl RequestDecoder {
     /// Discards a partial line or body. For a caller that kept the bytes and will decode them
     /// again.
     pub fn reset(&mut self) {
-        *self = Self::new(self.dialect, self.max_job_size);
+        self.state = State::Line;
+        self.lines = LineReader::new(MAX_LINE);
     }
 
     /// Decodes the next request of `input` from `*at` on, and moves `*at` past it. `None` means
@@ -130,16 +155,7 @@ impl RequestDecoder {
                 };
                 Some(self.after_line(found))
             }
-            State::Discard { left } => {
-                let here = (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *at += here;
-                *left -= here as u64;
-                if *left > 0 {
-                    return None;
-                }
-                self.state = State::Line;
-                Some(Request::Rejected(Rejection::JobTooBig))
-            }
+            State::Discard { .. } => self.discard(input, at),
             State::Body { .. } => self.body(input, at),
         }
     }
@@ -154,7 +170,7 @@ impl RequestDecoder {
                 return Request::Put(header);
             }
             Err(Malformed::TooBig { size }) => {
-                self.state = State::Discard { left: u64::from(size) + 2 };
+                self.state = State::Discard { left: u64::from(size) + 2, why: Unheld::TooBig };
                 return Request::OversizedPut;
             }
             Err(Malformed::Unknown) => Rejection::UnknownCommand,
@@ -165,6 +181,23 @@ impl RequestDecoder {
         Request::Rejected(rejection)
     }
 
+    /// The rest of a body that is not held.
+    fn discard(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
+        let State::Discard { left, why } = &mut self.state else { return None };
+        let here = (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *at += here;
+        *left -= here as u64;
+        if *left > 0 {
+            return None;
+        }
+        let why = *why;
+        self.state = State::Line;
+        Some(match why {
+            Unheld::TooBig => Request::Rejected(Rejection::JobTooBig),
+            Unheld::NoMemory => Request::UnheldBody,
+        })
+    }
+
     fn body(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
         let State::Body { body, size, trailer } = &mut self.state else { return None };
         let rest = &input[*at..];
@@ -173,14 +206,24 @@ impl RequestDecoder {
         if body.is_empty() && *trailer == Trailer::Nothing && rest.len() >= *size + 2 {
             let (data, end) = (&rest[..*size], &rest[*size..*size + 2]);
             *at += *size + 2;
-            let request =
-                if end == b"\r\n" { Request::Body(data.into()) } else { Request::BrokenBody };
+            let request = if end != b"\r\n" {
+                Request::BrokenBody
+            } else if data.len() < LARGE {
+                Request::Body(data.into())
+            } else {
+                copy_large(data, self.has_room).map_or(Request::UnheldBody, Request::Body)
+            };
             self.state = State::Line;
             return Some(request);
         }
 
         let here = rest.len().min(*size - body.len());
-        grow(body, here, *size);
+        if !grow(body, here, *size, self.has_room) {
+            // What came of it is freed, and what is to come is not kept.
+            let left = (*size - body.len()) as u64 + 2;
+            self.state = State::Discard { left, why: Unheld::NoMemory };
+            return self.discard(input, at);
+        }
         body.extend_from_slice(&rest[..here]);
         *at += here;
         if body.len() < *size {
@@ -209,15 +252,32 @@ impl RequestDecoder {
     }
 }
 
-/// Makes room for `more` bytes in a body that will have `size` in the end. The room at least
-/// doubles, so that a body is moved a bounded number of times, and never exceeds `size`, so that
-/// nothing needs to be given back; and a client that announces much but sends little gets little.
-fn grow(body: &mut Vec<u8>, more: usize, size: usize) {
+/// Makes room for `more` bytes in a body that will have `size` in the end, and tells whether there is. The
+/// room at least doubles, so that a body is moved a bounded number of times, and never exceeds `size`, so
+/// that nothing needs to be given back; and a client that announces much but sends little gets little.
+fn grow(body: &mut Vec<u8>, more: usize, size: usize, has_room: fn() -> bool) -> bool {
     let needed = body.len() + more;
-    if needed > body.capacity() {
-        let capacity = needed.max(2 * body.capacity()).min(size);
-        body.reserve_exact(capacity - body.len());
+    if needed <= body.capacity() {
+        return true;
     }
+    let capacity = needed.max(2 * body.capacity()).min(size);
+    let additional = capacity - body.len();
+    if size < LARGE {
+        body.reserve_exact(additional);
+        return true;
+    }
+    has_room() && body.try_reserve_exact(additional).is_ok()
+}
+
+/// A copy of a body that is all there, if there is memory for it.
+#[cold]
+fn copy_large(data: &[u8], has_room: fn() -> bool) -> Option<Box<[u8]>> {
+    let mut body = Vec::new();
+    if !grow(&mut body, data.len(), data.len(), has_room) {
+        return None;
+    }
+    body.extend_from_slice(data);
+    Some(body.into_boxed_slice())
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use jq_server::server::{Bound, ServeError};
 use jq_server::{logging, memory, server};
 use tracing::{error, info, warn};
 
+#[global_allocator]
+static ALLOCATOR: memory::Reserving = memory::Reserving;
+
 fn main() -> ExitCode {
     let config = match Config::from_args(std::env::args_os()) {
         Ok(config) => config,

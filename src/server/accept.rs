@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::memory;
 use crate::server::accepted::{Accepted, Stream};
 use crate::server::hub::Hub;
 use crate::server::listener::{Listener, ListeningSocket};
@@ -67,7 +68,7 @@ pub(crate) async fn accept_all(
                 }
             },
         };
-        match accepted {
+        match accepted.and_then(admit) {
             Ok(stream) => workers.serve(Accepted { stream, service }),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -78,6 +79,11 @@ pub(crate) async fn accept_all(
             }
         }
     }
+}
+
+/// Closes the connection if there is no memory for what it would need.
+fn admit(stream: Stream) -> io::Result<Stream> {
+    if memory::has_room_for_little() { Ok(stream) } else { Err(io::ErrorKind::OutOfMemory.into()) }
 }
 
 /// The client gave up before its connection was accepted: accept(2) reports that here.

@@ -23,6 +23,7 @@ use tokio::io::ReadBuf;
 use tracing::{debug, trace};
 
 use crate::log::{Gate, Gated, Place};
+use crate::memory;
 use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
 use crate::server::socket::Socket;
@@ -161,6 +162,7 @@ impl<S: Socket> Connection<S> {
     /// its first poll on.
     pub fn new(socket: S, hub: Arc<Hub>) -> Self {
         let decoder = RequestDecoder::new(hub.dialect(), hub.max_job_size());
+        let decoder = decoder.with_room(memory::has_room);
         Self {
             socket,
             hub,
@@ -343,16 +345,25 @@ impl<S: Socket> Connection<S> {
             if applied.flow == Flow::Blocked || applied.end < end {
                 // The rest is decoded again when its turn comes.
                 self.decoder.reset();
-                self.unhandled = input[applied.end..].to_vec();
+                self.keep(&input[applied.end..]);
                 return;
             }
             if complete {
                 return;
             }
             if batch.outcome.out.len() >= REPLY_LIMIT || self.turn.is_over() {
-                self.unhandled = input[at..].to_vec();
+                self.keep(&input[at..]);
                 return;
             }
+        }
+    }
+
+    /// Keeps input for later. Without memory for it, there is no way to go on with this client.
+    fn keep(&mut self, input: &[u8]) {
+        if self.unhandled.try_reserve_exact(input.len()).is_ok() {
+            self.unhandled.extend_from_slice(input);
+        } else {
+            self.close(&io::ErrorKind::OutOfMemory.into());
         }
     }
 

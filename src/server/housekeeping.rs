@@ -2,9 +2,10 @@
 //! has drained, and when the process has grown without one.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -37,9 +38,22 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             }
         }
         let start = Instant::now();
-        if spawn_blocking(memory::give_back).await.is_ok() {
-            debug!(micros = start.elapsed().as_micros() as u64, "returned unused memory");
-        }
+        give_back().await;
+        debug!(micros = start.elapsed().as_micros() as u64, "returned unused memory");
         remains = hub.excess_bytes();
+    }
+}
+
+/// On a thread of its own, if there is memory for one.
+async fn give_back() {
+    let (done, ended) = oneshot::channel();
+    let work = move || {
+        memory::give_back();
+        // Nobody waits if the server has ended.
+        let _ = done.send(());
+    };
+    match thread::Builder::new().name("jq-memory".into()).spawn(work) {
+        Ok(_) => drop(ended.await),
+        Err(_) => memory::give_back(),
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{Appended, Gate, Gated, Log, LogDriver, LoggedQueue, Opened, Place, Progress};
+use crate::memory;
 use crate::server::http_clients::HttpClients;
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
@@ -188,7 +189,7 @@ impl Sink for Replies<'_> {
 
     #[inline]
     fn admits(&self, change: Change) -> bool {
-        !self.durable || self.log.admits(change)
+        (change != Change::Put || memory::has_room()) && (!self.durable || self.log.admits(change))
     }
 
     #[inline]
@@ -264,7 +265,10 @@ impl State {
     #[inline]
     fn backlog_has_drained(&mut self) -> bool {
         let held = self.engine.held_bytes();
-        self.most_held = self.most_held.max(held);
+        if held >= self.most_held {
+            self.most_held = held;
+            return false;
+        }
         let drained = self.most_held >= BACKLOG && held < self.most_held / 2;
         if drained {
             self.most_held = held;

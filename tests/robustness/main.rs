@@ -25,6 +25,7 @@ mod garbage;
 mod http;
 mod idle;
 mod memory;
+mod no_memory;
 mod pipelines;
 mod readers;
 mod resets;

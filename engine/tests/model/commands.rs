@@ -24,6 +24,10 @@ impl Model {
                 self.counts.put += 1;
                 return Flow::Continue;
             }
+            Request::UnheldBody => {
+                self.forget_put(conn);
+                Reply::OutOfMemory
+            }
             Request::BrokenBody => {
                 self.forget_put(conn);
                 Reply::ExpectedCrlf

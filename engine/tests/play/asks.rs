@@ -17,9 +17,12 @@ impl Duel {
     pub(super) fn ask(&mut self, pick: &Index, ask: &Ask) -> Outcome {
         let Some(conn) = self.client(pick, |conn| !self.is_waiting(conn)) else { return Ok(()) };
         if self.is_mid_put(conn) {
-            let is_broken = matches!(ask, Ask::BrokenBody);
-            let body = Request::Body(LATE_BODY.into());
-            return self.request(conn, if is_broken { Request::BrokenBody } else { body });
+            let body = match ask {
+                Ask::BrokenBody => Request::BrokenBody,
+                Ask::UnheldBody => Request::UnheldBody,
+                _ => Request::Body(LATE_BODY.into()),
+            };
+            return self.request(conn, body);
         }
         for request in self.requests(conn, ask) {
             self.request(conn, request)?;
@@ -45,7 +48,7 @@ impl Duel {
             Ask::PutLine(new) => {
                 return vec![Request::Put(header(*new, LATE_BODY.len() as u32))];
             }
-            Ask::BrokenBody => return Vec::new(),
+            Ask::BrokenBody | Ask::UnheldBody => return Vec::new(),
             Ask::OversizedPut => {
                 let rejection = Request::Rejected(Rejection::JobTooBig);
                 return vec![Request::OversizedPut, rejection];

@@ -32,6 +32,8 @@ pub(crate) enum Ask {
     /// Only the line; the body comes with the next request of this connection.
     PutLine(NewJob),
     BrokenBody,
+    /// Of a job for whose body there was no memory.
+    UnheldBody,
     Reserve,
     ReserveWithTimeout(Option<u32>),
     ReserveJob(JobPick),
@@ -198,6 +200,7 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
         6 => (tube, new_job(), size).prop_map(|(tube, job, size)| Ask::Put(tube, job, size)),
         1 => new_job().prop_map(Ask::PutLine),
         1 => Just(Ask::BrokenBody),
+        1 => Just(Ask::UnheldBody),
         1 => rejection().prop_map(Ask::Rejected),
         1 => Just(Ask::OversizedPut),
     ]

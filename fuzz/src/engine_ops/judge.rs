@@ -25,6 +25,7 @@ impl World {
                 }
             }
             (Request::BrokenBody, Told::Reply(Reply::ExpectedCrlf))
+            | (Request::UnheldBody, Told::Reply(Reply::OutOfMemory))
             | (Request::Rejected(Rejection::UnknownCommand), Told::Reply(Reply::UnknownCommand))
             | (
                 Request::Rejected(
