@@ -189,7 +189,9 @@ fn a_worker_in_debt_says_to_whom(kind: Kind) {
     });
     assert_eq!(worker.status()["state"], "waiting");
     worker.await_log("reason=\"debt\"");
-    assert!(rig.runs(&jobs[8]).is_empty());
+    // Whichever it is: a job that was given back for a moment comes behind the others.
+    let waiting = jobs.iter().filter(|job| rig.runs(job).is_empty()).count();
+    assert_eq!(waiting, 1);
     sites.iter_mut().for_each(Site::go_up);
     queue.await_empty();
     for (site, job) in sites.iter().zip(&jobs) {
