@@ -170,7 +170,7 @@ fn a_worker_in_debt_says_to_whom(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     rig.configure("max_unpublished = 1");
     rig.handler("ok", "echo 1", "");
-    let mut sites: Vec<_> = (0..9).map(|_| Site::down()).collect();
+    let mut sites: Vec<_> = (0..12).map(|_| Site::down()).collect();
     let urls: Vec<_> = sites.iter().map(|site| site.url("/")).collect();
     let mut flags = vec!["--concurrency", "1"];
     urls.iter().for_each(|url| flags.extend(["--allow-url", url]));
@@ -185,13 +185,14 @@ fn a_worker_in_debt_says_to_whom(kind: Kind) {
         let named = sites.iter().filter(|site| text.contains(&format!("1 to {}", site.url(""))));
         answer.status() == 503
             && text.contains("too many results wait to be sent")
-            && named.count() == 8
+            && (8..=9).contains(&named.count())
     });
     assert_eq!(worker.status()["state"], "waiting");
     worker.await_log("reason=\"debt\"");
-    // Whichever it is: a job that was given back for a moment comes behind the others.
+    // One more may have begun when the last result came. Which of them wait is not said: a job that was
+    // given back for a moment comes behind the others.
     let waiting = jobs.iter().filter(|job| rig.runs(job).is_empty()).count();
-    assert_eq!(waiting, 1);
+    assert!((3..=4).contains(&waiting), "{waiting} jobs wait");
     sites.iter_mut().for_each(Site::go_up);
     queue.await_empty();
     for (site, job) in sites.iter().zip(&jobs) {
