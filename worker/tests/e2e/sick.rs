@@ -342,7 +342,7 @@ fn a_result_waits_for_the_disk(kind: Kind) {
     rig.handler("ok", r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#, "");
     let mut worker = rig.work(&queue, &["--results", &disk.results()]);
     let job = rig.job("ok");
-    let id = queue.put_with(2, job.body());
+    let id = queue.put_with(5, job.body());
     rig.await_runs(&job, 1);
     disk.fill();
     fs::write(rig.dir.join("go"), "").unwrap();
