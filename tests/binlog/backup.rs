@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::numbered::EXIT_CANNOT_REPLAY;
 use crate::support::folder::{Folder, flags, kill, stop};
 use crate::support::{Conn, Server, jq_server, scratch_path};
 
@@ -15,7 +16,6 @@ const POLICY: &[&str] = &["-f", "0", "-s", "65536"];
 const JOBS: u64 = 200;
 
 const EXIT_CANNOT_LOCK: i32 = 10;
-const EXIT_CANNOT_REPLAY: i32 = 11;
 
 fn run(option: &str, paths: &[&Path]) -> Output {
     let mut command = Command::new(jq_server());

@@ -5,67 +5,24 @@ use std::path::PathBuf;
 
 use jq_server::log::binlog::format::{self, VERSION};
 
-use crate::support::Conn;
+use crate::numbered::{EXIT_CANNOT_REPLAY, POLICY, REPAIR, SIZE, assert_refused, body, jobs, put};
 use crate::support::folder::{Folder, kill, name, stop};
-
-const POLICY: &[&str] = &["-f", "0", "-s", "65536"];
-
-const REPAIR: &[&str] = &["-f", "0", "-s", "65536", "--binlog-repair"];
-
-const EXIT_CANNOT_REPLAY: i32 = 11;
-
-/// Bytes of each body.
-const SIZE: usize = 1000;
 
 /// Bytes of a segment's header.
 const HEADER: usize = 48;
-
-fn body(number: u64) -> String {
-    format!("{number:010}").repeat(SIZE / 10)
-}
 
 /// Several segments full of jobs, from 1 to [`JOBS`].
 fn folder() -> Folder {
     let folder = Folder::new();
     let server = folder.serve(POLICY);
     let mut conn = server.connect();
-    for number in 1..=JOBS {
-        conn.send(format!("put 0 0 60 {SIZE}\r\n{}\r\n", body(number)));
-        conn.expect(format!("INSERTED {number}\r\n"));
-    }
+    put(&mut conn, JOBS);
     kill(server);
     assert!(folder.segments().len() > 3, "{:?}", folder.segments());
     folder
 }
 
 const JOBS: u64 = 300;
-
-/// Which of the jobs are there, all of them as they were put.
-fn jobs(conn: &mut Conn) -> Vec<u64> {
-    let mut there = Vec::new();
-    for number in 1..=JOBS {
-        let reply = conn.ask(format!("peek {number}"));
-        if let Some(got) = reply.body() {
-            assert_eq!(got, body(number).as_bytes());
-            there.push(number);
-        } else {
-            assert_eq!(reply.line(), b"NOT_FOUND");
-        }
-    }
-    there
-}
-
-/// Asserts that a server refuses to start, says why, and changes nothing.
-fn assert_refused(folder: &Folder, words: &[&str]) {
-    let before = folder.contents();
-    let (status, output) = folder.refuse(POLICY);
-    assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
-    for word in words {
-        assert!(output.contains(word), "{word:?} in {output}");
-    }
-    assert!(!output.contains("listening"), "{output}");
-    assert!(folder.contents() == before, "nothing is changed");
-}
 
 /// The files that a repair has written aside.
 fn set_aside(folder: &Folder) -> Vec<PathBuf> {
@@ -78,7 +35,7 @@ fn assert_repaired(folder: &Folder, lost: &[u64]) {
     let all: Vec<u64> = (1..=JOBS).filter(|number| !lost.contains(number)).collect();
     let server = folder.serve(REPAIR);
     let mut conn = server.connect();
-    assert_eq!(jobs(&mut conn), all);
+    assert_eq!(jobs(&mut conn, JOBS), all);
     conn.send("put 0 0 60 1\r\nx\r\n");
     conn.expect(format!("INSERTED {}\r\n", JOBS + 1));
     conn.send(format!("delete {}\r\n", JOBS + 1));
@@ -86,7 +43,7 @@ fn assert_repaired(folder: &Folder, lost: &[u64]) {
     kill(server);
     for _ in 0..2 {
         let server = folder.serve(POLICY);
-        assert_eq!(jobs(&mut server.connect()), all, "the repair lasts");
+        assert_eq!(jobs(&mut server.connect(), JOBS), all, "the repair lasts");
         stop(server);
     }
 }
@@ -163,7 +120,7 @@ fn a_repair_says_what_is_lost() {
         flip(&path, start + 300);
     }
     let server = folder.serve(REPAIR);
-    assert_eq!(jobs(&mut server.connect()).len() as u64, JOBS - 3);
+    assert_eq!(jobs(&mut server.connect(), JOBS).len() as u64, JOBS - 3);
     let log = stop(server);
     assert!(log.contains("places=3") && log.contains("bytes=3138"), "{log}");
     assert_eq!(set_aside(&folder).len(), 3);
@@ -204,10 +161,10 @@ fn a_segment_that_is_too_short() {
     fs::write(&path, &bytes[..bytes.len() - SIZE / 2]).expect("it can be written");
     assert_refused(&folder, &[name(&path), "offset", "--binlog-repair"]);
     let server = folder.serve(REPAIR);
-    assert_eq!(jobs(&mut server.connect()).len() as u64, JOBS - 1);
+    assert_eq!(jobs(&mut server.connect(), JOBS).len() as u64, JOBS - 1);
     stop(server);
     let server = folder.serve(POLICY);
-    assert_eq!(jobs(&mut server.connect()).len() as u64, JOBS - 1);
+    assert_eq!(jobs(&mut server.connect(), JOBS).len() as u64, JOBS - 1);
 }
 
 /// What a newer release has written is not damaged, and not to be repaired.

@@ -16,6 +16,7 @@ mod kept;
 mod kill;
 mod memory;
 mod missing;
+mod numbered;
 mod small_disk;
 mod stats;
 mod torn;

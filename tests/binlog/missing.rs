@@ -5,23 +5,11 @@ use std::path::PathBuf;
 
 use jq_server::log::binlog::manifest::{Extent, MANIFEST};
 
+use crate::numbered::{self, EXIT_CANNOT_REPLAY, POLICY, REPAIR, SIZE, body, jobs, put};
+use crate::support::eventually;
 use crate::support::folder::{Folder, kill, name, stop};
-use crate::support::{Conn, eventually};
-
-const POLICY: &[&str] = &["-f", "0", "-s", "65536"];
-
-const REPAIR: &[&str] = &["-f", "0", "-s", "65536", "--binlog-repair"];
-
-const EXIT_CANNOT_REPLAY: i32 = 11;
 
 const JOBS: u64 = 200;
-
-/// Bytes of each body.
-const SIZE: usize = 1000;
-
-fn body(number: u64) -> String {
-    format!("{number:010}").repeat(SIZE / 10)
-}
 
 fn manifest(folder: &Folder) -> PathBuf {
     folder.inner().join(MANIFEST)
@@ -42,10 +30,7 @@ fn folder() -> Folder {
     let folder = Folder::new();
     let server = folder.serve(POLICY);
     let mut conn = server.connect();
-    for number in 1..=JOBS {
-        conn.send(format!("put 0 0 60 {SIZE}\r\n{}\r\n", body(number)));
-        conn.expect(format!("INSERTED {number}\r\n"));
-    }
+    put(&mut conn, JOBS);
     eventually("the manifest says all", || {
         let extent = extent(&folder);
         let bytes = fs::read(segment(&folder, extent.sound)).expect("it is there");
@@ -57,24 +42,9 @@ fn folder() -> Folder {
     folder
 }
 
-/// Asserts that a server refuses to start, says why, and changes nothing.
+/// Asserts that a server refuses to start, says why and what to do, and changes nothing.
 fn assert_refused(folder: &Folder, words: &[&str]) {
-    let before = folder.contents();
-    let (status, output) = folder.refuse(POLICY);
-    assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
-    for word in words.iter().chain(&["--binlog-repair"]) {
-        assert!(output.contains(word), "{word:?} in {output}");
-    }
-    assert!(folder.contents() == before, "nothing is changed");
-}
-
-fn jobs(conn: &mut Conn) -> Vec<u64> {
-    let found = |number: &u64| {
-        let reply = conn.ask(format!("peek {number}"));
-        assert!(reply.body().is_none_or(|got| got == body(*number).as_bytes()));
-        reply.body().is_some()
-    };
-    (1..=JOBS).filter(found).collect()
+    numbered::assert_refused(folder, &[words, &["--binlog-repair"]].concat());
 }
 
 /// Asserts that a repair serves all jobs but those whose bodies are in here, and that this lasts.
@@ -82,12 +52,12 @@ fn assert_repaired(folder: &Folder, lost: &[u8]) {
     let is_lost = |number: u64| lost.windows(SIZE).any(|window| window == body(number).as_bytes());
     let left: Vec<u64> = (1..=JOBS).filter(|number| !is_lost(*number)).collect();
     let server = folder.serve(REPAIR);
-    assert_eq!(jobs(&mut server.connect()), left);
+    assert_eq!(jobs(&mut server.connect(), JOBS), left);
     kill(server);
     for _ in 0..2 {
         let server = folder.serve(POLICY);
         let mut conn = server.connect();
-        assert_eq!(jobs(&mut conn), left, "the repair lasts");
+        assert_eq!(jobs(&mut conn, JOBS), left, "the repair lasts");
         conn.send("put 0 0 60 1\r\nx\r\n");
         let reply = String::from_utf8_lossy(conn.reply().line()).into_owned();
         let id = reply.strip_prefix("INSERTED ").expect("it is taken");
@@ -108,7 +78,7 @@ fn any_segment() {
         // As it was, it is served.
         fs::write(&path, &bytes).expect("it can be written");
         let server = folder.serve(POLICY);
-        assert_eq!(jobs(&mut server.connect()).len() as u64, JOBS);
+        assert_eq!(jobs(&mut server.connect(), JOBS).len() as u64, JOBS);
         kill(server);
         fs::remove_file(&path).expect("it is there");
         assert_refused(&folder, &[name(&path), "missing"]);
@@ -147,11 +117,11 @@ fn the_end_of_the_newest_segment() {
         assert_refused(&folder, &[name(&path)]);
         fs::write(&path, &bytes[..len as usize]).expect("it can be written");
         let server = folder.serve(REPAIR);
-        let left = jobs(&mut server.connect());
+        let left = jobs(&mut server.connect(), JOBS);
         assert!((left.len() as u64) < JOBS, "{left:?}");
         kill(server);
         let server = folder.serve(POLICY);
-        assert_eq!(jobs(&mut server.connect()), left, "the repair lasts");
+        assert_eq!(jobs(&mut server.connect(), JOBS), left, "the repair lasts");
     }
 }
 
@@ -187,6 +157,6 @@ fn a_segment_that_was_given_up_is_back() {
     stop(server);
     fs::write(&first, bytes).expect("it can be written");
     let server = folder.serve(POLICY);
-    assert_eq!(jobs(&mut server.connect()), [0; 0]);
+    assert_eq!(jobs(&mut server.connect(), JOBS), [0; 0]);
     assert!(!first.exists(), "it is needed no more");
 }

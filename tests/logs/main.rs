@@ -9,16 +9,18 @@ mod support;
 mod fake;
 mod served;
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use beanstalk_protocol::{Command, PutHeader, Request};
 use jq_engine::{ConnId, Flow, Nanos};
 use jq_server::clock::Clock;
 use jq_server::config::Config;
 use jq_server::log::{Gate, LogDriver, LoggedQueue, Place};
-use jq_server::server::hub::{Batch, Hub, Outcome};
+use jq_server::server::hub::{Batch, Hub, NotCommitted, Outcome};
 
 use self::fake::Fake;
 use self::served::Served;
@@ -223,9 +225,16 @@ fn a_change_from_outside_is_delivered_and_can_be_waited_for() {
     let (_, gated) = hub.change(|engine, mut sink, _| engine.set_draining(true, &mut sink));
     assert!(log.is_asked(), "the log hears of it at once");
     assert!(gated.is_needed());
-    assert_eq!(hub.poll_gate(gated, &mut Place::default(), Waker::noop()), Gate::Held);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut committed = pin!(hub.committed(gated));
+    assert_eq!(committed.as_mut().poll(&mut cx), Poll::Pending);
     log.commit(log.appended());
-    assert_eq!(hub.poll_gate(gated, &mut Place::default(), Waker::noop()), Gate::Open);
+    assert_eq!(committed.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
+
+    // One that fails is told so.
+    let (_, gated) = hub.change(|engine, mut sink, _| engine.set_draining(false, &mut sink));
+    log.fail();
+    assert_eq!(pin!(hub.committed(gated)).poll(&mut cx), Poll::Ready(Err(NotCommitted)));
 
     // A wait that ends from outside is told of at once.
     hub.half_close(worker);

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use crate::clock::Clock;
-use crate::log::binlog::{Binlog, Fact, Failure, Flushed, Step, SyncPolicy};
+use crate::log::binlog::{Binlog, Fact, Failure, Flushed, Step, SyncPolicy, lock};
 use crate::log::{Bell, Directory, LogDriver, LoggedQueue, Progress};
 
 /// Facts that nobody waits for are written within this time, unless a sync comes first.
@@ -470,8 +470,4 @@ fn record_again(facts: &mut VecDeque<Fact>, most: usize, queue: &dyn LoggedQueue
     queue.change(&mut |engine, sink| {
         facts.drain(..count).for_each(|fact| fact.record_again(engine, sink));
     });
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics while holding this lock")
 }

@@ -31,7 +31,9 @@ pub(super) trait Actor {
     fn channel(&self) -> Option<&Channel>;
 
     /// What it waits for.
-    fn wants(&self) -> PollFlags;
+    fn wants(&self) -> PollFlags {
+        wants(self.channel())
+    }
 
     /// Goes on. It is called now and then also if its socket is not ready.
     fn step(&mut self, is_ready: bool) -> Result<(), Failure>;
@@ -83,10 +85,6 @@ impl Deleting {
 impl Actor for Deleting {
     fn channel(&self) -> Option<&Channel> {
         self.channel.as_ref()
-    }
-
-    fn wants(&self) -> PollFlags {
-        wants(self.channel())
     }
 
     fn step(&mut self, is_ready: bool) -> Result<(), Failure> {
@@ -160,10 +158,6 @@ impl Draining {
 impl Actor for Draining {
     fn channel(&self) -> Option<&Channel> {
         self.channel.as_ref()
-    }
-
-    fn wants(&self) -> PollFlags {
-        wants(self.channel())
     }
 
     fn step(&mut self, is_ready: bool) -> Result<(), Failure> {
