@@ -91,10 +91,16 @@ impl Engine {
         if !sink.admits(Change::Delete) {
             return Reply::InternalError;
         }
-        self.tubes[job.tube].deletes += 1;
-        sink.record(Record::Delete(id));
-        self.remove_job(ix, sink);
+        self.delete_one(ix, sink);
         Reply::Deleted
+    }
+
+    /// Deletes a job in any state.
+    pub(crate) fn delete_one(&mut self, ix: Ix, sink: &mut impl Sink) {
+        let job = &self.jobs[ix];
+        self.tubes[job.tube].deletes += 1;
+        sink.record(Record::Delete(job.id));
+        self.remove_job(ix, sink);
     }
 
     pub(crate) fn release(
@@ -130,15 +136,19 @@ impl Engine {
         if !sink.admits(Change::Existing(1)) {
             return Reply::InternalError;
         }
+        self.bury_one(ix, priority, sink);
+        Reply::Buried
+    }
+
+    /// Buries a job that is not buried.
+    pub(crate) fn bury_one(&mut self, ix: Ix, priority: Priority, sink: &mut impl Sink) {
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.buries += 1);
         self.jobs[ix].priority = priority;
-        let turn = self.next_bury;
-        self.next_bury += 1;
+        let turn = self.next_bury_turn();
         self.jobs.set_bury_turn(ix, turn);
         sink.record(Record::Update(self.job_update(ix, DurableState::Buried(turn))));
         self.make_buried(ix);
-        Reply::Buried
     }
 
     pub(crate) fn touch(&mut self, now: Nanos, conn: ConnId, id: JobId) -> Plain {

@@ -25,6 +25,8 @@ mod index;
 mod inspect;
 mod job;
 mod list;
+mod moves;
+mod operations;
 mod ready;
 mod record;
 mod restore;
@@ -42,6 +44,7 @@ mod wide;
 pub use body::Body;
 pub use engine::{CloseReason, ConnId, Engine, Flow};
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
+pub use operations::{Action, JobChange, Refusal};
 pub use record::{
     Change, DurableState, JobCounters, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,

@@ -49,6 +49,13 @@ pub enum Record<'a> {
     Again(JobRecord<'a>),
     /// These properties of the job changed; the others stay.
     Update(JobUpdate),
+    /// The job is in another tube from now on, with these properties.
+    Moved {
+        /// Name of the tube.
+        tube: &'a str,
+        /// The properties that can change.
+        now: JobUpdate,
+    },
     /// The job was reserved. A restored queue has it ready.
     Reserved(JobId),
     /// The job's time to run expired.
@@ -87,7 +94,7 @@ impl<'a> Record<'a> {
     pub fn subject(&self) -> Subject<'a> {
         match self {
             Self::Put(job) | Self::Again(job) => Subject::Job(job.now.id),
-            Self::Update(update) => Subject::Job(update.id),
+            Self::Update(update) | Self::Moved { now: update, .. } => Subject::Job(update.id),
             Self::Reserved(id)
             | Self::TimedOut(id)
             | Self::Disconnected(id)
@@ -177,9 +184,9 @@ pub struct JobRecord<'a> {
 pub struct JobUpdate {
     /// Id of the job.
     pub id: JobId,
-    /// As last given by put, release or bury.
+    /// As last given by put, release, bury or [`Engine::set_job`](crate::Engine::set_job).
     pub priority: Priority,
-    /// As last given by put or release.
+    /// As last given by put, release or [`Engine::set_job`](crate::Engine::set_job).
     pub delay: Seconds,
     /// Its state.
     pub state: DurableState,
@@ -217,6 +224,8 @@ pub enum Change {
     Put,
     /// This many records about existing jobs, or one about a tube.
     Existing(u64),
+    /// A job moves to another tube.
+    Move,
     /// A job is deleted. A log that is full still takes that.
     Delete,
     /// What is set for a tube.

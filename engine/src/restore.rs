@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// The state in which the job would be restored.
-    fn durable_state(&self, ix: Ix) -> DurableState {
+    pub(crate) fn durable_state(&self, ix: Ix) -> DurableState {
         let job = &self.jobs[ix];
         match job.place() {
             Place::Nowhere | Place::Lined { .. } | Place::Ready { .. } | Place::Reserved { .. } => {
@@ -159,6 +159,16 @@ impl Engine {
                 if let Some(ix) = self.jobs.find(update.id) {
                     self.detach(ix);
                     self.restore_state(now, ix, &update);
+                }
+            }
+            Record::Moved { tube, now: update } => {
+                let name = TubeName::new(tube.as_bytes())?;
+                if let Some(ix) = self.jobs.find(update.id) {
+                    self.detach(ix);
+                    let tube = self.tubes.find_or_create(name);
+                    let before = self.change_tube(ix, tube, sink);
+                    self.restore_state(now, ix, &update);
+                    self.drop_if_idle(before);
                 }
             }
             Record::Reserved(id) => {

@@ -77,6 +77,13 @@ impl Engine {
         self.schedule_conn(conn);
     }
 
+    /// The number of the next burial.
+    pub(crate) fn next_bury_turn(&mut self) -> u64 {
+        let turn = self.next_bury;
+        self.next_bury += 1;
+        turn
+    }
+
     fn deadline_key(&mut self, at: Nanos) -> DeadlineKey {
         let turn = self.next_turn;
         self.next_turn += 1;

@@ -90,6 +90,12 @@ pub trait Sink {
     #[inline]
     fn forget(&mut self, _segment: SegmentRef, _bytes: usize) {}
 
+    /// A job whose record is in this segment was moved: its tube's name and its body together were so
+    /// many bytes before, and are so many after. So much will have to be recorded again, and
+    /// [`Sink::forget`] will be called with that.
+    #[inline]
+    fn resize(&mut self, _segment: SegmentRef, _before: usize, _after: usize) {}
+
     /// Takes the body of a job that is gone. Freeing a large one takes time, and a caller that
     /// holds a lock may want to do that later.
     fn discard(&mut self, body: Body) {
@@ -117,6 +123,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn forget(&mut self, segment: SegmentRef, bytes: usize) {
         (**self).forget(segment, bytes);
+    }
+
+    fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
+        (**self).resize(segment, before, after);
     }
 
     fn discard(&mut self, body: Body) {

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use beanstalk_protocol::{Command, PutHeader, Request, TubeName};
-use jq_engine::{Answer, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink};
+use jq_engine::{
+    Action, Answer, CloseReason, ConnId, Engine, Flow, JobChange, Nanos, Record, SegmentRef, Sink,
+};
 use proptest::prelude::*;
 
 /// Clients, tubes, and the highest job id that commands use.
@@ -49,6 +51,8 @@ enum Op {
     HalfClose,
     Drain(bool),
     Again(u64),
+    Act(u64, Action),
+    Pause(TubeName, u32),
     Pass(u64),
 }
 
@@ -67,6 +71,18 @@ fn name(number: u8) -> TubeName {
 fn reason() -> impl Strategy<Value = CloseReason> {
     use CloseReason::{Quit, ServerStops, Vanished};
     prop::sample::select(vec![Quit, ServerStops, Vanished])
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let set = (prop::option::of(0..5u32), prop::option::of(0..3u32));
+    prop_oneof![
+        1 => Just(Action::Kick),
+        2 => prop::option::of(0..5u32).prop_map(Action::Bury),
+        1 => Just(Action::Delete),
+        1 => Just(Action::Release),
+        4 => (0..=TUBES).prop_map(|number| Action::Move(name(number))),
+        2 => set.prop_map(|(priority, delay)| Action::Set(JobChange { priority, delay })),
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -95,7 +111,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => reason().prop_map(Op::Disconnect),
         1 => Just(Op::HalfClose),
         1 => any::<bool>().prop_map(Op::Drain),
-        1 => id.prop_map(Op::Again),
+        1 => id.clone().prop_map(Op::Again),
+        6 => (id, action()).prop_map(|(id, action)| Op::Act(id, action)),
+        1 => (tube(), 0..4u32).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
         3 => (1..3_000u64).prop_map(Op::Pass),
     ]
 }
@@ -128,6 +146,12 @@ impl Live {
             Op::Drain(draining) => self.engine.set_draining(draining, &mut self.follower),
             Op::Again(id) => {
                 self.engine.record_again(id, &mut self.follower);
+            }
+            Op::Act(id, action) => {
+                let _ = self.engine.act(now, id, &action, &mut self.follower);
+            }
+            Op::Pause(tube, seconds) => {
+                let _ = self.engine.pause(now, tube.as_str(), seconds, &mut self.follower);
             }
             Op::Disconnect(reason) => {
                 self.engine.disconnect(now, conn, reason, &mut self.follower);
@@ -193,7 +217,7 @@ fn kicked(mut engine: Engine, now: Nanos) -> Vec<u64> {
     }
     let mut sink = Kicked::default();
     let conn = engine.connect();
-    for number in 0..TUBES {
+    for number in 0..=TUBES {
         engine.handle(now, conn, Request::Command(Command::Use(name(number))), &mut sink);
         engine.handle(now, conn, Request::Command(Command::Kick(u32::MAX)), &mut sink);
     }

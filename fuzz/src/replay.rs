@@ -114,6 +114,10 @@ impl Sink for Recorder {
     fn forget(&mut self, segment: SegmentRef, bytes: usize) {
         self.0.forget(segment, bytes);
     }
+
+    fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
+        self.0.resize(segment, before, after);
+    }
 }
 
 /// Everything durable, in an order of its own.

@@ -105,6 +105,15 @@ impl<W: Write> Lines<W> {
                 set("tube", self.tube(now.id));
                 update(now, line);
             }
+            Record::Moved { tube, now } => {
+                set("record", "moved".into());
+                set("id", now.id.into());
+                set("tube", (*tube).into());
+                if let Some(known) = self.tubes.get_mut(&now.id) {
+                    (*tube).clone_into(known);
+                }
+                update(now, line);
+            }
             Record::Reserved(id) => self.event("reserved", *id, "ready", line),
             Record::TimedOut(id) => self.event("timed out", *id, "ready", line),
             Record::Kicked(id) => self.event("kicked", *id, "ready", line),

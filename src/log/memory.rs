@@ -26,6 +26,8 @@ impl Log for MemoryLog {
 
     fn forget(&mut self, _: SegmentRef, _: usize) {}
 
+    fn resize(&mut self, _: SegmentRef, _: usize, _: usize) {}
+
     fn admits(&self, _: Change) -> bool {
         true
     }

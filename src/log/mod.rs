@@ -61,6 +61,10 @@ pub trait Log: fmt::Debug + Send {
     /// and its body together.
     fn forget(&mut self, segment: SegmentRef, bytes: usize);
 
+    /// A job whose record is in this segment was moved, which changes how many bytes its tube's
+    /// name and its body have together.
+    fn resize(&mut self, segment: SegmentRef, before: usize, after: usize);
+
     /// Whether there is room to record a change.
     fn admits(&self, change: Change) -> bool;
 

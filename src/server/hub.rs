@@ -216,6 +216,13 @@ impl Sink for Replies<'_> {
     }
 
     #[inline]
+    fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
+        if self.durable {
+            self.log.resize(segment, before, after);
+        }
+    }
+
+    #[inline]
     fn discard(&mut self, body: Body) {
         if matches!(body, Body::Shared(_)) {
             self.outcome.discarded.push(body);

@@ -102,7 +102,7 @@ impl Log for Half {
         let position = state.appended;
         let (id, fresh) = match record {
             Record::Put(job) => (Some(job.now.id), true),
-            Record::Update(update) => (Some(update.id), false),
+            Record::Update(update) | Record::Moved { now: update, .. } => (Some(update.id), false),
             Record::Delete(id) | Record::Kicked(id) => (Some(*id), false),
             _ => (None, false),
         };
@@ -116,6 +116,8 @@ impl Log for Half {
     }
 
     fn forget(&mut self, _: SegmentRef, _: usize) {}
+
+    fn resize(&mut self, _: SegmentRef, _: usize, _: usize) {}
 
     fn admits(&self, _: Change) -> bool {
         true

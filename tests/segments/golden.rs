@@ -67,9 +67,26 @@ fn version_2() -> Vec<Record<'static>> {
     records
 }
 
+/// The same, and what version 4 has besides.
+fn version_4() -> Vec<Record<'static>> {
+    let lost = JobCounters { disconnects: 6, ..COUNTERS };
+    let mut records = version_2();
+    records.extend([
+        Record::Put(job("c", update(4, DurableState::Ready, JobCounters::default()), b"moves")),
+        Record::Moved { tube: "longer", now: update(4, DurableState::Delayed(UNTIL), COUNTERS) },
+        Record::Moved { tube: "d", now: update(4, DurableState::Buried(20), lost) },
+    ]);
+    records
+}
+
+/// Each version, and its records.
+fn versions() -> [(u32, Vec<Record<'static>>); 4] {
+    [(1, version_1()), (2, version_2()), (3, version_2()), (4, version_4())]
+}
+
 const MARK: u64 = 300;
 
-/// What the manifest beside the segment of version 3 says.
+/// What the manifest beside the segments of version 3 and later says.
 const EXTENT: Extent = Extent { oldest: 7, newest: 7, sound: 7, end: 300 };
 
 fn golden(version: u32) -> Vec<u8> {
@@ -88,21 +105,21 @@ fn read(name: &str) -> Vec<u8> {
 
 #[test]
 fn is_written_so() {
-    assert_eq!(format::VERSION, 3, "there is a golden file for each version");
+    assert_eq!(format::VERSION, 4, "there is a golden file for each version");
     let mut bytes = HEADER.encode().to_vec();
-    for record in version_2() {
+    for record in version_4() {
         let before = bytes.len();
         assert_eq!(format::encode(&record, &mut bytes), bytes.len() - before, "{record:?}");
     }
     format::encode_mark(MARK, &mut bytes);
-    assert!(bytes == golden(3), "the format has changed");
+    assert!(bytes == golden(4), "the format has changed");
     assert!(EXTENT.encode()[..] == golden_manifest(), "the format of the manifest has changed");
 }
 
 #[test]
 fn is_read_so() {
     assert_eq!(Extent::decode(&golden_manifest()), Ok(EXTENT));
-    for (version, records) in [(1, version_1()), (2, version_2()), (3, version_2())] {
+    for (version, records) in versions() {
         let bytes = golden(version);
         assert_eq!(bytes[8..12], version.to_le_bytes());
         assert_eq!(Header::decode(&bytes), Ok(HEADER));
@@ -143,10 +160,10 @@ fn queue_of(records: &[Record<'_>]) -> Engine {
 
 #[test]
 fn is_replayed() {
-    for (version, records) in [(1, version_1()), (2, version_2()), (3, version_2())] {
+    for (version, records) in versions() {
         let (_, engine) = open(&disk_of(version), false).expect("it is sound");
         assert_eq!(told(&engine), told(&queue_of(&records)), "version {version}");
-        assert_eq!(engine.job_count(), if version == 1 { 2 } else { 3 });
+        assert_eq!(engine.job_count(), [2, 3, 3, 4][version as usize - 1]);
         assert_eq!(engine.tubes_with_settings(), ["default"]);
         assert!(engine.server_stats().draining);
     }
@@ -179,12 +196,12 @@ fn versions_are_mixed_in_one_directory() {
     assert!(expected.iter().any(|record| record.contains("disconnects: 6")), "{expected:?}");
     assert_eq!(engine.tubes_with_settings(), ["b"]);
 
-    let versions = || -> Vec<u8> {
+    let written = || -> Vec<u8> {
         let files = disk.contents();
         let segments = files.iter().filter(|(name, _)| name.starts_with("segment-"));
         segments.map(|(_, bytes)| bytes[8]).collect()
     };
-    assert_eq!(versions(), [1, 3]);
+    assert_eq!(written(), [1, 4]);
     let mut again = open(&disk, false).expect("both are sound");
     assert_eq!(told(&again.1), expected);
     // The old one is given up some time, and then all is of today's version.
@@ -199,7 +216,7 @@ fn versions_are_mixed_in_one_directory() {
     assert!(!disk.contents().contains_key(&segment_name(HEADER.number)));
     assert_eq!(told(&again.1), expected);
     again.0.close().expect("this disk does not fail");
-    assert!(versions().iter().all(|version| *version == 3));
+    assert!(written().iter().all(|version| *version == 4));
     let (_, last) = open(&disk, false).expect("all are sound");
     assert_eq!(told(&last), expected);
 }

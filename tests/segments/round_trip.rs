@@ -32,7 +32,7 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
     let id = rng.u64(..);
     let created = Nanos(rng.u64(..));
     let job = JobRecord { tube, created, ttr: rng.u32(..), now: update(rng), body, shared: None };
-    match rng.u8(..11) {
+    match rng.u8(..12) {
         0 => Record::Put(job),
         1 => Record::Again(job),
         2 => Record::Update(update(rng)),
@@ -46,6 +46,7 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
             Record::Tube { tube, settings: TubeSettings { pause: Some(pause) } }
         }
         9 => Record::Tube { tube, settings: TubeSettings::default() },
+        10 => Record::Moved { tube, now: update(rng) },
         _ => Record::Server(ServerSettings { draining: rng.bool() }),
     }
 }
@@ -56,6 +57,7 @@ fn kind(record: &Record<'_>) -> &'static str {
         Record::Put(_) => "put",
         Record::Again(_) => "again",
         Record::Update(_) => "update",
+        Record::Moved { .. } => "moved",
         Record::Reserved(_) => "reserved",
         Record::TimedOut(_) => "timed out",
         Record::Disconnected(_) => "disconnected",
@@ -68,7 +70,7 @@ fn kind(record: &Record<'_>) -> &'static str {
     }
 }
 
-const KINDS: usize = 12;
+const KINDS: usize = 13;
 
 /// What is read when this was written: that a job was told once more is nothing to be read.
 fn as_read(record: Record<'_>) -> Record<'_> {

@@ -101,7 +101,7 @@ impl Model {
         self.jobs.retain(|job| job.place != Place::Arriving { from: conn });
     }
 
-    fn make_ready_or_delayed(
+    pub(super) fn make_ready_or_delayed(
         &mut self,
         now: Nanos,
         id: JobId,
@@ -304,17 +304,29 @@ impl Model {
         seconds: Seconds,
         sink: &mut impl Sink,
     ) -> Flow {
-        let Some(tube) = self.tube(name) else {
+        if self.tube(name).is_none() {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
-        };
-        tube.pauses += 1;
-        tube.pause = Some(Pause { seconds, until: now.after(seconds) });
+        }
         sink.answer(conn, Answer::Reply(Reply::Paused));
+        self.pause_for(now, name, seconds, sink);
+        Flow::Continue
+    }
+
+    pub(super) fn pause_for(
+        &mut self,
+        now: Nanos,
+        name: &TubeName,
+        seconds: Seconds,
+        sink: &mut impl Sink,
+    ) {
+        if let Some(tube) = self.tube(name) {
+            tube.pauses += 1;
+            tube.pause = Some(Pause { seconds, until: now.after(seconds) });
+        }
         if seconds == 0 {
             self.resume(now, name, sink);
         }
-        Flow::Continue
     }
 
     /// Ends the tube's pause: its jobs can be reserved, and the tube goes if only the pause kept

@@ -6,6 +6,7 @@
 //! is the length of a filtered list.
 
 mod commands;
+mod operations;
 mod stats;
 mod time;
 

@@ -1,10 +1,10 @@
 //! Turns a drawn [`Ask`] into a request about what exists.
 
 use beanstalk_protocol::{Command, JobId, PutHeader, Rejection, Request, TubeName};
-use jq_engine::ConnId;
+use jq_engine::{Action, ConnId, JobChange};
 use proptest::sample::Index;
 
-use super::ops::{Ask, JobPick, Kind, NewJob};
+use super::ops::{Ask, Deed, JobPick, Kind, NewJob};
 use super::{Duel, Outcome};
 use crate::model::Place;
 
@@ -78,7 +78,7 @@ impl Duel {
         vec![Request::Command(command)]
     }
 
-    fn job(&self, conn: ConnId, pick: &JobPick) -> JobId {
+    pub(super) fn job(&self, conn: ConnId, pick: &JobPick) -> JobId {
         let is_mine = |place| matches!(place, Place::Reserved { by, .. } if by == conn);
         let (pick, only_mine) = match pick {
             JobPick::Unknown(id) => return *id,
@@ -101,10 +101,21 @@ fn many(from: u8, count: u8) -> impl Iterator<Item = TubeName> {
     (from..from + count).map(|number| tube(number % Kind::Wide.tubes()))
 }
 
-fn tube(number: u8) -> TubeName {
+pub(super) fn tube(number: u8) -> TubeName {
     match number {
         0 => TubeName::default_tube(),
         _ => TubeName::new(format!("t{number}").as_bytes()).expect("a letter and digits"),
+    }
+}
+
+pub(super) fn action(deed: &Deed) -> Action {
+    match *deed {
+        Deed::Kick => Action::Kick,
+        Deed::Bury(priority) => Action::Bury(priority),
+        Deed::Delete => Action::Delete,
+        Deed::Release => Action::Release,
+        Deed::Move(to) => Action::Move(tube(to)),
+        Deed::Set(priority, delay) => Action::Set(JobChange { priority, delay }),
     }
 }
 

@@ -64,6 +64,22 @@ impl Duel {
                 self.engine.set_draining(*on, &mut Wire::default());
                 self.model.set_draining(*on);
             }
+            Op::Act(pick, deed) => {
+                let (id, action) = (self.job(self.auditor, pick), asks::action(deed));
+                self.both(
+                    |engine, now, said| engine.act(now, id, &action, said),
+                    |model, now, said| model.act(now, id, &action, said),
+                )?
+                .ok();
+            }
+            Op::Pause(number, seconds) => {
+                let name = asks::tube(*number);
+                self.both(
+                    |engine, now, said| engine.pause(now, name.as_str(), *seconds, said),
+                    |model, now, said| model.set_pause(now, &name, *seconds, said),
+                )?
+                .ok();
+            }
         }
         self.compare_deadlines()
     }

@@ -16,6 +16,21 @@ pub(crate) enum Op {
     /// Time passes, and the engine is ticked.
     Pass(Span, Ticks),
     Drain(bool),
+    /// An operator acts on a job.
+    Act(JobPick, Deed),
+    /// An operator pauses a tube.
+    Pause(u8, u32),
+}
+
+/// What an operator does to a job. The tube is a number.
+#[derive(Debug, Clone)]
+pub(crate) enum Deed {
+    Kick,
+    Bury(Option<u32>),
+    Delete,
+    Release,
+    Move(u8),
+    Set(Option<u32>, Option<u32>),
 }
 
 /// A request of a connection. Tubes are numbers; the first is the default tube.
@@ -140,6 +155,20 @@ fn op(kind: Kind) -> impl Strategy<Value = Op> {
         60 => (conn(), ask(kind)).prop_map(|(conn, ask)| Op::Ask(conn, ask)),
         15 => (span(), ticks()).prop_map(|(span, ticks)| Op::Pass(span, ticks)),
         1 => any::<bool>().prop_map(Op::Drain),
+        10 => (job(), deed(kind)).prop_map(|(job, deed)| Op::Act(job, deed)),
+        1 => (kind.tube(), 0u32..4).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
+    ]
+}
+
+fn deed(kind: Kind) -> impl Strategy<Value = Deed> {
+    let set = (prop::option::of(priority()), prop::option::of(0u32..3));
+    prop_oneof![
+        1 => Just(Deed::Kick),
+        2 => prop::option::of(priority()).prop_map(Deed::Bury),
+        1 => Just(Deed::Delete),
+        1 => Just(Deed::Release),
+        3 => kind.tube().prop_map(Deed::Move),
+        2 => set.prop_map(|(priority, delay)| Deed::Set(priority, delay)),
     ]
 }
 

@@ -9,12 +9,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId};
+use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId, MAX_TUBE_NAME};
 use jq_engine::{Change, Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::chunk::Chunk;
-use crate::log::binlog::format::{self, DELETE_LEN, Header, JOB_LEN, SMALL_LEN};
+use crate::log::binlog::format::{self, DELETE_LEN, Header, JOB_LEN, MOVE_LEN, SMALL_LEN};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len};
 use crate::log::codec::settings;
@@ -257,12 +257,18 @@ impl Book {
         self.jobs = self.jobs.saturating_sub(1);
     }
 
+    /// A job with a record in this segment was moved.
+    pub(crate) fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
+        self.segments.resize(segment, live_len(before), live_len(after));
+    }
+
     pub(crate) fn admits(&self, change: Change) -> bool {
         match (&self.health, change) {
             (Health::Good, _) => true,
             (Health::Full(_), Change::Existing(records)) => {
                 self.admits_bytes(records.saturating_mul(SMALL_LEN as u64))
             }
+            (Health::Full(_), Change::Move) => self.admits_bytes(MOVE_LEN as u64),
             (Health::Full(_), Change::Settings) => self.admits_bytes(SETTINGS_LEN),
             // There is room for this one, as for all: see [`Self::delete_room`].
             (Health::Full(_), Change::Delete) => {
@@ -603,7 +609,7 @@ fn begin(
 fn longest(record: &Record<'_>) -> u64 {
     let variable = match (record.whole_job(), record.subject()) {
         (Some(job), _) => job.tube.len() + job.body.len(),
-        (None, Subject::Job(_)) => 0,
+        (None, Subject::Job(_)) => MAX_TUBE_NAME,
         (None, Subject::Tube(tube)) => tube.len() + settings::MAX_LEN,
         (None, Subject::Server) => settings::MAX_LEN,
     };

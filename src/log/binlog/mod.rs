@@ -496,6 +496,10 @@ impl Log for BinlogHandle {
         self.change(|book| book.forget(segment, bytes));
     }
 
+    fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
+        self.change(|book| book.resize(segment, before, after));
+    }
+
     fn admits(&self, change: Change) -> bool {
         // Whoever is told that it is good just before it fails is taken back: see [`Binlog::late`].
         self.is_good.load(Ordering::Acquire) || lock(&self.binlog.book).admits(change)

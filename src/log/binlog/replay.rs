@@ -227,6 +227,15 @@ impl Sink for Tally {
             self.segments[at].live -= live_len(bytes);
         }
     }
+
+    fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
+        let Some(first) = self.segments.first().map(|segment| segment.number) else { return };
+        let number = segment.number(first);
+        if let Ok(at) = self.segments.binary_search_by_key(&number, |segment| segment.number) {
+            let live = &mut self.segments[at].live;
+            *live = *live - live_len(before) + live_len(after);
+        }
+    }
 }
 
 /// A segment to be read.

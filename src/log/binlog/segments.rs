@@ -12,7 +12,8 @@ pub(crate) struct Segment {
     pub(crate) number: u64,
     /// Its length, header included.
     pub(crate) bytes: u64,
-    /// How much of that is the records of jobs that there are, as if nothing had happened to them.
+    /// How much of that is the records of jobs that there are, as if nothing had happened to them, but
+    /// for the name of the tube that a job is in now. So it may be a little more than there is.
     pub(crate) live: u64,
     /// Records in it that are to be looked at before it is given up, and are not live: those that
     /// are neither about a job nor a mark, and those of jobs that the engine has elsewhere.
@@ -112,6 +113,15 @@ impl Segments {
             debug_assert!(segment.live >= len, "what is forgotten was counted");
             segment.live -= len;
             self.live -= len;
+        }
+    }
+
+    /// What is live in the record of a job has another length: see [`Segment::live`].
+    pub(crate) fn resize(&mut self, segment: SegmentRef, before: u64, after: u64) {
+        if let Some(segment) = self.find(segment) {
+            debug_assert!(segment.live >= before, "what is resized was counted");
+            segment.live = segment.live - before + after;
+            self.live = self.live - before + after;
         }
     }
 

@@ -8,7 +8,7 @@
 mod fields;
 pub mod settings;
 
-use beanstalk_protocol::MAX_JOB_SIZE;
+use beanstalk_protocol::{MAX_JOB_SIZE, MAX_TUBE_NAME};
 use crc32c::{crc32c, crc32c_append};
 use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
 use jq_engine::{ServerSettings, TubeSettings};
@@ -20,7 +20,7 @@ use self::settings::Newer;
 ///
 /// A record means the same in every version. A new version means that there may be kinds of
 /// records, or flags in them, that older releases do not know, or files beside the segments.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The oldest version that is read.
 pub const OLDEST_VERSION: u32 = 1;
@@ -33,6 +33,9 @@ pub const MARK_LEN: usize = FRAME_LEN + 1 + 8;
 
 /// Maximum size of a record about an existing job, including its frame, in bytes.
 pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN + 4;
+
+/// Maximum size of the record of a move, including its frame, in bytes.
+pub const MOVE_LEN: usize = SMALL_LEN + MAX_TUBE_NAME;
 
 /// Size of the record of a deletion, including its frame, in bytes.
 pub const DELETE_LEN: usize = FRAME_LEN + 1 + 8;
@@ -62,6 +65,7 @@ const MARK: u8 = 9;
 const TUBE: u8 = 10;
 const SERVER: u8 = 11;
 const DISCONNECTED: u8 = 12;
+const MOVED: u8 = 13;
 
 // The flags of a job.
 const STATE: u8 = 0b11;
@@ -124,11 +128,10 @@ pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
             put_job(job, out);
             out.extend_from_slice(job.body);
         }),
-        Record::Update(update) => record(out, UPDATE, |out| {
-            out.extend_from_slice(&update.id.to_le_bytes());
-            out.extend_from_slice(&update.priority.to_le_bytes());
-            out.extend_from_slice(&update.delay.to_le_bytes());
-            put_state(out, update, true);
+        Record::Update(update) => record(out, UPDATE, |out| put_update(out, update)),
+        Record::Moved { tube, now } => record(out, MOVED, |out| {
+            put_update(out, now);
+            out.extend_from_slice(tube.as_bytes());
         }),
         Record::Reserved(id) => record(out, RESERVED, |out| out.extend(id.to_le_bytes())),
         Record::TimedOut(id) => record(out, TIMED_OUT, |out| out.extend(id.to_le_bytes())),
@@ -176,6 +179,13 @@ fn put_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     // A name has at most 200 bytes.
     out.push(job.tube.len() as u8);
     out.extend_from_slice(job.tube.as_bytes());
+}
+
+fn put_update(out: &mut Vec<u8>, update: &JobUpdate) {
+    out.extend_from_slice(&update.id.to_le_bytes());
+    out.extend_from_slice(&update.priority.to_le_bytes());
+    out.extend_from_slice(&update.delay.to_le_bytes());
+    put_state(out, update, true);
 }
 
 /// Appends a mark.
@@ -300,10 +310,10 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
     let mut fields = Fields::new(record.get(FRAME_LEN..).ok_or(Damage::Short)?);
     let fact = match fields.u8()? {
         PUT => Record::Put(job(&mut fields)?),
-        UPDATE => {
-            let (id, priority, delay) = (fields.u64()?, fields.u32()?, fields.u32()?);
-            let (state, counters) = state(&mut fields)?;
-            Record::Update(JobUpdate { id, priority, delay, state, counters })
+        UPDATE => Record::Update(update(&mut fields)?),
+        MOVED => {
+            let now = update(&mut fields)?;
+            Record::Moved { tube: fields.name(fields.len())?, now }
         }
         RESERVED => Record::Reserved(fields.u64()?),
         TIMED_OUT => Record::TimedOut(fields.u64()?),
@@ -340,6 +350,12 @@ fn job<'a>(fields: &mut Fields<'a>) -> Result<JobRecord<'a>, Damage> {
     Ok(JobRecord { tube, created, ttr, now, body, shared: None })
 }
 
+fn update(fields: &mut Fields<'_>) -> Result<JobUpdate, Damage> {
+    let (id, priority, delay) = (fields.u64()?, fields.u32()?, fields.u32()?);
+    let (state, counters) = state(fields)?;
+    Ok(JobUpdate { id, priority, delay, state, counters })
+}
+
 #[inline(always)]
 fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage> {
     let flags = fields.u8()?;
@@ -365,5 +381,5 @@ fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage>
 
 /// Whether a record can begin with this byte.
 pub(crate) fn is_kind(byte: u8) -> bool {
-    (PUT..=DISCONNECTED).contains(&byte)
+    (PUT..=MOVED).contains(&byte)
 }

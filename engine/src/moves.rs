@@ -1,0 +1,83 @@
+//! Jobs that go from one tube to another.
+
+use beanstalk_protocol::{JobId, TubeName};
+
+use crate::arena::Ix;
+use crate::engine::Engine;
+use crate::operations::Refusal;
+use crate::record::{Change, DurableState, Record};
+use crate::sink::Sink;
+use crate::time::Nanos;
+
+impl Engine {
+    /// Moves a job that nobody has reserved to another tube, which is created if it does not exist.
+    /// The job keeps its id, its body, its counters and its state: a delay goes on, and a buried job
+    /// goes behind the last buried one. A job that is in the tube already stays as it is.
+    ///
+    /// The tube that it comes to counts it among its total jobs.
+    pub fn move_job(
+        &mut self,
+        now: Nanos,
+        id: JobId,
+        tube: &TubeName,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        let ix = self.find_free(id)?;
+        self.move_to(now, ix, tube, sink)
+    }
+
+    /// The same for a job in any state. One that is reserved is ready afterwards.
+    pub(crate) fn move_to(
+        &mut self,
+        now: Nanos,
+        ix: Ix,
+        tube: &TubeName,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        if self.tubes[self.jobs[ix].tube].name == *tube {
+            return Ok(());
+        }
+        if !sink.admits(Change::Move) {
+            return Err(Refusal::NotRecorded);
+        }
+        let state = match self.durable_state(ix) {
+            DurableState::Buried(_) => DurableState::Buried(self.next_bury_turn()),
+            state => state,
+        };
+        self.detach(ix);
+        let tube = self.tubes.find_or_create(tube.clone());
+        self.relocate(now, ix, tube, state, sink);
+        Ok(())
+    }
+
+    /// Moves a detached job to another tube, in this state, and records that with everything else
+    /// about the job that can change. The log must have admitted it.
+    pub(crate) fn relocate(
+        &mut self,
+        now: Nanos,
+        ix: Ix,
+        tube: Ix,
+        state: DurableState,
+        sink: &mut impl Sink,
+    ) {
+        let before = self.change_tube(ix, tube, sink);
+        self.tubes[tube].total_jobs += 1;
+        let tube = self.tubes[tube].name.as_str();
+        sink.record(Record::Moved { tube, now: self.job_update(ix, state) });
+        self.make(now, ix, state, sink);
+        self.drop_if_idle(before);
+    }
+
+    /// Makes another tube that of a detached job. Returns the one before, which may be idle now.
+    pub(crate) fn change_tube(&mut self, ix: Ix, tube: Ix, sink: &mut impl Sink) -> Ix {
+        let job = &mut self.jobs[ix];
+        let before = std::mem::replace(&mut job.tube, tube);
+        let body = job.body.as_ref().len();
+        let bytes = |tube: Ix| self.tubes[tube].name.as_bytes().len() + body;
+        sink.resize(job.segment, bytes(before), bytes(tube));
+        self.tubes[before].jobs -= 1;
+        let tube = &mut self.tubes[tube];
+        tube.jobs += 1;
+        before
+    }
+}

@@ -1,0 +1,109 @@
+//! What an operator does, in the model.
+
+use beanstalk_protocol::{JobId, JobState, Seconds, TubeName};
+use jq_engine::{Action, JobChange, Nanos, Refusal, Sink};
+
+use super::{Model, Place};
+
+impl Model {
+    pub(crate) fn act(
+        &mut self,
+        now: Nanos,
+        id: JobId,
+        action: &Action,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        let job = self.find(id).ok_or(Refusal::NoJob)?.clone();
+        let state = match job.place {
+            Place::Arriving { .. } | Place::Ready => JobState::Ready,
+            Place::Delayed { .. } => JobState::Delayed,
+            Place::Reserved { .. } => JobState::Reserved,
+            Place::Buried { .. } => JobState::Buried,
+        };
+        let wrong = Err(Refusal::WrongState(state));
+        match (action, state) {
+            (Action::Kick, JobState::Delayed | JobState::Buried) => {
+                self.job(id).kicks += 1;
+                self.make_ready(now, id, sink);
+            }
+            (Action::Bury(_), JobState::Buried) | (Action::Kick, _) => return wrong,
+            (Action::Bury(priority), _) => {
+                let order = self.order();
+                let job = self.job(id);
+                job.priority = priority.unwrap_or(job.priority);
+                job.buries += 1;
+                job.place = Place::Buried { order };
+            }
+            (Action::Delete, _) => {
+                self.jobs.retain(|job| job.id != id);
+                if let Some(tube) = self.tube(&job.tube) {
+                    tube.deletes += 1;
+                }
+                self.drop_idle_tubes();
+            }
+            (Action::Release, JobState::Reserved) => {
+                let job = self.job(id);
+                job.releases += 1;
+                job.delay = 0;
+                self.make_ready(now, id, sink);
+            }
+            (Action::Release, _) | (Action::Move(_), JobState::Reserved) => return wrong,
+            (Action::Move(tube), _) => self.move_job(now, id, tube, sink),
+            (
+                Action::Set(JobChange { delay: Some(_), .. }),
+                JobState::Reserved | JobState::Buried,
+            ) => {
+                return wrong;
+            }
+            (Action::Set(change), _) => {
+                let job = self.job(id);
+                job.priority = change.priority.unwrap_or(job.priority);
+                job.delay = change.delay.unwrap_or(job.delay);
+                if let Some(delay) = change.delay {
+                    self.make_ready_or_delayed(now, id, delay, sink);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a job that is not arriving; one that is reserved is ready afterwards.
+    pub(crate) fn move_job(&mut self, now: Nanos, id: JobId, to: &TubeName, sink: &mut impl Sink) {
+        if self.job(id).tube == *to {
+            return;
+        }
+        self.create_tube(to);
+        let order = self.order();
+        let job = self.job(id);
+        job.tube = to.clone();
+        match &mut job.place {
+            // Behind those that are buried there, or whose delay ends at the same time.
+            Place::Buried { order: place } | Place::Delayed { order: place, .. } => *place = order,
+            Place::Arriving { .. } | Place::Ready | Place::Reserved { .. } => {
+                job.place = Place::Ready;
+            }
+        }
+        let is_ready = job.place == Place::Ready;
+        if let Some(tube) = self.tube(to) {
+            tube.total_jobs += 1;
+        }
+        if is_ready {
+            self.serve(now, to, sink);
+        }
+        self.drop_idle_tubes();
+    }
+
+    pub(crate) fn set_pause(
+        &mut self,
+        now: Nanos,
+        name: &TubeName,
+        seconds: Seconds,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        if self.tube(name).is_none() {
+            return Err(Refusal::NoTube);
+        }
+        self.pause_for(now, name, seconds, sink);
+        Ok(())
+    }
+}
