@@ -35,7 +35,7 @@ pub enum Flow {
 pub enum CloseReason {
     /// The client sent `quit`: it gives its reserved jobs back on purpose.
     Quit,
-    /// The server closed it, because the server is stopping.
+    /// The server closed it: because it is stopping, or because an operator wanted it.
     ServerStops,
     /// The client closed or reset it without a `quit`, or the connection was lost: the client may
     /// have crashed.

@@ -86,6 +86,8 @@ pub struct Connection<S: Socket> {
     write_closed: bool,
     /// The client has sent `quit`.
     has_quit: bool,
+    /// An operator has closed it.
+    is_closed: bool,
     /// The work done in this turn.
     turn: Turn,
     /// The client hung up while its reserve waited, with more requests after it.
@@ -176,6 +178,7 @@ impl<S: Socket> Connection<S> {
             maybe_unread: false,
             write_closed: false,
             has_quit: false,
+            is_closed: false,
             turn: Turn::default(),
             has_hung_up: false,
         }
@@ -420,6 +423,11 @@ impl<S: Socket> Future for Connection<S> {
                 // Any reply could be wrong.
                 return Poll::Ready(());
             }
+            if this.hub.has_closed(id) {
+                debug!(connection = id.0, "closed by an operator");
+                this.is_closed = true;
+                return Poll::Ready(());
+            }
             ready!(this.poll_send(cx));
             match this.state {
                 State::Closing => return this.poll_close(cx),
@@ -435,7 +443,7 @@ impl<S: Socket> Future for Connection<S> {
 impl<S: Socket> Drop for Connection<S> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let reason = match (self.has_quit, self.hub.is_stopping()) {
+            let reason = match (self.has_quit, self.is_closed || self.hub.is_stopping()) {
                 (true, _) => CloseReason::Quit,
                 (false, true) => CloseReason::ServerStops,
                 (false, false) => CloseReason::Vanished,

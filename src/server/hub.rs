@@ -7,7 +7,7 @@
 //! The hub is public for simulations, which drive it without sockets.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
@@ -49,6 +49,8 @@ pub struct Hub {
     progress: Arc<Progress>,
     driver: Arc<dyn LogDriver>,
     stopping: AtomicBool,
+    /// Number of connections that [`Hub::close`] has closed and that do not know it yet.
+    closing: AtomicUsize,
     /// Connections that were closed because they began with an HTTP request.
     pub(crate) http_clients: HttpClients,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
@@ -85,12 +87,15 @@ struct Mailbox {
     waker: Waker,
     out: Option<Box<OutBuf>>,
     gated: Gated,
+    /// An operator has closed the connection.
+    closed: bool,
 }
 
 impl Mailbox {
     /// The mailbox of no connection.
     fn vacant() -> Self {
-        Self { waker: Waker::noop().clone(), out: None, gated: Gated::default() }
+        let waker = Waker::noop().clone();
+        Self { waker, out: None, gated: Gated::default(), closed: false }
     }
 }
 
@@ -321,6 +326,7 @@ impl Hub {
             dialect: config.dialect,
             max_job_size: config.max_job_size,
             stopping: AtomicBool::new(false),
+            closing: AtomicUsize::new(0),
             freed: AtomicU64::new(0),
             http_clients: HttpClients::default(),
             earlier_deadline: Notify::new(),
@@ -434,7 +440,10 @@ impl Hub {
         let now = state.advance(self.clock.now());
         let (engine, mut replies) = state.parts(Actor::Conn(conn), &mut outcome, self);
         engine.disconnect(now, conn, reason, &mut replies);
-        state.mailboxes[conn.0 as usize] = Mailbox::vacant();
+        let mailbox = &mut state.mailboxes[conn.0 as usize];
+        if std::mem::replace(mailbox, Mailbox::vacant()).closed {
+            self.closing.fetch_sub(1, Ordering::Relaxed);
+        }
         self.release(state, &mut outcome);
     }
 
@@ -517,6 +526,30 @@ impl Hub {
         let wakers: Vec<Waker> =
             self.lock().mailboxes.iter().map(|mailbox| mailbox.waker.clone()).collect();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Closes a connection: its socket closes at once, whatever was received or is still to be sent,
+    /// and its reserved jobs go to others, without counting a disconnect. `false` if there is no such
+    /// connection. An id may be reused when its connection is gone, so look before you close.
+    pub fn close(&self, conn: ConnId) -> bool {
+        let mut state = self.lock();
+        if state.engine.connection(conn).is_none() {
+            return false;
+        }
+        let Some(mailbox) = state.mailboxes.get_mut(conn.0 as usize) else { return false };
+        if !std::mem::replace(&mut mailbox.closed, true) {
+            self.closing.fetch_add(1, Ordering::Relaxed);
+        }
+        let waker = mailbox.waker.clone();
+        drop(state);
+        waker.wake();
+        true
+    }
+
+    /// Whether [`Hub::close`] has closed this connection.
+    #[inline]
+    pub(crate) fn has_closed(&self, conn: ConnId) -> bool {
+        self.closing.load(Ordering::Relaxed) > 0 && self.lock().mailboxes[conn.0 as usize].closed
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

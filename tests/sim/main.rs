@@ -14,6 +14,7 @@
 mod support;
 
 mod client;
+mod closing;
 mod disk;
 mod emptying;
 mod flip;
