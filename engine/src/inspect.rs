@@ -157,7 +157,7 @@ impl Engine {
         size: PageSize,
     ) -> Option<Page<JobInfo>> {
         let tube = self.tubes.find(tube)?;
-        if let Some(few) = state.and_then(|state| self.few_jobs(tube, state, from)) {
+        if let Some(few) = self.few_jobs(tube, state, from) {
             let jobs = few.into_iter().map(|ix| (ix, Some(&self.jobs[ix])));
             return Some(page(size, jobs, |_, job| Some(self.job_info(job))));
         }
@@ -222,23 +222,58 @@ impl Engine {
         }
     }
 
-    /// The jobs of a tube in a state, from a place in the table on and in its order, if they are
-    /// few and can be found without scanning the table.
-    fn few_jobs(&self, tube: Ix, state: JobState, from: Cursor) -> Option<Vec<Ix>> {
+    pub(crate) fn find_tube(&self, name: &str) -> Option<Ix> {
+        self.tubes.find(name)
+    }
+
+    /// The job at a place.
+    pub(crate) fn job_at(&self, ix: Ix) -> Option<&Job> {
+        Some(&self.jobs[ix])
+    }
+
+    /// The places from a cursor on, with their jobs.
+    pub(crate) fn jobs_from(&self, from: Cursor) -> impl Iterator<Item = (Ix, Option<&Job>)> {
+        self.jobs.from(from.0)
+    }
+
+    /// The jobs of a tube in a state, or in any, from a place in the table on and in its order, if
+    /// they are few and can be found without scanning the table.
+    pub(crate) fn few_jobs(
+        &self,
+        tube: Ix,
+        state: Option<JobState>,
+        from: Cursor,
+    ) -> Option<Vec<Ix>> {
         let Tube { counts, ready, delayed, buried, .. } = &self.tubes[tube];
-        let few = |count: u64| count <= FEW as u64;
-        let mut found: Vec<Ix> = match state {
-            JobState::Ready if few(counts.ready) => ready.all(&self.jobs).collect(),
-            JobState::Delayed if few(counts.delayed) => delayed.jobs().collect(),
-            JobState::Buried if few(counts.buried) => buried.all(&self.jobs).collect(),
+        let wants = |wanted: JobState| state.is_none_or(|state| state == wanted);
+        let mut found = Vec::new();
+        if wants(JobState::Reserved) && counts.reserved > 0 {
             // The connections have them.
-            JobState::Reserved if few(self.counts.reserved) && self.conns.len() <= FEW => {
-                let conns = self.conns.from(0).filter_map(|(_, conn)| conn);
-                let jobs = conns.flat_map(|conn| conn.reserved.jobs());
-                jobs.filter(|job| self.jobs[*job].tube == tube).collect()
+            if self.counts.reserved > FEW as u64 || self.conns.len() > FEW {
+                return None;
             }
-            _ => return None,
-        };
+            let conns = self.conns.from(0).filter_map(|(_, conn)| conn);
+            let jobs = conns.flat_map(|conn| conn.reserved.jobs());
+            found.extend(jobs.filter(|job| self.jobs[*job].tube == tube));
+        }
+        let others = [
+            (JobState::Ready, counts.ready),
+            (JobState::Delayed, counts.delayed),
+            (JobState::Buried, counts.buried),
+        ];
+        let others = others.into_iter().filter(|(state, _)| wants(*state));
+        if others.map(|(_, count)| count).sum::<u64>() > FEW as u64 {
+            return None;
+        }
+        if wants(JobState::Ready) {
+            found.extend(ready.all(&self.jobs));
+        }
+        if wants(JobState::Delayed) {
+            found.extend(delayed.jobs());
+        }
+        if wants(JobState::Buried) {
+            found.extend(buried.all(&self.jobs));
+        }
         found.retain(|ix| *ix >= from.0);
         found.sort_unstable();
         debug_assert!(!found.contains(&NONE), "every link leads to a job");

@@ -16,6 +16,7 @@
 mod arena;
 mod attempts;
 mod body;
+mod bulk;
 mod commands;
 mod conn;
 mod dispatch;
@@ -42,6 +43,7 @@ mod waiting;
 mod wide;
 
 pub use body::Body;
+pub use bulk::{Bulk, BulkCounts, BulkFlow, Filter, StepSize};
 pub use engine::{CloseReason, ConnId, Engine, Flow};
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use operations::{Action, JobChange, Refusal};
