@@ -49,7 +49,7 @@ impl Engine {
         id: JobId,
         sink: &mut impl Sink,
     ) -> Flow {
-        let found = self.jobs.find(id);
+        let found = self.find_job(id);
         let free = found.filter(|ix| !matches!(self.jobs[*ix].place(), Place::Reserved { .. }));
         let Some(ix) = free else {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
@@ -73,6 +73,7 @@ impl Engine {
 
     /// The job, if this connection has it reserved.
     fn find_reserved(&self, conn: ConnId, id: JobId) -> Option<Ix> {
+        // A reserved job is never dead.
         let ix = self.jobs.find(id)?;
         match self.jobs[ix].place() {
             Place::Reserved { conn: owner, .. } if owner == conn.0 => Some(ix),
@@ -82,7 +83,7 @@ impl Engine {
 
     /// Any connection may delete a job, unless another one has it reserved.
     pub(crate) fn delete(&mut self, conn: ConnId, id: JobId, sink: &mut impl Sink) -> Plain {
-        let Some(ix) = self.jobs.find(id) else { return Reply::NotFound };
+        let Some(ix) = self.find_job(id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
         match job.place() {
             Place::Reserved { conn: owner, .. } if owner != conn.0 => return Reply::NotFound,
@@ -243,7 +244,7 @@ impl Engine {
         id: JobId,
         sink: &mut impl Sink,
     ) -> Flow {
-        let found = self.jobs.find(id);
+        let found = self.find_job(id);
         let kickable = found.filter(|ix| {
             matches!(self.jobs[*ix].place(), Place::Buried { .. } | Place::Delayed { .. })
         });

@@ -193,7 +193,7 @@ impl Engine {
             Command::Peek(id) => {
                 counts.peek += 1;
                 sink.concerns(conn, id);
-                return self.peek(conn, self.jobs.find(id), sink);
+                return self.peek(conn, self.find_job(id), sink);
             }
             Command::PeekReady => {
                 counts.peek_ready += 1;

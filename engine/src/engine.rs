@@ -5,6 +5,7 @@ use beanstalk_protocol::{CommandCounts, JobId, Reply};
 
 use crate::arena::{Arena, Ix};
 use crate::attempts::AttemptEnd;
+use crate::clear::Graves;
 use crate::conn::Conn;
 use crate::job::{Jobs, Turn};
 use crate::record::ServerSettings;
@@ -49,6 +50,7 @@ pub struct Engine {
     pub(crate) tubes: Tubes,
     pub(crate) conns: Arena<Conn>,
     pub(crate) timers: Timers,
+    pub(crate) graves: Graves,
     pub(crate) counts: JobCounts,
     pub(crate) commands: CommandCounts,
     pub(crate) next_id: JobId,
@@ -79,6 +81,7 @@ impl Engine {
             tubes: Tubes::new(),
             conns: Arena::new(),
             timers: Timers::default(),
+            graves: Graves::new(),
             counts: JobCounts::default(),
             commands: CommandCounts::default(),
             next_id: 1,
@@ -190,6 +193,10 @@ impl Engine {
                 Owner::Tube(tube) => {
                     self.timers.remove(owner, &mut self.tubes[tube].listed);
                     self.tick_tube(now, at, tube, sink);
+                }
+                Owner::Graves => {
+                    self.timers.remove(owner, &mut self.graves.listed);
+                    self.tick_graves(now, sink);
                 }
                 Owner::Conn(conn) => {
                     self.timers.remove(owner, &mut self.conns[conn].listed);

@@ -72,10 +72,23 @@ impl<K: Ord + Copy> JobHeap<K> {
         if at < self.items.len() {
             self.settle(at, positions);
         }
+        self.shrink();
+        job
+    }
+
+    /// Takes out the entry at the last position, which moves no other.
+    pub(crate) fn take_last(&mut self) -> Option<Ix> {
+        let (_, job) = self.items.pop()?;
+        self.shrink();
+        Some(job)
+    }
+
+    /// Frees memory when most of it is unused.
+    #[inline]
+    fn shrink(&mut self) {
         if self.items.capacity() > SMALL && self.items.len() < self.items.capacity() / 4 {
             self.items.shrink_to(self.items.capacity() / 2);
         }
-        job
     }
 
     /// All jobs, in no particular order.

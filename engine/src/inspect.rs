@@ -141,7 +141,7 @@ impl Engine {
 
     /// A job and its body; `None` if there is no job with that id.
     pub fn job(&self, id: JobId) -> Option<(JobInfo, Body)> {
-        let job = &self.jobs[self.jobs.find(id)?];
+        let job = &self.jobs[self.find_job(id)?];
         Some((self.job_info(job), job.body.clone()))
     }
 
@@ -161,7 +161,7 @@ impl Engine {
             let jobs = few.into_iter().map(|ix| (ix, Some(&self.jobs[ix])));
             return Some(page(size, jobs, |_, job| Some(self.job_info(job))));
         }
-        Some(page(size, self.jobs.from(from.0), |_, job| {
+        Some(page(size, self.jobs_from(from), |_, job| {
             let matches = job.tube == tube && state.is_none_or(|state| job.state() == state);
             matches.then(|| self.job_info(job))
         }))
@@ -233,7 +233,7 @@ impl Engine {
 
     /// The places from a cursor on, with their jobs.
     pub(crate) fn jobs_from(&self, from: Cursor) -> impl Iterator<Item = (Ix, Option<&Job>)> {
-        self.jobs.from(from.0)
+        self.jobs.from(from.0).map(|(ix, job)| (ix, job.filter(|job| !self.is_dead(job))))
     }
 
     /// The jobs of a tube in a state, or in any, from a place in the table on and in its order, if

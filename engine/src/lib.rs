@@ -17,6 +17,7 @@ mod arena;
 mod attempts;
 mod body;
 mod bulk;
+mod clear;
 mod commands;
 mod conn;
 mod dispatch;
@@ -48,7 +49,7 @@ pub use engine::{CloseReason, ConnId, Engine, Flow};
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use operations::{Action, JobChange, Refusal};
 pub use record::{
-    Change, DurableState, JobCounters, JobRecord, JobUpdate, Pause, Record, SegmentRef,
+    Change, DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,
 };
 pub use sink::{Answer, Sink, TubeNames};

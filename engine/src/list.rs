@@ -40,6 +40,13 @@ impl List {
         next
     }
 
+    /// Takes out the first job, whose neighbour is not told. For a list that is only emptied.
+    pub(crate) fn take_first(&mut self, jobs: &Jobs) -> Option<Ix> {
+        let job = Some(self.first).filter(|job| *job != NONE)?;
+        self.first = jobs[job].next();
+        Some(job)
+    }
+
     /// Removes the job between these two.
     pub(crate) fn remove(&mut self, previous: Ix, next: Ix, jobs: &mut Jobs) {
         if previous == NONE {

@@ -82,7 +82,7 @@ impl Engine {
         action: &Action,
         sink: &mut impl Sink,
     ) -> Result<(), Refusal> {
-        let ix = self.jobs.find(id).ok_or(Refusal::NoJob)?;
+        let ix = self.find_job(id).ok_or(Refusal::NoJob)?;
         self.may_act(ix, action)?;
         self.act_on(now, ix, action, sink)
     }
@@ -179,7 +179,7 @@ impl Engine {
 
     /// The job, if it exists and nobody has reserved it.
     pub(crate) fn find_free(&self, id: JobId) -> Result<Ix, Refusal> {
-        let ix = self.jobs.find(id).ok_or(Refusal::NoJob)?;
+        let ix = self.find_job(id).ok_or(Refusal::NoJob)?;
         match self.jobs[ix].state() {
             JobState::Reserved => Err(Refusal::WrongState(JobState::Reserved)),
             _ => Ok(ix),

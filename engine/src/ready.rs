@@ -80,6 +80,17 @@ impl ReadyJobs {
         jobs[job].set_place(Place::Lined { previous: NONE, next: NONE });
     }
 
+    /// Takes out any job, and leaves everything but the jobs as it is: only for jobs that are all
+    /// taken out so.
+    pub(crate) fn take_any(&mut self, jobs: &Jobs) -> Option<Ix> {
+        let Some(line) = self.lines.last_mut() else { return self.rest.take_last() };
+        let job = line.jobs.take_first(jobs);
+        if line.jobs.first == NONE {
+            self.lines.pop();
+        }
+        job
+    }
+
     /// Removes a job that stands between these two in its line.
     pub(crate) fn remove_lined(&mut self, job: Ix, previous: Ix, next: Ix, jobs: &mut Jobs) {
         let end = match (previous, next) {

@@ -66,6 +66,13 @@ pub enum Record<'a> {
     Kicked(JobId),
     /// The job is gone.
     Delete(JobId),
+    /// All jobs of this tube are gone, except for some.
+    Cleared {
+        /// Name of the tube.
+        tube: &'a str,
+        /// Those that were reserved, and stay with their holders.
+        kept: JobIds<'a>,
+    },
     /// The tube's settings from now on; they replace all earlier ones.
     Tube {
         /// Name of the tube.
@@ -77,11 +84,34 @@ pub enum Record<'a> {
     Server(ServerSettings),
 }
 
+/// Ids of jobs, as a log keeps them: each in 8 bytes, little-endian.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobIds<'a>(&'a [[u8; 8]]);
+
+impl<'a> JobIds<'a> {
+    /// These ids.
+    pub fn new(ids: &'a [[u8; 8]]) -> Self {
+        Self(ids)
+    }
+
+    /// The same ids as bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0.as_flattened()
+    }
+
+    /// The ids, in order.
+    pub fn iter(self) -> impl Iterator<Item = JobId> {
+        self.0.iter().map(|id| JobId::from_le_bytes(*id))
+    }
+}
+
 /// What a fact is about. A later fact about the same subject may make an earlier one obsolete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// A job.
     Job(JobId),
+    /// All jobs of a tube.
+    Jobs(&'a str),
     /// The settings of a tube.
     Tube(&'a str),
     /// The settings of the server.
@@ -100,6 +130,7 @@ impl<'a> Record<'a> {
             | Self::Disconnected(id)
             | Self::Kicked(id)
             | Self::Delete(id) => Subject::Job(*id),
+            Self::Cleared { tube, .. } => Subject::Jobs(tube),
             Self::Tube { tube, .. } => Subject::Tube(tube),
             Self::Server(_) => Subject::Server,
         }
@@ -226,6 +257,14 @@ pub enum Change {
     Existing(u64),
     /// A job moves to another tube.
     Move,
+    /// A tube is cleared of this many jobs, and the record names this many others. A log that is full
+    /// takes that if it takes no more than what the jobs are worth when each of them is deleted.
+    Clear {
+        /// Jobs that will be gone.
+        jobs: u64,
+        /// Ids in the record.
+        kept: u64,
+    },
     /// A job is deleted. A log that is full still takes that.
     Delete,
     /// What is set for a tube.

@@ -1,14 +1,17 @@
 //! The durable part of the queue: written as records, and restored from them.
 
+use std::collections::HashSet;
+
 use beanstalk_protocol::{BadTubeName, JobId, Seconds, TubeName};
 
 use crate::arena::Ix;
 use crate::body::Body;
 use crate::engine::{ConnId, Engine};
 use crate::job::{Job, NONE, Place};
-use crate::record::{DurableState, JobRecord, JobUpdate, Record, SegmentRef};
+use crate::record::{DurableState, JobIds, JobRecord, JobUpdate, Record, SegmentRef};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
+use crate::tube::Tube;
 
 /// Nobody is connected while a queue is restored, so there is nobody to answer.
 struct Nobody;
@@ -91,7 +94,7 @@ impl Engine {
         for tube in self.tubes.all().filter(|tube| !tube.settings.is_default()) {
             tell(Record::Tube { tube: tube.name.as_str(), settings: tube.settings });
         }
-        for ix in self.jobs.all() {
+        for ix in self.jobs.all().filter(|ix| !self.is_dead(&self.jobs[*ix])) {
             tell(Record::Put(self.job_record(ix, self.durable_state(ix))));
         }
     }
@@ -99,7 +102,7 @@ impl Engine {
     /// Records everything about a job once more, so that its previous record is no longer needed.
     /// Does nothing if the job is gone. Returns whether it existed.
     pub fn record_again(&mut self, id: JobId, sink: &mut impl Sink) -> bool {
-        let Some(ix) = self.jobs.find(id) else { return false };
+        let Some(ix) = self.find_job(id) else { return false };
         let job = &self.jobs[ix];
         let bytes = self.tubes[job.tube].name.as_bytes().len() + job.body.as_ref().len();
         sink.forget(job.segment, bytes);
@@ -110,18 +113,18 @@ impl Engine {
 
     /// The segment that holds the record of this job; `None` if the job does not exist.
     pub fn segment_of(&self, id: JobId) -> Option<SegmentRef> {
-        self.jobs.find(id).map(|ix| self.jobs[ix].segment)
+        self.find_job(id).map(|ix| self.jobs[ix].segment)
     }
 
     /// The jobs whose record is in this segment. Scans all jobs.
     pub fn jobs_in(&self, segment: SegmentRef) -> Vec<JobId> {
         let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);
-        jobs.filter(|job| job.segment == segment).map(|job| job.id).collect()
+        jobs.filter(|job| job.segment == segment && !self.is_dead(job)).map(|job| job.id).collect()
     }
 
     /// Undoes a put that was not acknowledged. Records nothing.
     pub fn take_back(&mut self, id: JobId, sink: &mut impl Sink) {
-        if let Some(ix) = self.jobs.find(id) {
+        if let Some(ix) = self.find_job(id) {
             self.total_jobs -= 1;
             self.tubes[self.jobs[ix].tube].total_jobs -= 1;
             self.remove_job(ix, sink);
@@ -196,6 +199,7 @@ impl Engine {
                     self.remove_job(ix, sink);
                 }
             }
+            Record::Cleared { tube, kept } => self.restore_cleared(tube, kept, sink),
             Record::Tube { tube, settings } => {
                 let tube = self.tube_named(tube)?;
                 self.restore_tube(now, tube, settings, &mut Nobody);
@@ -203,6 +207,18 @@ impl Engine {
             Record::Server(settings) => self.settings = settings,
         }
         Ok(())
+    }
+
+    /// Nothing is reserved, so all jobs of the tube are in its collections.
+    fn restore_cleared(&mut self, tube: &str, kept: JobIds<'_>, sink: &mut impl Sink) {
+        let Some(tube) = self.tubes.find(tube) else { return };
+        let Tube { ready, delayed, buried, .. } = &self.tubes[tube];
+        let jobs = ready.all(&self.jobs).chain(delayed.jobs()).chain(buried.all(&self.jobs));
+        let kept: HashSet<JobId> = kept.iter().collect();
+        let gone: Vec<Ix> = jobs.filter(|ix| !kept.contains(&self.jobs[*ix].id)).collect();
+        for ix in gone {
+            self.remove_job(ix, sink);
+        }
     }
 
     fn restore_put(

@@ -96,6 +96,9 @@ impl Engine {
         job.set_place(place);
         self.tubes[job.tube].counts.enter(place, job.priority);
         self.counts.enter(place, job.priority);
+        if !self.graves.is_empty() {
+            self.graves.note_survivor(job);
+        }
     }
 
     /// Gives the tube's ready jobs to connections that wait for them.

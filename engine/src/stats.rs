@@ -33,7 +33,12 @@ impl Engine {
 
     /// Number of jobs in the queue, in any state.
     pub fn job_count(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len() - self.graves.dead()
+    }
+
+    /// Number of jobs that were removed when their tube was cleared, and whose memory is not freed yet.
+    pub fn unfreed_jobs(&self) -> usize {
+        self.graves.dead()
     }
 
     /// About how many bytes the jobs take: their bodies, and what each has besides.
@@ -49,7 +54,7 @@ impl Engine {
         id: JobId,
         sink: &mut impl Sink,
     ) -> Flow {
-        let Some(ix) = self.jobs.find(id) else {
+        let Some(ix) = self.find_job(id) else {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };

@@ -74,6 +74,21 @@ impl JobCounts {
         }
     }
 
+    /// Sets to zero what is not with a connection, and returns what that was.
+    pub(crate) fn take_collections(&mut self) -> Self {
+        let kept = Self { reserved: self.reserved, ..Self::default() };
+        Self { reserved: 0, ..std::mem::replace(self, kept) }
+    }
+
+    pub(crate) fn subtract(&mut self, other: Self) {
+        let Self { urgent, ready, delayed, reserved, buried } = other;
+        self.urgent -= urgent;
+        self.ready -= ready;
+        self.delayed -= delayed;
+        self.reserved -= reserved;
+        self.buried -= buried;
+    }
+
     fn count_of(&mut self, place: Place) -> Option<&mut u64> {
         match place {
             Place::Nowhere => None,

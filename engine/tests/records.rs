@@ -53,6 +53,8 @@ enum Op {
     Again(u64),
     Act(u64, Action),
     Pause(TubeName, u32),
+    Clear(TubeName),
+    PutMany(u32),
     Pass(u64),
 }
 
@@ -115,6 +117,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (id, action()).prop_map(|(id, action)| Op::Act(id, action)),
         1 => (tube(), 0..4u32).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
         3 => (1..3_000u64).prop_map(Op::Pass),
+        2 => tube().prop_map(Op::Clear),
+        1 => (0..3u32).prop_map(Op::PutMany),
     ]
 }
 
@@ -147,6 +151,16 @@ impl Live {
             Op::Again(id) => {
                 self.engine.record_again(id, &mut self.follower);
             }
+            Op::Clear(tube) => {
+                let _ = self.engine.clear_tube(now, tube.as_str(), &mut self.follower);
+            }
+            Op::PutMany(_) if self.blocked.contains(&conn) => {}
+            Op::PutMany(delay) => {
+                // Enough for a clearing to take steps.
+                for _ in 0..20 {
+                    self.put(conn, PutHeader { priority: 1, delay, ttr: 1, size: 1 }, vec![0]);
+                }
+            }
             Op::Act(id, action) => {
                 let _ = self.engine.act(now, id, &action, &mut self.follower);
             }
@@ -162,8 +176,7 @@ impl Live {
             Op::Put { .. } | Op::Command(_) if self.blocked.contains(&conn) => {}
             Op::Put { priority, delay, ttr, body } => {
                 let header = PutHeader { priority, delay, ttr, size: body.len() as u32 };
-                self.engine.handle(now, conn, Request::Put(header), &mut self.follower);
-                self.engine.handle(now, conn, Request::Body(body.into()), &mut self.follower);
+                self.put(conn, header, body);
             }
             Op::Command(command) => {
                 let request = Request::Command(command);
@@ -176,6 +189,13 @@ impl Live {
         }
         for conn in self.follower.answered.drain(..) {
             self.blocked.remove(&conn);
+        }
+    }
+
+    fn put(&mut self, conn: ConnId, header: PutHeader, body: Vec<u8>) {
+        for request in [Request::Put(header), Request::Body(body.into())] {
+            self.follower.now.0 += 1;
+            self.engine.handle(self.follower.now, conn, request, &mut self.follower);
         }
     }
 

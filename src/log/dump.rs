@@ -1,6 +1,6 @@
 //! What is kept in a directory, checked, or told record by record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -121,6 +121,15 @@ impl<W: Write> Lines<W> {
             Record::Delete(id) => {
                 self.event("delete", *id, "deleted", line);
                 self.tubes.remove(id);
+            }
+            Record::Cleared { tube, kept } => {
+                let kept: HashSet<JobId> = kept.iter().collect();
+                self.tubes.retain(|id, of| of != tube || kept.contains(id));
+                let mut kept: Vec<JobId> = kept.into_iter().collect();
+                kept.sort_unstable();
+                set("record", "cleared".into());
+                set("tube", (*tube).into());
+                set("kept", kept.into());
             }
             Record::Tube { tube, settings } => {
                 set("record", "tube".into());

@@ -39,6 +39,10 @@ pub struct Uncommitted {
     in_flight: IdSet,
     /// New jobs that are not committed, with the ends of their records, in order.
     fresh: VecDeque<(Position, JobId)>,
+    /// Whether there is a record about any number of jobs that the writer has not taken, or has
+    /// taken but not committed.
+    all_waiting: bool,
+    all_in_flight: bool,
 }
 
 /// How far a job's records have got.
@@ -58,15 +62,21 @@ impl Uncommitted {
         self.waiting.insert(job);
     }
 
+    /// A record about any number of jobs was appended: until it is committed, each job counts as one
+    /// with a record.
+    pub fn add_all(&mut self) {
+        self.all_waiting = true;
+    }
+
     /// Adds a new job, whose record ends at `position`.
     pub fn add_fresh(&mut self, job: JobId, position: Position) {
         self.fresh.push_back((position, job));
     }
 
     fn stage(&self, job: JobId) -> Stage {
-        if self.waiting.contains(&job) {
+        if self.all_waiting || self.waiting.contains(&job) {
             Stage::Waiting
-        } else if self.in_flight.contains(&job) {
+        } else if self.all_in_flight || self.in_flight.contains(&job) {
             Stage::InFlight
         } else {
             Stage::Committed
@@ -85,6 +95,7 @@ impl Uncommitted {
 
     /// Notes that the writer has taken everything.
     pub fn take(&mut self) {
+        self.all_in_flight |= std::mem::take(&mut self.all_waiting);
         if self.in_flight.is_empty() {
             std::mem::swap(&mut self.in_flight, &mut self.waiting);
         } else {
@@ -100,6 +111,7 @@ impl Uncommitted {
         }
         if all {
             self.in_flight.clear();
+            self.all_in_flight = false;
         }
     }
 
@@ -112,6 +124,24 @@ impl Uncommitted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_job_waits_for_a_record_about_any_number_of_them() {
+        let mut jobs = Uncommitted::default();
+        jobs.add_all();
+        assert_eq!(jobs.stage(7), Stage::Waiting);
+        jobs.take();
+        assert_eq!((jobs.stage(7), jobs.concern(7, 30, 20)), (Stage::InFlight, 20));
+        jobs.add_all();
+        assert_eq!(jobs.concern(7, 30, 20), 30);
+        jobs.commit(20, true);
+        assert_eq!(jobs.stage(7), Stage::Waiting);
+        jobs.take();
+        jobs.commit(25, false);
+        assert_eq!(jobs.stage(7), Stage::InFlight);
+        jobs.commit(30, true);
+        assert_eq!(jobs.stage(7), Stage::Committed);
+    }
 
     #[test]
     fn a_job_waits_until_its_last_record_is_committed() {

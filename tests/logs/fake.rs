@@ -104,6 +104,10 @@ impl Log for Half {
             Record::Put(job) => (Some(job.now.id), true),
             Record::Update(update) | Record::Moved { now: update, .. } => (Some(update.id), false),
             Record::Delete(id) | Record::Kicked(id) => (Some(*id), false),
+            Record::Cleared { .. } => {
+                state.uncommitted.add_all();
+                (None, false)
+            }
             _ => (None, false),
         };
         if let Some(id) = id.filter(|_| urgent) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
+use jq_engine::{DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Nanos, Pause, Record};
 use jq_engine::{ServerSettings, TubeSettings};
 use jq_server::log::binlog::format::{self, Damage, Entry, HEADER_LEN, Header, Next, VERSION};
 
@@ -32,7 +32,7 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
     let id = rng.u64(..);
     let created = Nanos(rng.u64(..));
     let job = JobRecord { tube, created, ttr: rng.u32(..), now: update(rng), body, shared: None };
-    match rng.u8(..12) {
+    match rng.u8(..13) {
         0 => Record::Put(job),
         1 => Record::Again(job),
         2 => Record::Update(update(rng)),
@@ -47,6 +47,7 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
         }
         9 => Record::Tube { tube, settings: TubeSettings::default() },
         10 => Record::Moved { tube, now: update(rng) },
+        11 => Record::Cleared { tube, kept: JobIds::new(body.as_chunks().0) },
         _ => Record::Server(ServerSettings { draining: rng.bool() }),
     }
 }
@@ -63,6 +64,7 @@ fn kind(record: &Record<'_>) -> &'static str {
         Record::Disconnected(_) => "disconnected",
         Record::Kicked(_) => "kicked",
         Record::Delete(_) => "delete",
+        Record::Cleared { .. } => "cleared",
         Record::Tube { settings: TubeSettings { pause: Some(_) }, .. } => "paused tube",
         Record::Tube { settings: TubeSettings { pause: None }, .. } => "tube",
         Record::Server(ServerSettings { draining: true }) => "drain",
@@ -70,7 +72,7 @@ fn kind(record: &Record<'_>) -> &'static str {
     }
 }
 
-const KINDS: usize = 13;
+const KINDS: usize = 14;
 
 /// What is read when this was written: that a job was told once more is nothing to be read.
 fn as_read(record: Record<'_>) -> Record<'_> {

@@ -110,6 +110,8 @@ fn what_is_hit(entry: &Entry<'_>) -> Hit {
     match entry {
         Entry::Fact(record) => match record.subject() {
             Subject::Job(id) => Hit::Job(id),
+            // The simulation clears no tube.
+            Subject::Jobs(_) => Hit::Nothing,
             Subject::Tube(_) | Subject::Server => Hit::Note,
         },
         Entry::Mark(_) => Hit::Nothing,

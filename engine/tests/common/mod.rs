@@ -12,6 +12,8 @@ pub(crate) struct Wire {
     pub(crate) said: Vec<(ConnId, Vec<u8>)>,
     /// The server whose stats are written.
     pub(crate) dialect: Dialect,
+    /// Whether the stats show no bytes of bodies: those of jobs that are gone are freed in steps.
+    pub(crate) hides_bytes: bool,
     /// The job size limit that the stats show, in bytes.
     pub(crate) max_job_size: u32,
 }
@@ -21,7 +23,10 @@ impl Sink for Wire {
         let mut out = Vec::new();
         match answer {
             Answer::Reply(reply) => reply.encode(&mut out),
-            Answer::ServerStats(stats) => {
+            Answer::ServerStats(mut stats) => {
+                if self.hides_bytes {
+                    stats.body_bytes = 0;
+                }
                 let text = stats.to_yaml(&self.process(), &BinlogStats::default(), self.dialect);
                 Reply::Ok(text).encode(&mut out);
             }

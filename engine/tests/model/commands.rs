@@ -348,7 +348,7 @@ impl Model {
         Flow::Continue
     }
 
-    pub(super) fn find(&self, id: JobId) -> Option<&Job> {
+    pub(crate) fn find(&self, id: JobId) -> Option<&Job> {
         self.arrived().find(|job| job.id == id)
     }
 

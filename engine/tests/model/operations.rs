@@ -93,6 +93,20 @@ impl Model {
         self.drop_idle_tubes();
     }
 
+    /// Removes what is ready, delayed or buried.
+    pub(crate) fn clear_tube(&mut self, name: &TubeName) -> Result<u64, Refusal> {
+        if self.tube(name).is_none() {
+            return Err(Refusal::NoTube);
+        }
+        let before = self.jobs.len();
+        self.jobs.retain(|job| {
+            let stays = matches!(job.place, Place::Reserved { .. } | Place::Arriving { .. });
+            stays || job.tube != *name
+        });
+        self.drop_idle_tubes();
+        Ok((before - self.jobs.len()) as u64)
+    }
+
     pub(crate) fn set_pause(
         &mut self,
         now: Nanos,

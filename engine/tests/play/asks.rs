@@ -45,6 +45,13 @@ impl Duel {
                 let tube = into.map(|into| Request::Command(Command::Use(tube(into))));
                 return tube.into_iter().chain(put).collect();
             }
+            Ask::PutMany(into, new, count) => {
+                let puts = (0..*count).flat_map(|_| {
+                    [Request::Put(header(*new, 1)), Request::Body(Box::from(&b"m"[..]))]
+                });
+                let used = Request::Command(Command::Use(tube(*into)));
+                return [used].into_iter().chain(puts).collect();
+            }
             Ask::PutLine(new) => {
                 return vec![Request::Put(header(*new, LATE_BODY.len() as u32))];
             }

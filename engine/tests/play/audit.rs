@@ -32,7 +32,8 @@ impl Duel {
     /// visible.
     pub(super) fn questions(&self) -> Vec<Command> {
         let tubes = self.model.tubes.iter().map(|tube| Command::StatsTube(tube.name.clone()));
-        let jobs = self.model.jobs.iter().map(|job| Command::StatsJob(job.id));
+        let cleared = self.cleared.iter().copied().filter(|id| self.model.find(*id).is_none());
+        let jobs = self.model.jobs.iter().map(|job| job.id).chain(cleared).map(Command::StatsJob);
         [Command::Stats, Command::ListTubes].into_iter().chain(tubes).chain(jobs).collect()
     }
 

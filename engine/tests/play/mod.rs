@@ -6,7 +6,7 @@ mod audit;
 mod ops;
 mod passing;
 
-use beanstalk_protocol::Request;
+use beanstalk_protocol::{JobId, Request};
 use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -28,6 +28,8 @@ pub(crate) struct Duel {
     auditor: ConnId,
     /// The last tick was not complete.
     overdue: bool,
+    /// Jobs that were there when a tube was cleared.
+    cleared: Vec<JobId>,
 }
 
 impl Duel {
@@ -35,7 +37,14 @@ impl Duel {
         let (mut engine, mut model) = (Engine::new(), Model::new());
         let auditor = engine.connect();
         assert_eq!(auditor, model.connect());
-        Self { engine, model, now: Nanos::from_secs(1000), auditor, overdue: false }
+        Self {
+            engine,
+            model,
+            now: Nanos::from_secs(1000),
+            auditor,
+            overdue: false,
+            cleared: Vec::new(),
+        }
     }
 
     /// Plays one step, and compares all answers and what is due next.
@@ -71,6 +80,17 @@ impl Duel {
                     |model, now, said| model.act(now, id, &action, said),
                 )?
                 .ok();
+            }
+            Op::Clear(number) => {
+                let name = asks::tube(*number);
+                self.cleared = self.model.arrived().map(|job| job.id).collect();
+                self.both(
+                    |engine, now, said| engine.clear_tube(now, name.as_str(), said),
+                    |model, _, _| model.clear_tube(&name),
+                )?
+                .ok();
+                // Dead jobs are left to be freed, of which the model knows nothing.
+                self.overdue |= self.engine.next_deadline().is_some_and(|at| at <= self.now);
             }
             Op::Pause(number, seconds) => {
                 let name = asks::tube(*number);
@@ -121,7 +141,9 @@ impl Duel {
         engine: impl FnOnce(&mut Engine, Nanos, &mut Wire) -> T,
         model: impl FnOnce(&mut Model, Nanos, &mut Wire) -> T,
     ) -> Result<T, TestCaseError> {
-        let (mut said, mut expected) = (Wire::default(), Wire::default());
+        let hides_bytes = self.engine.unfreed_jobs() > 0;
+        let mut said = Wire { hides_bytes, ..Wire::default() };
+        let mut expected = said.clone();
         let result = engine(&mut self.engine, self.now, &mut said);
         prop_assert_eq!(&result, &model(&mut self.model, self.now, &mut expected));
         prop_assert_eq!(by_connection(&said), by_connection(&expected));

@@ -20,6 +20,8 @@ pub(crate) enum Op {
     Act(JobPick, Deed),
     /// An operator pauses a tube.
     Pause(u8, u32),
+    /// An operator clears a tube.
+    Clear(u8),
 }
 
 /// What an operator does to a job. The tube is a number.
@@ -44,6 +46,8 @@ pub(crate) enum Ask {
     IgnoreMany(u8, u8),
     /// A job of this many bytes, into this tube or the one that is used.
     Put(Option<u8>, NewJob, u32),
+    /// So many jobs into a tube: enough for a clearing to take steps.
+    PutMany(u8, NewJob, u8),
     /// Only the line; the body comes with the next request of this connection.
     PutLine(NewJob),
     BrokenBody,
@@ -157,6 +161,7 @@ fn op(kind: Kind) -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::Drain),
         10 => (job(), deed(kind)).prop_map(|(job, deed)| Op::Act(job, deed)),
         1 => (kind.tube(), 0u32..4).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
+        3 => kind.tube().prop_map(Op::Clear),
     ]
 }
 
@@ -228,6 +233,8 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
     prop_oneof![
         6 => (tube, new_job(), size).prop_map(|(tube, job, size)| Ask::Put(tube, job, size)),
         1 => new_job().prop_map(Ask::PutLine),
+        1 => (kind.tube(), new_job(), 15u8..25)
+            .prop_map(|(tube, job, count)| Ask::PutMany(tube, job, count)),
         1 => Just(Ask::BrokenBody),
         1 => Just(Ask::UnheldBody),
         1 => rejection().prop_map(Ask::Rejected),

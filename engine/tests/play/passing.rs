@@ -71,12 +71,13 @@ impl Duel {
     /// were due.
     fn hurry(&mut self, budget: usize) -> Outcome {
         let questions = self.questions();
-        let mut said = Wire::default();
+        let hides_bytes = self.engine.unfreed_jobs() > 0;
+        let mut said = Wire { hides_bytes, ..Wire::default() };
         self.overdue = self.engine.tick(self.now, budget, &mut said);
         for question in questions.iter().cloned().map(Request::Command) {
             self.engine.handle(self.now, self.auditor, question, &mut said);
         }
-        let mut expected = Wire::default();
+        let mut expected = Wire { hides_bytes, ..Wire::default() };
         loop {
             // Compare as if nothing else had happened.
             let (mut model, mut expected_now) = (self.model.clone(), expected.clone());

@@ -14,7 +14,9 @@ use jq_engine::{Change, Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::chunk::Chunk;
-use crate::log::binlog::format::{self, DELETE_LEN, Header, JOB_LEN, MOVE_LEN, SMALL_LEN};
+use crate::log::binlog::format::{
+    self, CLEAR_LEN, DELETE_LEN, Header, JOB_LEN, MOVE_LEN, SMALL_LEN,
+};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len};
 use crate::log::codec::settings;
@@ -197,6 +199,10 @@ impl Book {
         self.jobs += u64::from(live > 0);
         let id = match record.subject() {
             Subject::Job(id) => Some(id),
+            Subject::Jobs(_) => {
+                self.uncommitted.add_all();
+                None
+            }
             Subject::Tube(_) | Subject::Server => {
                 self.segments.add_notes(1);
                 None
@@ -269,6 +275,7 @@ impl Book {
                 self.admits_bytes(records.saturating_mul(SMALL_LEN as u64))
             }
             (Health::Full(_), Change::Move) => self.admits_bytes(MOVE_LEN as u64),
+            (Health::Full(_), Change::Clear { jobs, kept }) => self.admits_clear(jobs, kept),
             (Health::Full(_), Change::Settings) => self.admits_bytes(SETTINGS_LEN),
             // There is room for this one, as for all: see [`Self::delete_room`].
             (Health::Full(_), Change::Delete) => {
@@ -304,6 +311,14 @@ impl Book {
     /// The same for what clients ask for, which leaves some room to give up old segments.
     fn admits_bytes(&self, len: u64) -> bool {
         self.has_room_for(len.saturating_add(self.options.ahead() / 2))
+    }
+
+    /// Whether a tube can be cleared of so many jobs, in a record that names so many others: there must
+    /// be room for it, and left to delete the jobs that remain.
+    fn admits_clear(&self, jobs: u64, kept: u64) -> bool {
+        let len = CLEAR_LEN as u64 + kept.saturating_mul(8);
+        let left = self.delete_room().saturating_sub(jobs.saturating_mul(DELETE_LEN as u64));
+        self.cannot_allocate || len.saturating_add(left) <= self.room()
     }
 
     /// Bytes that can be appended to the last segment without asking the file system for more.
@@ -608,6 +623,10 @@ fn begin(
 /// What a record takes at most.
 fn longest(record: &Record<'_>) -> u64 {
     let variable = match (record.whole_job(), record.subject()) {
+        (None, Subject::Jobs(tube)) => match record {
+            Record::Cleared { kept, .. } => tube.len() + kept.as_bytes().len(),
+            _ => tube.len(),
+        },
         (Some(job), _) => job.tube.len() + job.body.len(),
         (None, Subject::Job(_)) => MAX_TUBE_NAME,
         (None, Subject::Tube(tube)) => tube.len() + settings::MAX_LEN,

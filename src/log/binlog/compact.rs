@@ -48,6 +48,8 @@ impl Fact {
     fn of(record: &Record<'_>, number: u64, last: u64) -> Option<Self> {
         match record.subject() {
             Subject::Job(id) => record.whole_job().map(|_| Self::Old(id, number, last)),
+            // Puts from before it are in the same segment or in an older one.
+            Subject::Jobs(_) => None,
             Subject::Tube(tube) => Some(Self::Tube(tube.to_owned())),
             Subject::Server => Some(Self::Server),
         }

@@ -636,6 +636,7 @@ fn count(tally: &mut Tally, record: &Record<'_>) {
             let bytes = record.whole_job().map(|job| job.tube.len() + job.body.len());
             segment.live += bytes.map_or(0, live_len);
         }
+        Subject::Jobs(_) => {}
         Subject::Tube(_) | Subject::Server => segment.notes += 1,
     }
 }

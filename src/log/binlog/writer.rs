@@ -384,7 +384,7 @@ impl Writer {
                     }
                     jobs.push(id);
                 }
-                Some((Subject::Job(_), false)) => {}
+                Some((Subject::Job(_), false) | (Subject::Jobs(_), _)) => {}
                 Some((Subject::Tube(_) | Subject::Server, _)) => notes += 1,
                 // A mark is about the file that failed.
                 None => continue,
@@ -442,7 +442,7 @@ impl Writer {
         {
             match stored.subject() {
                 Some((Subject::Job(id), true)) => jobs.push(id),
-                Some((Subject::Job(_), false)) | None => {}
+                Some((Subject::Job(_), false) | (Subject::Jobs(_), _)) | None => {}
                 Some((Subject::Tube(_) | Subject::Server, _)) => late_notes += 1,
             }
         }

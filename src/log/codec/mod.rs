@@ -10,7 +10,7 @@ pub mod settings;
 
 use beanstalk_protocol::{MAX_JOB_SIZE, MAX_TUBE_NAME};
 use crc32c::{crc32c, crc32c_append};
-use jq_engine::{DurableState, JobCounters, JobRecord, JobUpdate, Nanos, Pause, Record};
+use jq_engine::{DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Nanos, Pause, Record};
 use jq_engine::{ServerSettings, TubeSettings};
 
 pub(crate) use self::fields::Fields;
@@ -36,6 +36,9 @@ pub const SMALL_LEN: usize = FRAME_LEN + 1 + 8 + 4 + 4 + 1 + 8 + COUNTERS_LEN + 
 
 /// Maximum size of the record of a move, including its frame, in bytes.
 pub const MOVE_LEN: usize = SMALL_LEN + MAX_TUBE_NAME;
+
+/// Maximum size of the record of a clearing without the ids in it, including its frame, in bytes.
+pub const CLEAR_LEN: usize = FRAME_LEN + 1 + 1 + MAX_TUBE_NAME;
 
 /// Size of the record of a deletion, including its frame, in bytes.
 pub const DELETE_LEN: usize = FRAME_LEN + 1 + 8;
@@ -66,6 +69,7 @@ const TUBE: u8 = 10;
 const SERVER: u8 = 11;
 const DISCONNECTED: u8 = 12;
 const MOVED: u8 = 13;
+const CLEARED: u8 = 14;
 
 // The flags of a job.
 const STATE: u8 = 0b11;
@@ -138,6 +142,10 @@ pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
         Record::Kicked(id) => record(out, KICKED, |out| out.extend(id.to_le_bytes())),
         Record::Delete(id) => record(out, DELETE, |out| out.extend(id.to_le_bytes())),
         Record::Disconnected(id) => record(out, DISCONNECTED, |out| out.extend(id.to_le_bytes())),
+        Record::Cleared { tube, kept } => record(out, CLEARED, |out| {
+            put_name(tube, out);
+            out.extend_from_slice(kept.as_bytes());
+        }),
         Record::Tube { tube, settings } => {
             record(out, TUBE, |out| settings::encode_tube(tube, settings, out))
         }
@@ -176,9 +184,14 @@ fn put_job(job: &JobRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&job.ttr.to_le_bytes());
     let has_counters = job.now.counters != JobCounters::default();
     put_state(out, &job.now, has_counters);
+    put_name(job.tube, out);
+}
+
+#[inline(always)]
+fn put_name(tube: &str, out: &mut Vec<u8>) {
     // A name has at most 200 bytes.
-    out.push(job.tube.len() as u8);
-    out.extend_from_slice(job.tube.as_bytes());
+    out.push(tube.len() as u8);
+    out.extend_from_slice(tube.as_bytes());
 }
 
 fn put_update(out: &mut Vec<u8>, update: &JobUpdate) {
@@ -325,6 +338,15 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
             Record::Tube { tube: fields.name(fields.len())?, settings: TubeSettings { pause } }
         }
         DRAIN => Record::Server(ServerSettings { draining: fields.u8()? != 0 }),
+        CLEARED => {
+            let len = fields.u8()?;
+            let tube = fields.name(usize::from(len))?;
+            let (ids, rest) = fields.rest().as_chunks::<8>();
+            if !rest.is_empty() {
+                return Err(Damage::Meaning);
+            }
+            Record::Cleared { tube, kept: JobIds::new(ids) }
+        }
         TUBE => {
             let (tube, settings) = settings::decode_tube(&mut fields)?;
             Record::Tube { tube, settings }
@@ -381,5 +403,5 @@ fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage>
 
 /// Whether a record can begin with this byte.
 pub(crate) fn is_kind(byte: u8) -> bool {
-    (PUT..=MOVED).contains(&byte)
+    (PUT..=CLEARED).contains(&byte)
 }
