@@ -77,9 +77,9 @@ impl Graves {
         self.all.is_empty()
     }
 
-    /// A job enters the collections of its tube.
     #[cold]
-    pub(crate) fn note_survivor(&mut self, job: &Job) {
+    #[inline(never)]
+    fn note_survivor(&mut self, job: &Job) {
         for grave in &mut self.all {
             if grave.tube == job.tube && job.id < grave.before {
                 grave.survivors.insert(job.id);
@@ -88,6 +88,7 @@ impl Graves {
     }
 
     #[cold]
+    #[inline(never)]
     fn have(&self, job: &Job) -> bool {
         if matches!(job.place(), Place::Reserved { .. } | Place::Nowhere) {
             return false;
@@ -152,6 +153,14 @@ impl Engine {
     pub(crate) fn find_job(&self, id: JobId) -> Option<Ix> {
         let ix = self.jobs.find(id)?;
         if self.graves.is_empty() || !self.graves.have(&self.jobs[ix]) { Some(ix) } else { None }
+    }
+
+    /// Call this when a job enters the collections of its tube.
+    #[inline(always)]
+    pub(crate) fn note_survivor(&mut self, ix: Ix) {
+        if !self.graves.is_empty() {
+            self.graves.note_survivor(&self.jobs[ix]);
+        }
     }
 
     /// Whether the job is in the table only because it is not freed yet.

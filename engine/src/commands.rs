@@ -30,12 +30,25 @@ impl Engine {
             self.reserve_from(now, tube, conn, sink);
             return Flow::Continue;
         }
+        self.without_job(now, id, until, false, sink)
+    }
+
+    /// There is no job for a reserve, or for a batch: says so, or waits until `until`.
+    pub(crate) fn without_job(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        until: Nanos,
+        batch: bool,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let conn = id.0;
         let reply = if self.conns[conn].deadline_soon(now) {
             Reply::DeadlineSoon
         } else if until <= now || self.conns[conn].half_closed {
             Reply::TimedOut
         } else {
-            self.begin_wait(conn, until);
+            self.begin_wait(conn, until, batch);
             return Flow::Blocked;
         };
         sink.answer(id, Answer::Reply(reply));
@@ -63,7 +76,7 @@ impl Engine {
         Flow::Continue
     }
 
-    fn make_worker(&mut self, conn: Ix) {
+    pub(crate) fn make_worker(&mut self, conn: Ix) {
         let state = &mut self.conns[conn];
         if !state.is_worker {
             state.is_worker = true;
@@ -97,6 +110,7 @@ impl Engine {
     }
 
     /// Deletes a job in any state.
+    #[inline(always)]
     pub(crate) fn delete_one(&mut self, ix: Ix, sink: &mut impl Sink) {
         let job = &self.jobs[ix];
         self.tubes[job.tube].deletes += 1;
@@ -142,6 +156,7 @@ impl Engine {
     }
 
     /// Buries a job that is not buried.
+    #[inline(always)]
     pub(crate) fn bury_one(&mut self, ix: Ix, priority: Priority, sink: &mut impl Sink) {
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.buries += 1);

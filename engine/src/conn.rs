@@ -66,6 +66,8 @@ pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
     /// When the wait ends with `TIMED_OUT`.
     pub(crate) until: Nanos,
+    /// For the first job of a batch.
+    pub(crate) batch: bool,
 }
 
 impl Conn {

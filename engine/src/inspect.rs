@@ -157,14 +157,26 @@ impl Engine {
         size: PageSize,
     ) -> Option<Page<JobInfo>> {
         let tube = self.tubes.find(tube)?;
+        Some(self.page_of_jobs(tube, state, from, size, |job| self.job_info(job)))
+    }
+
+    /// The same, with what `tell` says of each job.
+    pub(crate) fn page_of_jobs<I>(
+        &self,
+        tube: Ix,
+        state: Option<JobState>,
+        from: Cursor,
+        size: PageSize,
+        tell: impl Fn(&Job) -> I,
+    ) -> Page<I> {
         if let Some(few) = self.few_jobs(tube, state, from) {
             let jobs = few.into_iter().map(|ix| (ix, Some(&self.jobs[ix])));
-            return Some(page(size, jobs, |_, job| Some(self.job_info(job))));
+            return page(size, jobs, |_, job| Some(tell(job)));
         }
-        Some(page(size, self.jobs_from(from), |_, job| {
+        page(size, self.jobs_from(from), |_, job| {
             let matches = job.tube == tube && state.is_none_or(|state| job.state() == state);
-            matches.then(|| self.job_info(job))
-        }))
+            matches.then(|| tell(job))
+        })
     }
 
     /// One page of all connections, with the guarantees of [`Engine::tubes_page`].

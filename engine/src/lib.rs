@@ -22,6 +22,7 @@ mod commands;
 mod conn;
 mod dispatch;
 mod engine;
+mod extensions;
 mod heap;
 mod index;
 mod inspect;
@@ -52,5 +53,5 @@ pub use record::{
     Change, DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,
 };
-pub use sink::{Answer, Sink, TubeNames};
+pub use sink::{Answer, JobBatch, Sink, TubeNames};
 pub use time::Nanos;

@@ -4,6 +4,7 @@ use beanstalk_protocol::{JobId, TubeName};
 
 use crate::arena::Ix;
 use crate::engine::Engine;
+use crate::job::Place;
 use crate::operations::Refusal;
 use crate::record::{Change, DurableState, Record};
 use crate::sink::Sink;
@@ -23,22 +24,33 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Result<(), Refusal> {
         let ix = self.find_free(id)?;
-        self.move_to(now, ix, tube, sink)
+        self.may_move(ix, tube, sink)?;
+        self.move_to(now, ix, tube, sink);
+        Ok(())
     }
 
-    /// The same for a job in any state. One that is reserved is ready afterwards.
-    pub(crate) fn move_to(
-        &mut self,
-        now: Nanos,
+    /// Whether the log can record the move, if there is anything to record.
+    pub(crate) fn may_move(
+        &self,
         ix: Ix,
         tube: &TubeName,
         sink: &mut impl Sink,
     ) -> Result<(), Refusal> {
-        if self.tubes[self.jobs[ix].tube].name == *tube {
-            return Ok(());
-        }
-        if !sink.admits(Change::Move) {
-            return Err(Refusal::NotRecorded);
+        let stays = self.tubes[self.jobs[ix].tube].name == *tube;
+        if stays || sink.admits(Change::Move) { Ok(()) } else { Err(Refusal::NotRecorded) }
+    }
+
+    /// Moves a job in any state, which the log has admitted. One that is reserved is ready
+    /// afterwards.
+    pub(crate) fn move_to(&mut self, now: Nanos, ix: Ix, tube: &TubeName, sink: &mut impl Sink) {
+        let job = &self.jobs[ix];
+        if self.tubes[job.tube].name == *tube {
+            if matches!(job.place(), Place::Reserved { .. }) {
+                // It would be restored as ready: there is nothing to record.
+                self.detach(ix);
+                self.make_ready(now, ix, sink);
+            }
+            return;
         }
         let state = match self.durable_state(ix) {
             DurableState::Buried(_) => DurableState::Buried(self.next_bury_turn()),
@@ -47,7 +59,6 @@ impl Engine {
         self.detach(ix);
         let tube = self.tubes.find_or_create(tube.clone());
         self.relocate(now, ix, tube, state, sink);
-        Ok(())
     }
 
     /// Moves a detached job to another tube, in this state, and records that with everything else

@@ -116,8 +116,11 @@ impl Engine {
                 Change::Existing(1)
             }
             Action::Delete => Change::Delete,
-            // It asks itself, if there is anything to record.
-            Action::Move(tube) => return self.move_to(now, ix, tube, sink),
+            Action::Move(tube) => {
+                self.may_move(ix, tube, sink)?;
+                self.move_to(now, ix, tube, sink);
+                return Ok(());
+            }
         };
         if !sink.admits(change) {
             return Err(Refusal::NotRecorded);

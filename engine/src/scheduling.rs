@@ -41,6 +41,7 @@ impl Engine {
 
     /// Makes a job ready. The connection that has waited longest gets it at once, if there is one.
     pub(crate) fn make_ready(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
+        self.note_survivor(ix);
         self.enter(ix, Place::Ready { position: 0 });
         let job = &self.jobs[ix];
         let (tube, key) = (job.tube, job.ready_key());
@@ -53,6 +54,7 @@ impl Engine {
 
     /// Delays a job until this moment.
     pub(crate) fn make_delayed(&mut self, until: Nanos, ix: Ix) {
+        self.note_survivor(ix);
         self.enter(ix, Place::Delayed { position: 0 });
         let tube = self.jobs[ix].tube;
         let key = self.deadline_key(until);
@@ -62,6 +64,7 @@ impl Engine {
 
     /// Buries a job, behind the last buried one.
     pub(crate) fn make_buried(&mut self, ix: Ix) {
+        self.note_survivor(ix);
         let tube = self.jobs[ix].tube;
         let previous = self.tubes[tube].buried.push_back(ix, &mut self.jobs);
         self.enter(ix, Place::Buried { previous, next: NONE });
@@ -96,17 +99,17 @@ impl Engine {
         job.set_place(place);
         self.tubes[job.tube].counts.enter(place, job.priority);
         self.counts.enter(place, job.priority);
-        if !self.graves.is_empty() {
-            self.graves.note_survivor(job);
-        }
     }
 
     /// Gives the tube's ready jobs to connections that wait for them.
     pub(crate) fn serve(&mut self, now: Nanos, tube: Ix, sink: &mut impl Sink) {
         while self.tubes[tube].available().is_some() {
             let Some(conn) = self.first_waiting(tube) else { break };
-            self.end_wait(conn);
-            self.reserve_from(now, tube, conn, sink);
+            if self.end_wait(conn) {
+                self.batch_of_one(now, tube, ConnId(conn), sink);
+            } else {
+                self.reserve_from(now, tube, conn, sink);
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! How the engine reports the outcome of a request.
 
-use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeStats};
+use beanstalk_protocol::{JobId, JobListing, JobStats, Reply, ServerStats, TubeStats};
 
+use crate::arena::Ix;
 use crate::body::Body;
 use crate::conn::WatchList;
 use crate::engine::ConnId;
+use crate::job::Jobs;
 use crate::record::{Change, Record, SegmentRef};
 use crate::tube::Tubes;
 
@@ -20,6 +22,47 @@ pub enum Answer<'a> {
     TubeStats(TubeStats<&'a str>),
     /// To the list commands.
     Tubes(TubeNames<'a>),
+    /// To `batch-reserve`, if there was a job.
+    Batch(JobBatch<'a>),
+    /// To `list-jobs`.
+    Jobs(JobListing),
+}
+
+/// Jobs that were reserved together. They are looked up lazily.
+#[derive(Debug, Clone, Copy)]
+pub struct JobBatch<'a>(Batch<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Batch<'a> {
+    Places(&'a Jobs, &'a [Ix]),
+    Listed(&'a [(JobId, &'a Body)]),
+}
+
+impl<'a> JobBatch<'a> {
+    pub(crate) fn new(jobs: &'a Jobs, places: &'a [Ix]) -> Self {
+        Self(Batch::Places(jobs, places))
+    }
+
+    /// These jobs, in this order.
+    pub fn listed(jobs: &'a [(JobId, &'a Body)]) -> Self {
+        Self(Batch::Listed(jobs))
+    }
+
+    /// Calls `tell` with what a server answers, reply by reply.
+    pub fn for_each(self, mut tell: impl FnMut(Reply<&'a Body>)) {
+        match self.0 {
+            Batch::Places(jobs, places) => {
+                tell(Reply::Batch(places.len() as u64));
+                for job in places.iter().map(|ix| &jobs[*ix]) {
+                    tell(Reply::Reserved(job.id, &job.body));
+                }
+            }
+            Batch::Listed(jobs) => {
+                tell(Reply::Batch(jobs.len() as u64));
+                jobs.iter().for_each(|(id, body)| tell(Reply::Reserved(*id, body)));
+            }
+        }
+    }
 }
 
 /// The names of tubes, in the order of a list command. They are looked up lazily.

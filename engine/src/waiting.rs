@@ -20,12 +20,12 @@ pub(crate) type Ticket = u64;
 
 impl Engine {
     /// Makes `conn` wait for a job of any watched tube.
-    pub(crate) fn begin_wait(&mut self, conn: Ix, until: Nanos) {
+    pub(crate) fn begin_wait(&mut self, conn: Ix, until: Nanos, batch: bool) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.waiting += 1;
         let state = &mut self.conns[conn];
-        state.waiting = Some(Waiting { ticket, until });
+        state.waiting = Some(Waiting { ticket, until, batch });
         while let Some(tube) = state.unqueued.pop_first() {
             state.watched.insert(tube, Some(ticket));
             self.tubes[tube].queue.insert((ticket, conn));
@@ -34,12 +34,13 @@ impl Engine {
         self.schedule_conn(conn);
     }
 
-    /// Ends the wait of `conn`, which keeps its place in the queues.
-    pub(crate) fn end_wait(&mut self, conn: Ix) {
-        if self.conns[conn].waiting.take().is_some() {
-            self.waiting -= 1;
-            self.count_waiting(conn, false);
-        }
+    /// Ends the wait of `conn`, which keeps its place in the queues. Returns whether it was a wait for
+    /// a batch.
+    pub(crate) fn end_wait(&mut self, conn: Ix) -> bool {
+        let Some(waiting) = self.conns[conn].waiting.take() else { return false };
+        self.waiting -= 1;
+        self.count_waiting(conn, false);
+        waiting.batch
     }
 
     /// Updates the number of waiting connections of each watched tube. Connections that watch many

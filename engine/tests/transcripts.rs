@@ -34,6 +34,7 @@ transcripts! {
     fairness: "fairness.txt",
     draining: "draining.txt",
     dialect: "dialect.txt",
+    extensions: "extensions.txt",
     bugs_not_copied: "bugs-not-copied.txt",
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::BufMut;
 
+use crate::stats::JobState;
 use crate::types::{JobId, Priority, Seconds, TubeName};
 
 /// The line of a `put`. The body of `size` bytes and a CRLF follow it on the wire.
@@ -18,6 +19,10 @@ pub struct PutHeader {
 }
 
 /// Every command of the protocol except `put`, which is a [`PutHeader`] and a body.
+///
+/// The extensions are commands that beanstalkd does not know: it answers `UNKNOWN_COMMAND` and goes
+/// on. A line has at most [`MAX_LINE`](crate::MAX_LINE) bytes, which [`Command::Move`] and
+/// [`Command::ListJobs`] exceed with the longest names and large numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Make later puts of this connection go to the tube.
@@ -80,9 +85,49 @@ pub enum Command {
     ListTubesWatched,
     /// Let no job of the tube be reserved for this many seconds; 0 ends a pause.
     PauseTube(TubeName, Seconds),
+    /// Reserve up to `max` ready jobs of the watched tubes, at least one, waiting for it for at most
+    /// `timeout` seconds. An extension.
+    BatchReserve {
+        /// At least 1.
+        max: u32,
+        /// Seconds.
+        timeout: Seconds,
+    },
+    /// Remove all jobs of the tube, except for reserved ones. An extension.
+    ClearTube(TubeName),
+    /// One page of the jobs of a tube. An extension.
+    ListJobs(Box<JobQuery>),
+    /// Move a job to another tube. An extension.
+    Move(Box<JobMove>),
     /// Close the connection.
     Quit,
 }
+
+/// The arguments of [`Command::ListJobs`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobQuery {
+    /// `None`: the used tube.
+    pub tube: Option<TubeName>,
+    /// `None`: any state.
+    pub state: Option<JobState>,
+    /// 0 for the first page; for others, [`JobListing::next`](crate::JobListing::next) of the page
+    /// before.
+    pub cursor: u32,
+    /// Maximum number of jobs.
+    pub count: u32,
+}
+
+/// The arguments of [`Command::Move`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobMove {
+    /// The job.
+    pub id: JobId,
+    /// Where it goes.
+    pub to: TubeName,
+}
+
+// Commands are moved from place to place. The arguments of rare ones are in boxes.
+const _: () = assert!(size_of::<Command>() == 24);
 
 impl PutHeader {
     /// Appends the command line. The caller adds the body and its CRLF.
@@ -134,6 +179,25 @@ impl Command {
             Self::PauseTube(tube, seconds) => {
                 put_name(out, b"pause-tube", tube);
                 put_argument(out, u64::from(*seconds));
+            }
+            Self::BatchReserve { max, timeout } => {
+                put_number(out, b"batch-reserve", u64::from(*max));
+                put_argument(out, u64::from(*timeout));
+            }
+            Self::ClearTube(tube) => put_name(out, b"clear-tube", tube),
+            Self::ListJobs(query) => {
+                let JobQuery { tube, state, cursor, count } = &**query;
+                out.put_slice(b"list-jobs ");
+                out.put_slice(tube.as_ref().map_or(b"-", TubeName::as_bytes));
+                out.put_u8(b' ');
+                out.put_slice(state.map_or("any", JobState::as_str).as_bytes());
+                put_argument(out, u64::from(*cursor));
+                put_argument(out, u64::from(*count));
+            }
+            Self::Move(job) => {
+                put_number(out, b"move", job.id);
+                out.put_u8(b' ');
+                out.put_slice(job.to.as_bytes());
             }
             Self::Quit => out.put_slice(b"quit"),
         }

@@ -13,6 +13,7 @@
 mod command;
 mod dialect;
 mod line;
+mod listing;
 mod parse;
 mod reply;
 mod reply_decoder;
@@ -21,15 +22,16 @@ mod request_line;
 mod stats;
 mod types;
 
-pub use command::{Command, PutHeader};
+pub use command::{Command, JobMove, JobQuery, PutHeader};
 pub use dialect::{Dialect, UnknownDialect};
+pub use listing::{JobListing, ListedJob};
 pub use reply::Reply;
 pub use reply_decoder::{ReplyDecoder, ReplyError};
 pub use request_decoder::{Rejection, Request, RequestDecoder};
 pub use request_line::RequestLine;
 pub use stats::{
-    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, JobState, JobStats, ProcessStats,
-    ServerStats, TubeStats, begin_tube_list, push_tube_list,
+    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, EXTENSIONS, JobState, JobStats,
+    ProcessStats, ServerStats, TubeStats, begin_tube_list, push_tube_list,
 };
 pub use types::{
     BadTubeName, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE, MAX_LINE,

@@ -4,6 +4,8 @@
 //! functions. Both are visible on the wire (`statsx` is a malformed `stats`, but `peekx` is
 //! unknown; `kick -1` kicks everything), so both are followed here exactly.
 
+mod extensions;
+
 use nom::IResult;
 use nom::Parser;
 use nom::branch::alt;
@@ -86,13 +88,16 @@ pub(crate) fn parse_line(line: &[u8], dialect: Dialect, max_size: u32) -> Result
             Some(rest) => Command::Delete(only_u64(rest)?),
             None => return Err(Malformed::Unknown),
         },
-        Some(b'b') => match line.strip_prefix(b"bury ") {
-            Some(rest) => {
+        Some(b'b') => {
+            if let Some(rest) = line.strip_prefix(b"bury ") {
                 let (id, priority) = finish((uint::<u64>, uint), rest)?;
                 Command::Bury { id, priority }
+            } else if let Some(rest) = line.strip_prefix(b"batch-reserve ") {
+                extensions::batch_reserve(rest)?
+            } else {
+                return Err(Malformed::Unknown);
             }
-            None => return Err(Malformed::Unknown),
-        },
+        }
         Some(b't') => match line.strip_prefix(b"touch ") {
             Some(rest) => Command::Touch(only_u64(rest)?),
             None => return Err(Malformed::Unknown),
@@ -136,10 +141,20 @@ pub(crate) fn parse_line(line: &[u8], dialect: Dialect, max_size: u32) -> Result
                 bare(rest, Command::ListTubeUsed)?
             } else if let Some(rest) = line.strip_prefix(b"list-tubes") {
                 bare(rest, Command::ListTubes)?
+            } else if let Some(rest) = line.strip_prefix(b"list-jobs ") {
+                extensions::list_jobs(rest)?
             } else {
                 return Err(Malformed::Unknown);
             }
         }
+        Some(b'c') => match line.strip_prefix(b"clear-tube ") {
+            Some(rest) => Command::ClearTube(name(rest)?),
+            None => return Err(Malformed::Unknown),
+        },
+        Some(b'm') => match line.strip_prefix(b"move ") {
+            Some(rest) => extensions::move_job(rest)?,
+            None => return Err(Malformed::Unknown),
+        },
         Some(b'q') if line.starts_with(b"quit") => Command::Quit,
         _ => return Err(Malformed::Unknown),
     };

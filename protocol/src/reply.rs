@@ -39,10 +39,16 @@ pub enum Reply<B> {
     Kicked(u64),
     /// To `kick-job`.
     KickedJob,
-    /// To the stats and list commands: YAML.
+    /// To the stats and list commands: a text in YAML.
     Ok(B),
     /// To `pause-tube`.
     Paused,
+    /// To `batch-reserve`: so many replies [`Reply::Reserved`] follow, which belong to it.
+    Batch(u64),
+    /// To `clear-tube`: the number of jobs removed.
+    Cleared(u64),
+    /// To `move`.
+    Moved,
     /// The job or tube does not exist, or not in a state that allows the command.
     NotFound,
     /// The server has no room for the job.
@@ -82,6 +88,9 @@ impl<B> Reply<B> {
             Self::Kicked(count) => Reply::Kicked(count),
             Self::KickedJob => Reply::KickedJob,
             Self::Paused => Reply::Paused,
+            Self::Batch(count) => Reply::Batch(count),
+            Self::Cleared(count) => Reply::Cleared(count),
+            Self::Moved => Reply::Moved,
             Self::NotFound => Reply::NotFound,
             Self::OutOfMemory => Reply::OutOfMemory,
             Self::InternalError => Reply::InternalError,
@@ -126,6 +135,8 @@ impl<B: AsRef<[u8]>> Reply<B> {
                 return Some(body);
             }
             Self::Kicked(count) => return put_line(out, b"KICKED", [*count]),
+            Self::Batch(count) => return put_line(out, b"BATCH", [*count]),
+            Self::Cleared(count) => return put_line(out, b"CLEARED", [*count]),
             Self::Ok(body) => {
                 put_line::<B, 1>(out, b"OK", [len(body)]);
                 return Some(body);
@@ -139,6 +150,7 @@ impl<B: AsRef<[u8]>> Reply<B> {
             Self::NotIgnored => b"NOT_IGNORED\r\n",
             Self::KickedJob => b"KICKED\r\n",
             Self::Paused => b"PAUSED\r\n",
+            Self::Moved => b"MOVED\r\n",
             Self::NotFound => b"NOT_FOUND\r\n",
             Self::OutOfMemory => b"OUT_OF_MEMORY\r\n",
             Self::InternalError => b"INTERNAL_ERROR\r\n",

@@ -151,6 +151,8 @@ fn parse_reply(line: &[u8]) -> Result<Parsed, ReplyError> {
             return Ok(Parsed::WithBody(Word::Found(number(id)?), number(size)?));
         }
         (b"KICKED", [Some(count), None]) => Reply::Kicked(number(count)?),
+        (b"BATCH", [Some(count), None]) => Reply::Batch(number(count)?),
+        (b"CLEARED", [Some(count), None]) => Reply::Cleared(number(count)?),
         (b"OK", [Some(size), None]) => return Ok(Parsed::WithBody(Word::Ok, number(size)?)),
         (word, [None, None]) => match word {
             b"DEADLINE_SOON" => Reply::DeadlineSoon,
@@ -162,6 +164,7 @@ fn parse_reply(line: &[u8]) -> Result<Parsed, ReplyError> {
             b"NOT_IGNORED" => Reply::NotIgnored,
             b"KICKED" => Reply::KickedJob,
             b"PAUSED" => Reply::Paused,
+            b"MOVED" => Reply::Moved,
             b"NOT_FOUND" => Reply::NotFound,
             b"OUT_OF_MEMORY" => Reply::OutOfMemory,
             b"INTERNAL_ERROR" => Reply::InternalError,

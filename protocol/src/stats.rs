@@ -31,7 +31,16 @@ impl JobState {
             Self::Buried => "buried",
         }
     }
+
+    /// The state with this word.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        let all = [Self::Ready, Self::Delayed, Self::Reserved, Self::Buried];
+        all.into_iter().find(|state| state.as_str().as_bytes() == word)
+    }
 }
+
+/// The commands that are not beanstalkd's, as the key `extensions` of `stats` lists them.
+pub const EXTENSIONS: &str = "batch-reserve clear-tube list-jobs move";
 
 /// Answer to `stats-job`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +110,11 @@ pub struct CommandCounts {
     pub list_tube_used: u64,
     pub list_tubes_watched: u64,
     pub pause_tube: u64,
+    /// This and the following are extensions, and are not in `stats`.
+    pub batch_reserve: u64,
+    pub clear_tube: u64,
+    pub list_jobs: u64,
+    pub move_: u64,
 }
 
 /// What the queue itself contributes to the answer to `stats`.
@@ -320,6 +334,7 @@ impl ServerStats {
             ("memory-resident-bytes", process.resident_bytes),
         ];
         put_counts(&mut out, &ours);
+        line!(out, "extensions: {q}{EXTENSIONS}{q}");
         if let Some(own) = own {
             own.put_yaml(&mut out);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use beanstalk_protocol::{
-    BinlogStats, Dialect, Reply, ServerStats, begin_tube_list, push_tube_list,
+    BinlogStats, Dialect, JobListing, Reply, ServerStats, begin_tube_list, push_tube_list,
 };
 use jq_engine::{Answer, Body, SegmentRef};
 use tokio::io::AsyncWrite;
@@ -20,9 +20,13 @@ const MAX_SLICES: usize = 32;
 /// The assumed size of a `stats` reply before it is formatted, in bytes.
 const STATS_SIZE: usize = 2048;
 
+/// The same of a `list-jobs` reply without a job, and of each job in it.
+const LISTING_SIZE: usize = 64;
+const LISTED_SIZE: usize = 192;
+
 /// Replies in order. Small bodies are copied into the text. Large ones are shared with the job, and
-/// only their position is noted. The same goes for the answer to `stats`, which is formatted when
-/// the queue is no longer locked.
+/// only their position is noted. The same goes for the answers to `stats` and `list-jobs`, which are
+/// formatted when the queue is no longer locked.
 #[derive(Debug, Default)]
 pub struct OutBuf {
     bytes: Vec<u8>,
@@ -49,6 +53,8 @@ enum Piece {
     Body(Arc<Box<[u8]>>),
     Text(Vec<u8>),
     Stats(Box<(ServerStats, BinlogStats)>),
+    /// With the size that was assumed.
+    Jobs(Box<JobListing>, usize),
 }
 
 impl Piece {
@@ -56,7 +62,7 @@ impl Piece {
         match self {
             Self::Body(body) => body,
             Self::Text(text) => text,
-            Self::Stats(_) => &[],
+            Self::Stats(_) | Self::Jobs(..) => &[],
         }
     }
 }
@@ -102,15 +108,12 @@ impl OutBuf {
         self.replies += 1;
         match answer {
             Answer::Reply(reply) => {
-                if let Some(body) = reply.encode_head(&mut self.bytes) {
-                    match body {
-                        Body::Small(body) => self.bytes.extend_from_slice(body),
-                        Body::Shared(body) => {
-                            self.insert(Piece::Body(Arc::clone(body)), body.len());
-                        }
-                    }
-                    self.bytes.extend_from_slice(b"\r\n");
-                }
+                self.push_reply(reply);
+            }
+            Answer::Batch(batch) => batch.for_each(|reply| self.push_reply(reply)),
+            Answer::Jobs(listing) => {
+                let size = LISTING_SIZE + LISTED_SIZE * listing.jobs.len();
+                self.insert(Piece::Jobs(Box::new(listing), size), size);
             }
             Answer::ServerStats(stats) => {
                 self.insert(Piece::Stats(Box::new((*stats, log.stats()))), STATS_SIZE);
@@ -129,15 +132,18 @@ impl OutBuf {
         }
     }
 
-    /// Formats the answers to `stats` with `to_yaml`.
+    /// Formats the answers to `stats`, with `to_yaml`, and to `list-jobs`.
     pub(crate) fn render(&mut self, to_yaml: impl Fn(&ServerStats, &BinlogStats) -> Vec<u8>) {
         for insert in &mut self.inserts {
-            if let Piece::Stats(stats) = &insert.what {
-                let mut text = Vec::new();
-                Reply::Ok(to_yaml(&stats.0, &stats.1)).encode(&mut text);
-                self.inserted = self.inserted - STATS_SIZE + text.len();
-                insert.what = Piece::Text(text);
-            }
+            let (yaml, assumed) = match &insert.what {
+                Piece::Stats(stats) => (to_yaml(&stats.0, &stats.1), STATS_SIZE),
+                Piece::Jobs(listing, assumed) => (listing.to_yaml(), *assumed),
+                Piece::Body(_) | Piece::Text(_) => continue,
+            };
+            let mut text = Vec::new();
+            Reply::Ok(yaml).encode(&mut text);
+            self.inserted = self.inserted - assumed + text.len();
+            insert.what = Piece::Text(text);
         }
     }
 
@@ -188,6 +194,19 @@ impl OutBuf {
             self.advance(written);
         }
         Pin::new(socket).poll_flush(cx)
+    }
+
+    #[inline(always)]
+    fn push_reply(&mut self, reply: Reply<&Body>) {
+        if let Some(body) = reply.encode_head(&mut self.bytes) {
+            match body {
+                Body::Small(body) => self.bytes.extend_from_slice(body),
+                Body::Shared(body) => {
+                    self.insert(Piece::Body(Arc::clone(body)), body.len());
+                }
+            }
+            self.bytes.extend_from_slice(b"\r\n");
+        }
     }
 
     fn push_text(&mut self, text: &[u8]) {

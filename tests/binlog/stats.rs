@@ -9,7 +9,7 @@ use crate::support::{Conn, Server, beanstalkd, eventually};
 
 /// Ours, which come behind theirs with a log or without.
 const OURS: &[&str] =
-    &["jq-version", "current-jobs-bytes", "job-disconnects", "memory-resident-bytes"];
+    &["jq-version", "current-jobs-bytes", "job-disconnects", "memory-resident-bytes", "extensions"];
 
 /// Those that come behind these with a log.
 const OF_THE_LOG: &[&str] = &[

@@ -36,6 +36,10 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry { name: "lost-timer", reason: "upstream forgets a job's ttr when another job goes" },
     Entry { name: "forgotten-pause", reason: "upstream forgets a pause with the tube's last user" },
     Entry { name: "disconnects", reason: "who looks for crashing workers finds them in stats-job" },
+    Entry {
+        name: "extensions",
+        reason: "who wants more can ask, and is told by a reply if it is not there",
+    },
     Entry { name: "http-request", reason: "no web page may queue jobs through somebody's browser" },
     Entry {
         name: "closed-without-reading",

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use beanstalk_protocol::{Command, JobId, PutHeader, Request};
+use beanstalk_protocol::{Command, JobId, JobListing, JobMove, JobQuery, PutHeader, Request};
 use fastrand::Rng;
 use jq_engine::ConnId;
 use jq_server::log::Gated;
@@ -96,10 +96,21 @@ pub(crate) fn think(rng: &mut Rng, model: &Model, me: ClientId, taste: Taste) ->
         }
         30..40 => Command::Delete(held(rng)),
         40..50 => Command::ReserveWithTimeout(Some(rng.u32(..3))),
-        50..52 => Command::Reserve,
-        52..60 => Command::Release { id: held(rng), priority: priority(rng), delay: delay(rng) },
-        60..68 => Command::Bury { id: held(rng), priority: priority(rng) },
-        68..71 => Command::Touch(held(rng)),
+        50 => Command::Reserve,
+        51 => Command::BatchReserve { max: rng.u32(1..5), timeout: rng.u32(..3) },
+        52..58 => Command::Release { id: held(rng), priority: priority(rng), delay: delay(rng) },
+        58..60 => Command::Move(Box::new(JobMove { id: id(rng), to: tube(rng) })),
+        60..66 => Command::Bury { id: held(rng), priority: priority(rng) },
+        66 => Command::Move(Box::new(JobMove { id: held(rng), to: tube(rng) })),
+        67 => Command::Move(Box::new(JobMove { id: place(rng), to: tube(rng) })),
+        68..70 => Command::Touch(held(rng)),
+        70 if many => Command::ClearTube(tube(rng)),
+        70 => Command::ListJobs(Box::new(JobQuery {
+            tube: Some(tube(rng)),
+            state: None,
+            cursor: 0,
+            count: 100,
+        })),
         71..75 => Command::Kick(rng.u32(1..4)),
         75..78 => Command::KickJob(place(rng)),
         78..82 => Command::ReserveJob(place(rng)),
@@ -187,7 +198,53 @@ pub(crate) fn believe(
             same_body(model, id, reply)?;
             Ok(model.known(id))
         }
-        (Command::Reserve | Command::ReserveWithTimeout(_), "TIMED_OUT" | "DEADLINE_SOON") => Ok(0),
+        (Command::BatchReserve { max, .. }, "BATCH") => {
+            let jobs = reply.batch();
+            if jobs.is_empty() || jobs.len() > *max as usize {
+                return Err(format!("{max} were asked for: {reply}"));
+            }
+            jobs.iter().try_fold(0, |promise, reply| {
+                let id = number(reply).ok_or("a job has a number")?;
+                model.reserve(id, who, at)?;
+                same_body(model, id, reply)?;
+                Ok(model.known(id).max(promise))
+            })
+        }
+        // Who waited for a batch is known to have waited for a job.
+        (Command::Reserve, "BATCH") => {
+            let [reply] = &reply.batch()[..] else { return Err(format!("more than one: {reply}")) };
+            let id = number(reply).ok_or("a job has a number")?;
+            model.reserve(id, who, at)?;
+            same_body(model, id, reply)?;
+            Ok(model.known(id))
+        }
+        (
+            Command::Reserve | Command::ReserveWithTimeout(_) | Command::BatchReserve { .. },
+            "TIMED_OUT" | "DEADLINE_SOON",
+        ) => Ok(0),
+        (Command::ClearTube(name), "CLEARED") => {
+            model.clear(tube_of(name.as_str())?, number(reply).ok_or("it has a number")?)?;
+            Ok(model.moment)
+        }
+        (Command::ClearTube(_) | Command::ListJobs(_), "NOT_FOUND") => Ok(0),
+        (Command::Move(job), "MOVED") => {
+            model.move_job(job.id, tube_of(job.to.as_str())?)?;
+            Ok(model.known(job.id))
+        }
+        (Command::Move(job), "NOT_FOUND") => Ok(model.known(job.id)),
+        (Command::ListJobs(_), "OK") => {
+            let text = String::from_utf8_lossy(reply.body().unwrap_or_default()).into_owned();
+            let listing = JobListing::from_yaml(&text).ok_or_else(|| format!("no list: {text}"))?;
+            let mut known = listing.jobs.iter().map(|job| {
+                let is_there = model.jobs.get(&job.id).is_some_and(|job| job.now.is_some());
+                if is_there {
+                    Ok(model.known(job.id))
+                } else {
+                    Err(format!("{} is listed", job.id))
+                }
+            });
+            known.try_fold(0, |most, known| Ok(most.max(known?)))
+        }
         (Command::Delete(id), "DELETED") => model.delete(*id).map(|()| model.known(*id)),
         (Command::Release { id, priority, delay }, "RELEASED") => {
             model.release(*id, *priority, *delay, at)?;
@@ -243,7 +300,9 @@ pub(crate) fn believe(
             | Command::Bury { .. }
             | Command::Kick(_)
             | Command::KickJob(_)
-            | Command::PauseTube(..),
+            | Command::PauseTube(..)
+            | Command::ClearTube(_)
+            | Command::Move(_),
             "INTERNAL_ERROR",
         ) => Ok(0),
         _ => Err(format!("{command:?}: {reply}")),

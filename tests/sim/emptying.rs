@@ -59,13 +59,14 @@ impl Sim {
     }
 
     fn reserve_all(&mut self, conn: ConnId, tube: usize) -> Result<(), Violation> {
-        let ready = self.model.jobs.iter().filter(|(_, job)| job.tube == tube);
-        let mut ready: Vec<(u32, JobId)> = ready
-            .filter_map(|(id, job)| match (job.kept.last(), job.now.as_ref()?.place) {
+        let ready = self.model.jobs.iter().filter_map(|(id, job)| {
+            let now = job.now.as_ref().filter(|now| now.tube == tube)?;
+            match (job.kept.last(), now.place) {
                 (Kept::There(kept), Place::Ready) => Some((kept.priority, *id)),
                 _ => None,
-            })
-            .collect();
+            }
+        });
+        let mut ready: Vec<(u32, JobId)> = ready.collect();
         ready.sort_unstable();
         for (_, id) in ready {
             let reserved = self.one(conn, Command::ReserveWithTimeout(Some(0)));

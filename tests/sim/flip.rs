@@ -1,11 +1,12 @@
 //! Bits that turn over while no server runs.
 
-use beanstalk_protocol::{Command, Request};
+use beanstalk_protocol::{Command, JobId, Request};
 use jq_engine::{CloseReason, Subject};
 use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use jq_server::log::binlog::{ReplayError, segment_name};
 
 use crate::history::Moment;
+use crate::job::Job;
 use crate::model::TUBES;
 use crate::observe::tube_name;
 use crate::server::Server;
@@ -20,8 +21,21 @@ pub(crate) enum Hit {
     Header,
     /// A record about this job.
     Job(u64),
+    /// The record that this tube was cleared.
+    Jobs(usize),
     /// A record of settings: a pause, draining.
     Note,
+}
+
+impl Hit {
+    /// Whether what is known of the job may have been hit.
+    pub(crate) fn concerns(self, id: JobId, job: &Job) -> bool {
+        match self {
+            Self::Job(hit) => hit == id,
+            Self::Jobs(tube) => job.was_in(tube),
+            Self::Nothing | Self::Header | Self::Note => false,
+        }
+    }
 }
 
 impl Sim {
@@ -77,6 +91,14 @@ impl Sim {
                 self.server.apply(conn, vec![Request::Command(Command::Delete(id))]);
                 self.model.lose(id);
             }
+            Hit::Jobs(tube) => {
+                let ids = self.model.jobs.iter().filter(|(_, job)| job.was_in(tube));
+                let ids: Vec<_> = ids.map(|(id, _)| *id).collect();
+                for id in ids {
+                    self.server.apply(conn, vec![Request::Command(Command::Delete(id))]);
+                    self.model.lose(id);
+                }
+            }
             Hit::Note => {
                 let all = (0..TUBES.len()).map(|tube| Command::PauseTube(tube_name(tube), 0));
                 self.server.apply(conn, all.map(Request::Command).collect());
@@ -110,8 +132,9 @@ fn what_is_hit(entry: &Entry<'_>) -> Hit {
     match entry {
         Entry::Fact(record) => match record.subject() {
             Subject::Job(id) => Hit::Job(id),
-            // The simulation clears no tube.
-            Subject::Jobs(_) => Hit::Nothing,
+            Subject::Jobs(name) => {
+                Hit::Jobs(TUBES.iter().position(|tube| *tube == name).expect("it is one of them"))
+            }
             Subject::Tube(_) | Subject::Server => Hit::Note,
         },
         Entry::Mark(_) => Hit::Nothing,

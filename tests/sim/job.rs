@@ -19,6 +19,7 @@ pub(crate) enum Kept {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Durable {
+    pub(crate) tube: usize,
     pub(crate) place: Place,
     pub(crate) priority: u32,
     /// In seconds.
@@ -44,7 +45,6 @@ pub(crate) enum Place {
 /// A job, gone or not.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) tube: usize,
     /// In seconds.
     pub(crate) ttr: u32,
     /// In nanoseconds.
@@ -62,6 +62,7 @@ pub(crate) struct Job {
 /// How a job is while the server runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Now {
+    pub(crate) tube: usize,
     pub(crate) place: Place,
     /// Who has it, and up to when.
     pub(crate) reserved: Option<(ClientId, u64)>,
@@ -99,6 +100,7 @@ impl Durable {
         };
         place
             && moves == self.moves
+            && seen.text("tube").trim_matches('"') == TUBES[self.tube]
             && seen.number("pri") == u64::from(self.priority)
             && seen.number("delay") == u64::from(self.delay)
             && within(self.reserves, "reserves")
@@ -122,9 +124,13 @@ impl Job {
     /// What never changes in a job.
     pub(crate) fn is_same(&self, seen: &JobSeen) -> bool {
         seen.body == self.body
-            && seen.text("tube").trim_matches('"') == TUBES[self.tube]
             && seen.number("ttr") == u64::from(self.ttr)
             && seen.number("age") == seen.at.saturating_sub(self.created) / SECOND
+    }
+
+    /// Whether it was ever in this tube, as far as is remembered.
+    pub(crate) fn was_in(&self, tube: usize) -> bool {
+        self.kept.states().any(|kept| matches!(kept, Kept::There(kept) if kept.tube == tube))
     }
 
     /// The turn in which it was buried, if it is seen buried.
@@ -152,7 +158,8 @@ impl Job {
             kept.place = Place::Ready;
         }
         self.put = 0;
-        self.now = Some(Now { place: kept.place, reserved: None, reserves, timeouts, disconnects });
+        let (tube, place) = (kept.tube, kept.place);
+        self.now = Some(Now { tube, place, reserved: None, reserves, timeouts, disconnects });
         self.kept = History::new(Kept::There(kept));
     }
 

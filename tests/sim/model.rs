@@ -161,7 +161,6 @@ impl Model {
         }
         self.last_put = id;
         let mut job = Job {
-            tube,
             ttr: header.ttr,
             created,
             body,
@@ -169,6 +168,7 @@ impl Model {
             taken_back: false,
             kept: History::new(Kept::Absent),
             now: Some(Now {
+                tube,
                 place: delayed(now, header.delay),
                 reserved: None,
                 reserves: 0,
@@ -177,6 +177,7 @@ impl Model {
             }),
         };
         let kept = Durable {
+            tube,
             place: delayed(now, header.delay),
             priority: header.priority,
             delay: header.delay,
@@ -220,21 +221,24 @@ impl Model {
         Ok(())
     }
 
-    /// The job is taken out of the hands of whoever has it, and is there now.
+    /// The job is taken out of the hands of whoever has it, and is there now, perhaps in another tube.
     fn move_to(
         &mut self,
         id: JobId,
         place: Place,
+        to: Option<usize>,
         change: impl FnOnce(&mut Durable),
     ) -> Result<(), String> {
         let (moment, records) = (self.next(), self.records);
         let job = self.there(id)?;
         let Some(state) = &mut job.now else { return Ok(()) };
         (state.place, state.reserved) = (place, None);
+        let tube = to.unwrap_or(state.tube);
+        state.tube = tube;
         let counts = (state.reserves, state.timeouts, state.disconnects);
         let Kept::There(kept) = job.kept.last() else { return Ok(()) };
         let mut kept = kept.clone();
-        kept.place = place;
+        (kept.tube, kept.place) = (tube, place);
         (kept.reserves.1, kept.timeouts.1, kept.disconnects.1) = counts;
         change(&mut kept);
         job.kept.push(moment, records, true, Kept::There(kept));
@@ -248,7 +252,7 @@ impl Model {
         delay: u32,
         now: u64,
     ) -> Result<(), String> {
-        self.move_to(id, delayed(now, delay), |kept| {
+        self.move_to(id, delayed(now, delay), None, |kept| {
             (kept.priority, kept.delay) = (priority, delay);
             kept.moves[0] += 1;
             kept.settle();
@@ -257,7 +261,7 @@ impl Model {
 
     pub(crate) fn bury(&mut self, id: JobId, priority: u32) -> Result<(), String> {
         let turn = self.turn();
-        self.move_to(id, Place::Buried(turn), |kept| {
+        self.move_to(id, Place::Buried(turn), None, |kept| {
             kept.priority = priority;
             kept.moves[1] += 1;
             kept.settle();
@@ -265,7 +269,40 @@ impl Model {
     }
 
     pub(crate) fn kick_job(&mut self, id: JobId) -> Result<(), String> {
-        self.move_to(id, Place::Ready, |kept| kept.moves[2] += 1)
+        self.move_to(id, Place::Ready, None, |kept| kept.moves[2] += 1)
+    }
+
+    pub(crate) fn move_job(&mut self, id: JobId, to: usize) -> Result<(), String> {
+        let turn = self.turn();
+        let state = self.there(id)?.now.as_mut().ok_or("it is there")?;
+        if state.tube == to {
+            // Who moves a job that it has gives it up, which is not recorded.
+            state.reserved = None;
+            return Ok(());
+        }
+        let place = match state.place {
+            Place::Buried(_) => Place::Buried(turn),
+            place => place,
+        };
+        self.move_to(id, place, Some(to), Durable::settle)
+    }
+
+    /// All that nobody has are gone, at one moment.
+    pub(crate) fn clear(&mut self, tube: usize, count: u64) -> Result<(), String> {
+        let is_free = |job: &&mut Job| {
+            job.now.as_ref().is_some_and(|now| now.tube == tube && now.reserved.is_none())
+        };
+        let (moment, records) = (self.moment + 1, self.records);
+        let mut cleared = 0;
+        for job in self.jobs.values_mut().filter(is_free) {
+            job.now = None;
+            job.kept.push(moment, records, true, Kept::Absent);
+            cleared += 1;
+        }
+        if cleared > 0 {
+            self.moment = moment;
+        }
+        if cleared == count { Ok(()) } else { Err(format!("{count} were cleared, of {cleared}")) }
     }
 
     /// Kicks so many jobs of the tube.
@@ -273,8 +310,10 @@ impl Model {
         let buried = self.buried(tube);
         let mut next = buried;
         if next.is_empty() {
-            let delayed = |(id, job): (&JobId, &Job)| match job.now.as_ref()?.place {
-                Place::Delayed(until) if job.tube == tube => Some((until, *id)),
+            let delayed = |(id, job): (&JobId, &Job)| match job.now.as_ref()? {
+                Now { tube: of, place: Place::Delayed(until), .. } if *of == tube => {
+                    Some((*until, *id))
+                }
                 _ => None,
             };
             let mut delayed: Vec<_> = self.jobs.iter().filter_map(delayed).collect();
@@ -289,8 +328,8 @@ impl Model {
 
     /// The buried jobs of a tube, in order.
     pub(crate) fn buried(&self, tube: usize) -> Vec<JobId> {
-        let buried = |(id, job): (&JobId, &Job)| match job.now.as_ref()?.place {
-            Place::Buried(turn) if job.tube == tube => Some((turn, *id)),
+        let buried = |(id, job): (&JobId, &Job)| match job.now.as_ref()? {
+            Now { tube: of, place: Place::Buried(turn), .. } if *of == tube => Some((*turn, *id)),
             _ => None,
         };
         let mut buried: Vec<_> = self.jobs.iter().filter_map(buried).collect();
@@ -361,8 +400,10 @@ impl Model {
     /// Bytes of the records of all jobs, if nothing had happened to them, and of the largest job
     /// that there ever was.
     pub(crate) fn sizes(&self) -> (u64, u64) {
-        let size = |job: &Job| (JOB_LEN + TUBES[job.tube].len() + job.body.len()) as u64;
-        let live = self.jobs.values().filter(|job| job.now.is_some()).map(size).sum();
-        (live, self.jobs.values().map(size).max().unwrap_or(0))
+        let size = |job: &Job, tube: usize| (JOB_LEN + TUBES[tube].len() + job.body.len()) as u64;
+        let live = |job: &Job| job.now.as_ref().map_or(0, |now| size(job, now.tube));
+        // The last name is the longest.
+        let most = self.jobs.values().map(|job| size(job, TUBES.len() - 1)).max();
+        (self.jobs.values().map(live).sum(), most.unwrap_or(0))
     }
 }

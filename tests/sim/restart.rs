@@ -132,7 +132,7 @@ impl Sim {
         self.check_sameness(&seen)?;
         for (id, job) in &self.model.jobs {
             let seen = seen.jobs.get(id);
-            if hit == Some(Hit::Job(*id)) {
+            if hit.is_some_and(|hit| hit.concerns(*id, job)) {
                 continue;
             }
             let only = moments.only(&job.kept, |kept| kept.is_shown(seen));

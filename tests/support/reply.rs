@@ -9,14 +9,7 @@ pub(crate) struct Reply(Vec<u8>);
 impl Reply {
     /// Cuts the first whole reply off the front of `input`; `None` while it is incomplete.
     pub(crate) fn take(input: &mut Vec<u8>) -> Option<Self> {
-        let line = find_crlf(input)? + 2;
-        let whole = match body_size(&input[..line - 2]) {
-            Some(size) => line + size + 2,
-            None => line,
-        };
-        if input.len() < whole {
-            return None;
-        }
+        let whole = length(input)?;
         let rest = input.split_off(whole);
         Some(Self(std::mem::replace(input, rest)))
     }
@@ -36,6 +29,15 @@ impl Reply {
         let line = self.line();
         let size = body_size(line)?;
         Some(&self.0[line.len() + 2..][..size])
+    }
+
+    /// The jobs of a batch, each as the reply that it is; of other replies none.
+    pub(crate) fn batch(&self) -> Vec<Self> {
+        let Some(line) = batch_size(self.line()).map(|_| self.line().len() + 2) else {
+            return Vec::new();
+        };
+        let mut rest = self.0[line..].to_vec();
+        std::iter::from_fn(|| Self::take(&mut rest)).collect()
     }
 
     /// Whether the bytes where the final CRLF belongs are one.
@@ -60,6 +62,21 @@ impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+/// The length of the first whole reply, if it is complete.
+fn length(input: &[u8]) -> Option<usize> {
+    let line = find_crlf(input)?;
+    let mut whole = line + 2 + body_size(&input[..line]).map_or(0, |size| size + 2);
+    for _ in 0..batch_size(&input[..line]).unwrap_or(0) {
+        whole += length(input.get(whole..)?)?;
+    }
+    (whole <= input.len()).then_some(whole)
+}
+
+/// The number of jobs that follow this line, if it begins a batch.
+fn batch_size(line: &[u8]) -> Option<usize> {
+    std::str::from_utf8(line).ok()?.strip_prefix("BATCH ")?.parse().ok()
 }
 
 fn find_crlf(bytes: &[u8]) -> Option<usize> {

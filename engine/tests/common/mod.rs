@@ -32,6 +32,12 @@ impl Sink for Wire {
             }
             Answer::JobStats(stats) => Reply::Ok(stats.to_yaml(self.dialect)).encode(&mut out),
             Answer::TubeStats(stats) => Reply::Ok(stats.to_yaml(self.dialect)).encode(&mut out),
+            Answer::Batch(batch) => batch.for_each(|reply| reply.encode(&mut out)),
+            Answer::Jobs(mut listing) => {
+                // No order is promised.
+                listing.jobs.sort_by_key(|job| job.id);
+                Reply::Ok(listing.to_yaml()).encode(&mut out);
+            }
             Answer::Tubes(names) => {
                 let mut text = Vec::new();
                 begin_tube_list(&mut text);

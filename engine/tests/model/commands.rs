@@ -226,6 +226,27 @@ impl Model {
                 self.tell(now, conn, &command, sink);
                 return Flow::Continue;
             }
+            Command::BatchReserve { max, timeout } => {
+                return self.batch_reserve(now, conn, max as usize, now.after(timeout), sink);
+            }
+            Command::ClearTube(name) => match self.clear_tube(&name) {
+                Ok(count) => Reply::Cleared(count),
+                Err(_) => Reply::NotFound,
+            },
+            Command::ListJobs(query) => {
+                self.list_jobs(now, conn, &query, sink);
+                return Flow::Continue;
+            }
+            Command::Move(job) => {
+                let is_others =
+                    |job: &Job| matches!(job.place, Place::Reserved { by, .. } if by != conn);
+                if self.find(job.id).is_some_and(|job| !is_others(job)) {
+                    sink.answer(conn, Answer::Reply(Reply::Moved));
+                    self.move_job(now, job.id, &job.to, sink);
+                    return Flow::Continue;
+                }
+                Reply::NotFound
+            }
             Command::Quit => return Flow::Close,
         };
         sink.answer(conn, Answer::Reply(reply));
@@ -239,17 +260,53 @@ impl Model {
             self.give(now, job, id, sink);
             return Flow::Continue;
         }
+        self.without_job(now, id, until, false, sink)
+    }
+
+    fn batch_reserve(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        max: usize,
+        until: Nanos,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        self.conn(id).is_worker = true;
+        let watched = self.conn(id).watched.clone();
+        let mut taken = Vec::new();
+        while taken.len() < max
+            && let Some(job) = self.best_of(|tube| watched.contains(tube))
+        {
+            self.take(now, job, id);
+            taken.push(job);
+        }
+        if taken.is_empty() {
+            return self.without_job(now, id, until, true, sink);
+        }
+        self.give_batch(id, &taken, sink);
+        Flow::Continue
+    }
+
+    fn without_job(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        until: Nanos,
+        batch: bool,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let half_closed = self.conn(id).half_closed;
         let is_due_soon = |job: &Job| {
             matches!(job.place, Place::Reserved { by, until, .. }
                 if by == id && until.before(1) <= now)
         };
         let reply = if self.jobs.iter().any(is_due_soon) {
             Reply::DeadlineSoon
-        } else if until <= now || conn.half_closed {
+        } else if until <= now || half_closed {
             Reply::TimedOut
         } else {
             let order = self.order();
-            self.conn(id).waiting = Some(Waiting { order, until });
+            self.conn(id).waiting = Some(Waiting { order, until, batch });
             return Flow::Blocked;
         };
         sink.answer(id, Answer::Reply(reply));

@@ -11,7 +11,7 @@ mod stats;
 mod time;
 
 use beanstalk_protocol::{CommandCounts, JobId, Priority, Reply, Seconds, TubeName};
-use jq_engine::{Answer, Body, CloseReason, ConnId, Nanos, Sink};
+use jq_engine::{Answer, Body, CloseReason, ConnId, JobBatch, Nanos, Sink};
 
 /// The whole queue. Its functions are those of the engine.
 #[derive(Debug, Clone)]
@@ -66,6 +66,8 @@ pub(crate) struct Conn {
 pub(crate) struct Waiting {
     order: u64,
     until: Nanos,
+    /// For the first job of a batch.
+    batch: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -209,8 +211,13 @@ impl Model {
         while let Some(job) = self.best_of(|name| name == tube)
             && let Some(conn) = self.longest_waiting(tube)
         {
-            self.conn(conn).waiting = None;
-            self.give(now, job, conn, sink);
+            let waiting = self.conn(conn).waiting.take();
+            if waiting.is_some_and(|waiting| waiting.batch) {
+                self.take(now, job, conn);
+                self.give_batch(conn, &[job], sink);
+            } else {
+                self.give(now, job, conn, sink);
+            }
         }
     }
 
@@ -231,11 +238,21 @@ impl Model {
     }
 
     fn give(&mut self, now: Nanos, id: JobId, to: ConnId, sink: &mut impl Sink) {
+        self.take(now, id, to);
+        sink.answer(to, Answer::Reply(Reply::Reserved(id, &self.job(id).body)));
+    }
+
+    fn take(&mut self, now: Nanos, id: JobId, to: ConnId) {
         let order = self.order();
         let job = self.job(id);
         job.reserves += 1;
         job.place = Place::Reserved { by: to, until: now.after(job.ttr), order };
-        sink.answer(to, Answer::Reply(Reply::Reserved(id, &job.body)));
+    }
+
+    fn give_batch(&self, to: ConnId, ids: &[JobId], sink: &mut impl Sink) {
+        let jobs = ids.iter().filter_map(|id| self.find(*id));
+        let jobs: Vec<_> = jobs.map(|job| (job.id, &job.body)).collect();
+        sink.answer(to, Answer::Batch(JobBatch::listed(&jobs)));
     }
 
     fn create_tube(&mut self, name: &TubeName) {

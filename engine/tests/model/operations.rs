@@ -70,6 +70,9 @@ impl Model {
     /// Moves a job that is not arriving; one that is reserved is ready afterwards.
     pub(crate) fn move_job(&mut self, now: Nanos, id: JobId, to: &TubeName, sink: &mut impl Sink) {
         if self.job(id).tube == *to {
+            if matches!(self.job(id).place, Place::Reserved { .. }) {
+                self.make_ready(now, id, sink);
+            }
             return;
         }
         self.create_tube(to);

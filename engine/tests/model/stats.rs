@@ -1,6 +1,8 @@
 //! Statistics of the model.
 
-use beanstalk_protocol::{Command, JobState, JobStats, Reply, ServerStats, TubeStats};
+use beanstalk_protocol::{
+    Command, JobListing, JobQuery, JobState, JobStats, ListedJob, Reply, ServerStats, TubeStats,
+};
 use jq_engine::{Answer, ConnId, Nanos, Sink, TubeNames};
 
 use super::{Conn, Job, Model, Place};
@@ -30,6 +32,10 @@ impl Model {
             Command::ListTubeUsed => &mut counts.list_tube_used,
             Command::ListTubesWatched => &mut counts.list_tubes_watched,
             Command::PauseTube(..) => &mut counts.pause_tube,
+            Command::BatchReserve { .. } => &mut counts.batch_reserve,
+            Command::ClearTube(_) => &mut counts.clear_tube,
+            Command::ListJobs(_) => &mut counts.list_jobs,
+            Command::Move(_) => &mut counts.move_,
             Command::ReserveJob(_) | Command::KickJob(_) | Command::Quit => return,
         };
         *count += 1;
@@ -56,6 +62,35 @@ impl Model {
             }
         };
         sink.answer(id, answer.unwrap_or(Answer::Reply(Reply::NotFound)));
+    }
+
+    /// One page with all jobs, in the order of their ids.
+    pub(super) fn list_jobs(&self, now: Nanos, id: ConnId, query: &JobQuery, sink: &mut impl Sink) {
+        let used = self.conns.iter().find(|conn| conn.id == id).map(|conn| &conn.used);
+        let name = query.tube.as_ref().or(used);
+        if !self.tubes.iter().any(|tube| Some(&tube.name) == name) {
+            return sink.answer(id, Answer::Reply(Reply::NotFound));
+        }
+        let jobs = self.arrived().filter(|job| Some(&job.tube) == name);
+        let jobs = jobs.map(|job| (job_stats(job, now), job.body.as_ref().len() as u64));
+        let wanted = |state: JobState| query.state.is_none_or(|wanted| state == wanted);
+        let jobs = jobs.filter(|(stats, _)| wanted(stats.state)).map(|(stats, size)| ListedJob {
+            id: stats.id,
+            state: stats.state,
+            priority: stats.priority,
+            age: stats.age,
+            delay: stats.delay,
+            ttr: stats.ttr,
+            time_left: stats.time_left,
+            reserves: stats.reserves,
+            timeouts: stats.timeouts,
+            releases: stats.releases,
+            buries: stats.buries,
+            kicks: stats.kicks,
+            disconnects: stats.disconnects,
+            size,
+        });
+        sink.answer(id, Answer::Jobs(JobListing { next: 0, jobs: jobs.collect() }));
     }
 
     fn server_stats(&self) -> ServerStats {

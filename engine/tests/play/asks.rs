@@ -1,6 +1,8 @@
 //! Turns a drawn [`Ask`] into a request about what exists.
 
-use beanstalk_protocol::{Command, JobId, PutHeader, Rejection, Request, TubeName};
+use beanstalk_protocol::{
+    Command, JobId, JobMove, JobQuery, PutHeader, Rejection, Request, TubeName,
+};
 use jq_engine::{Action, ConnId, JobChange};
 use proptest::sample::Index;
 
@@ -80,6 +82,19 @@ impl Duel {
             Ask::PeekBuried => Command::PeekBuried,
             Ask::Kick(bound) => Command::Kick(*bound),
             Ask::KickJob(pick) => Command::KickJob(job(pick)),
+            Ask::BatchReserve(max, timeout) => {
+                Command::BatchReserve { max: *max, timeout: *timeout }
+            }
+            Ask::ClearTube(name) => Command::ClearTube(tube(*name)),
+            Ask::ListJobs(name, state) => Command::ListJobs(Box::new(JobQuery {
+                tube: name.map(tube),
+                state: *state,
+                cursor: 0,
+                count: 1000,
+            })),
+            Ask::Move(pick, to) => {
+                Command::Move(Box::new(JobMove { id: job(pick), to: tube(*to) }))
+            }
             Ask::Quit => Command::Quit,
         };
         vec![Request::Command(command)]

@@ -6,7 +6,7 @@ mod audit;
 mod ops;
 mod passing;
 
-use beanstalk_protocol::{JobId, Request};
+use beanstalk_protocol::{Command, JobId, Request};
 use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -89,8 +89,7 @@ impl Duel {
                     |model, _, _| model.clear_tube(&name),
                 )?
                 .ok();
-                // Dead jobs are left to be freed, of which the model knows nothing.
-                self.overdue |= self.engine.next_deadline().is_some_and(|at| at <= self.now);
+                self.look_for_dead();
             }
             Op::Pause(number, seconds) => {
                 let name = asks::tube(*number);
@@ -119,6 +118,11 @@ impl Duel {
         self.model.jobs.iter().any(|job| job.place == Place::Arriving { from: conn })
     }
 
+    /// Jobs that are gone may be left to be freed, of which the model knows nothing.
+    fn look_for_dead(&mut self) {
+        self.overdue |= self.engine.unfreed_jobs() > 0;
+    }
+
     fn disconnect(&mut self, conn: ConnId, reason: CloseReason) -> Outcome {
         self.both(
             |engine, now, said| engine.disconnect(now, conn, reason, said),
@@ -128,10 +132,14 @@ impl Duel {
 
     fn request(&mut self, conn: ConnId, request: Request) -> Outcome {
         let same = request.clone();
+        if matches!(request, Request::Command(Command::ClearTube(_))) {
+            self.cleared = self.model.arrived().map(|job| job.id).collect();
+        }
         let flow = self.both(
             |engine, now, said| engine.handle(now, conn, request, said),
             |model, now, said| model.handle(now, conn, same, said),
         )?;
+        self.look_for_dead();
         if flow == Flow::Close { self.disconnect(conn, CloseReason::Quit) } else { Ok(()) }
     }
 

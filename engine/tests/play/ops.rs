@@ -1,6 +1,6 @@
 //! What can happen to a queue, drawn at random.
 
-use beanstalk_protocol::Rejection;
+use beanstalk_protocol::{JobState, Rejection};
 use jq_engine::CloseReason;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -67,6 +67,10 @@ pub(crate) enum Ask {
     Kick(u32),
     KickJob(JobPick),
     Pause(u8, u32),
+    BatchReserve(u32, u32),
+    ClearTube(u8),
+    ListJobs(Option<u8>, Option<JobState>),
+    Move(JobPick, u8),
     Rejected(Rejection),
     OversizedPut,
     Quit,
@@ -188,7 +192,7 @@ fn ask(kind: Kind) -> BoxedStrategy<Ask> {
             2 => about_tubes(kind),
             3 => puts(kind),
             3 => reserves(3),
-            3 => about_jobs(),
+            3 => about_jobs(kind),
         ]
         .boxed(),
         Kind::Wide => prop_oneof![
@@ -196,7 +200,7 @@ fn ask(kind: Kind) -> BoxedStrategy<Ask> {
             1 => many(kind),
             3 => puts(kind),
             4 => reserves(1),
-            2 => about_jobs(),
+            2 => about_jobs(kind),
         ]
         .boxed(),
     }
@@ -208,6 +212,9 @@ fn about_tubes(kind: Kind) -> impl Strategy<Value = Ask> {
         2 => kind.tube().prop_map(Ask::Watch),
         2 => kind.tube().prop_map(Ask::Ignore),
         2 => (kind.tube(), 0u32..4).prop_map(|(tube, seconds)| Ask::Pause(tube, seconds)),
+        1 => (prop::option::of(kind.tube()), prop::option::of(state()))
+            .prop_map(|(tube, state)| Ask::ListJobs(tube, state)),
+        1 => kind.tube().prop_map(Ask::ClearTube),
     ]
 }
 
@@ -242,16 +249,22 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// This many reserves that wait indefinitely, against four that do not wait.
+/// This many reserves that wait indefinitely, against four that do not wait, and some of batches.
 fn reserves(blocking: u32) -> impl Strategy<Value = Ask> {
     prop_oneof![
         blocking => Just(Ask::Reserve),
         blocking => prop::option::of(1u32..4).prop_map(Ask::ReserveWithTimeout),
         4 => Just(Ask::ReserveWithTimeout(Some(0))),
+        2 => (1u32..10, 0u32..3).prop_map(|(max, timeout)| Ask::BatchReserve(max, timeout)),
     ]
 }
 
-fn about_jobs() -> impl Strategy<Value = Ask> {
+fn state() -> impl Strategy<Value = JobState> {
+    use JobState::{Buried, Delayed, Ready, Reserved};
+    prop::sample::select(vec![Ready, Delayed, Reserved, Buried])
+}
+
+fn about_jobs(kind: Kind) -> impl Strategy<Value = Ask> {
     prop_oneof![
         2 => job().prop_map(Ask::ReserveJob),
         2 => job().prop_map(Ask::Delete),
@@ -265,6 +278,7 @@ fn about_jobs() -> impl Strategy<Value = Ask> {
         1 => Just(Ask::PeekBuried),
         2 => prop_oneof![0u32..4, Just(u32::MAX)].prop_map(Ask::Kick),
         2 => job().prop_map(Ask::KickJob),
+        2 => (job(), kind.tube()).prop_map(|(job, to)| Ask::Move(job, to)),
         1 => Just(Ask::Quit),
     ]
 }

@@ -68,7 +68,7 @@ impl World {
 
     /// Ticks until nothing is due. A tick moves something, so that comes to an end.
     fn settle(&mut self) {
-        let most = 100 + 4 * self.ledger.jobs.len();
+        let most = 100 + 4 * self.ledger.jobs.len() + self.engine.unfreed_jobs();
         let ticks = (0..most).take_while(|_| self.tick(3)).count();
         assert!(ticks < most, "something stays due for ever");
     }
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// A question of the observer, which nobody else notices.
-    fn ask(&mut self, command: Command) -> Told {
+    pub(super) fn ask(&mut self, command: Command) -> Told {
         let mut answers = Answers::default();
         let request = Request::Command(command.clone());
         let flow = self.engine.handle(self.now, self.observer, request, &mut answers);

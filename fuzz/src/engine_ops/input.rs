@@ -1,6 +1,8 @@
 //! Bytes as operations. Every byte means something, so that the fuzzer's changes do too.
 
-use beanstalk_protocol::{Command, Dialect, JobId, PutHeader, TubeName};
+use beanstalk_protocol::{
+    Command, Dialect, JobId, JobMove, JobQuery, JobState, PutHeader, TubeName,
+};
 
 /// One step of the world.
 pub(super) enum Operation {
@@ -164,11 +166,29 @@ impl<'a> Input<'a> {
             29 => Command::PauseTube(self.tube(), 0),
             30 if kind >= 128 => Command::Quit,
             30 => Command::ListTubes,
-            _ => Command::ListTubeUsed,
+            _ => match kind >> 5 {
+                0 | 1 => Command::ListTubeUsed,
+                2 | 3 => {
+                    let max = 1 + u32::from(self.number() % 8);
+                    Command::BatchReserve { max, timeout: self.seconds() - 1 }
+                }
+                4 => Command::ClearTube(self.tube()),
+                5 => Command::ListJobs(Box::new(self.query())),
+                _ => Command::Move(Box::new(JobMove { id: self.id(newest), to: self.tube() })),
+            },
         };
         let mut bytes = Vec::new();
         command.encode(&mut bytes);
         bytes
+    }
+
+    fn query(&mut self) -> JobQuery {
+        use JobState::{Buried, Delayed, Ready, Reserved};
+        let choice = self.number();
+        let states = [None, Some(Ready), Some(Delayed), Some(Reserved), Some(Buried)];
+        let state = states[usize::from(choice) % states.len()];
+        let tube = (choice < 128).then(|| self.tube());
+        JobQuery { tube, state, cursor: 0, count: 1 + u32::from(choice) }
     }
 
     /// One of the latest jobs, or one that does not exist.

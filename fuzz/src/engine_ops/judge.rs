@@ -47,6 +47,54 @@ impl World {
                 let until = wait_until(now, command);
                 self.judge_reserve(index, until, &reply);
             }
+            (Command::BatchReserve { max, .. }, Told::Batch(jobs)) => {
+                assert!((1..=*max as usize).contains(&jobs.len()), "{} of {max}", jobs.len());
+                for (id, body) in jobs {
+                    self.ledger.reserve(now, conn, id, &body);
+                }
+            }
+            (Command::BatchReserve { .. }, Told::Reply(reply)) => {
+                assert!(!matches!(reply, Reply::Reserved(..)), "{reply:?} to a batch");
+                self.judge_reserve(index, wait_until(now, command), &reply);
+            }
+            (Command::ClearTube(_), Told::Reply(Reply::Cleared(count))) => {
+                let ids: Vec<JobId> = self.ledger.jobs.keys().copied().collect();
+                let mut gone = 0;
+                for id in ids {
+                    if let Told::Reply(Reply::NotFound) = self.ask(Command::Peek(id)) {
+                        let holder = self.ledger.holder(now, id);
+                        assert!(!matches!(holder, Holder::Conn(_)), "job {id} had {holder:?}");
+                        self.ledger.jobs.remove(&id);
+                        gone += 1;
+                    }
+                }
+                assert_eq!(gone, count);
+            }
+            (Command::ListJobs(query), Told::Jobs(listing)) => {
+                let most = query.count.max(1) as usize;
+                assert!(listing.jobs.len() <= most, "{} of {most}", listing.jobs.len());
+                for job in listing.jobs {
+                    assert!(query.state.is_none_or(|state| state == job.state), "{job:?}");
+                    let body = self.ledger.jobs.get(&job.id).map(|known| known.body.len() as u64);
+                    assert_eq!(body, Some(job.size), "{job:?}");
+                }
+            }
+            (Command::ClearTube(_) | Command::ListJobs(_), Told::Reply(Reply::NotFound)) => {}
+            (Command::Move(job), Told::Reply(Reply::Moved)) => {
+                match self.ledger.holder(now, job.id) {
+                    Holder::NoJob => panic!("there was no job {}", job.id),
+                    Holder::Conn(holder) => assert_eq!(holder, conn, "job {}", job.id),
+                    Holder::Nobody | Holder::Overdue(_) => {}
+                }
+                self.ledger.give_back(job.id);
+            }
+            (Command::Move(job), Told::Reply(Reply::NotFound)) => {
+                match self.ledger.holder(now, job.id) {
+                    Holder::NoJob => {}
+                    Holder::Conn(holder) | Holder::Overdue(holder) => assert_ne!(holder, conn),
+                    Holder::Nobody => panic!("job {} is there", job.id),
+                }
+            }
             (Command::ReserveJob(id), Told::Reply(Reply::Reserved(told, body))) => {
                 assert_eq!(told, *id);
                 self.ledger.reserve(now, conn, told, &body);
@@ -173,6 +221,7 @@ impl World {
 pub(super) fn wait_until(now: Nanos, command: &Command) -> Nanos {
     match command {
         Command::ReserveWithTimeout(Some(seconds)) => now.after(*seconds),
+        Command::BatchReserve { timeout, .. } => now.after(*timeout),
         _ => Nanos::NEVER,
     }
 }

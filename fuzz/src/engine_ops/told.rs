@@ -1,6 +1,6 @@
 //! Answers, kept.
 
-use beanstalk_protocol::{JobId, JobState, Reply, ServerStats, URGENT_PRIORITY};
+use beanstalk_protocol::{JobId, JobListing, JobState, Reply, ServerStats, URGENT_PRIORITY};
 use jq_engine::{Answer, Body, ConnId, Sink};
 
 /// An answer that owns what it says.
@@ -11,6 +11,8 @@ pub(super) enum Told {
     Job { id: JobId, tube: String, state: JobState, urgent: bool, disconnects: u32 },
     Tube(TubeView),
     Tubes(Vec<String>),
+    Batch(Vec<(JobId, Vec<u8>)>),
+    Jobs(JobListing),
 }
 
 /// What `stats-tube` tells.
@@ -102,6 +104,17 @@ impl Sink for Answers {
                 waiting: stats.waiting,
                 is_paused: stats.pause > 0,
             }),
+            Answer::Batch(batch) => {
+                let (mut said, mut jobs) = (0, Vec::new());
+                batch.for_each(|reply| match reply {
+                    Reply::Batch(count) => said = count,
+                    Reply::Reserved(id, body) => jobs.push((id, body.as_ref().to_vec())),
+                    reply => panic!("{reply:?} in a batch"),
+                });
+                assert_eq!(said, jobs.len() as u64);
+                Told::Batch(jobs)
+            }
+            Answer::Jobs(listing) => Told::Jobs(listing),
             Answer::Tubes(names) => {
                 let mut told = Vec::new();
                 names.for_each(|name| told.push(name.to_owned()));

@@ -40,6 +40,8 @@ pub(super) struct Client {
     requests: VecDeque<Request>,
     /// A reserve command has no answer yet, and waits until then.
     pub(super) waiting: Option<Nanos>,
+    /// That is for a batch.
+    waits_for_batch: bool,
     pub(super) half_closed: bool,
     pub(super) incoming: Option<(JobId, PutHeader)>,
     pub(super) used: String,
@@ -80,6 +82,7 @@ impl World {
             decoder: RequestDecoder::new(self.dialect, MAX_JOB_SIZE),
             requests: VecDeque::new(),
             waiting: None,
+            waits_for_batch: false,
             half_closed: false,
             incoming: None,
             used: "default".to_owned(),
@@ -203,8 +206,14 @@ impl World {
             (Flow::Continue, Request::Put(_) | Request::OversizedPut) => 0,
             (
                 Flow::Blocked,
-                Request::Command(command @ (Command::Reserve | Command::ReserveWithTimeout(_))),
+                Request::Command(
+                    command @ (Command::Reserve
+                    | Command::ReserveWithTimeout(_)
+                    | Command::BatchReserve { .. }),
+                ),
             ) => {
+                let is_batch = matches!(command, Command::BatchReserve { .. });
+                self.clients[index].waits_for_batch = is_batch;
                 assert!(!self.clients[index].half_closed, "nothing can end this wait");
                 self.clients[index].waiting = Some(wait_until(self.now, command));
                 0
@@ -234,12 +243,23 @@ impl World {
     /// that fits the occasion.
     fn end_waits(&mut self, answers: Answers, fits: impl Fn(&Reply<Vec<u8>>) -> bool) {
         for (to, told) in answers.0 {
-            let Told::Reply(reply) = told else { panic!("{told:?} was not asked for") };
+            let (reply, is_batch) = match told {
+                Told::Reply(reply) => (reply, false),
+                Told::Batch(mut jobs) => {
+                    let (id, body) = jobs.pop().expect("a batch is not empty");
+                    assert!(jobs.is_empty(), "a wait ends with the first job");
+                    (Reply::Reserved(id, body), true)
+                }
+                told => panic!("{told:?} was not asked for"),
+            };
             assert!(fits(&reply), "{reply:?} now");
             let index = self.clients.iter().position(|client| client.conn == to);
             let index = index.unwrap_or_else(|| panic!("{reply:?} to {to:?}, which is gone"));
             let until = self.clients[index].waiting.take();
             let until = until.unwrap_or_else(|| panic!("{reply:?} to one that does not wait"));
+            let waits_for_batch = self.clients[index].waits_for_batch;
+            let is_reserved = matches!(reply, Reply::Reserved(..));
+            assert_eq!(is_batch, waits_for_batch && is_reserved, "{reply:?}");
             self.judge_reserve(index, until, &reply);
         }
     }

@@ -1,6 +1,8 @@
 //! What beanstalkd makes of a line, table by table.
 
 use super::*;
+use crate::command::{JobMove, JobQuery};
+use crate::stats::JobState;
 
 mod numbers;
 
@@ -55,6 +57,11 @@ fn every_command_in_its_usual_form() {
         ("list-tube-used", Command::ListTubeUsed),
         ("list-tubes-watched", Command::ListTubesWatched),
         ("pause-tube t 5", Command::PauseTube(tube("t"), 5)),
+        ("batch-reserve 5 6", Command::BatchReserve { max: 5, timeout: 6 }),
+        ("clear-tube t", Command::ClearTube(tube("t"))),
+        ("list-jobs t buried 7 100", list_jobs(Some("t"), Some(JobState::Buried), 7, 100)),
+        ("list-jobs - any 0 1", list_jobs(None, None, 0, 1)),
+        ("move 7 t", Command::Move(Box::new(JobMove { id, to: tube("t") }))),
         ("quit", Command::Quit),
     ];
     for (line, command) in table {
@@ -62,6 +69,59 @@ fn every_command_in_its_usual_form() {
     }
     let header = PutHeader { priority: 1, delay: 2, ttr: 3, size: 4 };
     assert_eq!(parse("put 1 2 3 4"), Ok(Line::Put(header)));
+}
+
+fn list_jobs(name: Option<&str>, state: Option<JobState>, cursor: u32, count: u32) -> Command {
+    Command::ListJobs(Box::new(JobQuery { tube: name.map(tube), state, cursor, count }))
+}
+
+#[test]
+fn extensions_are_written_in_one_way_only() {
+    let unknown = [
+        "batch-reserve",
+        "batch-reserve\t1 1",
+        "batch-reserv 1 1",
+        "clear-tube",
+        "clear-tubes t",
+        "list-jobs",
+        "list-jobsx",
+        "move",
+        "movex 1 t",
+        "c",
+        "m",
+    ];
+    assert_each(unknown, &Err(Malformed::Unknown));
+    let wrong = [
+        "batch-reserve ",
+        "batch-reserve 1",
+        "batch-reserve 0 1",
+        "batch-reserve 1 -1",
+        "batch-reserve 1 1 ",
+        "batch-reserve  1 1",
+        "batch-reserve 1 4294967296",
+        "batch-reserve +1 1",
+        "clear-tube ",
+        "clear-tube -t",
+        "clear-tube t ",
+        "clear-tube a b",
+        "list-jobs ",
+        "list-jobs t",
+        "list-jobs t any",
+        "list-jobs t any 0",
+        "list-jobs t any 0 1 2",
+        "list-jobs t all 0 1",
+        "list-jobs t READY 0 1",
+        "list-jobs -t any 0 1",
+        "list-jobs t any 4294967296 1",
+        "list-jobs t any 0 x",
+        "move ",
+        "move 1",
+        "move t 1",
+        "move 1 -",
+        "move 1 t ",
+        "move 18446744073709551616 t",
+    ];
+    assert_each(wrong, &Err(Malformed::BadFormat));
 }
 
 #[test]

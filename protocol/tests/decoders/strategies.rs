@@ -1,6 +1,8 @@
 //! Random values of the protocol, and streams that are nearly right.
 
-use beanstalk_protocol::{Command, Dialect, PutHeader, Reply, TubeName};
+use beanstalk_protocol::{
+    Command, Dialect, JobMove, JobQuery, JobState, PutHeader, Reply, TubeName,
+};
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -32,6 +34,20 @@ fn id() -> impl Strategy<Value = u64> {
 
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![0..20u32, any::<u32>(), Just(u32::MAX)]
+}
+
+/// A name that fits the line of a command with large numbers.
+fn short_name() -> impl Strategy<Value = TubeName> {
+    "[A-Za-z0-9+/;.$_()][-A-Za-z0-9+/;.$_()]{0,150}"
+        .prop_map(|name| TubeName::new(name.as_bytes()).expect("the pattern makes good names"))
+}
+
+fn query() -> impl Strategy<Value = JobQuery> {
+    use JobState::{Buried, Delayed, Ready, Reserved};
+    let states = vec![None, Some(Ready), Some(Delayed), Some(Reserved), Some(Buried)];
+    let numbers = (number(), number());
+    (prop::option::of(short_name()), select(states), numbers)
+        .prop_map(|(tube, state, (cursor, count))| JobQuery { tube, state, cursor, count })
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -75,6 +91,10 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         (id(), number()).prop_map(|(id, priority)| Command::Bury { id, priority }),
         number().prop_map(Command::Kick),
         (tube(), number()).prop_map(|(tube, seconds)| Command::PauseTube(tube, seconds)),
+        (1..=u32::MAX, number()).prop_map(|(max, timeout)| Command::BatchReserve { max, timeout }),
+        tube().prop_map(Command::ClearTube),
+        query().prop_map(|query| Command::ListJobs(Box::new(query))),
+        (id(), short_name()).prop_map(|(id, to)| Command::Move(Box::new(JobMove { id, to }))),
     ]
 }
 
@@ -106,6 +126,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply<Bytes>> {
         Reply::NotIgnored,
         Reply::KickedJob,
         Reply::Paused,
+        Reply::Moved,
         Reply::NotFound,
         Reply::OutOfMemory,
         Reply::InternalError,
@@ -120,6 +141,8 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply<Bytes>> {
         Reply::InsertedBuried,
         Reply::Watching,
         Reply::Kicked,
+        Reply::Batch,
+        Reply::Cleared,
     ]);
     let with_job = select(vec![Reply::Reserved as fn(u64, Bytes) -> Reply<Bytes>, Reply::Found]);
     let body = || body().prop_map(Bytes::from);

@@ -199,12 +199,8 @@ impl Book {
         self.jobs += u64::from(live > 0);
         let id = match record.subject() {
             Subject::Job(id) => Some(id),
-            Subject::Jobs(_) => {
-                self.uncommitted.add_all();
-                None
-            }
-            Subject::Tube(_) | Subject::Server => {
-                self.segments.add_notes(1);
+            subject => {
+                self.append_other(subject);
                 None
             }
         };
@@ -222,6 +218,16 @@ impl Book {
             self.uncommitted.add(id);
         }
         self.appending_to()
+    }
+
+    /// A record was appended that is not about one job.
+    #[cold]
+    fn append_other(&mut self, subject: Subject<'_>) {
+        match subject {
+            Subject::Jobs(_) => self.uncommitted.add_all(),
+            Subject::Tube(_) | Subject::Server => self.segments.add_notes(1),
+            Subject::Job(_) => {}
+        }
     }
 
     /// Makes sure that the last chunk is one to append to.
