@@ -4,7 +4,8 @@
 //! I/O.
 
 use beanstalk_protocol::{
-    Command, JobId, MAX_JOB_SIZE, Priority, PutHeader, Reply, Seconds, TubeName,
+    Command, JobId, JobListing, JobMove, JobQuery, MAX_JOB_SIZE, Priority, PutHeader, Reply,
+    Seconds, TubeName,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -159,6 +160,49 @@ pub(crate) fn reserve(timeout: Option<Seconds>) -> Call<'static, Reservation> {
         Reply::Reserved(id, body) => Reservation::Reserved(Job { id, body }),
         Reply::TimedOut => Reservation::TimedOut,
         Reply::DeadlineSoon => Reservation::DeadlineSoon,
+    })
+}
+
+/// A batch itself is read by [`Connection`](crate::Connection), since more replies follow it.
+pub(crate) fn batch_reserve(command: Command) -> Call<'static, Reservation<Vec<Job>>> {
+    call!(command, "BATCH, TIMED_OUT or DEADLINE_SOON", {
+        Reply::TimedOut => Reservation::TimedOut,
+        Reply::DeadlineSoon => Reservation::DeadlineSoon,
+    })
+}
+
+/// What follows a `BATCH`: its request was the one before.
+pub(crate) fn job_of_batch() -> Call<'static, Job> {
+    call!(Command::BatchReserve { max: 1, timeout: 0 }, "RESERVED after BATCH", {
+        Reply::Reserved(id, body) => Job { id, body },
+    })
+}
+
+/// `None`: there is no such tube.
+pub(crate) fn clear_tube(tube: &TubeName) -> Call<'static, Option<u64>> {
+    call!(Command::ClearTube(tube.clone()), "CLEARED or NOT_FOUND", {
+        Reply::Cleared(count) => Some(count),
+        Reply::NotFound => None,
+    })
+}
+
+/// `None`: there is no such tube.
+pub(crate) fn list_jobs(query: JobQuery) -> Call<'static, Option<JobListing>> {
+    call!(Command::ListJobs(Box::new(query)), "OK or NOT_FOUND", {
+        Reply::Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let listing = JobListing::from_yaml(&text);
+            Some(listing.ok_or_else(|| Mismatch::Text(text.chars().take(80).collect()))?)
+        },
+        Reply::NotFound => None,
+    })
+}
+
+pub(crate) fn move_job(id: JobId, to: &TubeName) -> Call<'static, Outcome> {
+    let to = to.clone();
+    call!(Command::Move(Box::new(JobMove { id, to })), "MOVED or NOT_FOUND", {
+        Reply::Moved => Outcome::Done,
+        Reply::NotFound => Outcome::NotFound,
     })
 }
 

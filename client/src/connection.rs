@@ -70,6 +70,8 @@ pub struct Connection {
     /// Jobs that came with replies that nobody waited for.
     unclaimed: VecDeque<Job>,
     reply_timeout: Option<Duration>,
+    /// The server has no `batch-reserve`.
+    pub(crate) lacks_batches: bool,
 }
 
 /// A request that was queued.
@@ -83,9 +85,11 @@ struct Owed {
 
 /// What matters of a request until its reply comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// A reserve that may take its time; `None` is for ever.
     Wait(Option<Seconds>),
+    /// A reserve of so many jobs, which may take so many seconds. Each job has a reply of its own.
+    Batch(u32, Seconds),
     Put,
     /// Answered at once.
     Prompt,
@@ -98,6 +102,7 @@ impl Kind {
             Request::Command(Command::Reserve) => Self::Wait(None),
             Request::Command(Command::ReserveWithTimeout(Some(0))) => Self::Prompt,
             Request::Command(Command::ReserveWithTimeout(limit)) => Self::Wait(*limit),
+            Request::Command(Command::BatchReserve { max, timeout }) => Self::Batch(*max, *timeout),
             Request::Command(_) => Self::Prompt,
         }
     }
@@ -125,6 +130,7 @@ impl Connection {
             owed: VecDeque::new(),
             unclaimed: VecDeque::new(),
             reply_timeout: limits.reply_timeout,
+            lacks_batches: false,
         }
     }
 
@@ -135,7 +141,8 @@ impl Connection {
 
     /// Whether a reserve whose future was dropped still waits at the server.
     pub fn is_reserve_pending(&self) -> bool {
-        self.owed.iter().any(|owed| matches!(owed.kind, Kind::Wait(_)))
+        let waits = |kind| matches!(kind, Kind::Wait(_) | Kind::Batch(_, 1..));
+        self.owed.iter().any(|owed| waits(owed.kind))
     }
 
     /// Waits until the connection ends, and returns the reason. For a connection that holds a job
@@ -201,7 +208,9 @@ impl Connection {
         let call = call::reserve(timeout);
         while self.is_reserve_pending() && self.unclaimed.is_empty() {
             match self.next_in_time(None).await? {
-                (Kind::Wait(_), reply) => return self.finish(&call, reply),
+                // Its jobs are read below.
+                (Kind::Batch(..), Reply::Batch(_)) => {}
+                (Kind::Wait(_) | Kind::Batch(..), reply) => return self.finish(&call, reply),
                 (_, reply) => self.skip(reply),
             }
         }
@@ -224,7 +233,7 @@ impl Connection {
 
     /// Reads the replies that dropped futures left behind, so that the next reply is the next
     /// command's. Also notices a connection that ended meanwhile, before anything is sent over it.
-    async fn settle(&mut self) -> Result<(), Error> {
+    pub(crate) async fn settle(&mut self) -> Result<(), Error> {
         if self.is_reserve_pending() {
             return Err(Error::ReservePending);
         }
@@ -241,8 +250,23 @@ impl Connection {
 
     fn skip(&mut self, reply: Reply<Bytes>) {
         if let Reply::Reserved(id, body) = reply {
-            self.unclaimed.push_back(Job { id, body });
+            self.keep(Job { id, body });
         }
+    }
+
+    /// Keeps a job for the next reserve.
+    pub(crate) fn keep(&mut self, job: Job) {
+        self.unclaimed.push_back(job);
+    }
+
+    pub(crate) fn has_unclaimed(&self) -> bool {
+        !self.unclaimed.is_empty()
+    }
+
+    /// Up to so many of the jobs that are kept.
+    pub(crate) fn claim_all(&mut self, most: usize) -> Vec<Job> {
+        let count = self.unclaimed.len().min(most);
+        self.unclaimed.drain(..count).collect()
     }
 
     /// Queues a request, to be written when a reply is awaited.
@@ -278,6 +302,17 @@ impl Connection {
                 if kind == Kind::Put && matches!(reply, Reply::BadFormat | Reply::UnknownCommand) {
                     self.end();
                 }
+                if let (Kind::Batch(max, _), Reply::Batch(count)) = (kind, &reply)
+                    && (1..=u64::from(max)).contains(count)
+                {
+                    // Its jobs come before the replies to later commands.
+                    for _ in 0..*count {
+                        self.owed.push_front(Owed { kind: Kind::Prompt, end });
+                    }
+                } else if matches!(reply, Reply::Batch(_)) {
+                    // Not one that was asked for: nobody knows what follows.
+                    self.end();
+                }
                 Ok((kind, reply))
             }
             Err(failure) => {
@@ -298,14 +333,14 @@ impl Connection {
     }
 
     /// As [`Self::next`], with the time limit that its request has. `request` is for the message.
-    async fn next_in_time(
+    pub(crate) async fn next_in_time(
         &mut self,
         request: Option<&Request<'_>>,
     ) -> Result<(Kind, Reply<Bytes>), Error> {
         let Some(owed) = self.owed.front().copied() else { return self.next().await };
         let limit = match owed.kind {
             Kind::Wait(None) => None,
-            Kind::Wait(Some(seconds)) => {
+            Kind::Wait(Some(seconds)) | Kind::Batch(_, seconds) => {
                 self.reply_timeout.map(|limit| limit + Duration::from_secs(seconds.into()))
             }
             Kind::Put | Kind::Prompt => self.reply_timeout,
@@ -321,7 +356,11 @@ impl Connection {
         }
     }
 
-    fn finish<T>(&mut self, call: &Call<'_, T>, reply: Reply<Bytes>) -> Result<T, Error> {
+    pub(crate) fn finish<T>(
+        &mut self,
+        call: &Call<'_, T>,
+        reply: Reply<Bytes>,
+    ) -> Result<T, Error> {
         call.finish(reply).inspect_err(|error| {
             if error.ends_connection() {
                 self.end();

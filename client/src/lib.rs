@@ -32,6 +32,7 @@ mod commands;
 mod connection;
 mod dial;
 mod error;
+mod extensions;
 mod job;
 mod options;
 mod pipeline;
@@ -50,8 +51,9 @@ pub use pipeline::Pipeline;
 pub use stats::Stats;
 
 pub use beanstalk_protocol::{
-    BadTubeName, Command, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE,
-    MAX_TUBE_NAME, Priority, Reply, ReplyError, Seconds, TubeName,
+    BadTubeName, Command, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, JobListing, JobMove,
+    JobQuery, JobState, ListedJob, MAX_JOB_SIZE, MAX_TUBE_NAME, Priority, Reply, ReplyError,
+    Seconds, TubeName,
 };
 /// What holds bodies.
 pub use bytes::Bytes;

@@ -83,7 +83,8 @@ impl<'c> Pipeline<'c> {
         Ok(())
     }
 
-    /// Queues a command. Each has one reply, except [`Command::Quit`], which has none. Everything
+    /// Queues a command. Each has one reply, except [`Command::Quit`], which has none, and
+    /// [`Command::BatchReserve`]: after [`Reply::Batch`], each of its jobs is a reply of its own. Everything
     /// after a waiting reserve waits too.
     pub fn send(&mut self, command: &Command) {
         self.connection.queue(&Request::Command(command.clone()));

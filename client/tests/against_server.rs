@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jq_client::{
     Address, Client, ClientOptions, Command, Connection, Error, Ignored, Outcome, PutError,
-    PutOptions, ReleaseOptions, Released, Reply, Reservation, TubeName,
+    PutOptions, Refusal, ReleaseOptions, Released, Reply, Reservation, TubeName,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -101,6 +101,50 @@ fn with_ttr(ttr: u32) -> PutOptions {
 /// The number of a job that must be there.
 fn id_of(reservation: Reservation) -> u64 {
     reservation.into_job().expect("a job is ready").id
+}
+
+/// With a server that has them, and with one that has not.
+#[tokio::test]
+async fn extensions_or_what_stands_for_them() {
+    let Some(server) = Server::start("extensions").await else { return };
+    let mut c = server.connect().await;
+    let ids =
+        [c.put(b"a", with_ttr(100)).await.unwrap(), c.put(b"b", with_ttr(100)).await.unwrap()];
+    let first = c.reserve_batch(10, 0).await.unwrap().into_job().expect("two are ready");
+    let second = match first.len() {
+        1 => c.reserve_batch(10, 0).await.unwrap().into_job().expect("one is ready"),
+        _ => Vec::new(),
+    };
+    let taken: Vec<u64> = first.iter().chain(&second).map(|job| job.id).collect();
+    assert_eq!(taken, ids);
+    assert_eq!(c.reserve_batch(10, 0).await.unwrap(), Reservation::TimedOut);
+
+    let t = tube("t");
+    assert_eq!(c.clear_tube(&t).await.unwrap(), None);
+    c.use_tube(&t).await.unwrap();
+    for delay in [0, 0, 100] {
+        c.put(b"x", PutOptions { delay, ..PutOptions::default() }).await.unwrap();
+    }
+    c.use_tube(&tube("u")).await.unwrap();
+    let moved = c.move_job(ids[0], &t).await;
+    let listed = c.list_jobs(&t, None, 0, 100).await;
+    let jobs = match (&moved, &listed) {
+        (Ok(Outcome::Done), Ok(Some(listing))) => {
+            assert_eq!((listing.next, listing.jobs.len()), (0, 4));
+            4
+        }
+        (Err(moved), Err(listed)) => {
+            for error in [moved, listed] {
+                let refusal = Refusal::UnknownCommand;
+                assert!(matches!(error, Error::Refused { refusal: it, .. } if *it == refusal));
+            }
+            3
+        }
+        both => panic!("{both:?}"),
+    };
+    assert_eq!(c.clear_tube(&t).await.unwrap(), Some(jobs));
+    assert_eq!(c.list_tube_used().await.unwrap(), tube("u"));
+    assert_eq!(c.stats().await.unwrap().number("current-jobs-ready"), Some(0));
 }
 
 #[tokio::test]

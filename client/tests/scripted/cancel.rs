@@ -8,7 +8,7 @@ use crate::fake::{both, pair, pair_with, soon};
 use crate::poll_once;
 
 /// Polls once and drops: what `select!` does to the branch that lost.
-fn start_and_drop<T>(future: impl Future<Output = T>) {
+pub(crate) fn start_and_drop<T>(future: impl Future<Output = T>) {
     assert!(poll_once(pin!(future)).is_pending(), "it was done at once");
 }
 

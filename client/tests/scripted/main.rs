@@ -4,6 +4,7 @@
 mod cancel;
 mod client;
 mod commands;
+mod extensions;
 mod fake;
 mod loss;
 mod pipeline;
