@@ -188,7 +188,7 @@ impl Worker {
             run.commands += 1;
             match op {
                 Op::Put => run.ledger.inserted(id)?,
-                Op::Reserve => {
+                Op::Reserve | Op::Batch => {
                     run.ledger.reserved(id)?;
                     if run.wire.takes_away() {
                         run.ledger.deleted();
@@ -225,9 +225,17 @@ impl Worker {
         }
         self.owed = self.size;
         self.sent = now;
+        if self.step == 0 {
+            // Where the cycle deletes nothing.
+            self.jobs.clear();
+        }
         match run.shape.cycle[self.step] {
             Op::Put => self.channel.send(run.wire.puts(self.size)),
             Op::Reserve => self.channel.send(run.wire.reserves(self.size)),
+            Op::Batch => {
+                let command = format!("batch-reserve {} 0\r\n", self.size);
+                self.channel.send(command.as_bytes())
+            }
             Op::Delete => {
                 self.deletes.clear();
                 self.jobs.drain(..).for_each(|id| delete(&mut self.deletes, id));

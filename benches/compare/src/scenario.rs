@@ -8,7 +8,7 @@ use crate::{
     metric::Metric,
     spec::Dialect,
     stall::{Event, Parting, Question, UNREAD},
-    wire::Op::{self, Delete, Put, Reserve},
+    wire::Op::{self, Batch, Delete, Put, Reserve},
 };
 
 /// The scenarios that run when none are asked for.
@@ -101,6 +101,9 @@ impl Kind {
     /// put that is forwarded for a wake-up; redis has no tubes that exist by themselves, no states
     /// of jobs, and no statistics of this kind.
     pub(crate) fn suits(&self, dialect: Dialect) -> bool {
+        if matches!(self, Self::Take(shape) if shape.cycle.contains(&Batch)) {
+            return dialect == Dialect::Queue;
+        }
         let is_load = matches!(self, Self::Load(_) | Self::Take(_));
         match dialect {
             Dialect::Queue => true,
@@ -137,6 +140,12 @@ impl Kind {
         Ok(match word {
             "cycle" => Self::Load(shape(connections()? as usize, CYCLE)),
             "put-only" => Self::Load(shape(connections()? as usize, &[Put])),
+            "reserve-only" => Self::Take(shape(connections()? as usize, &[Reserve])),
+            "batch-only" => {
+                // As many as a server gives at a time.
+                let depth = at_most(number, 1000, "jobs in a batch")? as usize;
+                Self::Take(Shape { depth, ..shape(1, &[Batch]) })
+            }
             "take-only" => Self::Take(shape(connections()? as usize, &[Reserve, Delete])),
             "body" => Self::Load(shape(BODY_CONNECTIONS, CYCLE)),
             "tubes" => Self::Tubes(jobs()? as usize),
@@ -146,6 +155,7 @@ impl Kind {
             "deep" => Self::Deep(shape(DEEP_CONNECTIONS, CYCLE), jobs()?),
             "delayed" => Self::Stall(Event::Due, jobs()?),
             "kick" => Self::Stall(Event::Kick, jobs()?),
+            "clear" => Self::Stall(Event::Clear, jobs()?),
             "disconnect" => Self::Stall(Event::Disconnect, jobs()?),
             "delete" => Self::Stall(Event::Delete, jobs()?),
             "drain" => Self::Stall(Event::Drain, jobs()?),
@@ -267,6 +277,7 @@ impl fmt::Display for Scenario {
                 match event {
                     Event::Due => write!(f, "{number} delayed jobs fall due together"),
                     Event::Kick => write!(f, "{number} buried jobs are kicked by one command"),
+                    Event::Clear => write!(f, "a tube with {number} ready jobs is cleared"),
                     Event::Disconnect => {
                         write!(f, "{number} reserved jobs return because their connection closes")
                     }
@@ -310,6 +321,7 @@ impl fmt::Display for Sentence<'_> {
             .map(|op| match op {
                 Put => "put",
                 Reserve => "reserve",
+                Batch => "batch-reserve",
                 Delete => "delete",
             })
             .collect();

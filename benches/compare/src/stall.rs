@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Due,
     /// So many jobs were buried, and one `kick` makes them ready.
     Kick,
+    /// A tube with so many ready jobs is cleared by one `clear-tube`.
+    Clear,
     /// So many jobs were reserved by one connection, which closes.
     Disconnect,
     /// One client deletes so many ready jobs, many commands at a time.
@@ -105,6 +107,16 @@ pub(crate) fn measure(
             let sample =
                 watch.until(session, &mut probe, &mut control, &stats_tube(), READY, jobs)?;
             kicker.expect(&format!("KICKED {jobs}"))?;
+            Ok(sample)
+        }
+        Event::Clear => {
+            session.fill(jobs, body)?;
+            let cleared = session.take_ids().len();
+            let watch = Watch::start(session)?;
+            let mut clearer = session.connect(None)?;
+            clearer.send(format!("clear-tube {}\r\n", tube_name(None)).as_bytes())?;
+            let sample = watch.until(session, &mut probe, &mut control, &stats_tube(), READY, 0)?;
+            clearer.expect(&format!("CLEARED {cleared}"))?;
             Ok(sample)
         }
         Event::Disconnect => {

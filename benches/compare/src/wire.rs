@@ -14,6 +14,9 @@ pub(crate) enum Op {
     Put,
     /// `reserve`, answered by `RESERVED <id> <bytes>` and the body.
     Reserve,
+    /// `batch-reserve`, which a load sends once for all jobs of a batch. The reply to the first of
+    /// them begins with `BATCH <number>`.
+    Batch,
     /// `delete <id>`, answered by `DELETED`.
     Delete,
 }
@@ -117,18 +120,25 @@ impl Wire {
                 p.expect(b"\r\n")?;
                 Ok(id)
             }),
-            Op::Reserve => parse(bytes, "RESERVED <id> <bytes> and the body that was put", |p| {
-                p.expect(b"RESERVED ")?;
-                let id = p.number()?;
-                p.expect(b" ")?;
-                if p.number()? != self.body.len() as u64 {
-                    return Err(Stop::Wrong);
-                }
-                p.expect(b"\r\n")?;
-                p.body(&self.body)?;
-                p.expect(b"\r\n")?;
-                Ok(id)
-            }),
+            Op::Reserve | Op::Batch => {
+                parse(bytes, "RESERVED <id> <bytes> and the body that was put", |p| {
+                    if op == Op::Batch && p.begins_with(b'B') {
+                        p.expect(b"BATCH ")?;
+                        p.number()?;
+                        p.expect(b"\r\n")?;
+                    }
+                    p.expect(b"RESERVED ")?;
+                    let id = p.number()?;
+                    p.expect(b" ")?;
+                    if p.number()? != self.body.len() as u64 {
+                        return Err(Stop::Wrong);
+                    }
+                    p.expect(b"\r\n")?;
+                    p.body(&self.body)?;
+                    p.expect(b"\r\n")?;
+                    Ok(id)
+                })
+            }
             Op::Delete => parse(bytes, "DELETED", |p| p.expect(DELETED).map(|()| 0)),
         }
     }
@@ -153,6 +163,7 @@ impl Wire {
                 p.expect(b"\r\n")?;
                 Ok(0)
             }),
+            Op::Batch => Err(Failure::wrong("no reply: there are no batches", bytes)),
             Op::Delete => Err(Failure::wrong("no reply: there is nothing to delete", bytes)),
         }
     }
@@ -195,6 +206,10 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
+    fn begins_with(&self, byte: u8) -> bool {
+        self.bytes.get(self.at) == Some(&byte)
+    }
+
     fn expect(&mut self, word: &[u8]) -> Result<(), Stop> {
         let rest = &self.bytes[self.at..];
         if rest.starts_with(word) {
@@ -258,6 +273,10 @@ mod tests {
         match op {
             Op::Put => bytes.extend_from_slice(b"INSERTED 12345\r\n"),
             Op::Reserve => reserved(&mut bytes, 12345, wire.body()),
+            Op::Batch => {
+                bytes.extend_from_slice(b"BATCH 7\r\n");
+                reserved(&mut bytes, 12345, wire.body());
+            }
             Op::Delete => bytes.extend_from_slice(DELETED),
         }
         bytes
@@ -265,7 +284,9 @@ mod tests {
 
     #[test]
     fn a_reply_is_framed_at_every_split() {
-        for (op, id) in [(Op::Put, 12345), (Op::Reserve, 12345), (Op::Delete, 0)] {
+        for (op, id) in
+            [(Op::Put, 12345), (Op::Reserve, 12345), (Op::Batch, 12345), (Op::Delete, 0)]
+        {
             for size in [0, 5, COMPARED_WHOLE, COMPARED_WHOLE + 1] {
                 let wire = Wire::new(size, 1);
                 let whole = reply_to(op, &wire);

@@ -103,7 +103,7 @@ impl Probe {
         let sent = Instant::now();
         match op {
             Op::Put => self.control.send(self.wire.puts(1))?,
-            Op::Reserve => self.control.send(self.wire.reserves(1))?,
+            Op::Reserve | Op::Batch => self.control.send(self.wire.reserves(1))?,
             Op::Delete => self.control.send(&self.deletes)?,
         }
         Ok(sent)
