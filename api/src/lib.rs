@@ -1,7 +1,7 @@
 //! The documents that server, worker and command line exchange, as JSON.
 //!
 //! [`job`] is what a producer queues, [`result`] is its outcome, and [`status`] is what a worker
-//! reports about itself. [`json`] limits the JSON of third parties that these documents contain, and
+//! reports about itself. [`server`] has the documents of jq-server's HTTP API. [`json`] limits the JSON of third parties that these documents contain, and
 //! [`text`] shows theirs in messages.
 //!
 //! Owns: the names of members, their order, formats and limits. Must not know: sockets, files,
@@ -11,5 +11,6 @@
 pub mod job;
 pub mod json;
 pub mod result;
+pub mod server;
 pub mod status;
 pub mod text;

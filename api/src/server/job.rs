@@ -1,0 +1,191 @@
+//! Jobs, and putting them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The state of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Waits to be reserved.
+    Ready,
+    /// Waits until its delay is over.
+    Delayed,
+    /// A connection has reserved it.
+    Reserved,
+    /// Set aside until it is kicked.
+    Buried,
+}
+
+/// A job, without its body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Job {
+    /// Its number.
+    pub id: u64,
+    /// Its tube.
+    pub tube: String,
+    /// Its state.
+    pub state: JobState,
+    /// 0 is the most urgent.
+    pub priority: u32,
+    /// The last delay that was asked for, in seconds.
+    pub delay: u32,
+    /// For how long it may be reserved, in seconds.
+    pub ttr: u32,
+    /// When it was put.
+    pub created: Timestamp,
+    /// Since then, in seconds.
+    pub age: u64,
+    /// Until its delay ends, or its time to run if it is reserved, in seconds. Missing for ready and
+    /// buried jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_left: Option<u64>,
+    /// The number of the connection that has reserved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u32>,
+    /// Size of its body, in bytes.
+    pub size: u64,
+    /// How often it was reserved.
+    pub reserves: u32,
+    /// How often it timed out.
+    pub timeouts: u32,
+    /// How often it was released.
+    pub releases: u32,
+    /// How often it was buried.
+    pub buries: u32,
+    /// How often it was kicked.
+    pub kicks: u32,
+    /// How often the connection that had it reserved vanished.
+    pub disconnects: u32,
+}
+
+/// A job with its body.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JobDocument {
+    /// The job.
+    #[serde(flatten)]
+    pub job: Job,
+    /// Its body.
+    pub body: JobBody,
+}
+
+/// The body of a job: one of `json`, `text` and `base64`, the first of these that it can be.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JobBody {
+    /// The body, if it is JSON: as it was written, nested at most 100 deep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub json: Option<Box<RawValue>>,
+    /// The body, if it is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The body as base64 with padding, if it is neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+    /// Whether the body is longer than [`JobBody::MAX`]: then this is its beginning, as `text` or
+    /// `base64`. `/api/v1/jobs/{id}/body` has all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+impl JobBody {
+    /// The most bytes of a body that a document shows.
+    pub const MAX: usize = 64 * 1024;
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JobList {
+    /// The jobs, mostly in the order in which they were put. A job that is there and matches from
+    /// before the first page to after the last is on one of them, and none is on two.
+    pub jobs: Vec<Job>,
+    /// The cursor of the next page. Missing on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which jobs of a tube.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct JobQuery {
+    /// Only those in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub state: Option<JobState>,
+    /// As in `PageQuery`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// As in `PageQuery`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 1000))]
+    pub limit: Option<u32>,
+}
+
+/// What a job that is put as bytes has besides its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct PutQuery {
+    /// 0 is the most urgent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// Before it can be reserved, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<u32>,
+    /// For how long it may be reserved, in seconds; 0 counts as 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttr: Option<u32>,
+}
+
+/// A job to put. It has exactly one of `json`, `text` and `base64`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewJob {
+    /// The body is this value, as it is written here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub json: Option<Box<RawValue>>,
+    /// The body is this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The body is this, decoded: the alphabet with `+` and `/`, with or without padding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+    /// 0 is the most urgent; 2147483648 if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// Before it can be reserved, in seconds; 0 if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<u32>,
+    /// For how long it may be reserved, in seconds; 60 if it is left out, and 0 counts as 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttr: Option<u32>,
+}
+
+impl NewJob {
+    /// The priority of a job that is put without one.
+    pub const PRIORITY: u32 = 1 << 31;
+    /// The time to run of a job that is put without one, in seconds.
+    pub const TTR: u32 = 60;
+}
+
+/// A job that was put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Inserted {
+    /// Its number.
+    pub id: u64,
+    /// Its tube.
+    pub tube: String,
+    /// Whether an earlier request with the same `Idempotency-Key` has put it. Then the status is 200,
+    /// otherwise 201.
+    pub repeated: bool,
+}
