@@ -46,6 +46,9 @@
 //! an answer. A request with a member or a parameter that the server does not know is refused.
 //!
 //! Moments are RFC 3339; what is called an age, a time or a delay is in seconds.
+//!
+//! A put with the content type `application/json` is a [`NewJob`]; with any other, its content is the
+//! body of the job, and [`PutQuery`] has the rest. The answer is committed before it is sent.
 
 mod bulk;
 mod change;

@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Connection {
-    /// Its number. When it is gone, another may get it.
-    pub id: u32,
-    /// Where the client is: address and port, or `unix` and the process number. Missing if that is not
-    /// known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
+    /// Its number, counted from 1 since the server was started. No other connection gets it.
+    pub id: u64,
+    /// Where the client is: address and port, or `unix` for one on a Unix socket.
+    pub address: String,
     /// The tube that it uses.
     pub using: String,
     /// The tubes that it watches, at most the first 64.
@@ -31,8 +29,10 @@ pub struct Connection {
     pub worker: bool,
     /// For how long it has been open, in seconds.
     pub age: u64,
-    /// For how long nothing has come from it, in seconds.
-    pub idle: u64,
+    /// For how long nothing has come from it, in seconds. Missing if that is not known, as on a Unix
+    /// socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<u64>,
     /// Bytes of replies that it has not taken yet.
     pub unsent_bytes: u64,
     /// Bytes that have come from it and that are not carried out yet.

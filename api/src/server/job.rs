@@ -1,7 +1,7 @@
 //! Jobs, and putting them.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// The state of a job.
@@ -45,7 +45,7 @@ pub struct Job {
     pub time_left: Option<u64>,
     /// The number of the connection that has reserved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connection: Option<u32>,
+    pub connection: Option<u64>,
     /// Size of its body, in bytes.
     pub size: u64,
     /// How often it was reserved.
@@ -78,7 +78,7 @@ pub struct JobDocument {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobBody {
     /// The body, if it is JSON: as it was written, nested at most 100 deep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub json: Option<Box<RawValue>>,
     /// The body, if it is UTF-8.
@@ -91,6 +91,11 @@ pub struct JobBody {
     /// `base64`. `/api/v1/jobs/{id}/body` has all of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+/// A value that is there, even if it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }
 
 impl JobBody {
@@ -150,7 +155,7 @@ pub struct PutQuery {
 #[serde(deny_unknown_fields)]
 pub struct NewJob {
     /// The body is this value, as it is written here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub json: Option<Box<RawValue>>,
     /// The body is this text.
@@ -188,4 +193,53 @@ pub struct Inserted {
     /// Whether an earlier request with the same `Idempotency-Key` has put it. Then the status is 200,
     /// otherwise 201.
     pub repeated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_kept_as_it_was_written() {
+        for text in ["null", "1.50", r#"{"b": 1,  "a": [1e400, "\u00e9"]}"#] {
+            let job: NewJob = serde_json::from_str(&format!(r#"{{"json":{text}}}"#)).unwrap();
+            assert_eq!(job.json.as_deref().map(RawValue::get), Some(text));
+            let body = JobBody { json: job.json, ..JobBody::default() };
+            let sent = serde_json::to_string(&body).unwrap();
+            assert_eq!(sent, format!(r#"{{"json":{text}}}"#));
+            let received: JobBody = serde_json::from_str(&sent).unwrap();
+            assert_eq!(received.json.as_deref().map(RawValue::get), Some(text));
+        }
+        assert!(serde_json::from_str::<NewJob>("{}").unwrap().json.is_none());
+        assert!(serde_json::from_str::<NewJob>(r#"{"jsn":1}"#).is_err());
+    }
+
+    #[test]
+    fn a_job_with_its_body_is_one_object() {
+        let job = Job {
+            id: 7,
+            tube: "t".into(),
+            state: JobState::Delayed,
+            priority: 1,
+            delay: 60,
+            ttr: 10,
+            created: Timestamp::UNIX_EPOCH,
+            age: 1,
+            time_left: Some(59),
+            connection: None,
+            size: 2,
+            reserves: 0,
+            timeouts: 0,
+            releases: 0,
+            buries: 0,
+            kicks: 0,
+            disconnects: 0,
+        };
+        let body = JobBody { text: Some("hi".into()), ..JobBody::default() };
+        let sent = serde_json::to_string(&JobDocument { job: job.clone(), body }).unwrap();
+        assert!(sent.starts_with(r#"{"id":7,"tube":"t","state":"delayed","priority":1"#), "{sent}");
+        assert!(sent.ends_with(r#""disconnects":0,"body":{"text":"hi"}}"#), "{sent}");
+        let received: JobDocument = serde_json::from_str(&sent).unwrap();
+        assert_eq!((received.job, received.body.text.as_deref()), (job, Some("hi")));
+    }
 }
