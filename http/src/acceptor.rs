@@ -25,6 +25,11 @@ pub trait Acceptor: Send + Sync + 'static {
     /// If it cannot accept a connection now. It is called again a moment later.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
 
+    /// The address of the client, for people. Requests have it as a [`Peer`](crate::Peer).
+    fn peer(&self, _accepted: &Self::Accepted) -> Option<String> {
+        None
+    }
+
     /// Turns a connection into a stream. Runs concurrently with others, for at most
     /// [`Limits::head_time`](crate::Limits::head_time).
     ///
@@ -48,6 +53,10 @@ impl Acceptor for TcpListener {
         Ok(stream)
     }
 
+    fn peer(&self, accepted: &TcpStream) -> Option<String> {
+        accepted.peer_addr().ok().map(|address| address.to_string())
+    }
+
     async fn handshake(&self, accepted: TcpStream) -> io::Result<TcpStream> {
         Ok(accepted)
     }
@@ -59,6 +68,10 @@ impl Acceptor for UnixListener {
 
     async fn accept(&self) -> io::Result<UnixStream> {
         Ok(Self::accept(self).await?.0)
+    }
+
+    fn peer(&self, _: &UnixStream) -> Option<String> {
+        Some("unix".to_owned())
     }
 
     async fn handshake(&self, accepted: UnixStream) -> io::Result<UnixStream> {

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -20,7 +21,7 @@ use crate::pace::{Paced, Requests};
 use crate::reply::{Reply, finished};
 use crate::room::Seat;
 use crate::serve::Ending;
-use crate::{Acceptor, Handler, Limits, Refusal};
+use crate::{Acceptor, Handler, Limits, Peer, Refusal};
 
 /// The smallest read buffer that hyper accepts, in bytes.
 const LEAST_HEAD: usize = 8 * 1024;
@@ -56,6 +57,7 @@ impl<H: Handler> Service<H> {
         accepted: A::Accepted,
         seat: Arc<Seat>,
     ) {
+        let peer = acceptor.peer(&accepted).map(|address| Peer(address.into()));
         let handshake = timeout(self.limits.head_time, acceptor.handshake(accepted));
         let closed = async {
             // The handshake waits for the client.
@@ -71,7 +73,7 @@ impl<H: Handler> Service<H> {
         // The listener must be closed when serving ends, even if clients are still connected.
         drop(acceptor);
         match stream {
-            Ok(Ok(stream)) => self.attend_stream(stream, seat).await,
+            Ok(Ok(stream)) => self.attend_stream(stream, seat, peer).await,
             Ok(Err(error)) => debug!(%error, "a handshake failed"),
             Err(_) => debug!("a handshake took too long"),
         }
@@ -81,6 +83,7 @@ impl<H: Handler> Service<H> {
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send,
         seat: Arc<Seat>,
+        peer: Option<Peer>,
     ) {
         let requests = Arc::new(Requests::new(Arc::clone(&seat)));
         let stream = TokioIo::new(Paced::new(stream, Arc::clone(&requests), &self.limits));
@@ -92,8 +95,11 @@ impl<H: Handler> Service<H> {
             .header_read_timeout(self.limits.idle_time)
             .max_buf_size(self.limits.head_bytes.max(LEAST_HEAD))
             .max_headers(self.limits.header_fields);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (service, open) = (Arc::clone(&self), requests.begin());
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
             async move {
                 let open = open.ok_or(Closed)?;
                 let reply = service.answer(request).await;
@@ -119,7 +125,11 @@ impl<H: Handler> Service<H> {
     /// Reads a request to its end, and answers it.
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
-        match self.read(body).await {
+        let most = match self.handler.admit(&head) {
+            ControlFlow::Continue(most) => most.min(self.limits.body_bytes),
+            ControlFlow::Break(reply) => return reply,
+        };
+        match self.read(body, most).await {
             Ok(body) => {
                 let answer = self.handler.answer(Request::from_parts(head, body));
                 let answer = timeout(self.limits.request_time, answer).await;
@@ -129,8 +139,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {
-        let most = self.limits.body_bytes;
+    async fn read(&self, body: Incoming, most: usize) -> Result<Bytes, Refusal> {
         // Do not wait for a body that is announced as too long.
         if body.size_hint().lower() > most as u64 {
             return Err(Refusal::BodyTooLong);

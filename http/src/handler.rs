@@ -1,10 +1,12 @@
 //! Turning requests into answers.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use tower_service::Service as _;
@@ -13,6 +15,13 @@ use crate::{Problem, Reply};
 
 /// Turns requests into answers. Called by many connections at the same time.
 pub trait Handler: Send + Sync + 'static {
+    /// Decides, by the head of a request alone, whether its body is read: the maximum size of the body
+    /// in bytes, which [`Limits::body_bytes`](crate::Limits::body_bytes) limits in any case, or else
+    /// the answer. So a request that is refused for what its head says costs no memory.
+    fn admit(&self, _head: &Parts) -> ControlFlow<Reply, usize> {
+        ControlFlow::Continue(usize::MAX)
+    }
+
     /// Answers a request whose body has arrived completely. The future is dropped when it takes
     /// longer than [`Limits::request_time`](crate::Limits::request_time), or when the connection is
     /// gone.
@@ -29,6 +38,10 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 impl<H: Handler> Handler for Arc<H> {
+    fn admit(&self, head: &Parts) -> ControlFlow<Reply, usize> {
+        H::admit(self, head)
+    }
+
     async fn answer(&self, request: Request<Bytes>) -> Reply {
         H::answer(self, request).await
     }
@@ -45,6 +58,11 @@ impl Handler for Router {
         answer.unwrap_or_else(|never: Infallible| match never {})
     }
 }
+
+/// The address of the client, among the extensions of a request. Missing if the
+/// [`Acceptor`](crate::Acceptor) does not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer(pub Arc<str>);
 
 /// Why the server answers a request itself, instead of its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

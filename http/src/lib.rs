@@ -40,7 +40,7 @@ pub use conditional::Validators;
 pub use cors::Cors;
 pub use events::{Full, Streams, last_event_id};
 pub use guard::{Denied, Guard};
-pub use handler::{Handler, Refusal};
+pub use handler::{Handler, Peer, Refusal};
 pub use limits::Limits;
 pub use problem::Problem;
 pub use reply::Reply;
