@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::conn::Incoming;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::Job;
-use crate::record::{Change, DurableState};
+use crate::record::Change;
 use crate::sink::{Answer, Sink, TubeNames};
 use crate::time::Nanos;
 
@@ -106,16 +106,11 @@ impl Engine {
         else {
             return Flow::Continue;
         };
-        let bytes = body.len();
         let mut job = Job::new(id, tube, Body::from(body), created);
         job.priority = header.priority;
         job.delay = header.delay;
         job.ttr = header.ttr;
-        let ix = self.jobs.insert(job, bytes);
-        self.total_jobs += 1;
-        self.tubes[tube].total_jobs += 1;
-        let state = DurableState::after(now, header.delay);
-        self.record_put(ix, state, sink);
+        let (ix, state) = self.add(now, job, sink);
         // Before the job can reach a waiting worker: the producer gets its answer first.
         sink.answer(conn, Answer::Reply(Reply::Inserted(id)));
         self.make(now, ix, state, sink);

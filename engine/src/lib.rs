@@ -30,6 +30,7 @@ mod job;
 mod list;
 mod moves;
 mod operations;
+mod put;
 mod ready;
 mod record;
 mod restore;
@@ -49,6 +50,7 @@ pub use bulk::{Bulk, BulkCounts, BulkFlow, Filter, StepSize};
 pub use engine::{CloseReason, ConnId, Engine, Flow};
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use operations::{Action, JobChange, Refusal};
+pub use put::{NewJob, PutRefusal};
 pub use record::{
     Change, DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,

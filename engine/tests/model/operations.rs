@@ -1,9 +1,9 @@
 //! What an operator does, in the model.
 
 use beanstalk_protocol::{JobId, JobState, Seconds, TubeName};
-use jq_engine::{Action, JobChange, Nanos, Refusal, Sink};
+use jq_engine::{Action, Body, JobChange, Nanos, NewJob, PutRefusal, Refusal, Sink};
 
-use super::{Model, Place};
+use super::{Job, Model, Place};
 
 impl Model {
     pub(crate) fn act(
@@ -65,6 +65,44 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        now: Nanos,
+        tube: &TubeName,
+        new: NewJob,
+        body: Box<[u8]>,
+        sink: &mut impl Sink,
+    ) -> Result<JobId, PutRefusal> {
+        if self.draining {
+            return Err(PutRefusal::Draining);
+        }
+        self.create_tube(tube);
+        let id = self.next_id;
+        self.next_id += 1;
+        self.jobs.push(Job {
+            id,
+            tube: tube.clone(),
+            body: Body::from(body),
+            priority: new.priority,
+            delay: new.delay,
+            ttr: new.ttr,
+            created: now,
+            place: Place::Ready,
+            reserves: 0,
+            timeouts: 0,
+            releases: 0,
+            buries: 0,
+            kicks: 0,
+            disconnects: 0,
+        });
+        self.total_jobs += 1;
+        if let Some(tube) = self.tube(tube) {
+            tube.total_jobs += 1;
+        }
+        self.make_ready_or_delayed(now, id, new.delay, sink);
+        Ok(id)
     }
 
     /// Moves a job that is not arriving; one that is reserved is ready afterwards.

@@ -7,7 +7,7 @@ mod ops;
 mod passing;
 
 use beanstalk_protocol::{Command, JobId, Request};
-use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos};
+use jq_engine::{CloseReason, ConnId, Engine, Flow, Nanos, NewJob};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -96,6 +96,15 @@ impl Duel {
                 self.both(
                     |engine, now, said| engine.pause(now, name.as_str(), *seconds, said),
                     |model, now, said| model.set_pause(now, &name, *seconds, said),
+                )?
+                .ok();
+            }
+            Op::Put(number, new, size) => {
+                let (tube, body) = (asks::tube(*number), || vec![b'.'; *size as usize].into());
+                let new = NewJob { priority: new.priority, delay: new.delay, ttr: new.ttr };
+                self.both(
+                    |engine, now, said| engine.put(now, &tube, new, body(), said),
+                    |model, now, said| model.put(now, &tube, new, body(), said),
                 )?
                 .ok();
             }

@@ -22,6 +22,8 @@ pub(crate) enum Op {
     Pause(u8, u32),
     /// An operator clears a tube.
     Clear(u8),
+    /// Somebody without a connection puts a job of this many bytes into this tube.
+    Put(u8, NewJob, u32),
 }
 
 /// What an operator does to a job. The tube is a number.
@@ -166,6 +168,7 @@ fn op(kind: Kind) -> impl Strategy<Value = Op> {
         10 => (job(), deed(kind)).prop_map(|(job, deed)| Op::Act(job, deed)),
         1 => (kind.tube(), 0u32..4).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
         3 => kind.tube().prop_map(Op::Clear),
+        3 => (kind.tube(), new_job(), size()).prop_map(|(tube, job, size)| Op::Put(tube, job, size)),
     ]
 }
 
@@ -227,18 +230,9 @@ fn many(kind: Kind) -> impl Strategy<Value = Ask> {
 }
 
 fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
-    let new_job = || {
-        (priority(), 0u32..3, 1u32..5).prop_map(|(priority, delay, ttr)| NewJob {
-            priority,
-            delay,
-            ttr,
-        })
-    };
-    // The engine stores larger bodies differently.
-    let size = prop_oneof![9 => 0u32..4, 1 => Just(5000)];
     let tube = prop::option::of(kind.tube());
     prop_oneof![
-        6 => (tube, new_job(), size).prop_map(|(tube, job, size)| Ask::Put(tube, job, size)),
+        6 => (tube, new_job(), size()).prop_map(|(tube, job, size)| Ask::Put(tube, job, size)),
         1 => new_job().prop_map(Ask::PutLine),
         1 => (kind.tube(), new_job(), 15u8..25)
             .prop_map(|(tube, job, count)| Ask::PutMany(tube, job, count)),
@@ -247,6 +241,16 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
         1 => rejection().prop_map(Ask::Rejected),
         1 => Just(Ask::OversizedPut),
     ]
+}
+
+fn new_job() -> impl Strategy<Value = NewJob> {
+    let job = (priority(), 0u32..3, 1u32..5);
+    job.prop_map(|(priority, delay, ttr)| NewJob { priority, delay, ttr })
+}
+
+/// Of a body. The engine stores larger ones differently.
+fn size() -> impl Strategy<Value = u32> {
+    prop_oneof![9 => 0u32..4, 1 => Just(5000)]
 }
 
 /// This many reserves that wait indefinitely, against four that do not wait, and some of batches.
