@@ -132,6 +132,22 @@ struct Flags {
     #[arg(conflicts_with_all = ["binlog", "binlog_export_v7", "binlog_backup", "binlog_check"])]
     binlog_dump: Option<PathBuf>,
 
+    /// Serve the HTTP API, metrics and health checks on this address: HOST:PORT, [IPV6]:PORT or
+    /// unix:PATH; port 0 picks a free one and logs it. Without --http-token-file, only a loopback
+    /// address, and only for reading
+    #[arg(long, value_name = "ADDR")]
+    http: Option<ListenAddress>,
+
+    /// With --http: read the tokens of those who may use it, and what each may do, from this TOML
+    /// file, and again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "http")]
+    http_token_file: Option<PathBuf>,
+
+    /// With --http: allow web pages of this origin, such as https://site.example, to use it; * for
+    /// any. May be given several times
+    #[arg(long, value_name = "ORIGIN", requires = "http", value_parser = origin)]
+    http_cors: Vec<String>,
+
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
@@ -143,6 +159,22 @@ fn size(text: &str) -> Result<u64, &'static str> {
         return Err("expected a number of bytes");
     }
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// An origin of web pages: scheme, host and port.
+fn origin(text: &str) -> Result<String, &'static str> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_origin = host.is_some_and(|host| {
+        // People add a slash, which an origin does not have.
+        let host = host.strip_suffix('/').unwrap_or(host);
+        !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte))
+    });
+    if is_origin || text == "*" {
+        Ok(text.to_owned())
+    } else {
+        Err("expected * or an origin such as https://site.example, without a path")
+    }
 }
 
 /// A socket to listen on, and what it is for.
@@ -159,6 +191,8 @@ pub struct ListenerConfig {
 pub enum Service {
     /// The protocol of beanstalkd.
     Protocol,
+    /// HTTP, on a thread of its own.
+    Http,
 }
 
 /// Where a listener listens.
@@ -178,6 +212,38 @@ impl fmt::Display for ListenAddress {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+impl FromStr for ListenAddress {
+    type Err = &'static str;
+
+    /// `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected HOST:PORT, [IPV6]:PORT or unix:PATH";
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(EXPECTED) } else { Ok(Self::Unix(path.into())) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
+        let port =
+            port.parse().map_err(|_| "expected a port from 0 to 65535 after the last colon")?;
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match bare {
+            None if host.is_empty() || host.contains([':', '[', ']']) => Err(EXPECTED),
+            Some("") => Err(EXPECTED),
+            _ => Ok(Self::Tcp(bare.unwrap_or(host).to_owned(), port)),
+        }
+    }
+}
+
+/// Serving HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where.
+    pub address: ListenAddress,
+    /// The file of tokens. Without it, only reading is possible, and only from this machine.
+    pub token_file: Option<PathBuf>,
+    /// The origins of web pages that may use it; `*` for any.
+    pub cors: Vec<String>,
 }
 
 /// The value of `-l`.
@@ -208,6 +274,8 @@ impl FromStr for Host {
 pub struct Config {
     /// Where to listen, and for what, unless the service manager passes sockets.
     pub listeners: Vec<ListenerConfig>,
+    /// Serve HTTP too.
+    pub http: Option<HttpConfig>,
     /// Who to become.
     pub user: Option<String>,
     /// Largest job body in bytes.
@@ -283,8 +351,14 @@ impl Config {
             Host::Name(host) => ListenAddress::Tcp(host, flags.port),
             Host::Unix(path) => ListenAddress::Unix(path),
         };
+        let http = flags.http.map(|address| HttpConfig {
+            address,
+            token_file: flags.http_token_file,
+            cors: flags.http_cors,
+        });
         Ok(Self {
             listeners: vec![ListenerConfig { address, service: Service::Protocol }],
+            http,
             user: flags.user,
             max_job_size,
             binlog: flags.binlog,
@@ -364,6 +438,21 @@ mod tests {
     }
 
     #[test]
+    fn http_is_off_unless_asked_for() {
+        assert_eq!(parse(&[]).unwrap().http, None);
+        let address = |text: &str| parse(&["--http", text]).unwrap().http.unwrap().address;
+        assert_eq!(address("localhost:80"), tcp("localhost", 80));
+        assert_eq!(address("[::1]:0"), tcp("::1", 0));
+        assert_eq!(address("unix:/run/h.sock"), ListenAddress::Unix("/run/h.sock".into()));
+        let args = ["--http", "a:1", "--http", "127.0.0.1:2", "--http-token-file", "/etc/tokens"];
+        let origins = ["--http-cors", "https://a.example", "--http-cors", "http://b.example:81/"];
+        let http = parse(&[&args[..], &origins].concat()).unwrap().http.unwrap();
+        assert_eq!(http.address, tcp("127.0.0.1", 2));
+        assert_eq!(http.token_file, Some("/etc/tokens".into()));
+        assert_eq!(http.cors, ["https://a.example", "http://b.example:81/"]);
+    }
+
+    #[test]
     fn help_and_version_are_no_errors() {
         let help = parse(&["-h"]).unwrap_err();
         assert_eq!(help.status, 0);
@@ -391,6 +480,20 @@ mod tests {
             &["--binlog-backup", "x"],
             &["--binlog-check", "x", "-b", "y"],
             &["--binlog-dump", "x", "--binlog-check", "y"],
+            &["--http", "8080"],
+            &["--http", "localhost"],
+            &["--http", "::1:8080"],
+            &["--http", "localhost:x"],
+            &["--http", "localhost:65536"],
+            &["--http", ":8080"],
+            &["--http", "[]:8080"],
+            &["--http", "unix:"],
+            &["--http", ""],
+            &["--http-token-file", "x"],
+            &["--http-cors", "*"],
+            &["--http-cors", "site.example", "--http", "localhost:1"],
+            &["--http-cors", "https://site.example/path", "--http", "localhost:1"],
+            &["--http-cors", "https://", "--http", "localhost:1"],
         ] {
             let exit = parse(args).unwrap_err();
             assert_eq!(exit.status, EXIT_USAGE, "{args:?}");

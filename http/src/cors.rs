@@ -1,7 +1,7 @@
 //! Cross-origin access: which pages of other origins may read the answers.
 //!
-//! Only reading is allowed: requests with a visitor's credentials are never allowed, nor any method
-//! other than GET and HEAD.
+//! By default only reading is allowed, with GET and HEAD. Requests with a visitor's credentials, such as
+//! cookies, are never allowed; a page that knows a token may send it where that is allowed.
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -11,7 +11,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::reply::{Reply, empty};
 
-/// The headers that a page may send: those of conditional requests and of resumed streams.
+/// The methods that a page may use by default.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
+
+/// The headers that a page may send by default: those of conditional requests and of resumed streams.
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("Cache-Control, If-Modified-Since, If-None-Match, Last-Event-ID");
 
@@ -21,9 +24,13 @@ const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Last-Modif
 /// How long a browser may cache a preflight, in seconds: a day, which browsers may shorten.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// The origins whose pages may read.
+/// The origins whose pages may read, and what they may do.
 #[derive(Debug, Clone)]
-pub struct Cors(Origins);
+pub struct Cors {
+    origins: Origins,
+    methods: HeaderValue,
+    request_headers: HeaderValue,
+}
 
 #[derive(Debug, Clone)]
 enum Origins {
@@ -35,17 +42,28 @@ impl Cors {
     /// Allows pages of these origins, such as `https://site.example`. If one of them is `*`, any
     /// origin is allowed.
     pub fn new(origins: &[String]) -> Self {
-        Self(if origins.iter().any(|origin| origin == "*") {
+        let origins = if origins.iter().any(|origin| origin == "*") {
             Origins::Any
         } else {
             // People add a trailing slash, which an origin does not have.
             Origins::These(origins.iter().map(|o| o.trim_end_matches('/').to_owned()).collect())
-        })
+        };
+        Self { origins, methods: METHODS, request_headers: REQUEST_HEADERS }
+    }
+
+    /// Allows these pages these methods and headers instead, such as `GET, POST` and `Authorization`.
+    #[must_use]
+    pub fn allowing(self, methods: &'static str, request_headers: &'static str) -> Self {
+        Self {
+            methods: HeaderValue::from_static(methods),
+            request_headers: HeaderValue::from_static(request_headers),
+            ..self
+        }
     }
 
     /// Adds headers to the answer that say whether the requesting page may read it.
     pub fn write(&self, request: &HeaderMap, answer: &mut HeaderMap) {
-        let allowed = match &self.0 {
+        let allowed = match &self.origins {
             Origins::Any => Some(HeaderValue::from_static("*")),
             Origins::These(origins) => {
                 // The answer depends on the origin, even if this one is not allowed or missing.
@@ -66,11 +84,11 @@ impl Cors {
 
     /// The answer to a preflight request (OPTIONS). Call [`Cors::write`] for it too: that decides
     /// whether the page is allowed.
-    pub fn preflight() -> Reply {
+    pub fn preflight(&self) -> Reply {
         let mut reply = empty(StatusCode::NO_CONTENT);
         let headers = reply.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, self.request_headers.clone());
         headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         reply
     }

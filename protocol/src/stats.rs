@@ -295,7 +295,7 @@ impl ServerStats {
             ("current-jobs-buried", self.buried),
         ];
         put_counts(&mut out, &jobs);
-        self.commands.put_yaml(&mut out);
+        put_counts(&mut out, &self.commands.by_key());
         let rest = [
             ("job-timeouts", self.timeouts),
             ("total-jobs", self.total_jobs),
@@ -364,8 +364,9 @@ impl BinlogUse {
 }
 
 impl CommandCounts {
-    fn put_yaml(&self, out: &mut Vec<u8>) {
-        let counts = [
+    /// Each count with its key in the stats, such as `cmd-put`.
+    pub fn by_key(&self) -> Vec<(&'static str, u64)> {
+        vec![
             ("cmd-put", self.put),
             ("cmd-peek", self.peek),
             ("cmd-peek-ready", self.peek_ready),
@@ -388,8 +389,7 @@ impl CommandCounts {
             ("cmd-list-tube-used", self.list_tube_used),
             ("cmd-list-tubes-watched", self.list_tubes_watched),
             ("cmd-pause-tube", self.pause_tube),
-        ];
-        put_counts(out, &counts);
+        ]
     }
 }
 

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use jq_server::admin::{Admin, AdminError};
 use jq_server::clock::Clock;
-use jq_server::config::{self, Config};
+use jq_server::config::{self, Config, HttpConfig};
 use jq_server::log::binlog::Options;
 use jq_server::log::{self, OpenError, Opened, v7};
 use jq_server::privileges::{self, BecomeError};
@@ -50,16 +51,31 @@ fn main() -> ExitCode {
             return ExitCode::from(config::EXIT_CANNOT_LISTEN);
         }
     };
+    let http = match bind_http(&config, &bound) {
+        Ok(http) => http,
+        Err(status) => return status,
+    };
     if let Err(status) = become_user(&config) {
         return status;
     }
     privileges::raise_descriptor_limit();
+    let admin = match http.map(|(bound, http)| Admin::start(bound, http, &config)).transpose() {
+        Ok(admin) => admin,
+        Err(failure) => {
+            error!("{failure}");
+            return match failure {
+                AdminError::Listen(_) => ExitCode::from(config::EXIT_CANNOT_LISTEN),
+                AdminError::Tokens(_) => ExitCode::from(config::EXIT_USAGE),
+                AdminError::Io(_) => ExitCode::FAILURE,
+            };
+        }
+    };
     let clock = Clock::start();
     let opened = match Opened::open(&config, &clock) {
         Ok(opened) => opened,
         Err(failure) => return cannot_open(&failure),
     };
-    match server::run(bound, &config, clock, opened) {
+    match server::run(bound, &config, clock, opened, admin) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure @ ServeError::Listen(_)) => {
             error!("{failure}");
@@ -70,6 +86,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Binds the socket of `--http`, if it is given.
+fn bind_http<'a>(
+    config: &'a Config,
+    others: &[Bound],
+) -> Result<Option<(Bound, &'a HttpConfig)>, ExitCode> {
+    let Some(http) = &config.http else { return Ok(None) };
+    let bound = Bound::open_http(&http.address, others).map_err(|failure| {
+        error!("{failure}");
+        ExitCode::from(config::EXIT_CANNOT_LISTEN)
+    })?;
+    if http.token_file.is_none() && !bound.is_local() {
+        error!(
+            "--http {}: others could reach it, so it needs --http-token-file; without, expected a \
+             loopback address such as 127.0.0.1, or unix:PATH",
+            http.address
+        );
+        return Err(ExitCode::from(config::EXIT_USAGE));
+    }
+    Ok(Some((bound, http)))
 }
 
 /// Makes beanstalkd's files of the jobs that are kept in a directory.

@@ -26,6 +26,7 @@ use crate::log::{Gate, Gated, Place};
 use crate::memory;
 use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
+use crate::server::peers::Entry;
 use crate::server::socket::Socket;
 
 /// Maximum number of bytes read from a socket at a time.
@@ -92,6 +93,8 @@ pub struct Connection<S: Socket> {
     turn: Turn,
     /// The client hung up while its reserve waited, with more requests after it.
     has_hung_up: bool,
+    /// Its place in the table for those who look from outside, if somebody may.
+    entry: Option<Box<Entry>>,
 }
 
 /// Replies that wait for the log, batch by batch, in order.
@@ -181,6 +184,7 @@ impl<S: Socket> Connection<S> {
             is_closed: false,
             turn: Turn::default(),
             has_hung_up: false,
+            entry: None,
         }
     }
 
@@ -227,6 +231,7 @@ impl<S: Socket> Connection<S> {
             batch.outcome.unread = self.write_closed;
             if !self.unhandled.is_empty() {
                 let input = std::mem::take(&mut self.unhandled);
+                self.note_unhandled();
                 self.handle(id, &input, batch);
             } else {
                 match ready!(self.poll_read(cx, input)) {
@@ -253,7 +258,10 @@ impl<S: Socket> Connection<S> {
                 match batch.outcome.out.poll_write(cx, &mut self.socket) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => self.stop_writing(&error),
-                    Poll::Pending => self.unsent = std::mem::take(&mut batch.outcome.out),
+                    Poll::Pending => {
+                        self.unsent = std::mem::take(&mut batch.outcome.out);
+                        self.note_unsent();
+                    }
                 }
             }
             batch.outcome.out.clear(KEEP_OUT);
@@ -276,12 +284,18 @@ impl<S: Socket> Connection<S> {
             self.unsent.append(out);
         }
         if !self.unsent.is_empty() || self.socket.needs_flush() {
-            if !self.write_closed
-                && let Err(error) = ready!(self.unsent.poll_write(cx, &mut self.socket))
-            {
-                self.stop_writing(&error);
+            if !self.write_closed {
+                match self.unsent.poll_write(cx, &mut self.socket) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => self.stop_writing(&error),
+                    Poll::Pending => {
+                        self.note_unsent();
+                        return Poll::Pending;
+                    }
+                }
             }
             self.unsent.clear(0);
+            self.note_unsent();
         }
         let waits = match self.state {
             State::Running => self.held.is_full(),
@@ -365,8 +379,23 @@ impl<S: Socket> Connection<S> {
     fn keep(&mut self, input: &[u8]) {
         if self.unhandled.try_reserve_exact(input.len()).is_ok() {
             self.unhandled.extend_from_slice(input);
+            self.note_unhandled();
         } else {
             self.close(&io::ErrorKind::OutOfMemory.into());
+        }
+    }
+
+    #[inline]
+    fn note_unsent(&self) {
+        if let Some(entry) = &self.entry {
+            entry.note_unsent(self.unsent.len());
+        }
+    }
+
+    #[inline]
+    fn note_unhandled(&self) {
+        if let Some(entry) = &self.entry {
+            entry.note_unhandled(self.unhandled.len());
         }
     }
 
@@ -411,6 +440,7 @@ impl<S: Socket> Future for Connection<S> {
             None => {
                 let id = this.hub.connect(cx.waker().clone());
                 debug!(connection = id.0, "connected");
+                this.entry = this.hub.enter(id, &this.socket).map(Box::new);
                 *this.id.insert(id)
             }
         };
@@ -443,6 +473,9 @@ impl<S: Socket> Future for Connection<S> {
 impl<S: Socket> Drop for Connection<S> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
+            if let Some(entry) = self.entry.take() {
+                self.hub.leave(&entry);
+            }
             let reason = match (self.has_quit, self.is_closed || self.hub.is_stopping()) {
                 (true, _) => CloseReason::Quit,
                 (false, true) => CloseReason::ServerStops,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
-use beanstalk_protocol::{Dialect, JobId, Request};
+use beanstalk_protocol::{BinlogStats, Dialect, JobId, Request, ServerStats};
 use jq_engine::{
     Answer, Body, Change, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink,
 };
@@ -24,6 +24,8 @@ use crate::memory;
 use crate::server::http_clients::HttpClients;
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
+use crate::server::peers::{Entry, Peers};
+use crate::server::socket::Socket;
 
 /// A batch stops when its replies have reached this size, in bytes. The rest is handled when the
 /// client has read them.
@@ -51,6 +53,8 @@ pub struct Hub {
     stopping: AtomicBool,
     /// Number of connections that [`Hub::close`] has closed and that do not know it yet.
     closing: AtomicUsize,
+    /// Who is connected, if somebody may ask.
+    peers: Option<Peers>,
     /// Connections that were closed because they began with an HTTP request.
     pub(crate) http_clients: HttpClients,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
@@ -328,6 +332,7 @@ impl Hub {
             stopping: AtomicBool::new(false),
             closing: AtomicUsize::new(0),
             freed: AtomicU64::new(0),
+            peers: config.http.is_some().then(Peers::default),
             http_clients: HttpClients::default(),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
@@ -431,6 +436,25 @@ impl Hub {
         // The previous connection with this id may have left something in it.
         state.mailboxes[index] = Mailbox { waker, ..Mailbox::vacant() };
         conn
+    }
+
+    /// Notes where a connection is from, if somebody may ask. Its socket must stay open until
+    /// [`Hub::leave`].
+    pub(crate) fn enter(&self, conn: ConnId, socket: &impl Socket) -> Option<Entry> {
+        let peers = self.peers.as_ref()?;
+        Some(peers.enter(conn, socket.peer(), socket.descriptor(), self.clock.now()))
+    }
+
+    /// The socket of this connection is about to be closed.
+    pub(crate) fn leave(&self, entry: &Entry) {
+        if let Some(peers) = &self.peers {
+            peers.leave(entry);
+        }
+    }
+
+    /// Who is connected; `None` if nobody may ask.
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     /// Removes a connection that is gone; the jobs it had reserved go to others.
@@ -554,6 +578,16 @@ impl Hub {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The numbers of `stats`, as of now: the queue's, and its log's.
+    pub(crate) fn stats(&self) -> (ServerStats, BinlogStats) {
+        let state = self.lock();
+        (state.engine.server_stats(), state.log.stats())
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Number of open connections.

@@ -47,6 +47,16 @@ impl Identity {
         }
     }
 
+    /// Random, and another after each start.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As the kernel reports it.
+    pub(crate) fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
     /// Resident memory of the process, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.resident.bytes()

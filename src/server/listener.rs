@@ -94,17 +94,43 @@ impl Bound {
         }
         let mut bound = Vec::new();
         for ListenerConfig { address, service } in configured {
-            let what = address.to_string();
-            let kind = match address {
-                ListenAddress::Tcp(host, port) => bind_tcp(host, *port).map(Kind::Tcp),
-                ListenAddress::Unix(path) => {
-                    bind_unix(path, &bound).map(|(socket, file)| Kind::Unix(socket, file))
-                }
-            };
-            let kind = kind.map_err(|error| failed(&what, error))?;
-            bound.push(Self { what, kind, service: *service });
+            let next = Self::bind(address, *service, &bound)?;
+            bound.push(next);
         }
         Ok(bound)
+    }
+
+    /// Binds the socket of `--http`. The others must be bound already.
+    pub fn open_http(address: &ListenAddress, others: &[Self]) -> Result<Self, ListenError> {
+        Self::bind(address, Service::Http, others)
+    }
+
+    fn bind(
+        address: &ListenAddress,
+        service: Service,
+        others: &[Self],
+    ) -> Result<Self, ListenError> {
+        let what = address.to_string();
+        let kind = match address {
+            ListenAddress::Tcp(host, port) => bind_tcp(host, *port).map(Kind::Tcp),
+            ListenAddress::Unix(path) => {
+                bind_unix(path, others).map(|(socket, file)| Kind::Unix(socket, file))
+            }
+        };
+        match kind {
+            Ok(kind) => Ok(Self { what, kind, service }),
+            Err(error) => Err(ListenError { what, error }),
+        }
+    }
+
+    /// Whether only this machine can reach it: a loopback address, or a Unix socket.
+    pub fn is_local(&self) -> bool {
+        match &self.kind {
+            Kind::Unix(..) | Kind::Inherited(ListeningSocket::Unix(_)) => true,
+            Kind::Tcp(_) | Kind::Inherited(ListeningSocket::Tcp(_)) => {
+                self.tcp_address().is_some_and(|address| address.ip().to_canonical().is_loopback())
+            }
+        }
     }
 
     /// The address of a TCP socket, with the actual port if the configured one was 0; `None` for a

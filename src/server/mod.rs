@@ -9,6 +9,7 @@ pub mod hub;
 mod identity;
 mod listener;
 pub mod outbuf;
+pub(crate) mod peers;
 mod signals;
 pub mod socket;
 mod timekeeper;
@@ -26,12 +27,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+pub(crate) use self::listener::ListeningSocket;
 pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::{Signals, ignore_hangup};
 
 use self::hub::Hub;
 use self::signals::Request;
 use self::workers::Workers;
+pub(crate) use self::workers::runtime;
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{LoggedQueue, Opened};
@@ -41,15 +45,17 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal requests a stop, and then until the connections are closed.
 ///
-/// The `bound` sockets begin to listen when everything else is ready. Must not be called within an
-/// asynchronous runtime, because it creates one for each thread.
+/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, if
+/// that is asked for. Must not be called within an asynchronous runtime, because it creates one for
+/// each thread.
 pub fn run(
     bound: Vec<Bound>,
     config: &Config,
     clock: Clock,
     opened: Opened,
+    admin: Option<Admin>,
 ) -> Result<(), ServeError> {
-    run_until(bound, config, clock, opened, Until::Signal)
+    run_with(bound, config, clock, opened, admin, Until::Signal)
 }
 
 /// What makes a server stop.
@@ -62,12 +68,23 @@ pub enum Until {
     Told(oneshot::Receiver<()>),
 }
 
-/// Like [`run`], but `until` says what makes it stop.
+/// Like [`run`] without HTTP, but `until` says what makes it stop.
 pub fn run_until(
     bound: Vec<Bound>,
     config: &Config,
     clock: Clock,
     opened: Opened,
+    until: Until,
+) -> Result<(), ServeError> {
+    run_with(bound, config, clock, opened, None, until)
+}
+
+fn run_with(
+    bound: Vec<Bound>,
+    config: &Config,
+    clock: Clock,
+    opened: Opened,
+    admin: Option<Admin>,
     until: Until,
 ) -> Result<(), ServeError> {
     let driver = Arc::clone(&opened.driver);
@@ -84,8 +101,10 @@ pub fn run_until(
             Arc::new(Workers::start(&hub, config.threads)?)
         };
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        runtime.block_on(serve(listeners, hub, workers, until))
+        runtime.block_on(serve(listeners, hub, workers, admin.as_ref(), until))
     });
+    // Nobody may change the queue when its log is stopped.
+    drop(admin);
     driver.stop();
     served
 }
@@ -129,6 +148,7 @@ async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
+    admin: Option<&Admin>,
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -137,6 +157,9 @@ async fn serve(
     };
     let timekeeper = tokio::spawn(timekeeper::run(Arc::clone(&hub)));
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
+    if let Some(admin) = admin {
+        admin.serve(&hub);
+    }
     let mut accepting = JoinSet::new();
     for listener in listeners {
         info!(address = listener.address(), "listening");
@@ -155,7 +178,11 @@ async fn serve(
                     hub.change(|engine, mut sink, _| engine.set_draining(false, &mut sink));
                 }
                 // The command line cannot have changed, and the log goes to an open descriptor.
-                Request::Reload => info!("SIGHUP is ignored: there is no file to reload"),
+                Request::Reload => {
+                    if !admin.is_some_and(Admin::reload) {
+                        info!("SIGHUP is ignored: there is no file to reload");
+                    }
+                }
                 Request::Stop(signal) => {
                     info!(signal, connections = hub.connections(), jobs = hub.jobs(), "stopping");
                     break None;

@@ -5,6 +5,7 @@
 //! resolved at compile time, so a plain socket does not pay for what it does not need.
 
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -41,6 +42,11 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// The address of the peer, for people.
     fn peer(&self) -> String;
+
+    /// The kernel's socket, if there is one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Whether there are bytes still to be flushed.
     fn needs_flush(&self) -> bool;
@@ -82,6 +88,10 @@ macro_rules! socket {
 
             fn peer(&self) -> String {
                 $peer(self)
+            }
+
+            fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+                Some(self.as_fd())
             }
 
             #[inline]

@@ -134,6 +134,8 @@ fn spawn_service(service: Service, socket: impl Socket, ticket: Ticket) {
     let hub = Arc::clone(&ticket.hub);
     match service {
         Service::Protocol => drop(tokio::spawn(counted(Connection::new(socket, hub), ticket))),
+        // Its listener is not among those of the queue.
+        Service::Http => drop((socket, ticket)),
     }
 }
 

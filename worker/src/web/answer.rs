@@ -63,7 +63,7 @@ impl<W: Worker> App<W> {
                 let reply = failure(StatusCode::METHOD_NOT_ALLOWED, &error, None);
                 with(reply, ALLOW, HeaderValue::from_static(allow))
             }
-            _ if request.method == Method::OPTIONS && route.is_shared() => Cors::preflight(),
+            _ if request.method == Method::OPTIONS && route.is_shared() => self.cors.preflight(),
             _ => self.answer_route(route, request).await,
         };
         if route.is_shared() {

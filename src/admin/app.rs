@@ -1,0 +1,241 @@
+//! Between `jq-http` and the routes: who may make a request, and what is the same for all of them.
+
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
+use beanstalk_protocol::Dialect;
+use bytes::Bytes;
+use jq_api::server::ProblemKind;
+use jq_http::reply::Reply;
+use jq_http::{Cors, Handler, Refusal};
+use tower_service::Service as _;
+use tracing::debug;
+
+use crate::admin::access::{Access, Denied, Who, role_for};
+use crate::admin::answer::Failure;
+use crate::admin::extract::content_type;
+use crate::admin::idempotency::Keys;
+use crate::admin::openapi::Document;
+use crate::admin::readiness::Reason;
+use crate::admin::routes;
+use crate::admin::tubes::Snapshots;
+use crate::memory;
+use crate::server::hub::Hub;
+
+/// The most bytes of a request that does not put a job.
+const MAX_CONTENT: usize = 64 * 1024;
+
+/// What web pages of the allowed origins may do. A page must know a token, if there are any.
+const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+const CORS_HEADERS: &str =
+    "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID";
+
+/// What all routes share.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// Set when the queue is there.
+    hub: OnceLock<Arc<Hub>>,
+    pub(crate) access: Access,
+    pub(crate) keys: Keys,
+    pub(crate) tubes: Snapshots,
+    pub(crate) openapi: Document,
+    pub(crate) dialect: Dialect,
+    /// The largest body of a job, in bytes.
+    pub(crate) max_job_size: usize,
+}
+
+impl App {
+    pub(crate) fn new(access: Access, dialect: Dialect, max_job_size: u32) -> Self {
+        Self {
+            hub: OnceLock::new(),
+            access,
+            keys: Keys::default(),
+            tubes: Snapshots::default(),
+            openapi: Document::default(),
+            dialect,
+            max_job_size: max_job_size as usize,
+        }
+    }
+
+    /// The queue, if the log is read.
+    pub(crate) fn hub(&self) -> Option<&Arc<Hub>> {
+        self.hub.get()
+    }
+
+    /// The queue is there from now on.
+    pub(crate) fn set_hub(&self, hub: &Arc<Hub>) {
+        // There is one queue for a process.
+        let _ = self.hub.set(Arc::clone(hub));
+    }
+
+    /// The most bytes that the content of a request may have. A job in JSON takes more than its body.
+    fn max_content(&self, head: &Parts) -> usize {
+        let is_put = role_for(&head.method, head.uri.path()) == Some(jq_api::server::Role::Submit);
+        match content_type(&head.headers).as_str() {
+            _ if !is_put => MAX_CONTENT,
+            "application/json" => max_json(self.max_job_size),
+            _ => self.max_job_size,
+        }
+    }
+
+    /// Who makes a request; `None` if the route is open to everybody.
+    fn who(&self, head: &Parts) -> Result<Option<Who>, Failure> {
+        let path = head.uri.path();
+        let Some(needed) = role_for(&head.method, path) else { return Ok(None) };
+        if self.access.is_open() && !is_local(host(&head.uri, &head.headers)) {
+            // A page of any site can make its name resolve to this machine and then read as if the
+            // server were its own. Its name gives it away.
+            let detail = "Host: expected localhost or the address of a loopback interface, since the \
+                          server was started without --http-token-file";
+            return Err(Failure::new(ProblemKind::Forbidden, detail).of("Host"));
+        }
+        self.access.check(&head.headers, needed).map(Some).map_err(|denied| {
+            debug!(path, %denied, "an HTTP request was denied");
+            let kind = match denied {
+                Denied::Missing | Denied::Unknown => ProblemKind::Unauthorized,
+                Denied::OnlyReading | Denied::Role(_) => ProblemKind::Forbidden,
+            };
+            Failure::new(kind, denied.to_string())
+        })
+    }
+}
+
+/// The largest request that has a job in JSON, in bytes.
+pub(crate) fn max_json(max_job_size: usize) -> usize {
+    2 * max_job_size + MAX_CONTENT
+}
+
+/// The name under which a client has reached the server, without the port.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = uri.host().or(host).unwrap_or_default();
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
+/// Whether a name can only mean this machine. An empty one is that of a client without a URL, or on a
+/// Unix socket.
+fn is_local(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    host.is_empty()
+        || host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Answers requests: the routes behind what holds for all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Front {
+    app: Arc<App>,
+    routes: Router,
+    cors: Option<Cors>,
+}
+
+impl Front {
+    pub(crate) fn new(app: &Arc<App>, origins: &[String]) -> Self {
+        let cors =
+            (!origins.is_empty()).then(|| Cors::new(origins).allowing(CORS_METHODS, CORS_HEADERS));
+        Self { app: Arc::clone(app), routes: routes::router(app), cors }
+    }
+
+    fn with_cors(&self, request: &HeaderMap, mut reply: Reply) -> Reply {
+        if let Some(cors) = &self.cors {
+            cors.write(request, reply.headers_mut());
+        }
+        reply
+    }
+
+    fn before(&self, head: &Parts) -> Result<usize, Failure> {
+        self.app.who(head)?;
+        let has_content = head.headers.contains_key(TRANSFER_ENCODING)
+            || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+        if has_content && !memory::has_room() {
+            return Err(Failure::because_of(&Reason::OutOfMemory));
+        }
+        Ok(self.app.max_content(head))
+    }
+}
+
+impl Handler for Front {
+    fn admit(&self, head: &Parts) -> ControlFlow<Reply, usize> {
+        if head.method == Method::OPTIONS
+            && let Some(cors) = self.cors.as_ref().filter(|_| head.headers.contains_key(ORIGIN))
+        {
+            return ControlFlow::Break(self.with_cors(&head.headers, cors.preflight()));
+        }
+        match self.before(head) {
+            Ok(most) => ControlFlow::Continue(most),
+            Err(failure) => ControlFlow::Break(self.with_cors(&head.headers, failure.into_reply())),
+        }
+    }
+
+    async fn answer(&self, mut request: Request<Bytes>) -> Reply {
+        let (head, body) = request.into_parts();
+        // Asked again: the file of tokens may have been read since.
+        let who = self.app.who(&head);
+        let headers = head.headers.clone();
+        request = Request::from_parts(head, body);
+        let reply = match who {
+            Err(failure) => failure.into_reply(),
+            Ok(who) => {
+                if let Some(who) = who {
+                    request.extensions_mut().insert(who);
+                }
+                let answer = self.routes.clone().call(request.map(Body::from)).await;
+                answer.unwrap_or_else(|never: Infallible| match never {})
+            }
+        };
+        self.with_cors(&headers, reply)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        let failure = match refusal {
+            Refusal::BodyTooLong => {
+                let detail = format!(
+                    "expected a job of at most {} bytes, or else at most {MAX_CONTENT} bytes of content",
+                    self.app.max_job_size
+                );
+                Failure::new(ProblemKind::TooBig, detail)
+            }
+            Refusal::BodyBroken => Failure::new(ProblemKind::BadRequest, refusal.reason()),
+            Refusal::BodyTooSlow => Failure::new(ProblemKind::Timeout, refusal.reason()),
+            Refusal::Overdue => Failure::new(ProblemKind::Busy, refusal.reason()),
+        };
+        debug_assert!(StatusCode::from_u16(refusal.status().as_u16()).is_ok());
+        failure.into_reply()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine() {
+        for (name, local) in [
+            ("localhost:8080", true),
+            ("LOCALHOST", true),
+            ("127.0.0.1:1", true),
+            ("127.9.9.9", true),
+            ("[::1]:80", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("", true),
+            ("site.example:80", false),
+            ("localhost.site.example", false),
+            ("10.0.0.1", false),
+            ("[fe80::1]:80", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, name.parse().unwrap())]);
+            assert_eq!(is_local(host(&Uri::from_static("/"), &headers)), local, "{name}");
+        }
+        let absolute = Uri::from_static("http://site.example/x");
+        assert!(!is_local(host(&absolute, &HeaderMap::new())));
+    }
+}

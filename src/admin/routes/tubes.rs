@@ -1,0 +1,107 @@
+//! Tubes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use jq_api::server::{Action, Changed, Pause, Tube, TubeList, TubeQuery};
+use jq_engine::Refusal;
+use jq_http::Peer;
+
+use crate::admin::answer::{Answer, Failure, ok};
+use crate::admin::app::App;
+use crate::admin::extract::{self, Change, Json, NoContent, Query, Queue};
+use crate::admin::query::Nothing;
+use crate::admin::routes::change::changed;
+use crate::admin::routes::{documents, limit};
+
+/// Tubes, filtered and sorted
+///
+/// The numbers may be a few seconds old.
+#[utoipa::path(
+    get, path = "/api/v1/tubes", tag = "tubes", security(("token" = ["read"])), params(TubeQuery),
+    responses((status = 200, body = TubeList, description = "A page of tubes")),
+)]
+pub(crate) async fn tubes(
+    State(app): State<Arc<App>>,
+    Queue(hub): Queue,
+    Query(query): Query<TubeQuery>,
+) -> Answer {
+    let snapshot = app.tubes.get(&hub).await;
+    ok(&snapshot.list(&query, limit(query.limit))?)
+}
+
+/// A tube
+#[utoipa::path(
+    get, path = "/api/v1/tubes/{tube}", tag = "tubes", security(("token" = ["read"])),
+    params(("tube" = String, Path, description = "The name of a tube")),
+    responses((status = 200, body = Tube, description = "The tube at this moment")),
+)]
+pub(crate) async fn tube(
+    Queue(hub): Queue,
+    extract::Tube(name): extract::Tube,
+    _: Query<Nothing>,
+) -> Answer {
+    let stats = hub.read(|engine, now| engine.tube_stats(now, name.as_str()));
+    let stats = stats.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
+    ok(&documents::tube(stats))
+}
+
+/// Pauses a tube: no job of it can be reserved for so long
+///
+/// A pause that there is already is replaced.
+#[utoipa::path(
+    post, path = "/api/v1/tubes/{tube}/pause", tag = "tubes", security(("token" = ["operate"])),
+    params(("tube" = String, Path, description = "The name of a tube")), request_body = Pause,
+    responses((status = 200, body = Changed, description = "The tube")),
+)]
+pub(crate) async fn pause(
+    change: Change,
+    extract::Tube(name): extract::Tube,
+    peer: Option<Extension<Peer>>,
+    _: Query<Nothing>,
+    Json(pause): Json<Pause>,
+) -> Answer {
+    if pause.seconds == 0 {
+        return Err(Failure::field("seconds", "seconds: expected at least 1"));
+    }
+    let what = format!("tube {name}");
+    let stats = change
+        .make(&what, |engine, mut sink, now| {
+            engine.pause(now, name.as_str(), pause.seconds, &mut sink)?;
+            engine.tube_stats(now, name.as_str()).ok_or(Refusal::NoTube)
+        })
+        .await?;
+    let changed = Changed { tube: Some(documents::tube(stats)), ..changed(Action::Pause, 1) };
+    change.done(&format!("{what} paused for {} s", pause.seconds), peer.as_deref(), &changed)
+}
+
+/// Ends the pause of a tube
+#[utoipa::path(
+    post, path = "/api/v1/tubes/{tube}/resume", tag = "tubes", security(("token" = ["operate"])),
+    params(("tube" = String, Path, description = "The name of a tube")),
+    responses((status = 200, body = Changed, description = "The tube, if it is still there")),
+)]
+pub(crate) async fn resume(
+    change: Change,
+    extract::Tube(name): extract::Tube,
+    peer: Option<Extension<Peer>>,
+    _: Query<Nothing>,
+    _: NoContent,
+) -> Answer {
+    let what = format!("tube {name}");
+    let (was_paused, stats) = change
+        .make(&what, |engine, mut sink, now| {
+            let before = engine.tube_stats(now, name.as_str()).ok_or(Refusal::NoTube)?;
+            if before.pause == 0 {
+                return Ok((false, Some(before)));
+            }
+            engine.pause(now, name.as_str(), 0, &mut sink)?;
+            // Without anything in it, only the pause has kept it.
+            Ok((true, engine.tube_stats(now, name.as_str())))
+        })
+        .await?;
+    let tube = stats.map(documents::tube);
+    let changed = Changed { tube, ..changed(Action::Resume, u64::from(was_paused)) };
+    change.done(&format!("{what} resumed"), peer.as_deref(), &changed)
+}

@@ -1,0 +1,142 @@
+//! The thread of `--http`, from before the log is read until the server ends.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use jq_http::{Limits, Server};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use crate::admin::access::{Access, TokenFileError};
+use crate::admin::app::{App, Front, max_json};
+use crate::admin::socket::HttpListener;
+use crate::config::{Config, HttpConfig};
+use crate::server::hub::Hub;
+use crate::server::{Bound, ListenError, Listener};
+
+/// Connections at the same time. Each may have a request in memory.
+const CONNECTIONS: usize = 128;
+
+/// A body may take a second more for so many bytes.
+const BYTES_PER_SECOND: usize = 1 << 20;
+
+/// Serves HTTP on a thread of its own, so that nothing that it does holds up the queue's threads, until
+/// it is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    app: Arc<App>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// HTTP cannot be served.
+#[derive(Debug)]
+pub enum AdminError {
+    /// The listener.
+    Listen(ListenError),
+    /// The file of tokens.
+    Tokens(TokenFileError),
+    /// The thread.
+    Io(io::Error),
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(f),
+            Self::Tokens(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "cannot serve HTTP: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+impl From<io::Error> for AdminError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Admin {
+    /// Begins to serve on this socket. Until [`Admin::serve`] has a queue, it says that the server is
+    /// not ready.
+    pub fn start(bound: Bound, http: &HttpConfig, config: &Config) -> Result<Self, AdminError> {
+        let access = Access::open(http.token_file.clone()).map_err(AdminError::Tokens)?;
+        let app = Arc::new(App::new(access, config.dialect, config.max_job_size));
+        let front = Front::new(&app, &http.cors);
+        let listener = bound.listen().map_err(AdminError::Listen)?;
+        let address = listener.address();
+        let runtime = crate::server::runtime()?;
+        let limits = limits(config.max_job_size as usize);
+        let (stop, stopped) = oneshot::channel();
+        let serve = move || run(&runtime, listener, limits, front, stopped);
+        let thread = thread::Builder::new().name("jq-http".to_owned()).spawn(serve)?;
+        info!(address, tokens = !app.access.is_open(), "serving HTTP");
+        Ok(Self { app, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The queue is there.
+    pub(crate) fn serve(&self, hub: &Arc<Hub>) {
+        self.app.set_hub(hub);
+    }
+
+    /// Reads the file of tokens again. Returns false if there is none.
+    pub(crate) fn reload(&self) -> bool {
+        match self.app.access.reload() {
+            Ok(None) => return false,
+            Ok(Some(tokens)) => info!(tokens, "the file of tokens was read again"),
+            Err(failure) => error!("{failure}: the tokens of before stay"),
+        }
+        true
+    }
+}
+
+impl Drop for Admin {
+    /// Ends requests that are being answered, for at most two seconds, and the thread.
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the thread that serves HTTP has panicked");
+        }
+    }
+}
+
+fn limits(max_job_size: usize) -> Limits {
+    let defaults = Limits::default();
+    let body_bytes = max_json(max_job_size);
+    let more = Duration::from_secs((body_bytes / BYTES_PER_SECOND) as u64);
+    Limits {
+        connections: CONNECTIONS,
+        body_time: defaults.body_time + more,
+        body_bytes,
+        ..defaults
+    }
+}
+
+fn run(
+    runtime: &Runtime,
+    listener: Listener,
+    limits: Limits,
+    front: Front,
+    stopped: oneshot::Receiver<()>,
+) {
+    let stopped = async {
+        // Dropping the sender counts as well.
+        let _ = stopped.await;
+    };
+    runtime.block_on(async {
+        let server = Server::new(limits);
+        match HttpListener::new(listener) {
+            Ok(HttpListener::Tcp(socket, _listener)) => server.serve(socket, front, stopped).await,
+            Ok(HttpListener::Unix(socket, _listener)) => server.serve(socket, front, stopped).await,
+            Err(error) => error!(%error, "cannot serve HTTP"),
+        }
+    });
+}
