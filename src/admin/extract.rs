@@ -234,7 +234,7 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         let path = error.path().to_string();
         let error = error.into_inner();
         if error.is_data() {
-            let field = if path == "." { missing(&error).unwrap_or_default() } else { path };
+            let field = if path == "." { named(&error).unwrap_or_default() } else { path };
             data_failure(&field, &error)
         } else {
             Failure::new(ProblemKind::BadRequest, message("the content is no JSON", &error))
@@ -246,10 +246,11 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     Ok(document)
 }
 
-/// The member that is missing, as serde tells it.
-fn missing(error: &serde_json::Error) -> Option<String> {
+/// The member that serde names in its message, which is missing or given twice.
+fn named(error: &serde_json::Error) -> Option<String> {
     let message = error.to_string();
-    Some(message.strip_prefix("missing field `")?.split('`').next()?.to_owned())
+    let rest = message.strip_prefix("missing").or_else(|| message.strip_prefix("duplicate"))?;
+    Some(rest.strip_prefix(" field `")?.split('`').next()?.to_owned())
 }
 
 fn data_failure(field: &str, error: &serde_json::Error) -> Failure {
