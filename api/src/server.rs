@@ -25,7 +25,7 @@
 //! read     GET    /api/v1/jobs/{id}/body                                bytes
 //! operate  POST   /api/v1/jobs/{id}/kick                                Changed
 //! operate  POST   /api/v1/jobs/{id}/bury              Bury, or nothing  Changed
-//! operate  POST   /api/v1/jobs/{id}/release           JobChange, or nothing  Changed
+//! operate  POST   /api/v1/jobs/{id}/release                             Changed
 //! operate  POST   /api/v1/jobs/{id}/move              Move              Changed
 //! read     GET    /api/v1/bulk                                          BulkList
 //! operate  POST   /api/v1/bulk                        BulkRequest       Bulk (202)

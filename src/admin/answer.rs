@@ -59,6 +59,11 @@ impl Failure {
         Self::new(ProblemKind::NotFound, format!("there is no {what}"))
     }
 
+    /// What is wrong, in words.
+    pub(crate) fn detail(&self) -> String {
+        self.problem.detail.as_deref().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn because_of(reason: &Reason) -> Self {
         Self::new(reason.problem(), reason.to_string())
     }

@@ -19,6 +19,7 @@ use tracing::debug;
 
 use crate::admin::access::{Access, Denied, Who, role_for};
 use crate::admin::answer::Failure;
+use crate::admin::bulk::Bulks;
 use crate::admin::extract::content_type;
 use crate::admin::idempotency::Keys;
 use crate::admin::openapi::Document;
@@ -44,6 +45,7 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) keys: Keys,
     pub(crate) tubes: Snapshots,
+    pub(crate) bulks: Bulks,
     pub(crate) openapi: Document,
     pub(crate) dialect: Dialect,
     /// The largest body of a job, in bytes.
@@ -57,6 +59,7 @@ impl App {
             access,
             keys: Keys::default(),
             tubes: Snapshots::default(),
+            bulks: Bulks::default(),
             openapi: Document::default(),
             dialect,
             max_job_size: max_job_size as usize,

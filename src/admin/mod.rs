@@ -10,6 +10,7 @@
 pub(crate) mod access;
 mod answer;
 mod app;
+mod bulk;
 mod cursor;
 mod extract;
 mod idempotency;

@@ -47,17 +47,17 @@ pub struct BulkRequest {
     /// That were put less than so many seconds ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub younger_than: Option<u64>,
-    /// Whose body contains these bytes, given as text.
+    /// Whose body contains this text in its first 65,535 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 1024))]
     pub contains: Option<String>,
     /// With `move`: the tube to move them to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// With `set`, `bury` and `release`: their priority from now on.
+    /// With `set` and `bury`: their priority from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
-    /// With `set` and `release`: their delay from now on, in seconds.
+    /// With `set`: their delay from now on, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<u32>,
     /// Only count the jobs that match.
@@ -93,9 +93,9 @@ pub struct Bulk {
     pub state: BulkState,
     /// How many jobs have matched.
     pub matched: u64,
-    /// How many of these were changed; 0 with `dry_run`.
+    /// How many of these were changed; with `dry_run`, how many would be.
     pub changed: u64,
-    /// How many of these could not be changed: the log has no room, or somebody was faster.
+    /// How many of these are in a state in which the action is not possible.
     pub refused: u64,
     /// How much of the table of jobs it has seen, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,7 +112,8 @@ pub struct Bulk {
     pub finished: Option<Timestamp>,
 }
 
-/// The actions that are running, and the last ones that are over, from the newest.
+/// The actions that are running, and the last ones that are over, from the newest. They are forgotten
+/// when the server ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkList {

@@ -1,5 +1,6 @@
 //! The routes. Each has its description for OpenAPI beside its handler.
 
+mod bulk;
 mod change;
 mod connections;
 pub(crate) mod documents;
@@ -12,6 +13,7 @@ mod tubes;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use jq_api::server::{PageQuery, ProblemKind};
 use utoipa_axum::router::OpenApiRouter;
@@ -40,6 +42,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .routes(routes!(tubes::tube))
         .routes(routes!(tubes::pause))
         .routes(routes!(tubes::resume))
+        .routes(routes!(tubes::clear))
         .routes(routes!(jobs::jobs, put::put))
         .routes(routes!(jobs::job, jobs::set, jobs::delete))
         .routes(routes!(jobs::body))
@@ -47,6 +50,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .routes(routes!(jobs::bury))
         .routes(routes!(jobs::release))
         .routes(routes!(jobs::move_to))
+        .routes(routes!(bulk::list, bulk::start))
+        .routes(routes!(bulk::bulk, bulk::stop))
         .routes(routes!(connections::connections))
         .routes(routes!(connections::connection, connections::close));
     let (routes, mut document) = routes.split_for_parts();
@@ -57,5 +62,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(async |method: Method| {
             Failure::new(ProblemKind::Method, format!("the path does not have the method {method}"))
         })
+        // The front has limited it already.
+        .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(app))
 }

@@ -105,3 +105,34 @@ pub(crate) async fn resume(
     let changed = Changed { tube, ..changed(Action::Resume, u64::from(was_paused)) };
     change.done(&format!("{what} resumed"), peer.as_deref(), &changed)
 }
+
+/// Removes the jobs of a tube
+///
+/// They are gone at once for everybody, in whatever state, except for those that are reserved: these
+/// stay with the connections that have them.
+#[utoipa::path(
+    post, path = "/api/v1/tubes/{tube}/clear", tag = "tubes", security(("token" = ["operate"])),
+    params(("tube" = String, Path, description = "The name of a tube")),
+    responses(
+        (status = 200, body = Changed,
+         description = "How many jobs were removed, and the tube, if it is still there"),
+    ),
+)]
+pub(crate) async fn clear(
+    change: Change,
+    extract::Tube(name): extract::Tube,
+    peer: Option<Extension<Peer>>,
+    _: Query<Nothing>,
+    _: NoContent,
+) -> Answer {
+    let what = format!("tube {name}");
+    let (cleared, stats) = change
+        .make(&what, |engine, mut sink, now| {
+            let cleared = engine.clear_tube(now, name.as_str(), &mut sink)?;
+            Ok((cleared, engine.tube_stats(now, name.as_str())))
+        })
+        .await?;
+    let tube = stats.map(documents::tube);
+    let changed = Changed { tube, ..changed(Action::Clear, cleared) };
+    change.done(&format!("{what} cleared"), peer.as_deref(), &changed)
+}

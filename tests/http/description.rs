@@ -1,0 +1,31 @@
+//! The API against its own description: schemathesis plays requests that the description allows, and
+//! some that it does not, and compares the answers.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::client::{Http, token};
+use crate::support::skip;
+
+/// Where `tests/http/install` puts it.
+const PROGRAM: &str = "target/clients/schemathesis/bin/schemathesis";
+
+#[test]
+fn answers_are_as_described() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(PROGRAM);
+    if !program.exists() {
+        return skip("schemathesis", "it is not installed (run tests/compat/clients/install)");
+    }
+    let http = Http::operating(&[]);
+    let url = format!("http://{}", http.address);
+    let mut command = Command::new(program);
+    command
+        .args(["run", &format!("{url}/api/v1/openapi.json"), "--url", &url])
+        .args(["--header", &format!("Authorization: Bearer {}", token("operate"))])
+        // The same requests each time.
+        .args(["--seed", "1", "--generation-database", "none", "--max-examples", "30"]);
+    let output = command.output().expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("No issues found"), "{text}");
+}
