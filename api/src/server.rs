@@ -55,6 +55,7 @@ mod change;
 mod connection;
 mod history;
 mod job;
+mod member;
 mod policy;
 mod problem;
 mod status;

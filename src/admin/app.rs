@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Request, Uri};
 use beanstalk_protocol::Dialect;
 use bytes::Bytes;
 use jq_api::server::ProblemKind;
@@ -211,7 +211,6 @@ impl Handler for Front {
             Refusal::BodyTooSlow => Failure::new(ProblemKind::Timeout, refusal.reason()),
             Refusal::Overdue => Failure::new(ProblemKind::Busy, refusal.reason()),
         };
-        debug_assert!(StatusCode::from_u16(refusal.status().as_u16()).is_ok());
         failure.into_reply()
     }
 }
@@ -219,6 +218,35 @@ impl Handler for Front {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn ask(front: &Front, method: &str, path: &str) -> (u16, serde_json::Value) {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        let (head, body) = request.into_parts();
+        let reply = match front.admit(&head) {
+            ControlFlow::Break(reply) => reply,
+            ControlFlow::Continue(_) => front.answer(Request::from_parts(head, body)).await,
+        };
+        let status = reply.status().as_u16();
+        let body = axum::body::to_bytes(reply.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn before_the_log_is_read() {
+        let access = Access::open(None).unwrap();
+        let app = Arc::new(App::new(access, Dialect::V1_13, 100));
+        let front = Front::new(&app, &[]);
+        assert_eq!(ask(&front, "GET", "/healthz").await.0, 200);
+        let (status, ready) = ask(&front, "GET", "/readyz").await;
+        assert_eq!((status, &ready["ready"]), (503, &false.into()));
+        assert_eq!(ready["reasons"][0]["name"], "replaying");
+        for path in ["/api/v1/server", "/api/v1/tubes", "/api/v1/jobs/1", "/api/v1/connections"] {
+            let (status, problem) = ask(&front, "GET", path).await;
+            assert_eq!((status, &problem["type"]), (503, &"/problems/replaying".into()), "{path}");
+        }
+        let (status, description) = ask(&front, "GET", "/api/v1/openapi.json").await;
+        assert_eq!((status, &description["openapi"]), (200, &"3.1.0".into()));
+    }
 
     #[test]
     fn names_of_this_machine() {

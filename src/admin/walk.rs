@@ -44,3 +44,76 @@ pub(crate) async fn walk<T>(
     }
     Some(walked)
 }
+
+#[cfg(test)]
+mod tests {
+    use beanstalk_protocol::TubeName;
+    use jq_engine::{Answer, ConnId, Engine, Nanos, NewJob, Sink};
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
+    }
+
+    fn queue(jobs: usize) -> Engine {
+        let (mut engine, tube) = (Engine::new(), TubeName::new(b"t").unwrap());
+        let new = NewJob { priority: 0, delay: 0, ttr: 1 };
+        for _ in 0..jobs {
+            engine.put(Nanos(1), &tube, new, Box::default(), &mut Nobody).unwrap();
+        }
+        engine
+    }
+
+    async fn jobs_page(
+        engine: &Engine,
+        state: Option<beanstalk_protocol::JobState>,
+        from: Cursor,
+        limit: usize,
+    ) -> Walked<u64> {
+        let page = walk(from, limit, |from, size| {
+            assert!(size.items <= ITEMS && size.looks <= LOOKS);
+            let page = engine.jobs_page("t", state, from, size)?;
+            Some(Page { items: page.items.iter().map(|job| job.id).collect(), next: page.next })
+        });
+        page.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn pages_of_a_million_jobs_cost_the_same_at_both_ends() {
+        const JOBS: usize = 1_000_000;
+        let engine = queue(JOBS);
+        let first = jobs_page(&engine, None, Cursor(0), 1000).await;
+        let last = jobs_page(&engine, None, Cursor(JOBS as u32 - 1000), 1000).await;
+        assert_eq!((first.items.len(), last.items.len()), (1000, 1000));
+        assert_eq!((first.locks, last.locks), (1000_usize.div_ceil(ITEMS), first.locks));
+        assert_eq!((first.items[0], last.items[999]), (1, JOBS as u64));
+        assert_eq!((first.next, last.next), (Some(Cursor(1000)), None));
+    }
+
+    /// A page that finds nothing ends too, and the next goes on where it was.
+    #[tokio::test]
+    async fn a_page_looks_at_so_many_places_at_most() {
+        const FEW: usize = 4096;
+        let mut engine = queue(2 * LOCKS * LOOKS / 10);
+        let delayed = beanstalk_protocol::JobState::Delayed;
+        let set = jq_engine::JobChange { priority: None, delay: Some(100) };
+        let last = engine.job_count() as u64;
+        // Too many to be listed by themselves, and all at the end.
+        for id in last - FEW as u64 - 10..=last {
+            engine.act(Nanos(1), id, &jq_engine::Action::Set(set), &mut Nobody).unwrap();
+        }
+        let page = jobs_page(&engine, Some(delayed), Cursor(0), 10).await;
+        assert!(page.locks <= LOCKS && page.locks >= engine.job_count() / LOOKS, "{page:?}");
+        assert_eq!(page.items.len(), 10);
+        let none = walk(Cursor(0), 10, |from, size| {
+            let next = Some(Cursor(from.0 + size.looks as u32));
+            Some(Page::<u64> { items: Vec::new(), next })
+        });
+        let none = none.await.unwrap();
+        assert_eq!((none.locks, none.items.len()), (LOCKS, 0));
+        assert_eq!(none.next, Some(Cursor((LOCKS * LOOKS) as u32)));
+    }
+}

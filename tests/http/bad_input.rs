@@ -55,7 +55,7 @@ const CASES: &[Case<'_>] = &[
         422,
         "bad-field",
         "seconds",
-        "u32",
+        "a whole number",
     ),
     (
         "POST",
@@ -65,7 +65,7 @@ const CASES: &[Case<'_>] = &[
         422,
         "bad-field",
         "seconds",
-        "u32",
+        "a whole number",
     ),
     (
         "POST",
@@ -75,7 +75,7 @@ const CASES: &[Case<'_>] = &[
         422,
         "bad-field",
         "seconds",
-        "u32",
+        "a whole number",
     ),
     (
         "POST",
@@ -85,7 +85,7 @@ const CASES: &[Case<'_>] = &[
         422,
         "bad-field",
         "seconds",
-        "u32",
+        "a whole number",
     ),
     ("POST", "/api/v1/tubes/t/pause", JSON, b"[1]", 422, "bad-field", "", "a JSON object"),
     ("POST", "/api/v1/tubes/t/pause", JSON, b"", 400, "bad-request", "", "no JSON"),
@@ -192,7 +192,7 @@ const CASES: &[Case<'_>] = &[
         422,
         "bad-field",
         "delay",
-        "u32",
+        "a whole number",
     ),
     (
         "POST",
@@ -235,7 +235,7 @@ const CASES: &[Case<'_>] = &[
         422,
         "bad-field",
         "priority",
-        "u32",
+        "a whole number",
     ),
     (
         "POST",

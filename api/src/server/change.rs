@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Job, Tube};
+use super::{Connection, Job, Tube, member};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +60,7 @@ pub struct Changed {
 #[serde(deny_unknown_fields)]
 pub struct Pause {
     /// At least 1.
+    #[serde(deserialize_with = "member::number")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub seconds: u32,
 }
@@ -70,11 +71,13 @@ pub struct Pause {
 #[serde(deny_unknown_fields)]
 pub struct JobChange {
     /// 0 is the most urgent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "member::some", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub priority: Option<u32>,
     /// From now on, in seconds: a ready job with a delay becomes delayed, and a delayed one without
     /// becomes ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "member::some", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub delay: Option<u32>,
 }
 
@@ -84,7 +87,8 @@ pub struct JobChange {
 #[serde(deny_unknown_fields)]
 pub struct Bury {
     /// Its priority from now on; if it is left out, it keeps the one it has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "member::some", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub priority: Option<u32>,
 }
 

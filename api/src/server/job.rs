@@ -1,8 +1,10 @@
 //! Jobs, and putting them.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::member;
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,7 +80,11 @@ pub struct JobDocument {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobBody {
     /// The body, if it is JSON: as it was written, nested at most 100 deep.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "member::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub json: Option<Box<RawValue>>,
     /// The body, if it is UTF-8.
@@ -91,11 +97,6 @@ pub struct JobBody {
     /// `base64`. `/api/v1/jobs/{id}/body` has all of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-}
-
-/// A value that is there, even if it is `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Box::deserialize(deserializer).map(Some)
 }
 
 impl JobBody {
@@ -155,23 +156,40 @@ pub struct PutQuery {
 #[serde(deny_unknown_fields)]
 pub struct NewJob {
     /// The body is this value, as it is written here.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "member::present",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub json: Option<Box<RawValue>>,
     /// The body is this text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "member::present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub text: Option<String>,
     /// The body is this, decoded: the alphabet with `+` and `/`, with or without padding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "member::present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub base64: Option<String>,
     /// 0 is the most urgent; 2147483648 if it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "member::some", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub priority: Option<u32>,
     /// Before it can be reserved, in seconds; 0 if it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "member::some", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub delay: Option<u32>,
     /// For how long it may be reserved, in seconds; 60 if it is left out, and 0 counts as 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "member::some", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub ttr: Option<u32>,
 }
 
