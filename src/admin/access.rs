@@ -199,7 +199,7 @@ struct Entry {
 fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
     let failed = |why| TokenFileError { file: path.to_owned(), why };
     let (text, is_open) = contents(path).map_err(|error| failed(Why::Io(error)))?;
-    let (tokens, has_plain) = parse(&text).map_err(|why| failed(why))?;
+    let (tokens, has_plain) = parse(&text).map_err(failed)?;
     if has_plain && is_open {
         warn!(
             file = %path.display(),
@@ -228,7 +228,7 @@ fn contents(path: &Path) -> io::Result<(String, bool)> {
 /// The tokens of a file, and whether it has some that are not hashed.
 fn parse(text: &str) -> Result<(Vec<Token>, bool), Why> {
     let mistake = |at: usize, message: String| {
-        let before = &text[..text.floor_char_boundary(at)];
+        let before = text.get(..at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Why::Mistake { line, column, message }

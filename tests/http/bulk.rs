@@ -12,7 +12,7 @@ fn put(http: &Http, tube: &str, jobs: usize) {
     let mut queue = http.queue();
     queue.ask(format!("use {tube}"));
     let text = |number: usize| {
-        let body = if number % 10 == 0 { "odd one" } else { "even" };
+        let body = if number.is_multiple_of(10) { "odd one" } else { "even" };
         format!("put 10 0 60 {}\r\n{body}\r\n", body.len())
     };
     for batch in (0..jobs).collect::<Vec<_>>().chunks(1000) {
