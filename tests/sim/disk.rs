@@ -63,8 +63,8 @@ struct State {
     names: BTreeMap<String, usize>,
     /// Those that survive the loss of power.
     kept_names: BTreeMap<String, usize>,
-    /// What happened since: the name is of this file now, or of none.
-    renamed: Vec<(String, Option<usize>)>,
+    /// What happened since, each whole or not at all: the names are of these files now, or of none.
+    renamed: Vec<Vec<(String, Option<usize>)>>,
     faults: Faults,
     /// Changes and syncs so far, and after how many of them everything stops.
     operations: u64,
@@ -129,13 +129,11 @@ impl FakeDisk {
         let mut state = self.lock();
         state.restart();
         let State { rng, files, names, kept_names, renamed, .. } = &mut *state;
-        for (name, file) in renamed.drain(..) {
-            if rng.bool() {
-                match file {
-                    Some(file) => kept_names.insert(name, file),
-                    None => kept_names.remove(&name),
-                };
-            }
+        for (name, file) in renamed.drain(..).filter(|_| rng.bool()).flatten() {
+            match file {
+                Some(file) => kept_names.insert(name, file),
+                None => kept_names.remove(&name),
+            };
         }
         names.clone_from(kept_names);
         for file in files {
@@ -241,12 +239,14 @@ impl State {
         more.min(self.faults.capacity.saturating_sub(self.used()))
     }
 
-    fn rename(&mut self, name: &str, file: Option<usize>) {
-        match file {
-            Some(file) => self.names.insert(name.to_owned(), file),
-            None => self.names.remove(name),
-        };
-        self.renamed.push((name.to_owned(), file));
+    fn rename(&mut self, names: &[(&str, Option<usize>)]) {
+        for (name, file) in names {
+            match file {
+                Some(file) => self.names.insert((*name).to_owned(), *file),
+                None => self.names.remove(*name),
+            };
+        }
+        self.renamed.push(names.iter().map(|(name, file)| ((*name).to_owned(), *file)).collect());
     }
 
     /// Does something that is done whole or not at all.
@@ -292,7 +292,7 @@ impl Disk for FakeDisk {
             None => {
                 made = state.files.len();
                 state.files.push(Inode::default());
-                state.rename(name, Some(made));
+                state.rename(&[(name, Some(made))]);
             }
         })?;
         Ok(Arc::new(FakeFile { disk: self.clone(), file: made }))
@@ -305,7 +305,13 @@ impl Disk for FakeDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.lock().attempt(|state| state.rename(name, None))
+        self.lock().attempt(|state| state.rename(&[(name, None)]))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        let file = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.attempt(|state| state.rename(&[(from, None), (to, Some(file))]))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -19,6 +19,7 @@ impl Sim {
     /// Lets one of the hands do something, whether it was called or not.
     pub(crate) fn random_turn(&mut self) {
         let hand = match self.rng.u8(..10) {
+            2..7 if self.plan.starves && self.rng.u8(..40) > 0 => Hand::Flusher,
             0..2 => Hand::Flusher,
             2..7 => Hand::Syncer,
             7 if self.rng.u8(..4) == 0 => {
@@ -90,9 +91,19 @@ impl Sim {
         self.is_settled()
     }
 
-    /// The hands take turns as they do in a server: when they are called, or when it is time. A call
-    /// that is forgotten, or a time that is not set, shows in what is left.
+    /// The hands take turns until none has anything more to do.
     fn bring_in_order(&mut self) -> Result<(), Violation> {
+        if self.take_turns(|_| false) {
+            return Ok(());
+        }
+        let live = self.model.sizes().0;
+        Err(format!("never in order: {live} bytes are live: {:?}", self.server.log_use()))
+    }
+
+    /// The hands take turns as they do in a server: when they are called, or when it is time. A call
+    /// that is forgotten, or a time that is not set, shows in what is left. Returns whether they have
+    /// come to an end, or to what is `enough`.
+    pub(crate) fn take_turns(&mut self, enough: impl Fn(&Self) -> bool) -> bool {
         let hands = [Hand::Flusher, Hand::Syncer, Hand::Compactor];
         // Each may have been called, and have gone back to waiting, by a turn that nobody waited for.
         let mut next = [Turn::Again; 3];
@@ -109,6 +120,9 @@ impl Sim {
                     idle = false;
                 }
             }
+            if self.disk.is_stopped() || enough(self) {
+                return true;
+            }
             if !idle {
                 continue;
             }
@@ -118,11 +132,10 @@ impl Sim {
             });
             match until.min() {
                 Some(at) => drop(self.time.pass(at.0.saturating_sub(now.0))),
-                None => return Ok(()),
+                None => return true,
             }
         }
-        let live = self.model.sizes().0;
-        Err(format!("never in order: {live} bytes are live: {:?}", self.server.log_use()))
+        false
     }
 
     fn is_settled(&self) -> Result<(), Violation> {

@@ -30,6 +30,7 @@ mod restart;
 mod served;
 mod server;
 mod sim;
+mod small_disk;
 mod trace;
 
 use std::env;
@@ -84,6 +85,17 @@ fn seeds() {
         }
         if let Err(violation) = run(seed, Plan::of) {
             panic!("seed {seed}: {violation}");
+        }
+    }
+}
+
+/// A full disk refuses puts and recovers by itself; deleting always works.
+#[test]
+fn small_disks() {
+    let (from, count) = (number("JQ_SIM_FROM", 1), number("JQ_SIM_SEEDS", SEEDS / 2));
+    for seed in from..from + count {
+        if let Err(violation) = run(seed, Plan::of_small_disk) {
+            panic!("seed {seed} of a small disk: {violation}");
         }
     }
 }

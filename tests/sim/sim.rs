@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     /// The disk is full at times.
     pub(crate) fills: bool,
     pub(crate) cannot_allocate: bool,
+    /// The disk is small, nobody else makes room on it, and the log is seldom synced.
+    pub(crate) starves: bool,
     /// Syncs do nothing: for a test of the tests.
     pub(crate) lies: bool,
 }
@@ -59,10 +61,26 @@ impl Plan {
             per_mille: if rng.bool() { rng.u32(1..100) } else { 0 },
             fills: rng.u8(..3) == 0,
             cannot_allocate: rng.u8(..8) == 0,
+            starves: false,
             lies: false,
         }
     }
+
+    /// A small disk that does all that it can.
+    pub(crate) fn of_small_disk(rng: &mut Rng) -> Self {
+        let plan = Self { per_mille: 0, cannot_allocate: false, starves: true, ..Self::of(rng) };
+        let interval = SyncPolicy::Every(Duration::from_millis(50));
+        let policy = if rng.bool() { interval } else { plan.options.policy };
+        // Some so large that much is not synced when the disk is full.
+        let segment_size = rng.u64(1..40) * 1000;
+        let options = Options { policy, segment_size, shown_size: segment_size };
+        let taste = Taste { large: rng.u8(2..9), largest: rng.usize(500..4000), jobs: 100 };
+        Self { options, taste, steps: rng.usize(100..400), ..plan }
+    }
 }
+
+/// What is left on a small disk when a server has started, in bytes: enough for an empty queue.
+const SMALL: u64 = 50_000;
 
 #[derive(Debug)]
 pub(crate) struct Sim {
@@ -115,6 +133,9 @@ impl Sim {
                 }
             }
             let last = life == self.plan.lives;
+            if self.plan.starves && !self.disk.is_stopped() {
+                self.make_room()?;
+            }
             if !self.disk.is_stopped() && (last || self.rng.u8(..4) == 0) {
                 self.settle()?;
             }
@@ -130,12 +151,23 @@ impl Sim {
         let most = self.rng.choice([20, 200, 2000]).unwrap_or(2000);
         let operations = self.rng.u64(1..=most);
         self.disk.stop_in(Some(operations));
+        if self.plan.starves {
+            // Most often it is to get full before anything else happens.
+            if self.rng.u8(..4) > 0 {
+                self.disk.stop_in(None);
+            }
+            let capacity = self.disk.used() + self.rng.u64(SMALL..2 * SMALL);
+            self.disk.set_faults(Faults { capacity, ..self.disk.faults() });
+        }
         self.change_faults();
     }
 
     /// The disk gets better or worse.
     fn change_faults(&mut self) {
         let plan = self.plan;
+        if plan.starves {
+            return;
+        }
         let per_mille =
             if plan.per_mille > 0 && self.rng.bool() { self.rng.u32(..plan.per_mille) } else { 0 };
         let spare = self.rng.u64(..20_000);

@@ -69,6 +69,8 @@ pub(crate) struct Book {
     marked: u64,
     /// Up to where the file of the last segment has room set aside; `None` until there is a file.
     allocated: Option<u64>,
+    /// Room that is kept back in a file by itself, for when there is no other.
+    reserved: u64,
     /// Whether the file for another segment is ready.
     spare: bool,
     cannot_allocate: bool,
@@ -87,7 +89,10 @@ pub(crate) struct Book {
     compact_through: u64,
     records_written: u64,
     records_migrated: u64,
+    /// How often writing or syncing has failed.
     failures: u64,
+    /// How often that, or want of room, has kept from the files what was appended.
+    setbacks: u64,
     buffers: Vec<Vec<u8>>,
 }
 
@@ -119,6 +124,7 @@ impl Book {
             synced: 0,
             marked: 0,
             allocated: None,
+            reserved: 0,
             spare: false,
             cannot_allocate: false,
             is_stuck: false,
@@ -131,6 +137,7 @@ impl Book {
             records_written: 0,
             records_migrated: 0,
             failures: 0,
+            setbacks: 0,
             buffers: Vec::new(),
         }
     }
@@ -147,6 +154,22 @@ impl Book {
         self.segments.push(segment);
         (self.synced, self.marked, self.allocated) = (0, 0, None);
         self.spare = false;
+    }
+
+    /// Goes on to the next segment, for which there is a file with so much room.
+    pub(crate) fn begin_in_reserve(&mut self, allocated: u64) {
+        self.begin_segment();
+        (self.allocated, self.reserved) = (Some(allocated), 0);
+    }
+
+    /// If all that is on a full disk is a segment in which no job is left, goes on to the next, so that
+    /// this one can be given up. Deletes need no room then.
+    pub(crate) fn turn_over(&mut self) {
+        let is_written = self.chunks.is_empty() && self.position == self.committed;
+        let is_worth_it = self.last().bytes > self.options.ahead();
+        if self.jobs == 0 && is_written && is_worth_it && self.oldest_sealed().is_none() {
+            self.begin_segment();
+        }
     }
 
     /// The segment that is appended to.
@@ -291,22 +314,11 @@ impl Book {
         }
     }
 
-    /// Room that stays set aside behind what is written, so that every job can be deleted when the disk
-    /// is full, in bytes. A job is taken on only with the room for its deletion.
+    /// Room that is kept back, so that every job can be deleted when the disk is full, in bytes: in the
+    /// reserve, or behind what is written if that was spent. A job is taken on only with the room for its
+    /// deletion.
     pub(crate) fn delete_room(&self) -> u64 {
         self.jobs * DELETE_LEN as u64 + LAST_ROOM
-    }
-
-    /// Up to where in its segment there must be room before this chunk is written. `None` if the log is
-    /// full or has failed: then this was seen to before.
-    pub(crate) fn room_behind(&self, chunk: &Chunk) -> Option<u64> {
-        let good = matches!(self.health, Health::Good);
-        good.then(|| chunk.offset_end() + self.delete_room())
-    }
-
-    /// Whether something is not written yet, and would not leave the room for deletes.
-    pub(crate) fn lacks_room_for_pending(&self) -> bool {
-        self.position > self.committed && !self.has_room_for(0)
     }
 
     /// Whether so many bytes can be written and the room for deletes is left.
@@ -327,6 +339,11 @@ impl Book {
         self.cannot_allocate || len.saturating_add(left) <= self.room()
     }
 
+    /// Whether there is room to record so many bytes once more.
+    pub(crate) fn has_room_to_copy(&self, bytes: u64) -> bool {
+        self.cannot_allocate || bytes <= self.room()
+    }
+
     /// Bytes that can be appended to the last segment without asking the file system for more.
     pub(crate) fn room(&self) -> u64 {
         self.allocated.unwrap_or(0).saturating_sub(self.last().bytes)
@@ -340,9 +357,14 @@ impl Book {
         self.durable
     }
 
-    /// How often the log has failed.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures
+    /// How often something that was appended could not be written, for whatever reason.
+    pub(crate) fn setbacks(&self) -> u64 {
+        self.setbacks
+    }
+
+    /// Writing or syncing has failed.
+    pub(crate) fn count_failure(&mut self) {
+        self.failures += 1;
     }
 
     pub(crate) fn committed(&self) -> Position {
@@ -398,11 +420,17 @@ impl Book {
         }
     }
 
+    /// So much room is kept back.
+    pub(crate) fn set_reserved(&mut self, bytes: u64) {
+        self.reserved = bytes;
+    }
+
     /// Whether the writer should set room aside.
     pub(crate) fn wants_room(&self) -> bool {
         let full = matches!(self.health, Health::Full(_));
-        let least = self.delete_room() + self.options.ahead() / 2;
-        let short = !self.cannot_allocate && self.room() < least;
+        let kept = self.delete_room() + self.options.reserve() + self.options.more_reserve() / 2;
+        let short = self.room() < self.options.ahead() / 2 || self.reserved < kept;
+        let short = short && !self.cannot_allocate;
         self.allocated.is_some() && (full || short || self.wants_spare())
     }
 
@@ -478,7 +506,7 @@ impl Book {
 
     /// The log has failed. Returns the new jobs of which nobody has been told.
     pub(crate) fn fail(&mut self, error: &io::Error) -> Vec<JobId> {
-        self.failures += 1;
+        self.setbacks += 1;
         self.set_health(Health::Failed(error.to_string()));
         self.take_fresh()
     }
@@ -489,13 +517,15 @@ impl Book {
     }
 
     /// What was not durable and the writer took is in a new file now: the segment behind `suspect`,
-    /// of which `end` bytes are good. What was appended since goes behind that: returns it.
+    /// of which `end` bytes are good, and which is given up if it is `in_doubt`. What was appended since
+    /// goes behind that: returns it.
     pub(crate) fn recover(
         &mut self,
         suspect: u64,
         end: u64,
         fresh: Segment,
         allocated: u64,
+        in_doubt: bool,
     ) -> &[Chunk] {
         let mut offset = fresh.bytes;
         for chunk in std::mem::take(&mut self.chunks) {
@@ -508,12 +538,14 @@ impl Book {
         self.segments.replace_behind(suspect, end, fresh);
         self.segments.grow(offset - fresh.bytes, 0);
         (self.synced, self.marked) = (fresh.bytes, 0);
-        (self.allocated, self.spare) = (Some(allocated), false);
+        (self.allocated, self.reserved, self.spare) = (Some(allocated), 0, false);
         self.durable = self.taken;
         self.commit(self.taken);
         // Until room is set aside in the new file: else the next put might fail as the last did.
         self.set_health(Health::Full("the log has just failed".into()));
-        self.compact_through = suspect;
+        if in_doubt {
+            self.compact_through = suspect;
+        }
         &self.chunks
     }
 

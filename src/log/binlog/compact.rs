@@ -16,13 +16,14 @@ use crate::log::binlog::book::Health;
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
 use crate::log::binlog::manifest::Manifest;
+use crate::log::binlog::options::Options;
 use crate::log::binlog::read::{Found, SegmentReader};
 use crate::log::binlog::{Book, lock, segment_name};
 
 /// Facts that are looked at in one step.
 const STEP_FACTS: usize = 256;
 
-/// Bytes that are read in one step.
+/// Bytes that are read in one step, at most, unless a single record has more.
 const STEP_BYTES: u64 = 256 * 1024;
 
 /// Something that may have to be recorded once more.
@@ -102,22 +103,29 @@ struct Victim {
     reader: Option<SegmentReader>,
     /// What must be durable before it goes, when all was read.
     after: Option<Position>,
-    /// How often the log had failed when it was begun. Facts that were to be recorded once more may
-    /// be lost in a failure, so it is begun again then.
-    failures: u64,
+    /// The setbacks of the log when it was begun. Facts that were to be recorded once more may be lost
+    /// in one, so it is begun again then.
+    setbacks: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Compactor {
     disk: Arc<dyn Disk>,
     manifest: Arc<Manifest>,
-    syncs: bool,
+    options: Options,
     victim: Option<Victim>,
+    /// Bytes that the last step has read.
+    read: u64,
 }
 
 impl Compactor {
-    pub(crate) fn new(disk: Arc<dyn Disk>, manifest: Arc<Manifest>, syncs: bool) -> Self {
-        Self { disk, manifest, syncs, victim: None }
+    pub(crate) fn new(disk: Arc<dyn Disk>, manifest: Arc<Manifest>, options: Options) -> Self {
+        Self { disk, manifest, options, victim: None, read: 0 }
+    }
+
+    /// What the facts of the last step take at most when they are recorded once more, in bytes.
+    pub(crate) fn copies(&self) -> u64 {
+        self.read
     }
 
     /// The segment that is being given up stays for now.
@@ -127,14 +135,15 @@ impl Compactor {
 
     /// Does a small part of the work.
     pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
-        let (oldest, wanted, position, durable, failures, last) = {
+        self.read = 0;
+        let (oldest, wanted, position, durable, setbacks, last) = {
             let book = lock(book);
             if matches!(book.health(), Health::Failed(_)) {
                 return Ok(Step::Idle);
             }
             let (position, durable) = (book.position(), book.durable());
             let (oldest, wanted) = (book.oldest_sealed(), book.wants_compaction());
-            (oldest, wanted, position, durable, book.failures(), book.last().number)
+            (oldest, wanted, position, durable, book.setbacks(), book.last().number)
         };
         let Some(oldest) = oldest else {
             self.victim = None;
@@ -147,7 +156,7 @@ impl Compactor {
             return Ok(Step::Idle);
         }
         let is_begun =
-            |victim: &Victim| (victim.number, victim.failures) == (oldest.number, failures);
+            |victim: &Victim| (victim.number, victim.setbacks) == (oldest.number, setbacks);
         if !self.victim.as_ref().is_some_and(is_begun) {
             if !wanted {
                 return Ok(Step::Idle);
@@ -156,14 +165,19 @@ impl Compactor {
                 return Ok(Step::Await(position));
             }
             self.victim =
-                Some(Victim { number: oldest.number, reader: None, after: None, failures });
+                Some(Victim { number: oldest.number, reader: None, after: None, setbacks });
             if oldest.live + oldest.notes > 0 {
                 return Ok(self.open(oldest.number, oldest.bytes));
             }
         }
         let Some(victim) = &mut self.victim else { return Ok(Step::Idle) };
         if let Some(reader) = &mut victim.reader {
-            return Ok(match scan(reader, oldest.number, last) {
+            let start = reader.offset();
+            // Should the disk be full when they are written, the reserve has room for them.
+            let bytes = STEP_BYTES.min(self.options.reserve() / 2);
+            let facts = scan(reader, start + bytes, oldest.number, last);
+            self.read = reader.offset() - start;
+            return Ok(match facts {
                 Some(facts) if !facts.is_empty() || !reader.is_done() => Step::Again(facts),
                 Some(_) => {
                     victim.reader = None;
@@ -188,7 +202,7 @@ impl Compactor {
         self.victim = None;
         self.manifest.give_up_before(lock(book).second_number())?;
         self.disk.remove(&segment_name(number))?;
-        if self.syncs {
+        if self.options.policy.syncs() {
             // Before the next one goes: the order in which they vanish matters.
             self.disk.sync()?;
         }
@@ -231,10 +245,9 @@ impl Compactor {
     }
 }
 
-/// Reads on a little; `None` if there is damage.
-fn scan(reader: &mut SegmentReader, number: u64, last: u64) -> Option<Vec<Fact>> {
+/// Reads on a little, about as far as `end`; `None` if there is damage.
+fn scan(reader: &mut SegmentReader, end: u64, number: u64, last: u64) -> Option<Vec<Fact>> {
     let mut facts = Vec::new();
-    let end = reader.offset() + STEP_BYTES;
     while facts.len() < STEP_FACTS && reader.offset() < end {
         match reader.next() {
             Ok(Found::Entry(Entry::Fact(record))) => {

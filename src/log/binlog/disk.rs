@@ -23,6 +23,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Gives a file another name, at one stroke. What had that name is gone.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Has the file system keep which names there are.
     fn sync(&self) -> io::Result<()>;
 }
@@ -108,6 +110,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -147,9 +147,10 @@ impl Failures {
 }
 
 impl Syncer {
-    /// Whether it has work in progress.
+    /// Whether it has work in progress. What a recovery has left to be recorded once more may be left
+    /// to the next server: it is on the disk.
     pub fn is_busy(&self) -> bool {
-        !self.failures.is_empty() || !self.recovered.is_empty()
+        !self.failures.is_empty()
     }
 }
 
@@ -258,7 +259,8 @@ impl BinlogDriver {
         if syncer.failures.go_on(self, queue) {
             return Turn::Again;
         }
-        if !syncer.recovered.is_empty() {
+        // On a full disk it would take room that is for deletes.
+        if !syncer.recovered.is_empty() && !self.binlog.is_full() {
             record_again(&mut syncer.recovered, FACTS_PER_LOCK, queue);
             return Turn::Again;
         }
@@ -383,9 +385,6 @@ impl BinlogDriver {
         if self.binlog.needs().recover {
             // The last chance.
             self.recover(&mut syncer);
-            while !syncer.recovered.is_empty() {
-                record_again(&mut syncer.recovered, FACTS_PER_LOCK, queue);
-            }
         }
         match self.binlog.close() {
             Ok(()) => !self.binlog.needs().recover,

@@ -48,7 +48,7 @@ use self::manifest::Manifest;
 pub use self::options::{Options, SyncPolicy};
 pub use self::replay::{Known, ReplayError};
 pub use self::writer::Flushed;
-use self::writer::Writer;
+use self::writer::{Fault, Writer};
 use crate::log::{Appended, Log, Position, Progress};
 
 const PREFIX: &str = "segment-";
@@ -169,13 +169,16 @@ impl Binlog {
             progress: Arc::default(),
             book: Mutex::new(book),
             writer: Mutex::new(Writer::new(Arc::clone(&disk), options, Arc::clone(&manifest))),
-            compactor: Mutex::new(Compactor::new(disk, Arc::clone(&manifest), syncs)),
+            compactor: Mutex::new(Compactor::new(disk, Arc::clone(&manifest), options)),
             manifest,
             syncing: Mutex::default(),
             bell,
         });
         let begun = lock(&binlog.writer).flush(&binlog.book, true);
-        let begun = begun.and_then(|_| binlog.sync_now());
+        let begun = match begun {
+            Ok(_) => binlog.sync_now(),
+            Err(Fault::NoRoom(error) | Fault::InDoubt(error)) => Err(error),
+        };
         begun.map_err(|error| ReplayError::Io { what: "begin a segment".into(), error })?;
         binlog.note();
         // On a full disk, so that it is known from the beginning.
@@ -242,7 +245,11 @@ impl Binlog {
                 self.publish();
                 Ok(flushed)
             }
-            Err(error) => Err(self.fail(&mut writer, "write", &error)),
+            Err(fault) => {
+                // Some of it may be written all the same.
+                self.publish();
+                Err(self.fail(&mut writer, "write", fault))
+            }
         }
     }
 
@@ -270,7 +277,7 @@ impl Binlog {
         }
         if let Err(error) = self.sync_now() {
             let mut writer = lock(&self.writer);
-            return Err(self.fail(&mut writer, "sync", &error));
+            return Err(self.fail(&mut writer, "sync", Fault::InDoubt(error)));
         }
         Ok(())
     }
@@ -297,13 +304,24 @@ impl Binlog {
         matches!(lock(&self.book).health(), Health::Failed(_))
     }
 
-    fn fail(&self, writer: &mut Writer, what: &str, error: &io::Error) -> Failure {
-        let jobs = lock(&self.book).fail(error);
+    fn fail(&self, writer: &mut Writer, what: &str, fault: Fault) -> Failure {
+        let mut book = lock(&self.book);
+        let jobs = match fault {
+            Fault::NoRoom(error) => {
+                error!(%error, "no room for the binlog: new jobs are refused");
+                book.fail(&error)
+            }
+            Fault::InDoubt(error) => {
+                error!(
+                    %error,
+                    "cannot {what} the binlog: no changes are accepted until that works again"
+                );
+                writer.doubt();
+                book.count_failure();
+                book.fail(&error)
+            }
+        };
         writer.take_back(&jobs);
-        error!(
-            %error,
-            "cannot {what} the binlog: no changes are accepted until that works again"
-        );
         Failure { jobs }
     }
 
@@ -325,42 +343,60 @@ impl Binlog {
     /// Sets room aside for what is to come. If there is none, new jobs are refused from now on;
     /// if there is some again, they are taken again. Returns whether there is.
     pub fn prepare(&self) -> bool {
+        self.prepare_for(0)
+    }
+
+    /// Whether so many bytes have room in the newest segment, which is made if need be. On a full disk that
+    /// was asked before.
+    fn has_room_for(&self, bytes: u64) -> bool {
+        let book = lock(&self.book);
+        let is_good = matches!(book.health(), Health::Good);
+        let has_room = book.has_room_to_copy(bytes);
+        drop(book);
+        !is_good || has_room || self.prepare_here(bytes)
+    }
+
+    /// As [`Self::prepare_for`], for whoever does not look again by itself if there is no room.
+    fn prepare_here(&self, bytes: u64) -> bool {
+        let is_good = self.prepare_for(bytes);
+        if !is_good {
+            (self.bell)();
+        }
+        is_good
+    }
+
+    /// As [`Self::prepare`], with room for so many bytes at once.
+    fn prepare_for(&self, bytes: u64) -> bool {
         let mut writer = lock(&self.writer);
         if self.has_failed() {
             return false;
         }
-        let prepared = writer.prepare(&self.book);
-        if prepared.as_ref().is_err_and(|error| !descriptors::are_missing(error)) {
-            writer.spend_reserve(&self.book);
-        }
-        let mut book = lock(&self.book);
-        match (prepared, book.health()) {
-            (Ok(()), Health::Full(_)) => {
+        let prepared = writer.prepare(&self.book, bytes);
+        let was_good = matches!(lock(&self.book).health(), Health::Good);
+        let mut is_confined = false;
+        match prepared {
+            Ok(true) if !was_good => {
                 info!("there is room for the binlog again: new jobs are accepted");
-                book.set_health(Health::Good);
+                lock(&self.book).set_health(Health::Good);
             }
-            // What is to be written takes more than there is. That fails, new jobs are taken back, and
-            // then the log is full with room for deletes.
+            Ok(_) => {}
             // There is room; it is only that nothing can be opened. The segment grows meanwhile.
-            (Err(error), Health::Good) if descriptors::are_missing(&error) => {
-                if !std::mem::replace(&mut book.is_confined, true) {
+            Err(error) if was_good && descriptors::are_missing(&error) => {
+                is_confined = true;
+                if !lock(&self.book).is_confined {
                     warn!(%error, "no descriptor is left to begin another segment of the binlog");
                 }
-                drop(book);
-                drop(writer);
-                self.publish();
-                return false;
             }
-            (Err(_), Health::Good) if book.lacks_room_for_pending() => {}
-            (Err(error), Health::Good) => {
-                error!(%error, "no room for the binlog: new jobs are refused");
-                book.set_health(Health::Full(error.to_string()));
+            Err(error) => {
+                if writer.spend_reserve(&self.book, &error) && was_good {
+                    error!(%error, "no room for the binlog: new jobs are refused");
+                }
+                lock(&self.book).turn_over();
             }
-            (Err(error), Health::Full(_)) => book.set_health(Health::Full(error.to_string())),
-            (Ok(()), _) | (Err(_), Health::Failed(_)) => {}
         }
-        let is_good = matches!(book.health(), Health::Good);
-        book.is_confined &= !is_good;
+        let mut book = lock(&self.book);
+        book.is_confined = is_confined;
+        let is_good = !is_confined && matches!(book.health(), Health::Good);
         drop(book);
         drop(writer);
         self.publish();
@@ -376,11 +412,14 @@ impl Binlog {
         if !self.has_failed() || writer.has_unreported() {
             return None;
         }
+        let in_doubt = writer.is_in_doubt();
         match writer.recover(&self.book) {
             Ok(jobs) => {
                 drop(writer);
                 self.publish();
-                warn!("the binlog can be written again, to a new segment");
+                if in_doubt {
+                    warn!("the binlog can be written again, to a new segment");
+                }
                 self.prepare();
                 Some(jobs.into_iter().map(Fact::Job).collect())
             }
@@ -395,10 +434,19 @@ impl Binlog {
     pub fn compact(&self) -> io::Result<Step> {
         if lock(&self.book).is_overlong() {
             // To record facts once more would make it longer still.
-            self.prepare();
+            self.prepare_here(0);
         }
-        let step = lock(&self.compactor).step(&self.book);
+        let mut compactor = lock(&self.compactor);
+        let step = compactor.step(&self.book);
         lock(&self.book).is_stuck = step.is_err();
+        if let Ok(Step::Again(facts)) = &step
+            && !facts.is_empty()
+            && compactor.copies() > self.options.reserve() / 2
+            && !self.has_room_for(compactor.copies())
+        {
+            compactor.abandon();
+            return Ok(Step::Idle);
+        }
         self.publish();
         step
     }

@@ -46,8 +46,13 @@ impl Options {
         (self.segment_size / 8).clamp(4096, 4 << 20)
     }
 
-    /// What is kept back for when the disk is full, in bytes.
+    /// What is kept back for when the disk is full, beside the room to delete every job, in bytes.
     pub(crate) fn reserve(&self) -> u64 {
         self.segment_size / 4
+    }
+
+    /// As much more is kept back at a time, for jobs that come, in bytes.
+    pub(crate) fn more_reserve(&self) -> u64 {
+        (self.ahead() / 4).max(4096)
     }
 }

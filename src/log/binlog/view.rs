@@ -65,6 +65,10 @@ impl Disk for View {
         Ok(())
     }
 
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(read_only())
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }

@@ -1,0 +1,238 @@
+//! Room on the disk: set aside ahead of what is written, and kept back for when there is no more.
+//!
+//! What is kept back is a file by itself, with room to delete every job and to give up old segments.
+//! When there is no room for anything else, it becomes the next segment, under another name: so at no
+//! moment can anybody else take its room.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::{Current, Writer};
+use crate::log::binlog::book::Health;
+use crate::log::binlog::disk::{Disk, DiskFile};
+use crate::log::binlog::format::HEADER_LEN;
+use crate::log::binlog::{Book, lock, segment_name};
+
+/// The name of the file that is kept back.
+pub(super) const RESERVE: &str = "reserve";
+
+/// Less room than this is not worth setting aside, in bytes.
+const LEAST_ROOM: u64 = 4096;
+
+/// A file that only takes up room.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Up to where room is set aside.
+    pub(super) allocated: u64,
+}
+
+impl Writer {
+    /// Makes sure that there is room for what is written next, and to delete all jobs after that. Most
+    /// often it is there already: see [`Self::prepare`].
+    pub(super) fn make_room(&mut self, book: &Mutex<Book>) -> io::Result<()> {
+        let (Some(current), Some(chunk)) = (&mut self.current, self.queue.front()) else {
+            return Ok(());
+        };
+        if self.cannot_allocate {
+            return Ok(());
+        }
+        let (end, has_records) = (chunk.offset_end(), chunk.len() > HEADER_LEN);
+        let (good, deletes) = {
+            let book = lock(book);
+            (matches!(book.health(), Health::Good), book.delete_room())
+        };
+        // On a full disk, whether there is room for it was asked before.
+        let needs_reserve = good && has_records;
+        let behind = if needs_reserve && self.reserve.is_none() { deletes } else { 0 };
+        let cannot = &mut self.cannot_allocate;
+        if extend(&*current.file, &mut current.allocated, end + behind, cannot)? {
+            lock(book).set_allocated(current.number, current.allocated);
+        }
+        let least = deletes + self.options.reserve();
+        if needs_reserve
+            && let Some(reserve) = &mut self.reserve
+            && extend(&*reserve.file, &mut reserve.allocated, least, cannot)?
+        {
+            lock(book).set_reserved(reserve.allocated);
+        }
+        Ok(())
+    }
+
+    /// Sets room aside for what is to come, which may be so many bytes at once, and has the next file
+    /// ready in time. Returns whether it could: not while a segment is still to be begun.
+    pub(crate) fn prepare(&mut self, book: &Mutex<Book>, bytes: u64) -> io::Result<bool> {
+        let (last, full, wants_spare, deletes) = {
+            let book = lock(book);
+            let full = matches!(book.health(), Health::Full(_));
+            (book.last(), full, book.wants_spare(), book.delete_room())
+        };
+        let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
+        else {
+            return Ok(false);
+        };
+        let ahead = self.options.ahead();
+        // On a full disk, the reserve was spent, and the room for deletes is here.
+        let (least, most) =
+            if full { (deletes + ahead, deletes + ahead) } else { (ahead / 2, ahead) };
+        let (least, most) = (least + bytes, most + bytes);
+        if !self.cannot_allocate && current.allocated < last.bytes + least {
+            let end = last.bytes + most;
+            if extend(&*current.file, &mut current.allocated, end, &mut self.cannot_allocate)? {
+                lock(book).set_allocated(last.number, current.allocated);
+            }
+        }
+        if wants_spare && self.spare.is_none() {
+            self.spare = Some(self.create(last.number + 1, Err)?);
+        }
+        if !self.cannot_allocate {
+            self.keep_back(deletes)?;
+        }
+        let mut book = lock(book);
+        book.set_spare(self.spare.is_some());
+        book.set_reserved(self.reserve.as_ref().map_or(0, |reserve| reserve.allocated));
+        if self.cannot_allocate {
+            // Found out when a file was made, perhaps; else it would be asked for again at once.
+            book.set_cannot_allocate();
+        }
+        Ok(true)
+    }
+
+    /// Makes the file of a segment, with some room. `room` may refuse if there is none for it.
+    pub(super) fn create(
+        &mut self,
+        number: u64,
+        room: impl FnOnce(io::Error) -> io::Result<()>,
+    ) -> io::Result<Current> {
+        let name = segment_name(number);
+        let file = self.disk.create(&name)?;
+        let mut allocated = 0;
+        let ahead = self.options.ahead();
+        let extended = extend(&*file, &mut allocated, ahead, &mut self.cannot_allocate);
+        if let Err(error) = extended.map(|_| ()).or_else(room) {
+            let _ = self.disk.remove(&name);
+            return Err(error);
+        }
+        if self.options.policy.syncs() {
+            self.disk.sync()?;
+        }
+        Ok(Current { number, file, written: 0, synced: 0, allocated })
+    }
+
+    /// Has the reserve take up as much room as it should, when deletes take this much.
+    fn keep_back(&mut self, deletes: u64) -> io::Result<()> {
+        let wanted = deletes + self.options.reserve() + self.options.more_reserve();
+        if let Some(reserve) = &mut self.reserve {
+            if reserve.allocated > 2 * wanted && reserve.file.truncate(wanted).is_ok() {
+                reserve.allocated = wanted;
+            }
+            if reserve.allocated < wanted - self.options.more_reserve() / 2 {
+                extend(&*reserve.file, &mut reserve.allocated, wanted, &mut self.cannot_allocate)?;
+            }
+            return Ok(());
+        }
+        let file = self.disk.create(RESERVE)?;
+        let mut allocated = 0;
+        let extended = extend(&*file, &mut allocated, wanted, &mut self.cannot_allocate);
+        self.reserve = Some(Reserve { file, allocated });
+        if extended.is_err() || self.cannot_allocate {
+            self.drop_reserve();
+        }
+        extended.map(|_| ())
+    }
+
+    /// Gives back what a server before this one has kept for a full disk.
+    pub(crate) fn drop_old_reserve(disk: &dyn Disk) {
+        // It may not be there.
+        let _ = disk.remove(RESERVE);
+    }
+
+    pub(super) fn drop_reserve(&mut self) {
+        if self.reserve.take().is_some() {
+            // It may not be there.
+            let _ = self.disk.remove(RESERVE);
+        }
+    }
+
+    /// The disk is full, as `error` says: from here on no jobs are taken on, and the log goes on in the
+    /// reserve. Returns whether that is so now. If not, more was appended than there is room for, which
+    /// fails when it is written.
+    pub(crate) fn spend_reserve(&mut self, book: &Mutex<Book>, error: &io::Error) -> bool {
+        let mut noted = lock(book);
+        let last = noted.last();
+        let Some(current) = self.current.as_mut().filter(|current| current.number == last.number)
+        else {
+            return matches!(noted.health(), Health::Full(_));
+        };
+        if !self.cannot_allocate && last.bytes > current.allocated {
+            return matches!(noted.health(), Health::Full(_));
+        }
+        noted.set_health(Health::Full(error.to_string()));
+        if let Some(reserve) = &self.reserve {
+            noted.begin_in_reserve(reserve.allocated);
+            drop(noted);
+            self.spends_reserve = true;
+            if let Some(spare) = self.spare.take() {
+                let _ = self.disk.remove(&segment_name(spare.number));
+            }
+            return true;
+        }
+        let most = noted.delete_room() + self.options.reserve();
+        drop(noted);
+        // There is none yet, or it was spent before: as much as can be had.
+        current.allocated = allocate_most(&*current.file, current.allocated, last.bytes, most);
+        lock(book).set_allocated(last.number, current.allocated);
+        true
+    }
+
+    /// The reserve is the segment of this number.
+    pub(super) fn begin_in_reserve(&mut self, number: u64) -> io::Result<Current> {
+        self.disk.rename(RESERVE, &segment_name(number))?;
+        if self.options.policy.syncs() {
+            self.disk.sync()?;
+        }
+        let Some(Reserve { file, allocated }) = self.reserve.take() else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.spends_reserve = false;
+        Ok(Current { number, file, written: 0, synced: 0, allocated })
+    }
+}
+
+/// Sets room aside in a file up to `end`; up to `allocated` there is some. Returns whether there is more
+/// now. If the file system cannot do that, `cannot` says so from here on, and all is well.
+fn extend(
+    file: &dyn DiskFile,
+    allocated: &mut u64,
+    end: u64,
+    cannot: &mut bool,
+) -> io::Result<bool> {
+    if *allocated >= end || *cannot {
+        return Ok(false);
+    }
+    match file.allocate(*allocated, end) {
+        Ok(()) => {
+            *allocated = end;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            *cannot = true;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets as much room aside behind `from` as can be had, `most` bytes at most; up to `allocated` there is
+/// some. Returns up to where there is room then.
+pub(super) fn allocate_most(file: &dyn DiskFile, allocated: u64, from: u64, most: u64) -> u64 {
+    let mut more = most;
+    while more >= LEAST_ROOM && from + more > allocated {
+        if file.allocate(allocated, from + more).is_ok() {
+            return from + more;
+        }
+        // A step is small if there is much to be had, so that little of it is missed.
+        more -= (more / 8).max(LEAST_ROOM).min(more);
+    }
+    allocated
+}
