@@ -217,7 +217,7 @@ impl Engine {
         for _ in 0..most {
             let Some((ix, name)) = self.graves.take_one(&self.jobs) else { return };
             if let Some(job) = self.jobs.remove(ix) {
-                sink.forget(job.segment, name + job.body.as_ref().len());
+                sink.forget(job.segment, job.id, name + job.body.as_ref().len());
                 sink.discard(job.body);
             }
         }

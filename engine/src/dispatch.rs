@@ -95,11 +95,13 @@ impl Engine {
         if self.settings.draining {
             self.abandon_put(conn);
             sink.answer(conn, Answer::Reply(Reply::Draining));
+            sink.discard(Body::from(body));
             return Flow::Continue;
         }
         if !sink.admits(Change::Put) {
             self.abandon_put(conn);
             sink.answer(conn, Answer::Reply(Reply::OutOfMemory));
+            sink.discard(Body::from(body));
             return Flow::Continue;
         }
         let Some(Incoming { id, header, tube, created }) = self.conns[conn.0].incoming.take()

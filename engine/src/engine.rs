@@ -109,6 +109,12 @@ impl Engine {
         ConnId(conn)
     }
 
+    /// The job whose body the connection is sending; `None` if there is none, or new jobs are refused.
+    pub fn arriving(&self, conn: ConnId) -> Option<JobId> {
+        let incoming = self.conns[conn.0].incoming.as_ref();
+        incoming.filter(|_| !self.settings.draining).map(|incoming| incoming.id)
+    }
+
     /// The client will send nothing more, but still reads. From now on, a reserve that would have
     /// to wait ends at once with `TIMED_OUT`; so does one that is already waiting.
     pub fn half_close(&mut self, conn: ConnId, sink: &mut impl Sink) {

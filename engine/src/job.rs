@@ -253,6 +253,14 @@ impl Jobs {
         ix
     }
 
+    /// Replaces the body of a job.
+    pub(crate) fn set_body(&mut self, ix: Ix, body: Body) {
+        let job = &mut self.arena[ix];
+        let before = std::mem::replace(&mut job.body, body);
+        self.held_bytes += job.body.as_ref().len() as u64;
+        self.held_bytes -= before.as_ref().len() as u64;
+    }
+
     #[inline]
     pub(crate) fn find(&self, id: JobId) -> Option<Ix> {
         self.index.find(id, |ix| self.arena[ix].id)

@@ -105,9 +105,10 @@ impl Engine {
         let Some(ix) = self.find_job(id) else { return false };
         let job = &self.jobs[ix];
         let bytes = self.tubes[job.tube].name.as_bytes().len() + job.body.as_ref().len();
-        sink.forget(job.segment, bytes);
+        // Recorded first: a job without any record would be one that is gone.
         let segment = sink.record(Record::Again(self.job_record(ix, self.durable_state(ix))));
-        self.jobs[ix].segment = segment;
+        let before = std::mem::replace(&mut self.jobs[ix].segment, segment);
+        sink.forget(before, id, bytes);
         true
     }
 
@@ -272,6 +273,14 @@ impl Engine {
         match self.tubes.find(name) {
             Some(tube) => Ok(tube),
             None => Ok(self.tubes.find_or_create(TubeName::new(name.as_bytes())?)),
+        }
+    }
+
+    /// Gives a restored job its body, for a log that keeps some bodies apart from its records: such a
+    /// job is restored without one. Does nothing if the job is gone.
+    pub fn restore_body(&mut self, id: JobId, body: Box<[u8]>) {
+        if let Some(ix) = self.jobs.find(id) {
+            self.jobs.set_body(ix, Body::from(body));
         }
     }
 

@@ -130,7 +130,8 @@ impl Engine {
         if let Some(job) = self.jobs.remove(ix) {
             let tube = &mut self.tubes[job.tube];
             tube.jobs -= 1;
-            sink.forget(job.segment, tube.name.as_bytes().len() + job.body.as_ref().len());
+            let bytes = tube.name.as_bytes().len() + job.body.as_ref().len();
+            sink.forget(job.segment, job.id, bytes);
             self.drop_if_idle(job.tube);
             sink.discard(job.body);
         }

@@ -128,10 +128,10 @@ pub trait Sink {
         SegmentRef::default()
     }
 
-    /// The record of a job in this segment is no longer needed. `bytes` is the length of its tube's
-    /// name and its body together.
+    /// The record of this job in this segment is no longer needed. `bytes` is the length of its
+    /// tube's name and its body together.
     #[inline]
-    fn forget(&mut self, _segment: SegmentRef, _bytes: usize) {}
+    fn forget(&mut self, _segment: SegmentRef, _job: JobId, _bytes: usize) {}
 
     /// A job whose record is in this segment was moved: its tube's name and its body together were so
     /// many bytes before, and are so many after. So much will have to be recorded again, and
@@ -164,8 +164,8 @@ impl<S: Sink + ?Sized> Sink for &mut S {
         (**self).record(record)
     }
 
-    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
-        (**self).forget(segment, bytes);
+    fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize) {
+        (**self).forget(segment, job, bytes);
     }
 
     fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use beanstalk_protocol::JobId;
 use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink};
 use jq_server::log::Log;
 use jq_server::log::binlog::format::{self, Damage, FRAME_LEN, Header};
@@ -118,8 +119,8 @@ impl Sink for Recorder {
         self.0.append(&record, true).segment
     }
 
-    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
-        self.0.forget(segment, bytes);
+    fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize) {
+        self.0.forget(segment, job, bytes);
     }
 
     fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
@@ -187,7 +188,8 @@ pub type Opened = (Arc<Binlog>, Engine);
 /// Replays what is on the disk.
 pub fn open(disk: &Arc<Memory>, repair: bool) -> Result<Opened, ReplayError> {
     let mut engine = Engine::new();
-    let options = Options { policy: SyncPolicy::Always, segment_size: 2000, shown_size: 0 };
+    let policy = SyncPolicy::Always;
+    let options = Options { policy, segment_size: 2000, shown_size: 0, store_from: 1 << 20 };
     let disk: Arc<dyn Disk> = Arc::clone(disk) as Arc<dyn Disk>;
     let now = Nanos::from_secs(1_000_000);
     let opened = Binlog::open(disk, options, &mut engine, now, repair, Box::new(|| {}));

@@ -57,6 +57,10 @@ pub struct RequestDecoder {
     max_job_size: u32,
     /// Asked before a large body is held.
     has_room: fn() -> bool,
+    /// Frees a large body that is not given to anybody.
+    free: fn(Vec<u8>),
+    /// Bodies from this many bytes on are set aside.
+    aside_from: usize,
 }
 
 /// Bodies from this many bytes on are held only if there is memory; what is smaller, everything else needs
@@ -72,6 +76,8 @@ enum State {
         size: usize,
         trailer: Trailer,
     },
+    /// A body that is set aside.
+    Aside(Box<[u8]>),
     /// So many bytes are still to come of a body that is not held.
     Discard {
         left: u64,
@@ -100,7 +106,48 @@ impl RequestDecoder {
     /// A decoder for a new connection. `max_job_size`, in bytes, is the largest body accepted.
     pub fn new(dialect: Dialect, max_job_size: u32) -> Self {
         let lines = LineReader::new(MAX_LINE);
-        Self { state: State::Line, lines, dialect, max_job_size, has_room: || true }
+        Self {
+            state: State::Line,
+            lines,
+            dialect,
+            max_job_size,
+            has_room: || true,
+            free: drop,
+            aside_from: usize::MAX,
+        }
+    }
+
+    /// The same, which has bodies that it gives to nobody, because they are broken or cannot be held, freed
+    /// by `free`.
+    pub fn with_free(self, free: fn(Vec<u8>)) -> Self {
+        Self { free, ..self }
+    }
+
+    /// Takes what has arrived of a body that is not complete.
+    pub fn take_partial(&mut self) -> Vec<u8> {
+        match &mut self.state {
+            State::Body { body, .. } => std::mem::take(body),
+            State::Line | State::Aside(_) | State::Discard { .. } => Vec::new(),
+        }
+    }
+
+    /// The same, which does not make a [`Request::Body`] of a body that arrived in pieces and has at least
+    /// `from` bytes, but sets it aside: [`RequestDecoder::take_aside`].
+    pub fn with_aside(self, from: usize) -> Self {
+        Self { aside_from: from, ..self }
+    }
+
+    /// Takes the body that was set aside. To be called when [`RequestDecoder::decode`] says that more is
+    /// needed: if a body was set aside, there may be more of the input left, and nothing more is decoded
+    /// until the body is taken. It belongs to the last [`Request::Put`].
+    pub fn take_aside(&mut self) -> Option<Box<[u8]>> {
+        match std::mem::replace(&mut self.state, State::Line) {
+            State::Aside(body) => Some(body),
+            other => {
+                self.state = other;
+                None
+            }
+        }
     }
 
     /// The same, which holds large bodies only while `has_room` says that there is memory. Without it
@@ -119,6 +166,7 @@ impl RequestDecoder {
     pub fn held_bytes(&self) -> usize {
         let body = match &self.state {
             State::Body { body, .. } => body.capacity(),
+            State::Aside(body) => body.len(),
             State::Line | State::Discard { .. } => 0,
         };
         body + self.lines.held_bytes()
@@ -132,7 +180,8 @@ impl RequestDecoder {
     }
 
     /// Decodes the next request of `input` from `*at` on, and moves `*at` past it. `None` means
-    /// that all of `input` is used up and more is needed.
+    /// that all of `input` is used up and more is needed, or that a body was set aside
+    /// ([`RequestDecoder::with_aside`]).
     #[inline]
     pub fn decode(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
         match &mut self.state {
@@ -157,6 +206,7 @@ impl RequestDecoder {
             }
             State::Discard { .. } => self.discard(input, at),
             State::Body { .. } => self.body(input, at),
+            State::Aside(_) => None,
         }
     }
 
@@ -221,6 +271,7 @@ impl RequestDecoder {
         if !grow(body, here, *size, self.has_room) {
             // What came of it is freed, and what is to come is not kept.
             let left = (*size - body.len()) as u64 + 2;
+            (self.free)(std::mem::take(body));
             self.state = State::Discard { left, why: Unheld::NoMemory };
             return self.discard(input, at);
         }
@@ -248,7 +299,16 @@ impl RequestDecoder {
         };
         let body = std::mem::take(body);
         self.state = State::Line;
-        Some(if whole { Request::Body(body.into_boxed_slice()) } else { Request::BrokenBody })
+        if !whole {
+            (self.free)(body);
+            return Some(Request::BrokenBody);
+        }
+        let body = body.into_boxed_slice();
+        if body.len() >= self.aside_from {
+            self.state = State::Aside(body);
+            return None;
+        }
+        Some(Request::Body(body))
     }
 }
 

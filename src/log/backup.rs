@@ -2,8 +2,11 @@
 //!
 //! Segments that are sealed are never written again, so they are linked where that is possible. The
 //! manifest is read first and the newest segment last. So the copy is the log as it was at a moment
-//! after the copy began; that nothing is missing is found out by replaying it.
+//! after the copy began; that nothing is missing is found out by replaying it. Bodies in files of their own
+//! are never written again either. They are linked before the segments, since they may go when their jobs
+//! do, and after them, since there may be new ones.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,13 +14,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use beanstalk_protocol::JobId;
 use jq_engine::Nanos;
 
 use crate::log::binlog::format::{HEADER_LEN, Header};
 use crate::log::binlog::manifest::{self, Extent, MANIFEST};
 use crate::log::binlog::read::{Found, SegmentReader};
 use crate::log::binlog::view::{View, attempt};
-use crate::log::binlog::{Disk, ReplayError, segment_name, segment_number};
+use crate::log::binlog::{Disk, ReplayError, body_job, body_name, segment_name, segment_number};
 use crate::log::directory::SEGMENTS;
 use crate::log::{DirectoryError, OpenError};
 
@@ -36,7 +40,7 @@ impl fmt::Display for BackedUp {
         let Self { jobs, bytes, linked, copied, dest } = self;
         writeln!(
             f,
-            "backed up {jobs} jobs, {bytes} bytes, to {}: {linked} segments linked, {copied} copied",
+            "backed up {jobs} jobs, {bytes} bytes, to {}: {linked} files linked, {copied} copied",
             dest.display()
         )
     }
@@ -133,6 +137,8 @@ fn copy(from: &Path, to: &Path, now: Nanos) -> Result<Copied, ReplayError> {
     };
     numbers.retain(|number| *number >= extent.oldest);
     let mut bytes = 0;
+    let mut bodies = Bodies::default();
+    bodies.take(&source, from, to)?;
     let (mut linked, mut copied) = (0, 0);
     let last = last_begun(&source, &numbers).map_err(io_error("read", from))?;
     for number in numbers {
@@ -152,20 +158,22 @@ fn copy(from: &Path, to: &Path, now: Nanos) -> Result<Copied, ReplayError> {
             copied += 1;
             continue;
         }
-        if fs::hard_link(&old, &new).is_ok() {
-            linked += 1;
-        } else {
-            let whole = fs::read(&old).map_err(io_error("read", &old))?;
-            write(&new, &whole).map_err(io_error("write", &new))?;
-            copied += 1;
+        match take(&old, &new).map_err(io_error("copy", &old))? {
+            Made::Linked => linked += 1,
+            Made::Copied => copied += 1,
         }
         bytes += fs::metadata(&new).map_err(io_error("read", &new))?.len();
     }
+    bodies.take(&source, from, to)?;
     let path = to.join(MANIFEST);
     if extent != Extent::default() {
         write(&path, &extent.encode()).map_err(io_error("write", &path))?;
     }
-    let (engine, replayed) = View::new(to.to_owned()).replay(now, &mut |_, _, _| ())?;
+    let (engine, replayed) = View::new(to.to_owned()).replay(now, &mut |_, _, _, _| ())?;
+    bodies.retain(to, |job| replayed.bodies.contains_key(&job))?;
+    bytes += bodies.bytes();
+    linked += bodies.count(Made::Linked);
+    copied += bodies.count(Made::Copied);
     if extent != Extent::default() {
         // As much as is known now.
         let settled = replayed.settled(true).encode();
@@ -176,6 +184,72 @@ fn copy(from: &Path, to: &Path, now: Nanos) -> Result<Copied, ReplayError> {
         synced.map_err(io_error("sync", folder))?;
     }
     Ok(Copied { jobs: engine.job_count(), bytes, linked, copied })
+}
+
+/// How a file got into the backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Linked,
+    Copied,
+}
+
+/// The bodies in the backup, each with its length in bytes.
+#[derive(Default)]
+struct Bodies(BTreeMap<JobId, (Made, u64)>);
+
+impl Bodies {
+    /// Takes those that there are and it has not got. Some of them may not be complete; then nothing
+    /// refers to them.
+    fn take(&mut self, source: &View, from: &Path, to: &Path) -> Result<(), ReplayError> {
+        let names = source.list().map_err(io_error("list", from))?;
+        for (name, job) in names.iter().filter_map(|name| Some((name, body_job(name)?))) {
+            if self.0.contains_key(&job) {
+                continue;
+            }
+            let (old, new) = (from.join(name), to.join(name));
+            let made = match take(&old, &new) {
+                // Its job was just deleted.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                made => made.map_err(io_error("copy", &old))?,
+            };
+            let len = fs::metadata(&new).map_err(io_error("read", &new))?.len();
+            self.0.insert(job, (made, len));
+        }
+        Ok(())
+    }
+
+    /// Removes those of other jobs.
+    fn retain(&mut self, to: &Path, needs: impl Fn(JobId) -> bool) -> Result<(), ReplayError> {
+        let unneeded: Vec<JobId> = self.0.keys().copied().filter(|job| !needs(*job)).collect();
+        for job in unneeded {
+            let path = to.join(body_name(job));
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            self.0.remove(&job);
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.values().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn count(&self, made: Made) -> usize {
+        self.0.values().filter(|(how, _)| *how == made).count()
+    }
+}
+
+/// Links a file, or copies it if that is not possible. It is on the disk then.
+fn take(old: &Path, new: &Path) -> io::Result<Made> {
+    if fs::hard_link(old, new).is_ok() {
+        return Ok(Made::Linked);
+    }
+    let mut source = File::open(old)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(new)?;
+    io::copy(&mut source, &mut file)?;
+    file.sync_all()?;
+    Ok(Made::Copied)
 }
 
 fn numbers(disk: &View) -> io::Result<Vec<u64>> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use beanstalk_protocol::JobId;
 use jq_engine::{Engine, Sink};
 
-use crate::log::{Gated, Progress};
+use crate::log::{Gated, Order, Progress};
 
 /// The part of a log that works in parallel to the queue.
 pub trait LogDriver: fmt::Debug + Send + Sync {
@@ -24,6 +24,23 @@ pub trait LogDriver: fmt::Debug + Send + Sync {
     /// return quickly, unless `alone` is set: no other client has sent anything for a long time, so
     /// nobody is held up if the commit is done right here.
     fn commit_soon(&self, alone: bool);
+
+    /// From how many bytes on the body of a put is to be staged; `None` if none is. Always returns the
+    /// same value.
+    fn stages_from(&self) -> Option<usize> {
+        None
+    }
+
+    /// Begins to store a body whose put is not carried out yet. Returns at once. When the body is stored
+    /// as durably as facts are, it is given back, and the put is carried out; the record of the job may
+    /// then refer to it. Commits do not wait for it.
+    fn stage(&self, order: Order) {
+        order.give_back();
+    }
+
+    /// The put of a job whose body was to be staged is over. It may have been refused, and the body
+    /// may not have been staged at all: then nothing of it needs to be kept.
+    fn put_ended(&self, _job: JobId) {}
 
     /// Starts the driver's threads or tasks. Called once, before any client is served, within the
     /// runtime of the main thread.

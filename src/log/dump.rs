@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 use crate::log::OpenError;
 use crate::log::backup::segments_of;
-use crate::log::binlog::segment_name;
+use crate::log::binlog::format::StoredBody;
 use crate::log::binlog::view::{View, attempt};
+use crate::log::binlog::{body_name, segment_name, stored};
 
 /// What a check found.
 #[derive(Debug)]
@@ -36,13 +37,13 @@ impl fmt::Display for Checked {
 pub fn check(dir: &Path, now: Nanos) -> Result<Checked, OpenError> {
     let path = segments_of(dir)?;
     let view = View::new(path.clone());
-    let (engine, replayed) = attempt(|| view.replay(now, &mut |_, _, _| ()))
+    let (engine, replayed) = attempt(|| view.replay(now, &mut |_, _, _, _| ()))
         .map_err(|error| OpenError::Replay(path.display().to_string(), error))?;
     Ok(Checked {
         jobs: engine.job_count(),
         records: replayed.records,
         segments: replayed.segments.len(),
-        bytes: replayed.segments.iter().map(|segment| segment.bytes).sum(),
+        bytes: replayed.bytes(),
     })
 }
 
@@ -54,13 +55,29 @@ pub fn dump(dir: &Path, now: Nanos, out: impl Write) -> Result<(), OpenError> {
     let mut lines = Lines { out: BufWriter::new(out), tubes: HashMap::new(), failed: Ok(()) };
     let failed = |error| OpenError::Replay(path.display().to_string(), error);
     // Otherwise a segment that is given up just now would look like one that is missing.
-    attempt(|| view.replay(now, &mut |_, _, _| ()))
+    attempt(|| view.replay(now, &mut |_, _, _, _| ()))
         .map(|_| ())
         .or_else(|error| if error.is_incomplete() { Err(failed(error)) } else { Ok(()) })?;
-    let told = view.replay(now, &mut |segment, offset, record| lines.tell(segment, offset, record));
+    let told = view.replay(now, &mut |segment, offset, record, body| {
+        let body = body.map(|body| (record.whole_job().map_or(0, |job| job.now.id), body));
+        lines.tell(segment, offset, record, body.map(|(job, body)| Apart::read(&view, job, body)));
+    });
     let flushed = lines.finish();
     told.map_err(failed)?;
     flushed.map_err(OpenError::Output)
+}
+
+/// A body that is in a file of its own.
+struct Apart {
+    file: String,
+    /// `None` if the file is gone, because the job was deleted, or is not sound.
+    body: Option<Box<[u8]>>,
+}
+
+impl Apart {
+    fn read(view: &View, job: JobId, body: StoredBody) -> Self {
+        Self { file: body_name(job), body: stored::read(view, job, body).ok() }
+    }
 }
 
 struct Lines<W: Write> {
@@ -72,18 +89,18 @@ struct Lines<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    fn tell(&mut self, segment: u64, offset: u64, record: &Record<'_>) {
+    fn tell(&mut self, segment: u64, offset: u64, record: &Record<'_>, apart: Option<Apart>) {
         if self.failed.is_err() {
             return;
         }
         let mut line = Map::new();
         line.insert("segment".into(), segment_name(segment).into());
         line.insert("offset".into(), offset.into());
-        self.fields(record, &mut line);
+        self.fields(record, apart, &mut line);
         self.failed = writeln!(self.out, "{}", Value::Object(line));
     }
 
-    fn fields(&mut self, record: &Record<'_>, line: &mut Map<String, Value>) {
+    fn fields(&mut self, record: &Record<'_>, apart: Option<Apart>, line: &mut Map<String, Value>) {
         let mut set = |key: &str, value: Value| line.insert(key.into(), value);
         match record {
             Record::Put(job) | Record::Again(job) => {
@@ -94,9 +111,20 @@ impl<W: Write> Lines<W> {
                 update(&job.now, line);
                 line.insert("ttr".into(), job.ttr.into());
                 line.insert("created".into(), seconds(job.created));
-                match std::str::from_utf8(job.body) {
-                    Ok(text) => line.insert("body".into(), text.into()),
-                    Err(_) => line.insert("body_base64".into(), STANDARD.encode(job.body).into()),
+                let body = match &apart {
+                    Some(Apart { file, body }) => {
+                        line.insert("body_file".into(), file.as_str().into());
+                        body.as_deref()
+                    }
+                    None => Some(job.body),
+                };
+                match body.map(std::str::from_utf8) {
+                    None => line.insert("body".into(), Value::Null),
+                    Some(Ok(text)) => line.insert("body".into(), text.into()),
+                    Some(Err(_)) => {
+                        let body = STANDARD.encode(body.unwrap_or_default());
+                        line.insert("body_base64".into(), body.into())
+                    }
                 };
             }
             Record::Update(now) => {

@@ -24,7 +24,7 @@ impl Log for MemoryLog {
         Appended::default()
     }
 
-    fn forget(&mut self, _: SegmentRef, _: usize) {}
+    fn forget(&mut self, _: SegmentRef, _: JobId, _: usize) {}
 
     fn resize(&mut self, _: SegmentRef, _: usize, _: usize) {}
 

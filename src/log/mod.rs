@@ -15,6 +15,7 @@ mod dump;
 mod memory;
 mod open;
 mod progress;
+mod staging;
 mod uncommitted;
 pub mod v7;
 
@@ -31,6 +32,7 @@ pub use self::dump::{Checked, check, dump};
 pub use self::memory::MemoryLog;
 pub use self::open::{OpenError, Opened, OpenedBinlog};
 pub use self::progress::{Gate, Gated, Place, Progress};
+pub use self::staging::{Order, Staging};
 pub use self::uncommitted::Uncommitted;
 
 /// A position in the log: the number of bytes appended before it since the server started. It is
@@ -57,9 +59,9 @@ pub trait Log: fmt::Debug + Send {
     /// some milliseconds.
     fn append(&mut self, record: &Record<'_>, urgent: bool) -> Appended;
 
-    /// A job's record in this segment is no longer needed. `bytes` is the length of its tube's name
-    /// and its body together.
-    fn forget(&mut self, segment: SegmentRef, bytes: usize);
+    /// The record of this job in this segment is no longer needed. `bytes` is the length of its
+    /// tube's name and its body together.
+    fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize);
 
     /// A job whose record is in this segment was moved, which changes how many bytes its tube's
     /// name and its body have together.

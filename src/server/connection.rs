@@ -17,12 +17,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use beanstalk_protocol::{RequestDecoder, RequestLine};
+use beanstalk_protocol::{Request, RequestDecoder, RequestLine};
 use jq_engine::{CloseReason, ConnId, Flow};
 use tokio::io::ReadBuf;
 use tracing::{debug, trace};
 
-use crate::log::{Gate, Gated, Place};
+use crate::freeing;
+use crate::log::{Gate, Gated, Place, Staging};
 use crate::memory;
 use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
@@ -79,6 +80,8 @@ pub struct Connection<S: Socket> {
     unsent: OutBuf,
     /// The replies after them, which wait for the log.
     held: Held,
+    /// The body of a put that the log stores before the put is carried out.
+    staging: Option<Box<Staging>>,
     /// Input after a request that blocked, or after more replies than the client reads.
     unhandled: Vec<u8>,
     /// The socket may have bytes that tokio does not know of.
@@ -158,6 +161,8 @@ enum State {
     Running,
     /// Waiting for the answer to a request.
     Blocked,
+    /// Waiting until the log has stored a body.
+    Staging,
     /// To be closed once everything is sent.
     Closing,
 }
@@ -167,7 +172,11 @@ impl<S: Socket> Connection<S> {
     /// its first poll on.
     pub fn new(socket: S, hub: Arc<Hub>) -> Self {
         let decoder = RequestDecoder::new(hub.dialect(), hub.max_job_size());
-        let decoder = decoder.with_room(memory::has_room);
+        let mut decoder = decoder.with_room(memory::has_room).with_free(freeing::free);
+        if let Some(from) = hub.stages_from() {
+            // What arrives in one piece comes among other requests, and is handled with them.
+            decoder = decoder.with_aside(from.max(READ_SIZE));
+        }
         Self {
             socket,
             hub,
@@ -177,6 +186,7 @@ impl<S: Socket> Connection<S> {
             state: State::Running,
             unsent: OutBuf::default(),
             held: Held::default(),
+            staging: None,
             unhandled: Vec::new(),
             maybe_unread: false,
             write_closed: false,
@@ -241,32 +251,77 @@ impl<S: Socket> Connection<S> {
                     Err(error) => self.close(&error),
                 }
             }
-            self.turn.bytes += batch.outcome.out.len();
-            let gated = std::mem::take(&mut batch.outcome.gated);
-            let has_woken = std::mem::take(&mut batch.outcome.has_woken);
-            // Write directly to the socket. The connection keeps only what the socket does not
-            // accept, and what must not be sent yet.
-            if gated.is_needed() || !self.held.is_empty() {
-                self.send_later(gated, std::mem::take(&mut batch.outcome.out));
-            } else if has_woken {
-                // A worker gets its job before the producer gets its reply: the worker may have
-                // waited for long, the producer has waited for microseconds.
-                self.unsent = std::mem::take(&mut batch.outcome.out);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            } else if !self.write_closed {
-                match batch.outcome.out.poll_write(cx, &mut self.socket) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => self.stop_writing(&error),
-                    Poll::Pending => {
-                        self.unsent = std::mem::take(&mut batch.outcome.out);
-                        self.note_unsent();
-                    }
+            self.send_outcome(cx, batch)
+        })
+    }
+
+    /// Sends the replies to a batch, as far as they may be sent.
+    #[inline(always)]
+    fn send_outcome(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
+        self.turn.bytes += batch.outcome.out.len();
+        let gated = std::mem::take(&mut batch.outcome.gated);
+        let has_woken = std::mem::take(&mut batch.outcome.has_woken);
+        // Write directly to the socket. The connection keeps only what the socket does not
+        // accept, and what must not be sent yet.
+        if gated.is_needed() || !self.held.is_empty() {
+            self.send_later(gated, std::mem::take(&mut batch.outcome.out));
+        } else if has_woken {
+            // A worker gets its job before the producer gets its reply: the worker may have
+            // waited for long, the producer has waited for microseconds.
+            self.unsent = std::mem::take(&mut batch.outcome.out);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        } else if !self.write_closed {
+            match batch.outcome.out.poll_write(cx, &mut self.socket) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.stop_writing(&error),
+                Poll::Pending => {
+                    self.unsent = std::mem::take(&mut batch.outcome.out);
+                    self.note_unsent();
                 }
             }
-            batch.outcome.out.clear(KEEP_OUT);
-            Poll::Ready(())
+        }
+        batch.outcome.out.clear(KEEP_OUT);
+        Poll::Ready(())
+    }
+
+    /// Waits until the log has stored a body, and carries out its put. The client may be gone
+    /// meanwhile: it has sent all of it, so that makes no difference.
+    #[cold]
+    fn poll_staging(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        let body = match &mut self.staging {
+            Some(staging) => ready!(staging.poll(cx)),
+            None => None,
+        };
+        self.state = State::Running;
+        let request = body.map_or(Request::UnheldBody, Request::Body);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let batch = &mut scratch.batch;
+            batch.outcome.unread = self.write_closed;
+            batch.requests.push((request, 0));
+            self.turn.requests += 1;
+            self.hub.apply(id, batch);
+            // The put is over.
+            self.staging = None;
+            self.send_outcome(cx, batch)
         })
+    }
+
+    /// A large body has arrived. Has the log store it before the put is carried out; the `rest` of the
+    /// input has to wait.
+    #[cold]
+    fn stage(&mut self, id: ConnId, body: Box<[u8]>, rest: &[u8], batch: &mut Batch) {
+        match self.hub.stage(id, body) {
+            Ok(staging) => {
+                self.staging = Some(Box::new(staging));
+                self.state = State::Staging;
+            }
+            Err(body) => {
+                batch.requests.push((Request::Body(body), 0));
+                self.hub.apply(id, batch);
+            }
+        }
+        self.keep(rest);
     }
 
     /// Holds replies until what they report is committed, and all earlier replies are sent.
@@ -299,7 +354,7 @@ impl<S: Socket> Connection<S> {
         }
         let waits = match self.state {
             State::Running => self.held.is_full(),
-            State::Blocked => false,
+            State::Blocked | State::Staging => false,
             State::Closing => !self.held.is_empty(),
         };
         if waits { Poll::Pending } else { Poll::Ready(()) }
@@ -345,7 +400,13 @@ impl<S: Socket> Connection<S> {
                     Some(_) => {}
                 }
             }
-            let Some(end) = batch.requests.last().map(|(_, end)| *end) else { return };
+            let Some(end) = batch.requests.last().map(|(_, end)| *end) else {
+                // A body that is set aside is longer than all of the input, so nothing is before it.
+                if let Some(body) = self.decoder.take_aside() {
+                    self.stage(id, body, &input[at..], batch);
+                }
+                return;
+            };
             let complete = batch.requests.len() < MAX_BATCH;
             self.turn.requests += batch.requests.len();
             trace!(connection = id.0, requests = batch.requests.len(), "batch");
@@ -462,6 +523,7 @@ impl<S: Socket> Future for Connection<S> {
             match this.state {
                 State::Closing => return this.poll_close(cx),
                 State::Blocked => ready!(this.poll_blocked(cx, id)),
+                State::Staging => ready!(this.poll_staging(cx, id)),
                 State::Running => ready!(this.poll_running(cx, id)),
             }
         }
@@ -484,6 +546,7 @@ impl<S: Socket> Drop for Connection<S> {
             self.hub.disconnect(id, reason);
             let inputs = self.decoder.held_bytes() + self.unhandled.len();
             self.hub.freed(inputs + self.unsent.len() + self.held.bytes);
+            freeing::free(self.decoder.take_partial());
             debug!(connection = id.0, "disconnected");
         }
     }

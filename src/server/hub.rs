@@ -19,7 +19,10 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::{Appended, Gate, Gated, Log, LogDriver, LoggedQueue, Opened, Place, Progress};
+use crate::freeing;
+use crate::log::{
+    Appended, Gate, Gated, Log, LogDriver, LoggedQueue, Opened, Place, Progress, Staging,
+};
 use crate::memory;
 use crate::server::http_clients::HttpClients;
 use crate::server::identity::Identity;
@@ -218,9 +221,9 @@ impl Sink for Replies<'_> {
     }
 
     #[inline]
-    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+    fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize) {
         if self.durable {
-            self.log.forget(segment, bytes);
+            self.log.forget(segment, job, bytes);
         }
     }
 
@@ -506,6 +509,26 @@ impl Hub {
         applied
     }
 
+    /// From how many bytes on the body of a put goes through [`Hub::stage`] before it is handled;
+    /// `None`: none does.
+    pub fn stages_from(&self) -> Option<usize> {
+        self.driver.stages_from()
+    }
+
+    /// Has the log store a body that has arrived, before its put is carried out. `Err` if there is no use
+    /// in that: then the body is handled at once, and the put refused.
+    pub fn stage(&self, conn: ConnId, body: Box<[u8]>) -> Result<Staging, Box<[u8]>> {
+        let job = {
+            let state = self.lock();
+            let job = state.engine.arriving(conn);
+            job.filter(|_| state.log.admits(Change::Put))
+        };
+        match job {
+            Some(job) => Ok(Staging::begin(job, body, &self.driver)),
+            None => Err(body),
+        }
+    }
+
     /// Carries out a part of what is overdue, on behalf of no one: the client whose batch comes
     /// next does not wait for what this records.
     #[cold]
@@ -636,7 +659,9 @@ impl Hub {
         }
         outcome.has_woken |= !outcome.wakes.is_empty();
         outcome.wakes.drain(..).for_each(Waker::wake);
-        outcome.discarded.clear();
+        if !outcome.discarded.is_empty() {
+            outcome.discarded.drain(..).for_each(freeing::give_up_body);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

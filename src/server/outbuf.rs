@@ -12,6 +12,7 @@ use beanstalk_protocol::{
 use jq_engine::{Answer, Body, SegmentRef};
 use tokio::io::AsyncWrite;
 
+use crate::freeing;
 use crate::log::Log;
 
 /// Maximum number of pieces written with one system call.
@@ -50,17 +51,27 @@ struct Insert {
 
 #[derive(Debug)]
 enum Piece {
-    Body(Arc<Box<[u8]>>),
+    Body(Share),
     Text(Vec<u8>),
     Stats(Box<(ServerStats, BinlogStats)>),
     /// With the size that was assumed.
     Jobs(Box<JobListing>, usize),
 }
 
+/// A share of a body, which may be the last.
+#[derive(Debug)]
+struct Share(Option<Arc<Box<[u8]>>>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(freeing::give_up);
+    }
+}
+
 impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Body(body) => body,
+            Self::Body(Share(body)) => body.as_deref().map_or(&[], |body| body),
             Self::Text(text) => text,
             Self::Stats(_) | Self::Jobs(..) => &[],
         }
@@ -202,7 +213,8 @@ impl OutBuf {
             match body {
                 Body::Small(body) => self.bytes.extend_from_slice(body),
                 Body::Shared(body) => {
-                    self.insert(Piece::Body(Arc::clone(body)), body.len());
+                    let share = Share(Some(Arc::clone(body)));
+                    self.insert(Piece::Body(share), body.len());
                 }
             }
             self.bytes.extend_from_slice(b"\r\n");

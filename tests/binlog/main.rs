@@ -14,6 +14,7 @@ mod disk_use;
 mod full;
 mod kept;
 mod kill;
+mod large;
 mod memory;
 mod missing;
 mod numbered;

@@ -119,7 +119,7 @@ impl Log for Half {
         Appended { position, ..Appended::default() }
     }
 
-    fn forget(&mut self, _: SegmentRef, _: usize) {}
+    fn forget(&mut self, _: SegmentRef, _: JobId, _: usize) {}
 
     fn resize(&mut self, _: SegmentRef, _: usize, _: usize) {}
 

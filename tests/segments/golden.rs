@@ -10,9 +10,9 @@ use jq_engine::{
 };
 use jq_engine::{ServerSettings, TubeSettings};
 use jq_server::log::Log;
-use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
+use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next, StoredBody};
 use jq_server::log::binlog::manifest::{Extent, MANIFEST};
-use jq_server::log::binlog::{BinlogHandle, segment_name};
+use jq_server::log::binlog::{BinlogHandle, body_name, segment_name};
 
 use crate::replay::{Memory, Recorder, compact, open, told};
 
@@ -86,17 +86,32 @@ fn version_4() -> Vec<Record<'static>> {
     records
 }
 
-/// Each version, and its records.
-fn versions() -> [(u32, Vec<Record<'static>>); 4] {
-    [(1, version_1()), (2, version_2()), (3, version_2()), (4, version_4())]
-}
-
 /// Of version 4: the jobs that a clearing has kept, one of which is gone since.
 const KEPT: [[u8; 8]; 2] = [5u64.to_le_bytes(), 40u64.to_le_bytes()];
 
+/// What is in the file of job 8.
+const LARGE: &[u8] = b"too large to be in a segment";
+
+/// What version 4 has besides: a job whose body is in a file of its own.
+fn large_put() -> Entry<'static> {
+    let body = StoredBody { len: LARGE.len() as u32, crc: crc32c::crc32c(LARGE) };
+    Entry::LargePut(job("d", update(8, DurableState::Buried(22), COUNTERS), b""), body)
+}
+
+/// What is in the segment of this version, before the mark.
+fn entries(version: u32) -> Vec<Entry<'static>> {
+    let records = match version {
+        1 => version_1(),
+        2 | 3 => version_2(),
+        _ => version_4(),
+    };
+    let facts = records.into_iter().map(Entry::Fact);
+    facts.chain((version >= 4).then(large_put)).collect()
+}
+
 const MARK: u64 = 300;
 
-/// What the manifest beside the segments of version 3 and later says.
+/// What the manifest beside a segment of version 3 or a newer one says.
 const EXTENT: Extent = Extent { oldest: 7, newest: 7, sound: 7, end: 300 };
 
 fn golden(version: u32) -> Vec<u8> {
@@ -121,6 +136,10 @@ fn is_written_so() {
         let before = bytes.len();
         assert_eq!(format::encode(&record, &mut bytes), bytes.len() - before, "{record:?}");
     }
+    let Entry::LargePut(job, body) = large_put() else { panic!("it is one") };
+    let before = bytes.len();
+    let len = format::encode_large_put(&job, body, &mut bytes);
+    assert_eq!(len, bytes.len() - before);
     format::encode_mark(MARK, &mut bytes);
     assert!(bytes == golden(4), "the format has changed");
     assert!(EXTENT.encode()[..] == golden_manifest(), "the format of the manifest has changed");
@@ -129,16 +148,16 @@ fn is_written_so() {
 #[test]
 fn is_read_so() {
     assert_eq!(Extent::decode(&golden_manifest()), Ok(EXTENT));
-    for (version, records) in versions() {
+    for version in 1..=4 {
         let bytes = golden(version);
         assert_eq!(bytes[8..12], version.to_le_bytes());
         assert_eq!(Header::decode(&bytes), Ok(HEADER));
         let mut rest = &bytes[HEADER_LEN..];
-        for record in records {
+        for expected in entries(version) {
             let Ok(Next::Entry(entry, len)) = format::decode(rest) else {
-                panic!("{record:?} of version {version} is not read");
+                panic!("{expected:?} of version {version} is not read");
             };
-            assert_eq!(entry, Entry::Fact(record));
+            assert_eq!(entry, expected);
             rest = &rest[len..];
         }
         assert_eq!(format::decode(rest), Ok(Next::Entry(Entry::Mark(MARK), format::MARK_LEN)));
@@ -153,15 +172,23 @@ fn disk_of(version: u32) -> Arc<Memory> {
     if version >= 3 {
         disk.put(MANIFEST, golden_manifest());
     }
+    if version >= 4 {
+        disk.put(&body_name(8), LARGE.to_vec());
+    }
     Arc::new(disk)
 }
 
-/// The queue that these records make.
-fn queue_of(records: &[Record<'_>]) -> Engine {
+/// The queue that these records make, with all bodies in the segment.
+fn queue_of(entries: &[Entry<'_>]) -> Engine {
     let disk = Memory::default();
     let mut bytes = HEADER.encode().to_vec();
-    for record in records {
-        format::encode(record, &mut bytes);
+    for entry in entries {
+        let record = match *entry {
+            Entry::Fact(record) => record,
+            Entry::LargePut(job, _) => Record::Put(JobRecord { body: LARGE, ..job }),
+            Entry::Mark(_) => continue,
+        };
+        format::encode(&record, &mut bytes);
     }
     disk.put(&segment_name(HEADER.number), bytes);
     disk.put(MANIFEST, golden_manifest());
@@ -170,12 +197,12 @@ fn queue_of(records: &[Record<'_>]) -> Engine {
 
 #[test]
 fn is_replayed() {
-    for (version, records) in versions() {
+    for version in 1..=4 {
         let (_, engine) = open(&disk_of(version), false).expect("it is sound");
-        assert_eq!(told(&engine), told(&queue_of(&records)), "version {version}");
+        assert_eq!(told(&engine), told(&queue_of(&entries(version))), "version {version}");
         let first_kept = engine.job(5).is_some();
         assert_eq!(first_kept, version >= 4);
-        assert_eq!(engine.job_count(), [2, 3, 3, 5][version as usize - 1]);
+        assert_eq!(engine.job_count(), [2, 3, 3, 6][version as usize - 1]);
         assert_eq!(engine.tubes_with_settings(), ["default"]);
         assert!(engine.server_stats().draining);
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use beanstalk_protocol::MAX_JOB_SIZE;
 use jq_engine::{DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Nanos, Pause, Record};
 use jq_engine::{ServerSettings, TubeSettings};
-use jq_server::log::binlog::format::{self, Damage, Entry, HEADER_LEN, Header, Next, VERSION};
+use jq_server::log::binlog::format::{
+    self, Damage, Entry, HEADER_LEN, Header, Next, StoredBody, VERSION,
+};
 
 fn state(rng: &mut fastrand::Rng) -> DurableState {
     match rng.u8(..3) {
@@ -105,6 +108,45 @@ fn any_record_is_read_as_it_was_written() {
     }
     assert_eq!(kinds.len(), KINDS, "each kind was made: {kinds:?}");
     assert!(kinds.values().all(|count| *count > 500), "often: {kinds:?}");
+}
+
+#[test]
+fn a_large_put_is_read_as_it_was_written() {
+    let mut rng = fastrand::Rng::with_seed(2);
+    for _ in 0..5000 {
+        let tube = "x".repeat(rng.usize(1..=200));
+        let body = StoredBody { len: rng.u32(..=MAX_JOB_SIZE), crc: rng.u32(..) };
+        let created = Nanos(rng.u64(..));
+        let now = update(&mut rng);
+        let job =
+            JobRecord { tube: &tube, created, ttr: rng.u32(..), now, body: b"", shared: None };
+        let mut bytes = Vec::new();
+        let len = format::encode_large_put(&job, body, &mut bytes);
+        let entry = Entry::LargePut(job, body);
+        assert_eq!(format::decode(&bytes), Ok(Next::Entry(entry, len)));
+        let (byte, bit) = (rng.usize(..len), rng.u8(..8));
+        bytes[byte] ^= 1 << bit;
+        assert!(!matches!(format::decode(&bytes), Ok(Next::Entry(..) | Next::Nothing)));
+    }
+}
+
+/// Its length is that of no body, or there is more behind it.
+#[test]
+fn a_large_put_that_means_nothing_is_damage() {
+    let now = update(&mut fastrand::Rng::with_seed(3));
+    let job = JobRecord { tube: "a", created: Nanos(1), ttr: 1, now, body: b"", shared: None };
+    let body = StoredBody { len: MAX_JOB_SIZE + 1, crc: 1 };
+    let mut bytes = Vec::new();
+    format::encode_large_put(&job, body, &mut bytes);
+    assert_eq!(format::decode(&bytes), Err(Damage::Meaning));
+    let body = StoredBody { len: 5, crc: 1 };
+    let mut sound = Vec::new();
+    format::encode_large_put(&job, body, &mut sound);
+    for payload in [[&sound[8..], b"x"].concat(), sound[8..sound.len() - 1].to_vec()] {
+        let mut bytes = Vec::new();
+        format::frame(&payload, &mut bytes);
+        assert_eq!(format::decode(&bytes), Err(Damage::Meaning));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use beanstalk_protocol::{Command, JobId, JobListing, JobMove, JobQuery, PutHeader, Request};
 use fastrand::Rng;
 use jq_engine::ConnId;
-use jq_server::log::Gated;
+use jq_server::log::{Gated, Staging};
 use jq_server::server::outbuf::OutBuf;
 
 use crate::history::Moment;
@@ -34,6 +34,15 @@ pub(crate) struct Held {
     pub(crate) puts: Vec<JobId>,
 }
 
+/// A put that is to be carried out when its body is stored.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) ask: Ask,
+    pub(crate) staging: Staging,
+    /// When its line came, in nanoseconds.
+    pub(crate) at: u64,
+}
+
 /// Batches of replies that a client has to receive yet before it asks for nothing more.
 const MAX_HELD: usize = 5;
 
@@ -44,16 +53,18 @@ pub(crate) struct Client {
     /// The tube that it uses.
     pub(crate) used: usize,
     pub(crate) waits: bool,
+    /// A put whose body is being stored.
+    pub(crate) staged: Option<Staged>,
     pub(crate) held: VecDeque<Held>,
 }
 
 impl Client {
     pub(crate) fn new(conn: ConnId) -> Self {
-        Self { conn, used: 0, waits: false, held: VecDeque::new() }
+        Self { conn, used: 0, waits: false, staged: None, held: VecDeque::new() }
     }
 
     pub(crate) fn may_ask(&self) -> bool {
-        self.held.len() < MAX_HELD && !self.waits
+        self.held.len() < MAX_HELD && !self.waits && self.staged.is_none()
     }
 }
 
@@ -155,8 +166,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) who: ClientId,
     pub(crate) ask: &'a Ask,
     pub(crate) reply: &'a Reply,
-    /// When, in nanoseconds; the body of a put comes one later.
+    /// When, in nanoseconds.
     pub(crate) at: u64,
+    /// When the body of a put was handled, if that was not at once.
+    pub(crate) late: Option<u64>,
     /// Whether nothing happened meanwhile that the model does not know of yet.
     pub(crate) undisturbed: bool,
 }
@@ -167,18 +180,19 @@ pub(crate) fn believe(
     client: &mut Client,
     exchange: &Exchange<'_>,
 ) -> Result<Moment, String> {
-    let Exchange { who, ask, reply, at, undisturbed } = *exchange;
+    let Exchange { who, ask, reply, at, late, undisturbed } = *exchange;
     let line = String::from_utf8_lossy(reply.line());
     let word = line.split(' ').next().unwrap_or_default();
     let command = match ask {
         Ask::Put(header, body) => {
-            model.ids += 1;
             return match (word, number(reply)) {
                 ("INSERTED", Some(id)) => {
                     if *model.draining.last() {
                         return Err("a job was taken while draining".into());
                     }
-                    model.put(id, (at, at + 1), client.used, *header, body.clone())?;
+                    let is_late = late.is_some();
+                    let times = (at, late.unwrap_or(at + 1));
+                    model.put((id, is_late), times, client.used, *header, body.clone())?;
                     Ok(model.known(id))
                 }
                 ("DRAINING", _) if *model.draining.last() => Ok(0),

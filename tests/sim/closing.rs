@@ -50,7 +50,12 @@ impl Client {
 
 fn server() -> Server {
     let time = Time(Arc::new(AtomicU64::new(1_790_000_000 * 1_000_000_000)));
-    let options = Options { policy: SyncPolicy::Never, segment_size: 100_000, shown_size: 0 };
+    let options = Options {
+        policy: SyncPolicy::Never,
+        segment_size: 100_000,
+        shown_size: 0,
+        store_from: usize::MAX,
+    };
     Server::start(&FakeDisk::new(1), options, &time, false).expect("an empty disk is good")
 }
 

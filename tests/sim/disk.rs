@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use beanstalk_protocol::JobId;
 use fastrand::Rng;
-use jq_server::log::binlog::{Disk, DiskFile, segment_number};
+use jq_server::log::binlog::{Disk, DiskFile, body_job, segment_number};
 
 use crate::inode::{Change, Inode, torn};
 
@@ -153,6 +154,11 @@ impl FakeDisk {
             Some((segment_number(name)?, state.files[*file].bytes.clone()))
         });
         numbered.collect()
+    }
+
+    /// The jobs whose bodies are in files of their own.
+    pub(crate) fn bodies(&self) -> Vec<JobId> {
+        self.lock().names.keys().filter_map(|name| body_job(name)).collect()
     }
 
     /// What is in this file, if there is one.

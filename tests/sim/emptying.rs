@@ -87,7 +87,9 @@ impl Sim {
         let ask = Ask::Put(header, vec![b'x']);
         let answers = self.server.apply(client.conn, requests(&ask));
         let reply = &replies(&answers.out)[0];
-        let exchange = Exchange { who: 0, ask: &ask, reply, at: answers.at, undisturbed: true };
+        self.model.ids += 1;
+        let (at, late) = (answers.at, None);
+        let exchange = Exchange { who: 0, ask: &ask, reply, at, late, undisturbed: true };
         believe(&mut self.model, &mut client, &exchange)?;
         if reply.line().starts_with(b"INSERTED") { Ok(()) } else { Err(format!("{reply}")) }
     }

@@ -3,7 +3,7 @@
 use beanstalk_protocol::{Command, JobId, Request};
 use jq_engine::{CloseReason, Subject};
 use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
-use jq_server::log::binlog::{ReplayError, segment_name};
+use jq_server::log::binlog::{ReplayError, body_name, segment_name};
 
 use crate::history::Moment;
 use crate::job::Job;
@@ -41,6 +41,10 @@ impl Hit {
 impl Sim {
     /// A bit turns over while no server runs. That is seen, or it does not matter.
     pub(crate) fn flip(&mut self, floor: Moment) -> Result<(), Violation> {
+        let bodies = self.disk.bodies();
+        if let Some(job) = self.rng.choice(bodies).filter(|_| self.rng.bool()) {
+            return self.flip_body(job, floor);
+        }
         let segments = self.disk.segments();
         let at = self.rng.usize(..segments.len().max(1));
         let Some((number, bytes)) = segments.get(at).filter(|(_, bytes)| !bytes.is_empty()) else {
@@ -79,6 +83,27 @@ impl Sim {
                     hit => self.check(floor, Some(hit)),
                 }
             }
+        }
+    }
+
+    /// The same in the body of a job.
+    fn flip_body(&mut self, job: JobId, floor: Moment) -> Result<(), Violation> {
+        let name = body_name(job);
+        let len = self.disk.bytes(&name).map_or(0, |bytes| bytes.len());
+        let (offset, bit) = (self.rng.usize(..len.max(1)), self.rng.u8(..8));
+        self.trace.note(format_args!("bit {bit} at {offset} of {name}"));
+        self.disk.flip(&name, offset, bit);
+        match Server::start(&self.disk, self.plan.options, &self.time, false) {
+            Ok(server) => {
+                // Its put, or its deletion, was never known to anybody. Or its body would be another.
+                self.server = server;
+                self.check(floor, None)
+            }
+            Err(ReplayError::DamagedBody { job: named, .. }) if named == job => {
+                self.repair()?;
+                self.check(floor, Some(Hit::Job(job)))
+            }
+            Err(error) => Err(format!("the body of {job} is damaged, but: {error}")),
         }
     }
 
@@ -137,6 +162,7 @@ fn what_is_hit(entry: &Entry<'_>) -> Hit {
             }
             Subject::Tube(_) | Subject::Server => Hit::Note,
         },
+        Entry::LargePut(job, _) => Hit::Job(job.now.id),
         Entry::Mark(_) => Hit::Nothing,
     }
 }

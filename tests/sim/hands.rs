@@ -8,6 +8,7 @@ use jq_server::log::binlog::driver::Turn;
 use jq_server::log::binlog::format::DELETE_LEN;
 
 use crate::disk::Faults;
+use crate::job::Job;
 use crate::observe::tube_name;
 use crate::server::Hand;
 use crate::sim::{Sim, Violation};
@@ -21,7 +22,8 @@ impl Sim {
         let hand = match self.rng.u8(..10) {
             2..7 if self.plan.starves && self.rng.u8(..40) > 0 => Hand::Flusher,
             0..2 => Hand::Flusher,
-            2..7 => Hand::Syncer,
+            2..6 => Hand::Syncer,
+            6 => Hand::Stager,
             7 if self.rng.u8(..4) == 0 => {
                 // As if somebody had been alone for a long time.
                 self.trace.note(format_args!("commit"));
@@ -96,7 +98,7 @@ impl Sim {
         if self.take_turns(|_| false) {
             return Ok(());
         }
-        let live = self.model.sizes().0;
+        let live = self.model.sizes(self.plan.options.store_from).0;
         Err(format!("never in order: {live} bytes are live: {:?}", self.server.log_use()))
     }
 
@@ -104,9 +106,9 @@ impl Sim {
     /// that is forgotten, or a time that is not set, shows in what is left. Returns whether they have
     /// come to an end, or to what is `enough`.
     pub(crate) fn take_turns(&mut self, enough: impl Fn(&Self) -> bool) -> bool {
-        let hands = [Hand::Flusher, Hand::Syncer, Hand::Compactor];
+        let hands = [Hand::Flusher, Hand::Syncer, Hand::Compactor, Hand::Stager];
         // Each may have been called, and have gone back to waiting, by a turn that nobody waited for.
-        let mut next = [Turn::Again; 3];
+        let mut next = [Turn::Again; 4];
         for _ in 0..PATIENCE {
             let now = Nanos(self.time.pass(0));
             let mut idle = true;
@@ -146,9 +148,17 @@ impl Sim {
         if (log.pending_bytes, log.unsynced_bytes) != (0, 0) {
             return Err(format!("something is left to be written: {log:?}"));
         }
-        let (live, largest) = self.model.sizes();
+        let (live, largest) = self.model.sizes(self.plan.options.store_from);
         if log.live_bytes != live {
             return Err(format!("{live} bytes are live: {log:?}"));
+        }
+        let is_stored =
+            |job: &Job| job.now.is_some() && job.body.len() >= self.plan.options.store_from;
+        let stored = self.model.jobs.iter().filter(|(_, job)| is_stored(job));
+        let (bodies, stored) = (self.disk.bodies(), stored.map(|(id, _)| *id).collect::<Vec<_>>());
+        // Unless one could not be removed, which the next start does.
+        if self.plan.per_mille == 0 && bodies != stored {
+            return Err(format!("the bodies of {bodies:?} are in files, not of {stored:?}"));
         }
         let segment = self.plan.options.segment_size;
         let most = 2 * live + 2 * segment + largest;

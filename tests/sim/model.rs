@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use beanstalk_protocol::{JobId, PutHeader};
 use jq_engine::CloseReason;
-use jq_server::log::binlog::format::JOB_LEN;
+use jq_server::log::binlog::format::{JOB_LEN, STORED_LEN};
 
 use crate::history::{History, Moment};
 use crate::job::{ClientId, Durable, Job, Kept, Now, Place, SECOND, delayed};
@@ -150,16 +150,20 @@ impl Model {
 
     pub(crate) fn put(
         &mut self,
-        id: JobId,
+        (id, is_late): (JobId, bool),
         (created, now): (u64, u64),
         tube: usize,
         header: PutHeader,
         body: Vec<u8>,
     ) -> Result<(), String> {
-        if id < self.least_id || id <= self.last_put {
+        // A body that had to be stored first comes after those of later puts.
+        let is_put = |job: &Job| job.now.is_some() || (1..Moment::MAX).contains(&job.put);
+        let is_used = self.jobs.get(&id).is_some_and(is_put);
+        let is_used = if is_late { is_used && id <= self.last_put } else { id <= self.last_put };
+        if id < self.least_id || is_used {
             return Err(format!("the number {id} was used before"));
         }
-        self.last_put = id;
+        self.last_put = self.last_put.max(id);
         let mut job = Job {
             ttr: header.ttr,
             created,
@@ -397,10 +401,13 @@ impl Model {
         self.jobs.get(&id).map_or(0, |job| job.kept.last_urgent())
     }
 
-    /// Bytes of the records of all jobs, if nothing had happened to them, and of the largest job
+    /// Bytes of the records and bodies of all jobs, if nothing had happened to them, and of the largest job
     /// that there ever was.
-    pub(crate) fn sizes(&self) -> (u64, u64) {
-        let size = |job: &Job, tube: usize| (JOB_LEN + TUBES[tube].len() + job.body.len()) as u64;
+    pub(crate) fn sizes(&self, store_from: usize) -> (u64, u64) {
+        let size = |job: &Job, tube: usize| {
+            let apart = if job.body.len() >= store_from { STORED_LEN } else { 0 };
+            (JOB_LEN + TUBES[tube].len() + job.body.len() + apart) as u64
+        };
         let live = |job: &Job| job.now.as_ref().map_or(0, |now| size(job, now.tube));
         // The last name is the longest.
         let most = self.jobs.values().map(|job| size(job, TUBES.len() - 1)).max();

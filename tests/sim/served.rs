@@ -111,7 +111,8 @@ impl Served {
             _ => SyncPolicy::Every(Duration::from_millis(50)),
         };
         let segment_size = rng.u64(1..6) * 1000;
-        let options = Options { policy, segment_size, shown_size: segment_size };
+        let store_from = rng.usize(66_000..80_000);
+        let options = Options { policy, segment_size, shown_size: segment_size, store_from };
         let disk = FakeDisk::new(rng.u64(..));
         disk.set_faults(Faults { lies, ..Faults::NONE });
         let time = Time(Arc::new(AtomicU64::new(1_790_000_000 * 1_000_000_000)));
@@ -161,8 +162,12 @@ impl Served {
                 }
                 _ => {
                     self.known.bodies += 1;
-                    let size = if self.rng.u8(..12) == 0 { 40_000 } else { self.rng.usize(8..300) };
-                    let body = format!("{:0>size$}", self.known.bodies);
+                    let size = match self.rng.u8(..24) {
+                        0 => 40_000,
+                        1 => 90_000,
+                        _ => self.rng.usize(8..300),
+                    };
+                    let body = format!("{:0>8}{}", self.known.bodies, "x".repeat(size - 8));
                     let put = format!("put 0 0 60 {size}\r\n{body}\r\n");
                     client.ask(&put, Asked::Put(body));
                 }
@@ -188,7 +193,8 @@ impl Served {
     fn turn(&mut self) {
         let hand = match self.rng.u8(..8) {
             0 | 1 => Hand::Flusher,
-            2..7 => Hand::Syncer,
+            2..5 => Hand::Syncer,
+            5 | 6 => Hand::Stager,
             _ => Hand::Compactor,
         };
         let turn = self.server.turn(hand);
@@ -276,7 +282,7 @@ impl Served {
                     // It came in one batch with what failed.
                     (Asked::Peek(_) | Asked::Used(_), ["INTERNAL_ERROR"]) => {}
                     (Asked::Used(tube), ["USING", used]) if *used == tube => {}
-                    (asked, _) => return Err(format!("{who} is told {line} to {asked:?}")),
+                    (asked, _) => return Err(format!("{who} is told {line} to {asked:.80?}")),
                 }
             }
             ends.received = received;

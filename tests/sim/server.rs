@@ -9,6 +9,7 @@ use jq_engine::{ConnId, Engine, Flow, Sink};
 use jq_server::clock::Clock;
 use jq_server::config::Config;
 use jq_server::log::binlog::driver::{BinlogDriver, Compaction, Flusher, Syncer, Turn};
+use jq_server::log::binlog::stager::Stager;
 use jq_server::log::binlog::{Binlog, Options, ReplayError};
 use jq_server::log::{Gated, LoggedQueue, OpenedBinlog};
 use jq_server::server::hub::{Batch, Hub};
@@ -58,11 +59,13 @@ pub(crate) struct Hands {
     pub(crate) flusher: Flusher,
     pub(crate) syncer: Syncer,
     pub(crate) compaction: Compaction,
+    pub(crate) stager: Stager,
 }
 
 impl Hands {
     pub(crate) fn are_busy(&self) -> bool {
-        self.flusher.is_busy() || self.syncer.is_busy() || self.compaction.is_busy()
+        let Self { flusher, syncer, compaction, stager } = self;
+        flusher.is_busy() || syncer.is_busy() || compaction.is_busy() || stager.is_busy()
     }
 }
 
@@ -72,6 +75,7 @@ pub(crate) enum Hand {
     Flusher,
     Syncer,
     Compactor,
+    Stager,
 }
 
 /// The hub as the driver sees it. Remembers which jobs it had taken back.
@@ -112,7 +116,8 @@ impl Server {
         let disk = Arc::new(disk.clone());
         let OpenedBinlog { opened, binlog, driver, .. } =
             OpenedBinlog::open(disk, options, &clock, repair, None)?;
-        let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
+        let config = Config::from_args(["jq-server", "-z100000"].map(Into::into))
+            .expect("there are no wrong flags");
         let hub = Hub::new(&config, clock, opened);
         let queue = Watched { hub: Arc::clone(&hub), taken_back: Mutex::default() };
         Ok(Self { hub, binlog, driver, queue, hands: Hands::default(), time: time.clone() })
@@ -125,6 +130,7 @@ impl Server {
             Hand::Flusher => driver.flush(&mut hands.flusher, queue),
             Hand::Syncer => driver.sync(&mut hands.syncer, queue),
             Hand::Compactor => driver.compact(&mut hands.compaction, queue),
+            Hand::Stager => driver.stage_some(&mut hands.stager),
         }
     }
 
@@ -134,6 +140,7 @@ impl Server {
             Hand::Flusher => self.driver.flusher_is_called(),
             Hand::Syncer => self.driver.syncer_is_called(),
             Hand::Compactor => self.driver.compactor_is_called(),
+            Hand::Stager => self.driver.stager_is_called(),
         }
     }
 

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use beanstalk_protocol::{Command, JobId};
+use beanstalk_protocol::{Command, JobId, Request};
 use fastrand::Rng;
 use jq_engine::{CloseReason, Flow};
 use jq_server::log::binlog::{Options, SyncPolicy};
 use jq_server::log::{Gate, Place};
 
-use crate::client::{Ask, Client, Exchange, Held, Taste, believe, requests, think};
+use crate::client::{Ask, Client, Exchange, Held, Staged, Taste, believe, requests, think};
 use crate::disk::{FakeDisk, Faults};
 use crate::job::ClientId;
 use crate::model::Model;
@@ -52,9 +52,10 @@ impl Plan {
         let segment_size = rng.u64(1..6) * 1000;
         // Some so large that the log shares them rather than copying them.
         let most = if rng.u8(..6) == 0 { 60_000 } else { 9000 };
+        let store_from = if rng.bool() { rng.usize(100..most) } else { usize::MAX };
         let (large, largest) = (rng.u8(..4), rng.usize(200..most));
         Self {
-            options: Options { policy, segment_size, shown_size: segment_size },
+            options: Options { policy, segment_size, shown_size: segment_size, store_from },
             taste: Taste { large, largest, jobs: rng.usize(2..30) },
             lives: rng.usize(1..5),
             steps: rng.usize(20..250),
@@ -73,7 +74,7 @@ impl Plan {
         let policy = if rng.bool() { interval } else { plan.options.policy };
         // Some so large that much is not synced when the disk is full.
         let segment_size = rng.u64(1..40) * 1000;
-        let options = Options { policy, segment_size, shown_size: segment_size };
+        let options = Options { policy, segment_size, shown_size: segment_size, ..plan.options };
         let taste = Taste { large: rng.u8(2..9), largest: rng.usize(500..4000), jobs: 100 };
         Self { options, taste, steps: rng.usize(100..400), ..plan }
     }
@@ -187,6 +188,7 @@ impl Sim {
         let now = self.server.tick();
         self.model.advance(now);
         self.collect(now)?;
+        self.end_staging()?;
         match self.rng.u8(..100) {
             0..70 => self.ask()?,
             70..94 => self.random_turn(),
@@ -210,14 +212,23 @@ impl Sim {
         let undisturbed = self.clients.iter().flatten().all(|client| !client.waits);
         let Some(client) = &mut self.clients[who] else { return Ok(()) };
         let think = || think(&mut self.rng, &self.model, who, self.plan.taste);
-        let asks: Vec<Ask> = std::iter::repeat_with(think).take(count).collect();
-        let answers = self.server.apply(client.conn, asks.iter().flat_map(requests).collect());
+        let mut asks: Vec<Ask> = std::iter::repeat_with(think).take(count).collect();
+        self.model.ids += asks.iter().filter(|ask| matches!(ask, Ask::Put(..))).count() as u64;
+        // What comes after a body that is stored first has to wait, or is never asked for.
+        let store_from = self.plan.options.store_from;
+        let is_large = |ask: &Ask| matches!(ask, Ask::Put(_, body) if body.len() >= store_from);
+        let large = asks.iter().position(is_large);
+        let large = large.map(|at| asks.drain(at..).next().expect("it is there"));
+        let count = asks.len();
+        let mut all: Vec<Request> = asks.iter().flat_map(requests).collect();
+        all.extend(large.iter().flat_map(|ask| requests(ask).into_iter().take(1)));
+        let answers = self.server.apply(client.conn, all);
         self.model.advance(answers.at);
         let replies = replies(&answers.out);
         let (mut promise, mut puts, mut at) = (0, Vec::new(), answers.at);
         for (ask, reply) in asks.iter().zip(&replies) {
             self.trace.note(format_args!("{at} {who} {ask:?} {reply}"));
-            let exchange = Exchange { who, ask, reply, at, undisturbed };
+            let exchange = Exchange { who, ask, reply, at, late: None, undisturbed };
             promise = promise.max(believe(&mut self.model, client, &exchange)?);
             let is_put = matches!(ask, Ask::Put(..));
             puts.extend(number(reply).filter(|_| is_put));
@@ -230,7 +241,71 @@ impl Sim {
         let (count, answered) = (replies.len(), answers.at);
         let Answers { out, gated, .. } = answers;
         client.held.push_back(Held { out, gated, count, promise, puts });
+        let is_blocked = client.waits;
+        if let Some(ask) = large.filter(|_| !is_blocked) {
+            self.stage(who, ask, at)?;
+        }
         self.collect(answered)
+    }
+
+    /// A client has sent a body that is to be stored before its put is carried out; its line came at
+    /// this time.
+    fn stage(&mut self, who: ClientId, ask: Ask, at: u64) -> Result<(), Violation> {
+        let Some(client) = &mut self.clients[who] else { return Ok(()) };
+        let Some(Request::Body(body)) = requests(&ask).pop() else { return Ok(()) };
+        self.trace.note(format_args!("{at} {who} stages {} bytes", body.len()));
+        match self.server.hub.stage(client.conn, body) {
+            Ok(staging) => {
+                client.staged = Some(Staged { ask, staging, at });
+                Ok(())
+            }
+            Err(body) => self.carry_out(who, &ask, Request::Body(body), at),
+        }
+    }
+
+    /// Puts are carried out whose bodies are stored, or cannot be.
+    fn end_staging(&mut self) -> Result<(), Violation> {
+        for who in 0..self.clients.len() {
+            // Not everybody looks at once.
+            let Some(client) = self.clients[who].as_mut().filter(|_| self.rng.bool()) else {
+                continue;
+            };
+            let Some(mut staged) = client.staged.take() else { continue };
+            match staged.staging.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => client.staged = Some(staged),
+                Poll::Ready(body) => {
+                    let request = body.map_or(Request::UnheldBody, Request::Body);
+                    let Staged { ask, at, .. } = &staged;
+                    self.carry_out(who, ask, request, *at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The body of a put whose line came at this time is handled.
+    fn carry_out(
+        &mut self,
+        who: ClientId,
+        ask: &Ask,
+        request: Request,
+        at: u64,
+    ) -> Result<(), Violation> {
+        let Some(client) = &mut self.clients[who] else { return Ok(()) };
+        let answers = self.server.apply(client.conn, vec![request]);
+        self.model.advance(answers.at);
+        let replies = replies(&answers.out);
+        let [reply] = &replies[..] else {
+            return Err(format!("{} answers to a put", replies.len()));
+        };
+        self.trace.note(format_args!("{} {who} {ask:?} {reply}", answers.at));
+        let late = Some(answers.at);
+        let exchange = Exchange { who, ask, reply, at, late, undisturbed: false };
+        let promise = believe(&mut self.model, client, &exchange)?;
+        let puts = number(reply).into_iter().collect();
+        let Answers { out, gated, .. } = answers;
+        client.held.push_back(Held { out, gated, count: 1, promise, puts });
+        self.collect(answers.at)
     }
 
     /// Who waited may have got something.
@@ -245,7 +320,7 @@ impl Sim {
             };
             self.trace.note(format_args!("{now} {who} waited for {reply}"));
             let ask = &Ask::Command(Command::Reserve);
-            let exchange = Exchange { who, ask, reply, at: now, undisturbed: false };
+            let exchange = Exchange { who, ask, reply, at: now, late: None, undisturbed: false };
             let promise = believe(&mut self.model, client, &exchange)?;
             client.held.push_back(Held { out: *out, gated, count: 1, promise, puts: Vec::new() });
         }

@@ -291,3 +291,63 @@ fn nothing_is_held_between_requests() {
     }
     assert!(decoder.is_between_requests());
 }
+
+/// Wherever the pieces are cut, a body that arrives in several is set aside, what comes before it is decoded
+/// before, and what comes behind it when it is taken.
+#[test]
+fn a_large_body_is_set_aside_until_it_is_taken() {
+    const LEN: usize = 9;
+    let bytes = b"stats\r\nput 0 0 1 9\r\n123456789\r\nput 0 0 1 1\r\na\r\nreserve\r\n";
+    let start = bytes.windows(LEN).position(|window| window == b"123456789").expect("it is there");
+    for cut in start + 1..start + LEN + 2 {
+        let mut decoder = RequestDecoder::new(Dialect::default(), MAX).with_aside(LEN);
+        let (left, right) = bytes.split_at(cut);
+        let mut at = 0;
+        assert_eq!(decoder.decode(left, &mut at), Some(STATS));
+        assert_eq!(decoder.decode(left, &mut at), Some(put(9)));
+        assert_eq!((decoder.decode(left, &mut at), decoder.take_aside()), (None, None));
+        let mut at = 0;
+        assert_eq!(decoder.decode(right, &mut at), None);
+        assert!(!decoder.is_between_requests() && decoder.held_bytes() >= LEN);
+        assert_eq!(at, start + LEN + 2 - cut, "nothing behind it is used up");
+        assert_eq!(decoder.decode(right, &mut at), None, "nor before it is taken");
+        assert_eq!(decoder.take_aside().as_deref(), Some(&b"123456789"[..]));
+        assert_eq!(decoder.take_aside(), None);
+        for request in [put(1), body(b"a"), RESERVE] {
+            assert_eq!(decoder.decode(right, &mut at), Some(request), "cut at {cut}");
+        }
+    }
+    // What arrives in one piece, or is shorter, or broken, is not.
+    let cases: [(&[&[u8]], Request); 3] = [
+        (&[b"put 0 0 1 9\r\n123456789\r\n"], body(b"123456789")),
+        (&[b"put 0 0 1 8\r\n1234", b"5678\r\n"], body(b"12345678")),
+        (&[b"put 0 0 1 9\r\n1234", b"56789xx"], Request::BrokenBody),
+    ];
+    for (pieces, expected) in cases {
+        let mut decoder = RequestDecoder::new(Dialect::default(), MAX).with_aside(LEN);
+        let mut last = None;
+        for piece in pieces {
+            let mut at = 0;
+            while let Some(request) = decoder.decode(piece, &mut at) {
+                last = Some(request);
+            }
+        }
+        assert_eq!((last, decoder.take_aside()), (Some(expected), None));
+    }
+}
+
+/// Who has a way to free large bodies is given those that nobody else gets.
+#[test]
+fn a_body_that_nobody_gets_is_freed_by_whoever_says_how() {
+    std::thread_local! {
+        static FREED: std::cell::RefCell<Vec<Vec<u8>>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    let free = |body| FREED.with_borrow_mut(|freed| freed.push(body));
+    let mut decoder = RequestDecoder::new(Dialect::default(), MAX).with_free(free);
+    for piece in [&b"put 0 0 1 3\r\na"[..], b"bcxx", b"put 0 0 1 3\r\nd"] {
+        let mut at = 0;
+        while decoder.decode(piece, &mut at).is_some() {}
+    }
+    assert_eq!(FREED.take(), [b"abc"]);
+    assert_eq!(decoder.take_partial(), b"d");
+}

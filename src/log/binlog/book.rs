@@ -13,12 +13,13 @@ use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId, MAX_TUBE_N
 use jq_engine::{Change, Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
+use crate::log::binlog::bodies::Bodies;
 use crate::log::binlog::chunk::Chunk;
 use crate::log::binlog::format::{
-    self, CLEAR_LEN, DELETE_LEN, Header, JOB_LEN, MOVE_LEN, SMALL_LEN,
+    self, CLEAR_LEN, DELETE_LEN, Header, JOB_LEN, MOVE_LEN, SMALL_LEN, STORED_LEN, StoredBody,
 };
 use crate::log::binlog::options::Options;
-use crate::log::binlog::segments::{Segment, Segments, live_len};
+use crate::log::binlog::segments::{Segment, Segments, live_len, live_len_without_body};
 use crate::log::codec::settings;
 use crate::log::{Position, Uncommitted};
 
@@ -61,6 +62,10 @@ pub(crate) struct Book {
     /// How far the log would survive the loss of power; without syncing, as far as it is committed.
     durable: Position,
     uncommitted: Uncommitted,
+    /// The bodies in files of their own.
+    bodies: Bodies,
+    /// None of them is shorter than this, in bytes.
+    apart_from: usize,
     next_id: JobId,
     /// Jobs that there are.
     jobs: u64,
@@ -105,7 +110,10 @@ impl Book {
         previous: (u64, u64),
         next_id: JobId,
         jobs: u64,
+        bodies: Bodies,
     ) -> Self {
+        let apart_from =
+            bodies.shortest().map_or(options.store_from, |it| it.min(options.store_from));
         let (mut first, begun) = begin(previous, next_id, Vec::new());
         let position = first.len() as u64;
         first.end = position;
@@ -119,6 +127,8 @@ impl Book {
             committed: 0,
             durable: 0,
             uncommitted: Uncommitted::default(),
+            bodies,
+            apart_from,
             next_id,
             jobs,
             synced: 0,
@@ -204,20 +214,27 @@ impl Book {
             // What is left is for deletes.
             return self.appending_to();
         }
+        let stored = self.stored_body(record);
         // The room to delete all jobs is in the last segment, so a full log stays with that.
         if self.spare && !full {
             let last = self.last();
-            if last.bytes + longest(record) > self.options.segment_size {
+            if last.bytes + longest(record, stored) > self.options.segment_size {
                 self.begin_segment();
             }
         }
         self.open_chunk();
         let chunk = self.chunks.last_mut().expect("one was opened");
-        let len = chunk.push(record) as u64;
+        let (len, live) = match (record.whole_job(), stored) {
+            (Some(job), Some(body)) => {
+                (chunk.push_large_put(job, body), live_len_without_body(job.tube.len()))
+            }
+            (Some(job), None) => (chunk.push(record), live_len(job.tube.len() + job.body.len())),
+            (None, _) => (chunk.push(record), 0),
+        };
+        let len = len as u64;
         self.position += len;
         chunk.end = self.position;
         self.records_written += 1;
-        let live = record.whole_job().map_or(0, |job| live_len(job.tube.len() + job.body.len()));
         self.segments.grow(len, live);
         self.jobs += u64::from(live > 0);
         let id = match record.subject() {
@@ -253,6 +270,17 @@ impl Book {
         }
     }
 
+    /// The body of a job that is recorded, if it is in a file of its own. From here on, the log needs
+    /// that.
+    #[inline]
+    fn stored_body(&mut self, record: &Record<'_>) -> Option<StoredBody> {
+        let job = record.whole_job()?;
+        if job.body.len() < self.apart_from {
+            return None;
+        }
+        self.bodies.recorded(job.now.id)
+    }
+
     /// Makes sure that the last chunk is one to append to.
     fn open_chunk(&mut self) {
         let last = self.last();
@@ -283,12 +311,28 @@ impl Book {
         segment.number(self.segments.first_number())
     }
 
+    /// The bodies in files of their own.
+    pub(crate) fn bodies(&mut self) -> &mut Bodies {
+        &mut self.bodies
+    }
+
+    /// A body that nobody needs any more, also not after a crash. Its file is to be removed.
+    pub(crate) fn next_unneeded_body(&mut self) -> Option<JobId> {
+        self.bodies.next_unneeded(self.durable)
+    }
+
     pub(crate) fn next_id(&self) -> JobId {
         self.next_id
     }
 
-    pub(crate) fn forget(&mut self, segment: SegmentRef, bytes: usize) {
-        self.segments.forget(segment, live_len(bytes));
+    pub(crate) fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize) {
+        let is_apart = bytes >= self.apart_from;
+        let stored = if is_apart { self.bodies.forgotten(job, self.position) } else { None };
+        let live = match stored {
+            None => live_len(bytes),
+            Some(body) => live_len_without_body(bytes - body.len as usize),
+        };
+        self.segments.forget(segment, live);
         self.jobs = self.jobs.saturating_sub(1);
     }
 
@@ -459,6 +503,8 @@ impl Book {
             prepare: !failed && self.wants_room(),
             compact: self.wants_compaction(),
             recover: failed,
+            // Nobody is called for that alone: see `look`.
+            remove: false,
         }
     }
 
@@ -467,13 +513,13 @@ impl Book {
     pub(crate) fn look(&mut self, looks_again: bool) -> Needs {
         let needs = self.needs();
         self.known = Needs { sync: needs.sync || looks_again, ..needs };
-        needs
+        Needs { remove: self.bodies.has_unneeded(self.durable), ..needs }
     }
 
     /// Whether there is something to do that was not reported yet. Counts as reported from here on.
     #[inline]
     pub(crate) fn has_new_needs(&mut self) -> bool {
-        let Needs { sync, prepare, compact, recover } = self.needs();
+        let Needs { sync, prepare, compact, recover, remove: _ } = self.needs();
         let known = self.known;
         let is_new = (sync && !known.sync)
             || (prepare && !known.prepare)
@@ -485,6 +531,7 @@ impl Book {
                 prepare: prepare || known.prepare,
                 compact: compact || known.compact,
                 recover: recover || known.recover,
+                remove: false,
             };
         }
         is_new
@@ -615,7 +662,7 @@ impl Book {
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.segments.live()
+        self.segments.live() + self.bodies.live_bytes()
     }
 
     pub(crate) fn stats(&self) -> BinlogStats {
@@ -636,8 +683,8 @@ impl Book {
                 pending_bytes: self.position - self.committed,
                 unsynced_bytes: self.position - self.durable,
                 segments: self.segments.len() as u64,
-                bytes: self.segments.bytes(),
-                live_bytes: self.segments.live(),
+                bytes: self.segments.bytes() + self.bodies.bytes(),
+                live_bytes: self.live_bytes(),
                 oldest_bytes: oldest.bytes,
                 oldest_live_bytes: oldest.live,
             })),
@@ -659,12 +706,13 @@ fn begin(
 }
 
 /// What a record takes at most.
-fn longest(record: &Record<'_>) -> u64 {
+fn longest(record: &Record<'_>, stored: Option<StoredBody>) -> u64 {
     let variable = match (record.whole_job(), record.subject()) {
         (None, Subject::Jobs(tube)) => match record {
             Record::Cleared { kept, .. } => tube.len() + kept.as_bytes().len(),
             _ => tube.len(),
         },
+        (Some(job), _) if stored.is_some() => job.tube.len() + STORED_LEN,
         (Some(job), _) => job.tube.len() + job.body.len(),
         (None, Subject::Job(_)) => MAX_TUBE_NAME,
         (None, Subject::Tube(tube)) => tube.len() + settings::MAX_LEN,

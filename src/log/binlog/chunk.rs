@@ -7,11 +7,11 @@ use std::io;
 use std::sync::Arc;
 
 use beanstalk_protocol::JobId;
-use jq_engine::{Record, Subject};
+use jq_engine::{JobRecord, Record, Subject};
 
 use crate::log::Position;
 use crate::log::binlog::disk::DiskFile;
-use crate::log::binlog::format::{self, Entry, HEADER_LEN, Next};
+use crate::log::binlog::format::{self, Entry, HEADER_LEN, Next, StoredBody};
 
 /// A body from this many bytes on is shared rather than copied.
 pub(crate) const LARGE_FROM: usize = 32 * 1024;
@@ -55,6 +55,7 @@ impl<'a> Stored<'a> {
     pub(crate) fn subject(&self) -> Option<(Subject<'a>, bool)> {
         match self {
             Self::Whole(Entry::Fact(fact), _) => Some((fact.subject(), fact.whole_job().is_some())),
+            Self::Whole(Entry::LargePut(job, _), _) => Some((Subject::Job(job.now.id), true)),
             Self::Whole(Entry::Mark(_), _) => None,
             Self::Large(id, _) => Some((Subject::Job(*id), true)),
         }
@@ -113,6 +114,12 @@ impl Chunk {
             return len;
         }
         format::encode(record, &mut self.bytes)
+    }
+
+    /// Appends the record of a job to a chunk that is open; its body is stored apart. Returns how many
+    /// bytes it takes.
+    pub(crate) fn push_large_put(&mut self, job: &JobRecord<'_>, body: StoredBody) -> usize {
+        format::encode_large_put(job, body, &mut self.bytes)
     }
 
     /// Makes the checksum that is missing.

@@ -257,6 +257,12 @@ fn scan(reader: &mut SegmentReader, end: u64, number: u64, last: u64) -> Option<
                     facts.push(fact);
                 }
             }
+            Ok(Found::Entry(Entry::LargePut(job, _))) => {
+                let fact = Fact::Old(job.now.id, number, last);
+                if !facts.contains(&fact) {
+                    facts.push(fact);
+                }
+            }
             Ok(Found::Entry(Entry::Mark(_))) => {}
             Ok(Found::End) => break,
             Ok(Found::Nothing | Found::Damage(_)) | Err(_) => return None,

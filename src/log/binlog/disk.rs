@@ -4,12 +4,14 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
 
 use crate::log::binlog::descriptors::Descriptors;
 
@@ -19,6 +21,10 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes an empty file; what had its name is gone.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// The same, but leaves descriptors alone that are kept back for what cannot do without.
+    fn create_if_free(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.create(name)
+    }
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes a file.
@@ -41,6 +47,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Has the disk take so many bytes from `offset` on, which were written, so that they do not wait in
+    /// memory. Promises nothing.
+    fn write_out(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Has the disk keep what was written.
     fn sync(&self) -> io::Result<()>;
     /// Sets room aside up to `end`: zeros that later writes replace. `Unsupported` if the file
@@ -61,6 +72,18 @@ impl RealDisk {
     /// The directory at `path`, which must exist.
     pub fn new(path: PathBuf) -> Self {
         Self { path, descriptors: Descriptors::keep() }
+    }
+
+    fn create_with(
+        &self,
+        name: &str,
+        open: impl FnOnce(&dyn Fn() -> io::Result<File>) -> io::Result<File>,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        // Jobs are nobody else's business.
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = Some(open(&|| options.open(self.path.join(name)))?);
+        Ok(Arc::new(RealFile { file, descriptors: Arc::clone(&self.descriptors) }))
     }
 
     fn open_with(&self, open: impl Fn() -> io::Result<File>) -> io::Result<Arc<dyn DiskFile>> {
@@ -98,10 +121,11 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        // Jobs are nobody else's business.
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        self.open_with(|| options.open(self.path.join(name)))
+        self.create_with(name, |open| self.descriptors.open(open))
+    }
+
+    fn create_if_free(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.create_with(name, |open| open())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -144,6 +168,22 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file().write_all_at(bytes, offset)
+    }
+
+    fn write_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        let (offset, len) = (signed(offset)?, signed(len)?);
+        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // SAFETY: the call takes a descriptor, which is open as long as the file is borrowed, and numbers.
+        // It touches no memory of ours.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::sync_file_range(self.file().as_raw_fd(), offset, len, flags) };
+        match Errno::result(result) {
+            // A file system, or a system, that does not know of it writes when it sees fit.
+            Ok(_) | Err(Errno::EINVAL | Errno::ENOSYS | Errno::ESPIPE) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

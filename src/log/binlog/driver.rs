@@ -1,10 +1,11 @@
 //! Runs the binlog: commits what is appended, syncs it in time, and reclaims old segments.
 //!
-//! The work is split among three *hands*, so that none waits unnecessarily. Without `-f 0`, the
+//! The work is split among four *hands*, so that none waits unnecessarily. Without `-f 0`, the
 //! *flusher*, a task among the connections, writes when they have had their turn: one write for all
 //! of them, without another thread. The *syncer* is a thread that does what takes time: each sync,
 //! and so each commit under `-f 0`. The *compactor* is another thread, because neither of the
-//! others should wait while old segments are read.
+//! others should wait while old segments are read. The *stager* is a thread that stores large bodies
+//! before their puts are carried out (`stager.rs`).
 //!
 //! Under `-f 0`, if one client has had the server to itself for a long time, the thread of its
 //! connection does the syncs, as long as they are fast: handing them to the syncer and back would
@@ -24,13 +25,15 @@ use std::task::{Context, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use beanstalk_protocol::JobId;
 use jq_engine::Nanos;
 use tokio::sync::Notify;
 use tracing::error;
 
 use crate::clock::Clock;
+use crate::log::binlog::stager::{Desk, Stager};
 use crate::log::binlog::{Binlog, Fact, Failure, Flushed, Step, SyncPolicy, lock};
-use crate::log::{Bell, Directory, LogDriver, LoggedQueue, Progress};
+use crate::log::{Bell, Directory, LogDriver, LoggedQueue, Order, Progress};
 
 /// Facts that nobody waits for are written within this time, unless a sync comes first.
 const LINGER: Duration = Duration::from_millis(50);
@@ -54,6 +57,8 @@ pub struct BinlogDriver {
     bell: Arc<Bell>,
     /// Wakes the compactor.
     compact: Bell,
+    /// Large bodies to be stored.
+    desk: Desk,
     /// Wakes the flusher.
     flush: Notify,
     /// Whether a commit was requested.
@@ -184,6 +189,7 @@ impl BinlogDriver {
             clock,
             bell,
             compact: Bell::default(),
+            desk: Desk::default(),
             flush: Notify::new(),
             asked: AtomicBool::new(false),
             last_sync: AtomicU64::new(0),
@@ -203,6 +209,19 @@ impl BinlogDriver {
     /// Whether the compactor was called since the last call of this function.
     pub fn compactor_is_called(&self) -> bool {
         self.compact.is_rung()
+    }
+
+    /// Whether the stager was called since the last call of this function.
+    pub fn stager_is_called(&self) -> bool {
+        self.desk.bell.is_rung()
+    }
+
+    pub(crate) fn binlog(&self) -> &Binlog {
+        &self.binlog
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Whether the flusher was called since the last call of this function.
@@ -285,6 +304,9 @@ impl BinlogDriver {
         let now = self.clock.now();
         if needs.compact {
             self.compact.ring();
+        }
+        if needs.remove {
+            self.desk.bell.ring();
         }
         if needs.sync {
             syncer.sync_at.get_or_insert(now.later(linger));
@@ -400,6 +422,10 @@ impl BinlogDriver {
         self.run(&self.compact, |hand| self.compact(hand, queue), Compaction::is_busy);
     }
 
+    fn run_stager(&self, _: &dyn LoggedQueue) {
+        self.run(&self.desk.bell, |hand| self.stage_some(hand), Stager::is_busy);
+    }
+
     /// Takes the flusher's turns whenever it is called. Never returns.
     async fn run_flusher(self: Arc<Self>, queue: Arc<dyn LoggedQueue>) {
         let mut flusher = Flusher::default();
@@ -433,6 +459,20 @@ impl LogDriver for BinlogDriver {
         }
     }
 
+    fn stages_from(&self) -> Option<usize> {
+        Some(self.binlog.stores_from())
+    }
+
+    fn stage(&self, order: Order) {
+        self.desk.leave(order);
+    }
+
+    fn put_ended(&self, job: JobId) {
+        if self.binlog.put_ended(job) {
+            self.desk.bell.ring();
+        }
+    }
+
     fn start(self: Arc<Self>, queue: Arc<dyn LoggedQueue>) -> io::Result<()> {
         if self.repaired {
             self.finish_repair(&*queue);
@@ -444,6 +484,7 @@ impl LogDriver for BinlogDriver {
         lock(&self.threads).extend([
             spawn("jq-binlog", Self::run_syncer)?,
             spawn("jq-compact", Self::run_compactor)?,
+            spawn("jq-bodies", Self::run_stager)?,
         ]);
         tokio::spawn(Arc::clone(&self).run_flusher(queue));
         Ok(())
@@ -453,11 +494,14 @@ impl LogDriver for BinlogDriver {
         self.stopping.store(true, Ordering::Release);
         self.bell.ring();
         self.compact.ring();
+        self.desk.bell.ring();
         for handle in lock(&self.threads).drain(..) {
             if handle.join().is_err() {
                 error!("a thread of the binlog has panicked");
             }
         }
+        // What the last sync has made unneeded.
+        while self.binlog.remove_body() {}
         // From here on, another server may take the directory.
         drop(lock(&self.directory).take());
     }

@@ -8,14 +8,17 @@
 //! - `format`: what the bytes mean (`docs/binlog.md`); the records in them are [`crate::log::codec`]'s
 //! - `chunk`: records that lie side by side
 //! - `book`: what was appended, in memory, with `segments`: what is live in which
+//! - `bodies`: which bodies are in files of their own, with `stored`: these files
 //! - `writer`: from the book to the files; recovery from a failed write or sync
 //! - `compact`: giving up old segments
 //! - `manifest`: what segments there must be
 //! - `read`, `replay`: from the files to the engine; repair
 //! - `view`: reading without changing anything
 //! - `disk`: the few things that are asked of a file system, with `descriptors` kept back for it
+//! - `stager`: writes them
 //! - `driver`: the threads that keep it
 
+mod bodies;
 mod book;
 mod chunk;
 mod compact;
@@ -28,6 +31,8 @@ mod options;
 pub(crate) mod read;
 mod replay;
 mod segments;
+pub mod stager;
+pub(crate) mod stored;
 pub(crate) mod view;
 mod writer;
 
@@ -40,10 +45,13 @@ use beanstalk_protocol::{BinlogStats, JobId};
 use jq_engine::{Change, Engine, Nanos, Record, SegmentRef};
 use tracing::{error, info, warn};
 
+use self::bodies::Bodies;
+pub use self::bodies::{body_job, body_name};
 use self::book::{Book, Health};
 use self::compact::Compactor;
 pub use self::compact::{Fact, Step};
 pub use self::disk::{Disk, DiskFile, RealDisk};
+use self::format::StoredBody;
 use self::manifest::Manifest;
 pub use self::options::{Options, SyncPolicy};
 pub use self::replay::{Known, ReplayError};
@@ -83,6 +91,8 @@ pub struct Needs {
     pub compact: bool,
     /// The log has failed: [`Binlog::recover`], at times.
     pub recover: bool,
+    /// There are bodies that nobody needs: [`Binlog::remove_body`].
+    pub remove: bool,
 }
 
 /// What a replay found, for the operator.
@@ -108,6 +118,7 @@ pub struct Binlog {
     writer: Mutex<Writer>,
     compactor: Mutex<Compactor>,
     manifest: Arc<Manifest>,
+    disk: Arc<dyn Disk>,
     /// Held by whoever syncs: of two who sync the same file at once, the system tells only one that
     /// it failed. Taken before all other locks.
     syncing: Mutex<()>,
@@ -142,7 +153,7 @@ impl Binlog {
         let replayed = replay::replay(&*disk, engine, now, repair)?;
         let report = Report {
             segments: replayed.segments.len(),
-            bytes: replayed.segments.iter().map(|segment| segment.bytes).sum(),
+            bytes: replayed.bytes(),
             records: replayed.records,
             damaged: replayed.damaged,
             damaged_bytes: replayed.damaged_bytes,
@@ -160,7 +171,8 @@ impl Binlog {
         let old = replayed.segments.last().map_or(0, |segment| segment.number);
         let end = replayed.end();
         let jobs = engine.job_count() as u64;
-        let mut book = Book::new(options, replayed.segments, end, engine.next_id(), jobs);
+        let bodies = Bodies::found(replayed.bodies.into_iter());
+        let mut book = Book::new(options, replayed.segments, end, engine.next_id(), jobs, bodies);
         if repair {
             book.compact_through(old);
         }
@@ -169,8 +181,13 @@ impl Binlog {
             progress: Arc::default(),
             book: Mutex::new(book),
             writer: Mutex::new(Writer::new(Arc::clone(&disk), options, Arc::clone(&manifest))),
-            compactor: Mutex::new(Compactor::new(disk, Arc::clone(&manifest), options)),
+            compactor: Mutex::new(Compactor::new(
+                Arc::clone(&disk),
+                Arc::clone(&manifest),
+                options,
+            )),
             manifest,
+            disk,
             syncing: Mutex::default(),
             bell,
         });
@@ -195,6 +212,11 @@ impl Binlog {
     /// When what was written is synced.
     pub fn policy(&self) -> SyncPolicy {
         self.options.policy
+    }
+
+    /// From how many bytes on a body is stored in a file of its own.
+    pub(crate) fn stores_from(&self) -> usize {
+        self.options.store_from
     }
 
     /// What is to be done.
@@ -464,6 +486,25 @@ impl Binlog {
         gives_up
     }
 
+    /// Removes the file of a body that nobody needs any more, not even after a crash. Returns whether
+    /// there was one.
+    pub fn remove_body(&self) -> bool {
+        let Some(job) = lock(&self.book).next_unneeded_body() else { return false };
+        stored::remove(&*self.disk, job);
+        true
+    }
+
+    /// The body of a job is on the disk, where its record may refer to it.
+    fn body_is_stored(&self, job: JobId, body: StoredBody) {
+        lock(&self.book).bodies().stored(job, body);
+    }
+
+    /// The put of a job with a stored body is over, whatever came of it. Returns whether the body is to
+    /// be removed.
+    fn put_ended(&self, job: JobId) -> bool {
+        lock(&self.book).bodies().put_ended(job)
+    }
+
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         matches!(lock(&self.book).health(), Health::Full(_))
@@ -540,8 +581,8 @@ impl Log for BinlogHandle {
         appended
     }
 
-    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
-        self.change(|book| book.forget(segment, bytes));
+    fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize) {
+        self.change(|book| book.forget(segment, job, bytes));
     }
 
     fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {

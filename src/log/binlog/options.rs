@@ -30,7 +30,12 @@ pub struct Options {
     pub segment_size: u64,
     /// What `binlog-max-size` says in the stats, in bytes.
     pub shown_size: u64,
+    /// A body of at least so many bytes is stored in a file of its own before its put is carried out.
+    pub store_from: usize,
 }
+
+/// From this many bytes on, to copy a body to a segment would make others wait.
+const STORE_FROM: usize = 1 << 20;
 
 /// Segments shorter than this would be all headers, in bytes.
 const MIN_SEGMENT: u64 = 64 * 1024;
@@ -38,7 +43,12 @@ const MIN_SEGMENT: u64 = 64 * 1024;
 impl Options {
     /// For segments of `size` bytes, or somewhat more if that is next to nothing.
     pub fn new(policy: SyncPolicy, size: u64) -> Self {
-        Self { policy, segment_size: size.max(MIN_SEGMENT), shown_size: size }
+        Self {
+            policy,
+            segment_size: size.max(MIN_SEGMENT),
+            shown_size: size,
+            store_from: STORE_FROM,
+        }
     }
 
     /// The room that is set aside ahead of what is written, in bytes.

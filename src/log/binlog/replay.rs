@@ -5,18 +5,25 @@
 //! so a torn end is told from damage to what was on the disk. Which segments there must be is told by
 //! the manifest.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use beanstalk_protocol::JobId;
 use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink, Subject};
 use tracing::{info, warn};
 
+use crate::log::binlog::bodies::{body_job, body_name};
 use crate::log::binlog::disk::{Disk, DiskFile};
-use crate::log::binlog::format::{self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN};
+use crate::log::binlog::format::{
+    self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN, StoredBody,
+};
 use crate::log::binlog::manifest::{self, Extent, MANIFEST};
 use crate::log::binlog::read::{Found, SegmentReader};
-use crate::log::binlog::segments::{Segment, live_len};
+use crate::log::binlog::segments::{Segment, live_len, live_len_without_body};
+use crate::log::binlog::stored;
 use crate::log::binlog::{segment_name, segment_number};
 
 /// A replay of this many bytes more is told of.
@@ -57,6 +64,13 @@ pub enum ReplayError {
         /// How much of it was sound, in bytes.
         end: u64,
     },
+    /// The file does not hold the body of this job.
+    DamagedBody {
+        /// Which file.
+        file: String,
+        /// Which job.
+        job: JobId,
+    },
     /// The file's header names another number.
     Misnamed {
         /// Which file.
@@ -75,6 +89,8 @@ pub enum Known {
     Named,
     /// Segments of this format have a manifest beside them.
     Format,
+    /// It is the body of a job that there is.
+    Body,
 }
 
 impl fmt::Display for ReplayError {
@@ -102,12 +118,16 @@ impl fmt::Display for ReplayError {
                     Known::Between => " is missing, though there are older and newer ones",
                     Known::Named => " is missing, though the manifest names it",
                     Known::Format => " is missing, which stands beside all segments of this format",
+                    Known::Body => " is missing, though there is a job that has its body there",
                 })
             }
             Self::CutShort { file, offset, end } => write!(
                 f,
                 "{file} is incomplete: {end} bytes of it were sound, and now {offset} are"
             ),
+            Self::DamagedBody { file, job } => {
+                write!(f, "{file} is damaged: the body of job {job}: {}", Damage::Checksum)
+            }
             Self::Misnamed { file, number } => {
                 write!(f, "{file} is misnamed: it says that it is number {number}")
             }
@@ -127,6 +147,7 @@ impl ReplayError {
             Self::Damaged { .. }
             | Self::Missing { .. }
             | Self::CutShort { .. }
+            | Self::DamagedBody { .. }
             | Self::Misnamed { .. } => true,
         }
     }
@@ -142,6 +163,8 @@ impl ReplayError {
 pub(crate) struct Replayed {
     /// What there is, the oldest first.
     pub(crate) segments: Vec<Segment>,
+    /// The bodies in files of their own, of all jobs that have one.
+    pub(crate) bodies: BTreeMap<JobId, StoredBody>,
     /// Facts that were made true again.
     pub(crate) records: u64,
     /// Stretches of bytes that made no sense and were left out.
@@ -181,6 +204,12 @@ impl Replayed {
         Extent { oldest: first.number, newest: was.newest.max(last.number), sound, end }
     }
 
+    /// Bytes in all files that count.
+    pub(crate) fn bytes(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
+        segments + self.bodies.values().map(|body| u64::from(body.len)).sum::<u64>()
+    }
+
     /// Removes files that nobody needs.
     pub(crate) fn clear(&self, disk: &dyn Disk) -> io::Result<()> {
         self.unneeded.iter().try_for_each(|name| disk.remove(name))
@@ -208,23 +237,31 @@ impl Replayed {
             }
             file.sync()?;
         }
-        if syncs { disk.sync() } else { Ok(()) }
+        if !syncs {
+            return Ok(());
+        }
+        self.bodies.keys().try_for_each(|job| disk.open(&body_name(*job))?.sync())?;
+        disk.sync()
     }
 }
 
 /// Counts what is live in which segment.
 struct Tally {
     segments: Vec<Segment>,
+    /// The bodies in files of their own. Their jobs have none while segments are replayed.
+    bodies: BTreeMap<JobId, StoredBody>,
 }
 
 impl Sink for Tally {
     fn answer(&mut self, _: ConnId, _: Answer<'_>) {}
 
-    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+    fn forget(&mut self, segment: SegmentRef, job: JobId, bytes: usize) {
         let Some(first) = self.segments.first().map(|segment| segment.number) else { return };
         let number = segment.number(first);
         if let Ok(at) = self.segments.binary_search_by_key(&number, |segment| segment.number) {
-            self.segments[at].live -= live_len(bytes);
+            let is_apart = self.bodies.contains_key(&job);
+            let live = if is_apart { live_len_without_body(bytes) } else { live_len(bytes) };
+            self.segments[at].live -= live;
         }
     }
 
@@ -257,15 +294,23 @@ struct Replay<'a> {
     now: Nanos,
     /// Leave out what is damaged.
     repair: bool,
-    told: &'a mut dyn FnMut(u64, u64, &Record<'_>),
+    told: &'a mut Told<'a>,
     tally: Tally,
     found: Replayed,
     /// What there must be.
     extent: Extent,
+    /// Segments whose ends are torn, and how long they are without these.
+    torn: Vec<(String, Arc<dyn DiskFile>, u64)>,
+    /// Whether there was damage, and it was left out.
+    has_tolerated: Cell<bool>,
     /// Bytes read, and of how many.
     read: u64,
     all: u64,
 }
+
+/// Is told of each fact: in which segment it is and where, and the job's body if that is in a file of
+/// its own.
+pub(crate) type Told<'a> = dyn FnMut(u64, u64, &Record<'_>, Option<StoredBody>) + 'a;
 
 /// Replays all segments into `engine`. With `repair`, what is damaged is copied aside and left out.
 pub(crate) fn replay(
@@ -274,26 +319,41 @@ pub(crate) fn replay(
     now: Nanos,
     repair: bool,
 ) -> Result<Replayed, ReplayError> {
-    replay_telling(disk, engine, now, repair, &mut |_, _, _| ())
+    replay_telling(disk, engine, now, repair, &mut |_, _, _, _| ())
 }
 
-/// The same; `told` is told of each fact, and in which segment it is and where.
+/// The same; `told` is told of each fact.
 pub(crate) fn replay_telling(
     disk: &dyn Disk,
     engine: &mut Engine,
     now: Nanos,
     repair: bool,
-    told: &mut dyn FnMut(u64, u64, &Record<'_>),
+    told: &mut Told<'_>,
 ) -> Result<Replayed, ReplayError> {
-    let tally = Tally { segments: Vec::new() };
+    let tally = Tally { segments: Vec::new(), bodies: BTreeMap::new() };
     let found = Replayed::default();
     let extent = Extent::default();
-    let mut replay =
-        Replay { disk, engine, now, repair, told, tally, found, extent, read: 0, all: 0 };
+    let mut replay = Replay {
+        disk,
+        engine,
+        now,
+        repair,
+        told,
+        tally,
+        found,
+        extent,
+        torn: Vec::new(),
+        has_tolerated: Cell::new(false),
+        read: 0,
+        all: 0,
+    };
     replay.run()?;
+    replay.take_bodies()?;
+    replay.cut_torn()?;
     replay.engine.end_restore();
     let mut found = replay.found;
     found.segments = replay.tally.segments;
+    found.bodies = replay.tally.bodies;
     Ok(found)
 }
 
@@ -366,7 +426,8 @@ impl Replay<'_> {
         manifest: Option<Result<Extent, Damage>>,
         sources: &[Source],
     ) -> Result<(), ReplayError> {
-        let is_due = sources.iter().any(|source| source.version >= format::MANIFEST_SINCE);
+        let is_due = sources.iter().any(|source| source.version >= format::MANIFEST_SINCE)
+            || (sources.is_empty() && self.has_bodies()?);
         match manifest {
             Some(Ok(extent)) => {
                 self.extent = extent;
@@ -384,6 +445,11 @@ impl Replay<'_> {
             }
         }
         Ok(())
+    }
+
+    fn has_bodies(&self) -> Result<bool, ReplayError> {
+        let names = self.disk.list().map_err(io_error("list the binlog directory".into()))?;
+        Ok(names.iter().any(|name| body_job(name).is_some()))
     }
 
     /// Whether all files are there that the manifest names.
@@ -411,6 +477,7 @@ impl Replay<'_> {
         if !self.repair || !error.is_repairable() {
             return Err(error);
         }
+        self.has_tolerated.set(true);
         warn!("{error}");
         Ok(())
     }
@@ -471,7 +538,6 @@ impl Replay<'_> {
         is_last: bool,
     ) -> Result<(), ReplayError> {
         let end = next.unwrap_or(source.len);
-        let place = SegmentRef::of(source.number);
         let segment = Segment { number: source.number, bytes: end, live: 0, notes: 0 };
         self.tally.segments.push(segment);
         self.found.marked = 0;
@@ -480,14 +546,15 @@ impl Replay<'_> {
             let offset = reader.offset();
             let damage = match reader.next() {
                 Ok(Found::Entry(Entry::Fact(record))) => {
-                    match self.engine.restore(self.now, record, place, &mut self.tally) {
-                        Ok(()) => {
-                            self.found.records += 1;
-                            (self.told)(source.number, offset, &record);
-                            count(&mut self.tally, &record);
-                            continue;
-                        }
-                        Err(_) => Damage::Meaning,
+                    match self.restore(&record, None, source.number, offset) {
+                        Ok(()) => continue,
+                        Err(damage) => damage,
+                    }
+                }
+                Ok(Found::Entry(Entry::LargePut(job, body))) => {
+                    match self.restore(&Record::Put(job), Some(body), source.number, offset) {
+                        Ok(()) => continue,
+                        Err(damage) => damage,
                     }
                 }
                 Ok(Found::Entry(Entry::Mark(synced))) if synced <= offset => {
@@ -534,6 +601,74 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Makes a fact true again, whose record is in the segment of this number, at this offset.
+    #[inline]
+    fn restore(
+        &mut self,
+        record: &Record<'_>,
+        body: Option<StoredBody>,
+        number: u64,
+        offset: u64,
+    ) -> Result<(), Damage> {
+        let place = SegmentRef::of(number);
+        let restored = self.engine.restore(self.now, *record, place, &mut self.tally);
+        restored.map_err(|_| Damage::Meaning)?;
+        self.found.records += 1;
+        (self.told)(number, offset, record, body);
+        count(&mut self.tally, record, body);
+        Ok(())
+    }
+
+    /// Gives the jobs the bodies that are in files of their own. Only now, because most of those that
+    /// were ever recorded may be gone, with their jobs.
+    fn take_bodies(&mut self) -> Result<(), ReplayError> {
+        let engine = &*self.engine;
+        self.tally.bodies.retain(|job, _| engine.segment_of(*job).is_some());
+        for (job, body) in self.tally.bodies.clone() {
+            match stored::read(self.disk, job, body) {
+                Ok(bytes) => {
+                    self.engine.restore_body(job, bytes);
+                    self.tell(u64::from(body.len));
+                }
+                Err(error) => {
+                    self.tolerate(error)?;
+                    self.lose_body(job);
+                }
+            }
+        }
+        let names = self.disk.list().map_err(io_error("list the binlog directory".into()))?;
+        for name in names {
+            let Some(job) = body_job(&name) else { continue };
+            if self.tally.bodies.contains_key(&job) {
+                continue;
+            }
+            if self.has_tolerated.get() {
+                // Perhaps the record that refers to it is what was left out.
+                self.copy_aside(&name)?;
+            }
+            self.found.unneeded.push(name);
+        }
+        Ok(())
+    }
+
+    /// A repair does without a job whose body is not what it was.
+    fn lose_body(&mut self, job: JobId) {
+        self.found.damaged += 1;
+        let (deleted, place) = (Record::Delete(job), SegmentRef::default());
+        // Nothing in it can be wrong.
+        let _ = self.engine.restore(self.now, deleted, place, &mut self.tally);
+        self.tally.bodies.remove(&job);
+    }
+
+    fn copy_aside(&mut self, name: &str) -> Result<(), ReplayError> {
+        let aside = format!("damaged-{name}");
+        let copied = stored::copy(self.disk, name, &aside);
+        let bytes = copied.map_err(io_error(format!("copy {name} to {aside}")))?;
+        warn!(file = name, bytes, aside, "no intact record refers to this body");
+        self.found.damaged_bytes += bytes;
+        Ok(())
+    }
+
     /// The file ends before what was sound in it does.
     fn cut_short(&mut self, source: &Source, offset: u64) -> Result<(), ReplayError> {
         let (file, end) = (source.name.clone(), self.sound_end(source.number));
@@ -551,7 +686,7 @@ impl Replay<'_> {
         Ok(!tail.any(|byte| byte != 0))
     }
 
-    /// Cuts off the torn end of the last segment.
+    /// Finds the torn end of the last segment, which is to be cut off.
     fn cut(&mut self, source: &Source, offset: u64) -> Result<(), ReplayError> {
         let name = &source.name;
         let failed = || io_error(format!("read {name}"));
@@ -564,10 +699,18 @@ impl Replay<'_> {
                 "cut off a torn end: it was being written when the server or the machine stopped"
             );
         }
-        source.file.truncate(offset).map_err(io_error(format!("cut off {name}")))?;
-        source.file.sync().map_err(io_error(format!("sync {name}")))?;
+        self.torn.push((name.clone(), Arc::clone(&source.file), offset));
         if let Some(segment) = self.tally.segments.last_mut() {
             segment.bytes = offset;
+        }
+        Ok(())
+    }
+
+    /// Cuts off what is torn, now that all else is found good: who is refused finds everything as it was.
+    fn cut_torn(&self) -> Result<(), ReplayError> {
+        for (name, file, len) in &self.torn {
+            file.truncate(*len).map_err(io_error(format!("cut off {name}")))?;
+            file.sync().map_err(io_error(format!("sync {name}")))?;
         }
         Ok(())
     }
@@ -629,13 +772,20 @@ fn is_sound(bytes: &[u8]) -> bool {
             if matches!(format::parse(&bytes[..len]), Ok(_) | Err(Damage::Newer(_))))
 }
 
-fn count(tally: &mut Tally, record: &Record<'_>) {
+fn count(tally: &mut Tally, record: &Record<'_>, body: Option<StoredBody>) {
     let Some(segment) = tally.segments.last_mut() else { return };
     match record.subject() {
-        Subject::Job(_) => {
-            let bytes = record.whole_job().map(|job| job.tube.len() + job.body.len());
-            segment.live += bytes.map_or(0, live_len);
-        }
+        Subject::Job(id) => match (record.whole_job(), body) {
+            (Some(job), Some(body)) => {
+                segment.live += live_len_without_body(job.tube.len());
+                tally.bodies.insert(id, body);
+            }
+            (Some(job), None) => {
+                segment.live += live_len(job.tube.len() + job.body.len());
+                tally.bodies.remove(&id);
+            }
+            (None, _) => {}
+        },
         Subject::Jobs(_) => {}
         Subject::Tube(_) | Subject::Server => segment.notes += 1,
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use jq_engine::SegmentRef;
 
-use crate::log::binlog::format::JOB_LEN;
+use crate::log::binlog::format::{JOB_LEN, STORED_LEN};
 
 /// A segment, in use or sealed.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +170,11 @@ impl Segments {
 /// many bytes.
 pub(crate) fn live_len(bytes: usize) -> u64 {
     (JOB_LEN + bytes) as u64
+}
+
+/// The same for a job whose body is in a file of its own; its tube's name has so many bytes.
+pub(crate) fn live_len_without_body(tube: usize) -> u64 {
+    (JOB_LEN + tube + STORED_LEN) as u64
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jq_engine::{Engine, Nanos, Record};
+use jq_engine::{Engine, Nanos};
 
 use crate::log::binlog::disk::{Disk, DiskFile};
-use crate::log::binlog::replay::{self, ReplayError, Replayed};
+use crate::log::binlog::replay::{self, ReplayError, Replayed, Told};
 
 /// How often a directory is read again in which something has changed meanwhile.
 const ATTEMPTS: usize = 20;
@@ -35,7 +35,7 @@ impl View {
     pub(crate) fn replay(
         &self,
         now: Nanos,
-        told: &mut dyn FnMut(u64, u64, &Record<'_>),
+        told: &mut Told<'_>,
     ) -> Result<(Engine, Replayed), ReplayError> {
         let mut engine = Engine::new();
         let replayed = replay::replay_telling(self, &mut engine, now, false, told)?;

@@ -47,6 +47,9 @@ pub const DELETE_LEN: usize = FRAME_LEN + 1 + 8;
 /// bytes.
 pub const JOB_LEN: usize = FRAME_LEN + 1 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
 
+/// Size of what a large put has in place of its body, in bytes.
+pub const STORED_LEN: usize = 8;
+
 /// Size of the counters that beanstalkd has too, in bytes.
 const COUNTERS_LEN: usize = 20;
 
@@ -70,6 +73,7 @@ const SERVER: u8 = 11;
 const DISCONNECTED: u8 = 12;
 const MOVED: u8 = 13;
 const CLEARED: u8 = 14;
+const LARGE_PUT: u8 = 15;
 
 // The flags of a job.
 const STATE: u8 = 0b11;
@@ -121,8 +125,19 @@ impl std::fmt::Display for Damage {
 pub enum Entry<'a> {
     /// A fact.
     Fact(Record<'a>),
+    /// All there is to know of a job except its body, which the log stores apart from its records.
+    LargePut(JobRecord<'a>, StoredBody),
     /// When this mark was written, everything in this segment before the offset was on disk.
     Mark(u64),
+}
+
+/// A body that a log stores apart from its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBody {
+    /// Its length in bytes.
+    pub len: u32,
+    /// Its CRC-32C.
+    pub crc: u32,
 }
 
 /// Appends a record, and returns its size in bytes.
@@ -153,6 +168,15 @@ pub fn encode(fact: &Record<'_>, out: &mut Vec<u8>) -> usize {
             record(out, SERVER, |out| settings::encode_server(settings, out))
         }
     }
+}
+
+/// Appends the record of a job whose body is stored apart, and returns its size in bytes.
+pub fn encode_large_put(job: &JobRecord<'_>, body: StoredBody, out: &mut Vec<u8>) -> usize {
+    record(out, LARGE_PUT, |out| {
+        put_job(job, out);
+        out.extend_from_slice(&body.len.to_le_bytes());
+        out.extend_from_slice(&body.crc.to_le_bytes());
+    })
 }
 
 /// Appends the record of a job, without its body, which must follow, and without its checksum,
@@ -354,9 +378,21 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
         SERVER => Record::Server(settings::decode_server(&mut fields)?),
         DISCONNECTED => Record::Disconnected(fields.u64()?),
         MARK => return Ok(Entry::Mark(fields.u64()?)),
+        LARGE_PUT => return large_put(&mut fields),
         _ => return Err(Damage::Meaning),
     };
     Ok(Entry::Fact(fact))
+}
+
+#[cold]
+fn large_put<'a>(fields: &mut Fields<'a>) -> Result<Entry<'a>, Damage> {
+    let job = job(fields)?;
+    let mut stored = Fields::new(job.body);
+    let body = StoredBody { len: stored.u32()?, crc: stored.u32()? };
+    if stored.len() > 0 || body.len > MAX_JOB_SIZE {
+        return Err(Damage::Meaning);
+    }
+    Ok(Entry::LargePut(JobRecord { body: &[], ..job }, body))
 }
 
 /// Always inlined: passing a whole job between functions costs more than reading it.
@@ -403,5 +439,5 @@ fn state(fields: &mut Fields<'_>) -> Result<(DurableState, JobCounters), Damage>
 
 /// Whether a record can begin with this byte.
 pub(crate) fn is_kind(byte: u8) -> bool {
-    (PUT..=CLEARED).contains(&byte)
+    (PUT..=LARGE_PUT).contains(&byte)
 }
