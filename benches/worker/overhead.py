@@ -12,6 +12,7 @@ ratios.
 
 import argparse
 import contextlib
+import glob
 import os
 import signal
 import socket
@@ -102,7 +103,10 @@ def by_worker(args, count, concurrency, handler, sync):
                 sys.exit(f"not done within {PATIENCE} s; see {folder}/log")
             time.sleep(0.002)
         took = time.monotonic() - start
-    results = sum(len(files) for _, _, files in os.walk(os.path.join(folder, "results/results")))
+    results = 0
+    for pack in glob.glob(os.path.join(folder, "results/packs/*.pack")):
+        with open(pack, "rb") as file:
+            results += sum(1 for _ in file)
     if results != count:
         sys.exit(f"{results} results of {count} jobs")
     return took

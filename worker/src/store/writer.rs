@@ -15,10 +15,10 @@ use super::journal::{self, Next, Record};
 use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
 
 /// The journal is begun anew when it is larger than this, in bytes, and than twice what is owed.
-const ROTATE_AT: u64 = 8 << 20;
+const ROTATE_AT: u64 = 32 << 20;
 
 /// Most orders that are carried out together. Their results are in memory meanwhile.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) enum Order {
         finished: Timestamp,
         step: Step,
     },
+    /// Take no more results in the newest pack.
+    Seal(mpsc::Sender<()>),
 }
 
 pub(super) struct Writer {
@@ -57,7 +59,7 @@ impl Journal {
 impl Writer {
     /// Begins a new journal, and removes those before it.
     pub(super) fn start(shared: Arc<Shared>, sync: Sync, next: Next) -> Result<Self, StoreError> {
-        let dir = shared.files.dir().to_owned();
+        let dir = shared.kept.files.dir().to_owned();
         let mut writer = Self { shared, sync, next, journal: None };
         writer.rotate().map_err(|error| StoreError::Io(dir, error))?;
         Ok(writer)
@@ -85,6 +87,10 @@ impl Writer {
                     kept.push((Owed { done: Done::of(&entry), entry, serial }, answer));
                 }
                 Order::Note { id, finished, step } => self.note(id, finished, step, &mut lines),
+                Order::Seal(answer) => {
+                    self.shared.kept.packs.seal();
+                    let _ = answer.send(());
+                }
             }
         }
         let result = self.write(&lines, &kept);
@@ -138,10 +144,8 @@ impl Writer {
             self.journal = None;
         }
         written?;
-        for (owed, _) in kept {
-            self.shared.files.write(owed.entry.id, &owed.entry.body())?;
-        }
-        Ok(())
+        let entries: Vec<_> = kept.iter().map(|(owed, _)| Arc::clone(&owed.entry)).collect();
+        self.shared.kept.write(&entries)
     }
 
     fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
@@ -155,7 +159,7 @@ impl Writer {
 
     /// Syncs the files of results, and begins a new journal with what is owed.
     fn rotate(&mut self) -> io::Result<()> {
-        let dir = self.shared.files.dir().to_owned();
+        let dir = self.shared.kept.files.dir().to_owned();
         let number = self.next.journal;
         let path = journal::path(&dir, number);
         // One after a number that could not be used.
@@ -183,11 +187,13 @@ impl Writer {
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&lines)?;
-        if self.sync == Sync::Always {
-            // The results that the journal before has records of are in their files for good.
-            rustix::fs::syncfs(File::open(self.shared.files.results())?)?;
+        if self.sync == Sync::Never {
+            self.shared.kept.packs.take_unsynced();
+        } else {
+            // The results that the journal before has records of are there for good.
+            self.shared.kept.sync()?;
             file.sync_all()?;
-            File::open(self.shared.files.dir())?.sync_all()?;
+            File::open(self.shared.kept.files.dir())?.sync_all()?;
         }
         let begun = lines.len() as u64;
         Ok(Journal { file, size: begun, begun })

@@ -42,7 +42,9 @@ fn start(rig: &Rig, queue: &Queue, library: &PathBuf) -> Worker {
 fn play(kind: Kind, operation: &str, reason: &str, errors: &[i32], is_fresh: bool) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     let Some(library) = library(&rig) else { return };
-    rig.handler("ok", "echo 1", "");
+    // Small results need no new file, so that nothing of theirs would fail to be opened.
+    let letters = if operation == "open" { 40_000 } else { 1 };
+    rig.handler("ok", &format!("printf '\"%{letters}s\"' x"), "");
     let mut worker = start(&rig, &queue, &library);
     let inject = rig.dir.join("inject");
     for error in errors {
