@@ -229,6 +229,12 @@ mod tests {
     impl Taker for Nobody {
         fn take(&self, _: Arc<Source>, _: Connection, _: Job, _: Permit) {}
 
+        fn take_all(&self, _: Arc<Source>, _: Connection, _: Vec<Job>, _: Vec<Permit>) {}
+
+        fn may_share(&self) -> bool {
+            false
+        }
+
         fn is_selective(&self) -> bool {
             false
         }

@@ -49,6 +49,8 @@ pub struct Room {
     open: watch::Sender<bool>,
     /// Notified whenever a job is over.
     freed: Notify,
+    /// The same, for any number of waiters.
+    left: Notify,
     /// Becomes true when no jobs are taken any more.
     closed: watch::Sender<bool>,
 }
@@ -120,6 +122,7 @@ impl Room {
         Self {
             open: watch::Sender::new(state.is_open()),
             freed: Notify::new(),
+            left: Notify::new(),
             closed: watch::Sender::new(false),
             state: Mutex::new(state),
         }
@@ -176,6 +179,20 @@ impl Room {
     pub async fn wait_open(&self) {
         // The sender lives as long as `self`.
         let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Waits until there is room for so many jobs, or for a quarter of all.
+    pub async fn wait_for_some(&self, most: usize) {
+        loop {
+            let left = self.left.notified();
+            {
+                let state = self.state();
+                if state.limit.saturating_sub(state.running) >= most.min(state.limit / 4) {
+                    return;
+                }
+            }
+            left.await;
+        }
     }
 
     /// Waits until there is no room.
@@ -346,6 +363,7 @@ impl Drop for Permit {
             }
         });
         self.room.freed.notify_one();
+        self.room.left.notify_waiters();
     }
 }
 
@@ -465,6 +483,24 @@ mod tests {
         drop(unpublished);
         room.freed().await;
         assert!(room.take_alone().is_some());
+    }
+
+    #[tokio::test]
+    async fn some_room_is_waited_for() {
+        let room = Arc::new(Room::new(8, 10));
+        room.wait_for_some(4).await;
+        let mut permits: Vec<_> = (0..7).map(|_| room.take().unwrap()).collect();
+        let mut waiting = std::pin::pin!(room.wait_for_some(4));
+        let is_pending = std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())
+        });
+        assert!(is_pending.await);
+        permits.pop();
+        // A quarter.
+        waiting.await;
+        permits.pop();
+        permits.pop();
+        room.wait_for_some(4).await;
     }
 
     #[tokio::test]

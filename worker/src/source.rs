@@ -10,6 +10,8 @@
 //! once with a `quit`. Those are then reserved by their numbers. So other workers can have the rest, and
 //! the queue counts nothing.
 //!
+//! Where all jobs are short, [many](crate::many) are reserved at once while there is a backlog.
+//!
 //! Owns: connections without a job. Must not know: what a job is for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::given_back::GivenBack;
+use crate::many::{MANY, Many, reserve_many};
 use crate::metrics::Metrics;
 use crate::parked::Candidate;
 use crate::retry::{Backoff, jitter};
@@ -31,7 +34,7 @@ const RECONNECT: Backoff =
     Backoff { first: Duration::from_millis(100), max: Duration::from_secs(30) };
 
 /// How long a server may be silent while the others wait for their turn.
-const TURN: Duration = Duration::from_secs(1);
+pub(crate) const TURN: Duration = Duration::from_secs(1);
 
 /// How much longer than it was told to wait a server may take to answer: as long again, within these.
 const MIN_PATIENCE: Duration = Duration::from_secs(2);
@@ -57,6 +60,18 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 pub trait Taker: Clone + Send + Sync + 'static {
     /// Deals with a job that was just reserved over this connection.
     fn take(&self, source: Arc<Source>, connection: Connection, job: Job, permit: Permit);
+
+    /// Deals with jobs that were just reserved over this connection.
+    fn take_all(
+        &self,
+        source: Arc<Source>,
+        connection: Connection,
+        jobs: Vec<Job>,
+        permits: Vec<Permit>,
+    );
+
+    /// Whether jobs may share a connection: none of them holds up another for long.
+    fn may_share(&self) -> bool;
 
     /// Whether some jobs cannot be run now while others can.
     fn is_selective(&self) -> bool;
@@ -227,6 +242,8 @@ pub async fn fetch(
     let mut fruitless = 0_u32;
     // With one server nobody waits for a turn.
     let mut seems_empty = turn.is_none();
+    // How many jobs are reserved at once: more and more, while there are so many.
+    let mut many = 1;
     loop {
         if seems_empty {
             room.wait_open().await;
@@ -259,6 +276,28 @@ pub async fn fetch(
                 continue;
             }
         };
+        if taker.may_share() && (many > 1 || !seems_empty) {
+            let reserved = reserve_many(&source, connection, &room, turn.as_deref(), many).await;
+            let Some(reserved) = reserved else {
+                seems_empty = true;
+                continue;
+            };
+            match reserved {
+                Ok(Many { connection, jobs, mut permits }) => {
+                    failures = 0;
+                    many = if jobs.len() == permits.len() { 2 * many.min(MANY / 2) } else { 1 };
+                    seems_empty = turn.is_none() || jobs.is_empty();
+                    permits.truncate(jobs.len());
+                    if jobs.is_empty() {
+                        source.give(connection);
+                    } else {
+                        taker.take_all(Arc::clone(&source), connection, jobs, permits);
+                    }
+                }
+                Err(error) => failed(&source, &error, &mut failures).await,
+            }
+            continue;
+        }
         let reserved = match &turn {
             Some(turn) if !seems_empty => {
                 // Room is waited for in turn, too: who came first gets what is free next.
@@ -292,6 +331,7 @@ pub async fn fetch(
             Ok((Reservation::Reserved(job), Some(permit))) => {
                 failures = 0;
                 seems_empty = turn.is_none();
+                many = 2;
                 taker.take(Arc::clone(&source), connection, job, permit);
             }
             Ok((Reservation::Reserved(job), None)) => {
@@ -308,18 +348,21 @@ pub async fn fetch(
                 seems_empty = true;
                 source.give(connection);
             }
-            Err(error) => {
-                source.note(Some(&error));
-                // What was lost with this one was lost with the others.
-                lock(&source.idle).clear();
-                // The first attempt to connect again is made at once; after it the delays grow.
-                if failures > 0 {
-                    sleep(RECONNECT.delay(failures, jitter())).await;
-                }
-                failures = failures.saturating_add(1);
-            }
+            Err(error) => failed(&source, &error, &mut failures).await,
         }
     }
+}
+
+/// A connection is lost.
+async fn failed(source: &Source, error: &Error, failures: &mut u32) {
+    source.note(Some(error));
+    // What was lost with this one was lost with the others.
+    lock(&source.idle).clear();
+    // The first attempt to connect again is made at once; after it the delays grow.
+    if *failures > 0 {
+        sleep(RECONNECT.delay(*failures, jitter())).await;
+    }
+    *failures = failures.saturating_add(1);
 }
 
 /// Looks for jobs that can be run among those that are ready. Returns whether there are any.

@@ -11,7 +11,8 @@
 //! the result is published all the same, as it is after a crash, since nobody can take back that
 //! the process ran; and the job, if it comes here again, is not run again.
 //!
-//! This file has the way from the reserve to the attempt. `attempts` has the attempt, `settle` what
+//! This file has the way from the reserve to the attempt. `together` is for jobs that came
+//! at once. `attempts` has the attempt, `settle` what
 //! is owed for a result, and `events` counts and logs each way to leave the worker.
 
 mod attempts;
@@ -19,6 +20,7 @@ mod events;
 mod held;
 mod same_id;
 mod settle;
+mod together;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -552,6 +554,20 @@ impl Taker for Arc<Lifecycle> {
     fn take(&self, source: Arc<Source>, connection: Connection, job: QueuedJob, permit: Permit) {
         let lifecycle = Arc::clone(self);
         self.tasks.spawn(async move { lifecycle.reserved(source, connection, job, permit).await });
+    }
+
+    fn take_all(
+        &self,
+        source: Arc<Source>,
+        connection: Connection,
+        jobs: Vec<QueuedJob>,
+        permits: Vec<Permit>,
+    ) {
+        self.take_together(source, connection, jobs, permits);
+    }
+
+    fn may_share(&self) -> bool {
+        self.setup.get().executor.handlers.are_pipelined()
     }
 
     fn is_selective(&self) -> bool {

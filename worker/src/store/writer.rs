@@ -4,7 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -20,6 +22,12 @@ const ROTATE_AT: u64 = 32 << 20;
 /// Most orders that are carried out together. Their results are in memory meanwhile.
 pub(super) const BATCH: usize = 512;
 
+/// How long notes that can wait do.
+const NOTE_WAITS: Duration = Duration::from_millis(100);
+
+/// Notes of more bytes do not wait.
+const NOTES: usize = 64 << 10;
+
 /// What the thread is asked.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -34,10 +42,19 @@ pub(super) enum Order {
     Seal(mpsc::Sender<()>),
 }
 
+impl Order {
+    /// Whether it makes no difference if it is lost in a crash: the queue says the same.
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Note { step: Step::Dequeued, .. })
+    }
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
     sync: Sync,
     next: Next,
+    /// Notes that wait for the next result, to be written with it.
+    notes: Vec<u8>,
     /// `None` after a failure: what is in it cannot be relied upon, and a new one is begun.
     journal: Option<Journal>,
 }
@@ -60,7 +77,7 @@ impl Writer {
     /// Begins a new journal, and removes those before it.
     pub(super) fn start(shared: Arc<Shared>, sync: Sync, next: Next) -> Result<Self, StoreError> {
         let dir = shared.kept.files.dir().to_owned();
-        let mut writer = Self { shared, sync, next, journal: None };
+        let mut writer = Self { shared, sync, next, notes: Vec::new(), journal: None };
         writer.rotate().map_err(|error| StoreError::Io(dir, error))?;
         Ok(writer)
     }
@@ -68,15 +85,27 @@ impl Writer {
     /// Carries out orders until nobody can give any more.
     pub(super) fn run(mut self, orders: &mpsc::Receiver<Order>) {
         let mut batch = Vec::new();
-        while let Ok(first) = orders.recv() {
-            batch.push(first);
+        loop {
+            let first = if self.notes.is_empty() {
+                orders.recv().map_err(RecvTimeoutError::from)
+            } else {
+                orders.recv_timeout(NOTE_WAITS)
+            };
+            match first {
+                Ok(first) => batch.push(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
             batch.extend(orders.try_iter().take(BATCH - 1));
             self.carry_out(&mut batch);
         }
+        self.carry_out(&mut batch);
     }
 
     fn carry_out(&mut self, batch: &mut Vec<Order>) {
-        let mut lines = Vec::new();
+        let has_few = self.notes.len() < NOTES;
+        let is_patient = has_few && !batch.is_empty() && batch.iter().all(Order::can_wait);
+        let mut lines = std::mem::take(&mut self.notes);
         let mut kept = Vec::new();
         for order in batch.drain(..) {
             match order {
@@ -92,6 +121,10 @@ impl Writer {
                     let _ = answer.send(());
                 }
             }
+        }
+        if is_patient {
+            self.notes = lines;
+            return;
         }
         let result = self.write(&lines, &kept);
         if let Err(error) = &result {

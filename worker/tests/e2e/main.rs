@@ -32,6 +32,7 @@ mod sick;
 mod site;
 mod start;
 mod startup;
+mod together;
 mod user;
 mod watching;
 mod why;

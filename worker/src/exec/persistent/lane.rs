@@ -97,7 +97,7 @@ impl Lane {
                 }
                 Err(error) => {
                     self.failures += 1;
-                    self.finish_oldest(PersistentError::Run(error));
+                    self.finish_all(&Arc::new(error));
                 }
             }
         }
@@ -306,7 +306,7 @@ impl Lane {
             Ok(Ended { exit, .. }) => {
                 Some(PersistentError::Died { exit, stderr_tail: stderr.all.tail_after(0).into() })
             }
-            Err(error) => Some(PersistentError::Run(error)),
+            Err(error) => Some(PersistentError::Run(Arc::new(error))),
         }
     }
 
@@ -339,6 +339,14 @@ impl Lane {
             && job.since.is_none()
         {
             job.begin();
+        }
+    }
+
+    /// No process could be started, whatever the job.
+    fn finish_all(&mut self, error: &Arc<RunError>) {
+        self.shared.queue.done(self.number, self.pending.len());
+        for job in self.pending.drain(..) {
+            job.finish(Err(PersistentError::Run(Arc::clone(error))));
         }
     }
 
