@@ -186,10 +186,7 @@ impl Kept {
 
     /// Writes results that may be there already.
     fn write_again(&self, entries: impl Iterator<Item = Arc<Entry>>) -> io::Result<()> {
-        let is_missing = |entry: &Arc<Entry>| {
-            let is_there = matches!(self.packs.find(entry.id), Ok(InPack::Result(body)) if body == entry.body());
-            !is_there
-        };
+        let is_missing = |it: &Arc<Entry>| !self.packs.has(it.id, it.finished, &it.body());
         let missing: Vec<_> = entries.filter(is_missing).collect();
         missing.chunks(writer::BATCH).try_for_each(|entries| self.write(entries))
     }

@@ -17,7 +17,7 @@ use super::journal::{self, Next, Record};
 use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
 
 /// The journal is begun anew when it is larger than this, in bytes, and than twice what is owed.
-const ROTATE_AT: u64 = 32 << 20;
+const ROTATE_AT: u64 = 16 << 20;
 
 /// Most orders that are carried out together. Their results are in memory meanwhile.
 pub(super) const BATCH: usize = 512;

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// Length of what is before the time.
 const SUM: usize = 9;
@@ -26,6 +27,11 @@ pub(super) struct Line<'a> {
     pub(super) finished: i64,
     /// The document with its line feed. `None`: it is in a file of its own.
     pub(super) body: Option<&'a [u8]>,
+}
+
+/// How long the line of a document of so many bytes is.
+pub(super) fn length(finished: i64, body: usize) -> usize {
+    SUM + finished.to_string().len() + 1 + Hyphenated::LENGTH + 1 + body
 }
 
 impl<'a> Line<'a> {
@@ -84,6 +90,9 @@ mod tests {
             let mut text = Vec::new();
             line.write(&mut text);
             assert_eq!(Line::read(&text), Some(line));
+            if let Some(body) = body {
+                assert_eq!(length(1_763_812_990_120, body.len()), text.len());
+            }
             for at in 0..text.len() {
                 for bit in 0..8 {
                     let mut changed = text.clone();

@@ -44,6 +44,9 @@ use line::Line;
 const FULL: u32 = 64 << 20;
 const MANY: usize = 100_000;
 
+/// Of a pack that is removed, so many bytes go at a time: others wait for the disk meanwhile.
+const STEP: u64 = 8 << 20;
+
 /// A pack takes results of an eighth of the time for which they are kept, but of no less than this, in
 /// milliseconds.
 const MIN_SPAN: i64 = 60_000;
@@ -112,8 +115,17 @@ struct Active {
 struct Sealed {
     number: u64,
     index: Index,
-    /// Only its index is there.
+    /// It is being removed, or only its index is there.
     is_gone: AtomicBool,
+    /// There may be something left of it to be removed.
+    has_rest: AtomicBool,
+}
+
+impl Sealed {
+    fn new(number: u64, index: Index, is_gone: bool) -> Self {
+        let (is_gone, has_rest) = (AtomicBool::new(is_gone), AtomicBool::new(is_gone));
+        Self { number, index, is_gone, has_rest }
+    }
 }
 
 impl Packs {
@@ -169,6 +181,20 @@ impl Packs {
             return Ok(InPack::Expired);
         }
         self.read(id, number, spot)
+    }
+
+    /// Whether this very result is there. At the start, what is in the newest pack has just been read, and
+    /// is taken to be what it is said to be.
+    pub(super) fn has(&self, id: Uuid, finished: Timestamp, body: &Bytes) -> bool {
+        let finished = finished.as_millisecond();
+        let newest = self.state().active.as_ref().and_then(|it| it.spots.get(&id).copied());
+        match newest {
+            Some(spot) => {
+                let length = line::length(finished, body.len());
+                spot.finished == finished && spot.length as usize == length
+            }
+            None => matches!(self.find(id), Ok(InPack::Result(found)) if found == *body),
+        }
     }
 
     /// Looks at the newest first. Tells the pack, where in it, and whether it is gone.
@@ -293,7 +319,7 @@ impl Packs {
             // It can be made at the next start.
             warn!(path = %path.display(), %error, "cannot write the index of a pack of results");
         }
-        let sealed = Arc::new(Sealed { number, index, is_gone: AtomicBool::new(false) });
+        let sealed = Arc::new(Sealed::new(number, index, false));
         let mut state = self.state();
         state.active = None;
         state.sealed.push(sealed);
@@ -335,8 +361,8 @@ impl Packs {
         newest.is_some_and(|it| it.saturating_add(retention) <= Timestamp::now().as_millisecond())
     }
 
-    /// Removes one pack in which all has expired, or its index after as long again. Returns whether there
-    /// was any.
+    /// Removes a part of a pack in which all has expired, or its index after as long again. Returns whether
+    /// there was any.
     ///
     /// # Errors
     ///
@@ -348,6 +374,10 @@ impl Packs {
         for pack in sealed {
             let end = pack.index.newest.saturating_add(retention);
             let is_gone = pack.is_gone.load(Ordering::Acquire);
+            if pack.has_rest.load(Ordering::Acquire) {
+                self.cut(&pack)?;
+                return Ok(true);
+            }
             if is_gone && end.saturating_add(retention) <= now {
                 self.forget(&pack)?;
                 return Ok(true);
@@ -360,7 +390,7 @@ impl Packs {
         Ok(false)
     }
 
-    /// Removes the results of a pack, and keeps its index.
+    /// Has the results of a pack count as removed, and keeps its index.
     fn empty(&self, pack: &Sealed) -> io::Result<()> {
         let index = path(&self.dir, pack.number, "index");
         match fs::rename(&index, path(&self.dir, pack.number, "gone")) {
@@ -368,8 +398,27 @@ impl Packs {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             renamed => renamed?,
         }
+        pack.has_rest.store(true, Ordering::Release);
         pack.is_gone.store(true, Ordering::Release);
-        remove(&path(&self.dir, pack.number, "pack"))
+        self.cut(pack)
+    }
+
+    /// Removes the end of a pack that is gone, or what is left of it.
+    fn cut(&self, pack: &Sealed) -> io::Result<()> {
+        let path = path(&self.dir, pack.number, "pack");
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
+        if let Some(file) = file {
+            let size = file.metadata()?.len();
+            if size > STEP {
+                return file.set_len(size - STEP);
+            }
+            remove(&path)?;
+        }
+        pack.has_rest.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn forget(&self, pack: &Arc<Sealed>) -> io::Result<()> {

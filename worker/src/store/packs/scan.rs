@@ -5,7 +5,6 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tracing::{info, warn};
 
@@ -88,10 +87,6 @@ fn sealed(dir: &Path, number: u64, parts: &Parts, may_write: bool) -> io::Result
         return Ok(None);
     };
     let pack = path(dir, number, "pack");
-    if parts.gone && parts.pack && may_write {
-        // Between two steps of its end.
-        remove(&pack)?;
-    }
     let is_lost = !parts.gone && !parts.pack;
     if is_lost {
         let results = index.results;
@@ -101,8 +96,7 @@ fn sealed(dir: &Path, number: u64, parts: &Parts, may_write: bool) -> io::Result
         }
     }
     // Without the right to rename it, it is looked for where it is, and its pack found missing.
-    let is_gone = AtomicBool::new(parts.gone || (is_lost && may_write));
-    Ok(Some(Sealed { number, index, is_gone }))
+    Ok(Some(Sealed::new(number, index, parts.gone || (is_lost && may_write))))
 }
 
 /// Reads a pack that has no index. What is damaged is left out, and said.
@@ -149,5 +143,5 @@ fn seal(dir: &Path, active: &Active, may_write: bool) -> Sealed {
     if may_write && let Err(error) = index.write(&path) {
         warn!(path = %path.display(), %error, "cannot write the index of a pack of results");
     }
-    Sealed { number, index, is_gone: AtomicBool::new(false) }
+    Sealed::new(number, index, false)
 }

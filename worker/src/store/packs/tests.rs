@@ -257,8 +257,7 @@ fn a_result_expires_by_its_time_and_its_pack_with_the_last() {
 
     // A shorter time does what time does.
     packs.set_retention(Duration::from_secs(3000));
-    assert!(packs.remove_one().unwrap());
-    assert!(!packs.remove_one().unwrap());
+    remove_all(&packs);
     assert_eq!(folder.names(), ["00000000.gone", "00000001.pack"]);
     assert_eq!(found(&packs), [InPack::Expired, InPack::Expired, InPack::Forgotten]);
     // What is removed does not come back when results are kept for longer.
@@ -269,7 +268,7 @@ fn a_result_expires_by_its_time_and_its_pack_with_the_last() {
     assert_eq!(again.find(id(1)).unwrap(), InPack::Expired);
 
     again.set_retention(Duration::from_secs(1700));
-    assert!(again.remove_one().unwrap());
+    remove_all(&again);
     assert_eq!(folder.names(), ["00000001.pack"]);
     assert_eq!(found(&again), [InPack::Nothing, InPack::Nothing, InPack::Nothing]);
     assert_eq!(again.find(id(4)).unwrap(), result("4"));
@@ -284,7 +283,33 @@ fn the_newest_pack_ends_too() {
     packs.append(&[aged(1, 4000)]).unwrap();
     assert!(packs.is_newest_over());
     packs.seal();
+    remove_all(&packs);
+    assert_eq!(folder.names(), ["00000000.gone"]);
+}
+
+/// Returns in how many steps.
+fn remove_all(packs: &Packs) -> u32 {
+    (0..).find(|_| !packs.remove_one().unwrap()).unwrap()
+}
+
+#[test]
+fn a_large_pack_is_removed_in_steps() {
+    let folder = Folder::new();
+    let packs = folder.open();
+    let body = "x".repeat(SMALL - 1);
+    let many = || (0..512).map(|it| Packed { body: Some(body.clone().into()), ..aged(it, 4000) });
+    packs.append(&many().collect::<Vec<_>>()).unwrap();
+    packs.append(&many().collect::<Vec<_>>()).unwrap();
+    packs.seal();
+    packs.set_retention(HOUR);
     assert!(packs.remove_one().unwrap());
+    assert_eq!(packs.find(id(1)).unwrap(), InPack::Expired);
+    assert!(fs::metadata(folder.path("00000000.pack")).unwrap().len() > STEP);
+    // It goes on after a restart.
+    let packs = folder.open();
+    packs.set_retention(HOUR);
+    assert_eq!(packs.find(id(1)).unwrap(), InPack::Expired);
+    assert_eq!(remove_all(&packs), 4);
     assert_eq!(folder.names(), ["00000000.gone"]);
 }
 
@@ -300,6 +325,7 @@ fn an_end_that_was_interrupted_is_finished() {
     fs::write(folder.path("00000007.new"), "an index that was being written").unwrap();
     let packs = folder.open();
     assert_eq!(packs.find(id(1)).unwrap(), InPack::Expired);
+    remove_all(&packs);
     assert_eq!(folder.names(), ["00000000.gone"]);
 }
 
