@@ -58,7 +58,11 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct State {
     limit: usize,
+    /// Most jobs whose processes are not over yet; 0 is no limit.
+    most: usize,
     running: usize,
+    /// How many of these have only their result to be dealt with.
+    finishing: usize,
     by_type: HashMap<JobType, usize>,
     /// The units of each resource that jobs have.
     taken: HashMap<String, BTreeSet<u32>>,
@@ -75,13 +79,44 @@ struct State {
 
 impl State {
     fn is_open(&self) -> bool {
-        self.running < self.limit
+        self.space() > 0
             && self.unpublished < self.max_unpublished
             && !self.held
             && !self.blocked
             && !self.closed
             && !self.alone
             && !self.draining
+    }
+
+    /// For how many more jobs there is room, as far as their number is concerned.
+    fn space(&self) -> usize {
+        let free = self.limit.saturating_sub(self.running);
+        match self.most {
+            0 => free,
+            most => free.min(most.saturating_sub(self.running - self.finishing)),
+        }
+    }
+
+    /// As if nothing ran.
+    fn all(&self) -> usize {
+        if self.most == 0 { self.limit } else { self.limit.min(self.most) }
+    }
+
+    /// What a job had of its type, and for itself, is free.
+    fn give_up(&mut self, kind: Option<JobType>, units: Vec<Units>) {
+        for Units { name, numbers } in units {
+            if let Some(taken) = self.taken.get_mut(&name) {
+                taken.retain(|unit| !numbers.contains(unit));
+            }
+        }
+        let Some(kind) = kind else { return };
+        if let Some(count) = self.by_type.get_mut(&kind) {
+            *count -= 1;
+            // Types come from jobs: there may be any number of them.
+            if *count == 0 {
+                self.by_type.remove(&kind);
+            }
+        }
     }
 
     /// Whether a job may run that is to be the only one.
@@ -131,6 +166,11 @@ impl Room {
     /// Changes the limits. Jobs beyond them may finish.
     pub fn set_limits(&self, limit: usize, max_unpublished: usize) {
         self.change(|state| (state.limit, state.max_unpublished) = (limit, max_unpublished));
+    }
+
+    /// Changes how many jobs may have processes that are not over yet; 0 is any number.
+    pub fn set_most_running(&self, most: usize) {
+        self.change(|state| state.most = most);
     }
 
     /// Takes no jobs until told otherwise, or takes them again.
@@ -187,7 +227,7 @@ impl Room {
             let left = self.left.notified();
             {
                 let state = self.state();
-                if state.limit.saturating_sub(state.running) >= most.min(state.limit / 4) {
+                if state.space() >= most.min(state.all() / 4) {
                     return;
                 }
             }
@@ -207,12 +247,7 @@ impl Room {
             state.running += usize::from(open);
             open
         })
-        .then(|| Permit {
-            room: Arc::clone(self),
-            kind: None,
-            alone: false,
-            units: Vec::new(),
-        })
+        .then(|| Permit::new(self))
     }
 
     /// Takes no more jobs, so that there will be room for one that is to run alone; or takes them again.
@@ -231,7 +266,11 @@ impl Room {
             state.alone |= free;
             free
         });
-        taken.then(|| Permit { room: Arc::clone(self), kind: None, alone: true, units: Vec::new() })
+        taken.then(|| {
+            let mut permit = Permit::new(self);
+            permit.alone = true;
+            permit
+        })
     }
 
     /// Room for one more job of this type, with what it needs.
@@ -241,7 +280,9 @@ impl Room {
             state.running += usize::from(units.is_some());
             units
         })?;
-        Some(Permit { room: Arc::clone(self), kind: Some(kind.clone()), alone: false, units })
+        let mut permit = Permit::new(self);
+        (permit.kind, permit.units) = (Some(kind.clone()), units);
+        Some(permit)
     }
 
     /// Whether there is too little of something that a job needs.
@@ -273,6 +314,11 @@ impl Room {
         Unpublished { room: Arc::clone(self) }
     }
 
+    fn notify(&self) {
+        self.freed.notify_one();
+        self.left.notify_waiters();
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
@@ -300,9 +346,15 @@ pub struct Permit {
     kind: Option<JobType>,
     alone: bool,
     units: Vec<Units>,
+    is_finishing: bool,
 }
 
 impl Permit {
+    fn new(room: &Arc<Room>) -> Self {
+        let room = Arc::clone(room);
+        Self { room, kind: None, alone: false, units: Vec::new(), is_finishing: false }
+    }
+
     /// Whether nothing else runs until this is dropped.
     pub fn is_alone(&self) -> bool {
         self.alone || self.room.state().limit == 1
@@ -340,6 +392,20 @@ impl Permit {
     pub fn units(&self) -> &[Units] {
         &self.units
     }
+
+    /// The processes of the job are over, and its result is left to be dealt with: what it had of its type, and
+    /// for itself, is free. It counts among all jobs still.
+    pub fn finish(&mut self) {
+        if std::mem::replace(&mut self.is_finishing, true) {
+            return;
+        }
+        let (kind, units) = (self.kind.take(), std::mem::take(&mut self.units));
+        self.room.change(|state| {
+            state.finishing += 1;
+            state.give_up(kind, units);
+        });
+        self.room.notify();
+    }
 }
 
 impl Drop for Permit {
@@ -347,23 +413,11 @@ impl Drop for Permit {
         let (kind, units) = (self.kind.take(), std::mem::take(&mut self.units));
         self.room.change(|state| {
             state.running -= 1;
+            state.finishing -= usize::from(self.is_finishing);
             state.alone &= !self.alone;
-            for Units { name, numbers } in units {
-                if let Some(taken) = state.taken.get_mut(&name) {
-                    taken.retain(|unit| !numbers.contains(unit));
-                }
-            }
-            let Some(kind) = kind else { return };
-            if let Some(count) = state.by_type.get_mut(&kind) {
-                *count -= 1;
-                // Types come from jobs: there may be any number of them.
-                if *count == 0 {
-                    state.by_type.remove(&kind);
-                }
-            }
+            state.give_up(kind, units);
         });
-        self.room.freed.notify_one();
-        self.room.left.notify_waiters();
+        self.room.notify();
     }
 }
 
@@ -448,6 +502,33 @@ mod tests {
         drop((two, three));
         assert!(room.state().by_type.is_empty());
         assert_eq!(room.running(), 0);
+    }
+
+    #[test]
+    fn a_job_that_is_finishing_leaves_room_for_its_type_but_not_among_all() {
+        let room = Arc::new(Room::new(3, 10));
+        room.set_most_running(1);
+        let kind = "a".parse().unwrap();
+        let needs = [Need { name: "gpu".into(), count: 1, of: 1 }];
+        let demand = Demand { limit: 1, needs: &needs };
+        let mut permits = Vec::new();
+        for _ in 0..3 {
+            let mut permit = room.take_for(&kind, demand).unwrap();
+            assert!(!room.is_open() && room.lacks(&needs));
+            permit.finish();
+            permit.finish();
+            assert!(!room.lacks(&needs));
+            permits.push(permit);
+        }
+        assert!(!room.is_open() && room.running() == 3);
+        permits.pop();
+        let running = room.take_for(&kind, demand).unwrap();
+        permits.clear();
+        assert!(!room.is_open() && room.running() == 1);
+        room.set_most_running(0);
+        assert!(room.is_open());
+        drop(running);
+        assert!(room.state().by_type.is_empty());
     }
 
     #[test]

@@ -113,8 +113,8 @@ impl Worker {
     pub fn with(blank: Blank, store: Store) -> Self {
         let Blank { setup, keepers } = blank;
         let (config, store) = (&setup.config, Arc::new(store));
-        let room = Room::new(setup.concurrency(), MAX_PLACES * config.max_unpublished);
-        let room = Arc::new(room);
+        let room = Arc::new(Room::new(config.concurrency, MAX_PLACES * config.max_unpublished));
+        setup.limit(&room, MAX_PLACES * config.max_unpublished);
         let destinations = Destinations::new(config.max_unpublished, Arc::clone(&room));
         let destinations = Arc::new(destinations);
         let (table, metrics, tasks) = (Arc::<Table>::default(), Arc::default(), Tasks::default());
@@ -216,7 +216,7 @@ impl Worker {
         config.public_url.clone_from(&now.config.public_url);
         let setup = Arc::new(Setup::new(config, self.keepers.clone())?);
         let limit = setup.config.max_unpublished;
-        self.room.set_limits(setup.concurrency(), MAX_PLACES * limit);
+        setup.limit(&self.room, MAX_PLACES * limit);
         self.destinations.set_limit(limit);
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere = setup.config.servers != now.config.servers
