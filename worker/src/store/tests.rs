@@ -184,6 +184,40 @@ async fn wherever_the_journal_is_cut_what_is_whole_is_read() {
 }
 
 #[tokio::test]
+async fn zeros_are_written_ahead_and_mean_nothing() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let body = format!("\"{}\"", "x".repeat(20 << 10));
+    let length = || fs::metadata(&folder.journals()[0]).unwrap().len();
+    for number in 0..10 {
+        store.keep(entry(Uuid::from_u128(number), &body)).await.unwrap();
+    }
+    let small = length();
+    assert!(small < 256 << 10, "{small}");
+    for number in 10..20 {
+        store.keep(entry(Uuid::from_u128(number), &body)).await.unwrap();
+    }
+    let filled = length();
+    assert!(filled > 2 * small + (100 << 10), "{filled}");
+    // Into the zeros.
+    store.keep(entry(Uuid::from_u128(20), "20")).await.unwrap();
+    assert_eq!(length(), filled);
+    drop(store);
+    let text = fs::read(&folder.journals()[0]).unwrap();
+    assert!(text.ends_with(&[0; 1000]));
+    let replayed = journal::replay(&folder.0).unwrap();
+    assert_eq!((replayed.owing.len(), replayed.latest.len()), (21, 21));
+    let store = folder.open();
+    assert_eq!(store.owing(), 21);
+    // A worker that need not sync writes none.
+    drop(store);
+    let store = Store::open(&folder.0, Sync::Never).unwrap();
+    let before = length();
+    store.keep(entry(Uuid::from_u128(21), &body)).await.unwrap();
+    assert!(length() < before + (30 << 10));
+}
+
+#[tokio::test]
 async fn the_journal_does_not_grow_for_ever() {
     let folder = Folder::new();
     let store = folder.open();
@@ -201,7 +235,7 @@ async fn the_journal_does_not_grow_for_ever() {
     drop(store);
     let journals = folder.journals();
     assert_eq!(journals.len(), 1);
-    assert!(fs::metadata(&journals[0]).unwrap().len() < (20 << 20));
+    assert!(fs::metadata(&journals[0]).unwrap().len() < (25 << 20));
     let store = folder.open();
     assert_eq!(store.owing(), 2);
     assert_eq!(result(&store, owed).unwrap(), "\"owed\"\n");

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
@@ -18,6 +18,12 @@ use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
 
 /// The journal is begun anew when it is larger than this, in bytes, and than twice what is owed.
 const ROTATE_AT: u64 = 16 << 20;
+
+/// A journal of more than this many bytes is filled with zeros ahead of what is written, as many as have been
+/// written so far, but no more than the latter: a sync of blocks that are there already need not wait for a
+/// change of the file system's own journal, which on a busy disk takes ten times as long.
+const AHEAD_FROM: u64 = 256 << 10;
+const AHEAD: u64 = 4 << 20;
 
 /// Most orders that are carried out together. Their results are in memory meanwhile.
 pub(super) const BATCH: usize = 512;
@@ -61,12 +67,38 @@ pub(super) struct Writer {
 
 struct Journal {
     file: File,
+    /// Of what was written, in bytes.
     size: u64,
+    /// Up to there is something in the file, if only zeros.
+    filled: u64,
     /// What it began with, in bytes: what was owed then.
     begun: u64,
 }
 
 impl Journal {
+    fn write(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        let end = self.size + lines.len() as u64;
+        self.file.write_all_at(lines, self.size)?;
+        if end > self.filled {
+            self.filled = end;
+            if sync && end >= AHEAD_FROM {
+                self.fill();
+            }
+        }
+        self.size = end;
+        if sync { self.file.sync_data() } else { Ok(()) }
+    }
+
+    /// If there is no room for zeros, there may be for results.
+    fn fill(&mut self) {
+        let zeros = vec![0; usize::try_from(self.filled.min(AHEAD)).unwrap_or(0)];
+        if self.file.write_all_at(&zeros, self.filled).is_ok() {
+            self.filled += zeros.len() as u64;
+        } else {
+            let _ = self.file.set_len(self.filled);
+        }
+    }
+
     /// Whether so much of it is of no use any more that a new one pays.
     fn is_long(&self) -> bool {
         self.size > ROTATE_AT.max(2 * self.begun)
@@ -185,9 +217,7 @@ impl Writer {
         let Some(journal) = &mut self.journal else {
             return Err(io::Error::other("there is no journal"));
         };
-        journal.file.write_all(lines)?;
-        journal.size += lines.len() as u64;
-        if sync { journal.file.sync_data() } else { Ok(()) }
+        journal.write(lines, sync)
     }
 
     /// Syncs the files of results, and begins a new journal with what is owed.
@@ -218,7 +248,7 @@ impl Writer {
             write_notes(owed, &mut lines);
         }
         let mut options = OpenOptions::new();
-        let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&lines)?;
         if self.sync == Sync::Never {
             self.shared.kept.packs.take_unsynced();
@@ -229,7 +259,7 @@ impl Writer {
             File::open(self.shared.kept.files.dir())?.sync_all()?;
         }
         let begun = lines.len() as u64;
-        Ok(Journal { file, size: begun, begun })
+        Ok(Journal { file, size: begun, filled: begun, begun })
     }
 }
 

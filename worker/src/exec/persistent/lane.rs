@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 /// Pause between a process that ended without an answer and the next one: at first, and at most.
@@ -168,7 +169,10 @@ impl Lane {
                 _ = errors.read(|chunk| stderr.push(chunk, oldest)) => {}
                 () = Child::write(stdin, outgoing), if !outgoing.is_empty() => {}
                 next = self.shared.queue.next(self.number) => match next {
-                    Next::Jobs(jobs) => {
+                    Next::Jobs(mut jobs) => {
+                        // Jobs that come at the same moment are written to it together.
+                        yield_now().await;
+                        jobs.extend(self.shared.queue.take(self.number));
                         jobs.iter().for_each(|job| talk.send(job));
                         self.pending.extend(jobs);
                         self.begin_oldest();
