@@ -203,6 +203,12 @@ impl Room {
         self.change(|state| state.draining = draining);
     }
 
+    /// Whether a job runs that is to be the only one, or waits for the others to end.
+    pub fn is_for_one(&self) -> bool {
+        let state = self.state();
+        state.alone || state.draining
+    }
+
     /// Room for a job while nothing else runs, if nothing does. No other is taken until it is over.
     pub fn take_alone(self: &Arc<Self>) -> Option<Permit> {
         if !self.state().is_free_for_one() {
@@ -437,14 +443,15 @@ mod tests {
         let room = Arc::new(Room::new(3, 10));
         let (mut first, mut second) = (room.take().unwrap(), room.take().unwrap());
         assert!(!first.make_alone() && !second.make_alone() && !first.is_alone());
-        assert!(room.is_open() && room.take_alone().is_none());
+        assert!(room.is_open() && room.take_alone().is_none() && !room.is_for_one());
         room.set_draining(true);
-        assert!(room.take().is_none());
+        assert!(room.take().is_none() && room.is_for_one());
         drop(second);
         assert!(first.make_alone() && first.is_alone());
         room.set_draining(false);
-        assert!(room.take().is_none() && room.take_alone().is_none());
+        assert!(room.take().is_none() && room.take_alone().is_none() && room.is_for_one());
         drop(first);
+        assert!(!room.is_for_one());
         let alone = room.take_alone().unwrap();
         assert!(alone.is_alone() && room.take().is_none());
         drop(alone);
