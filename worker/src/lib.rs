@@ -23,6 +23,7 @@ pub mod given_back;
 pub mod health;
 pub mod lease;
 pub mod lifecycle;
+mod look;
 pub mod metrics;
 pub mod outbound;
 pub mod parked;

@@ -230,7 +230,7 @@ fn operation(room: &Room, servers: &Servers) -> Vec<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use jq_client::{Connection, Job};
+    use jq_client::{Connection, Job, JobId};
 
     use super::*;
     use crate::metrics::Metrics;
@@ -244,18 +244,36 @@ mod tests {
     impl Taker for Nobody {
         fn take(&self, _: Arc<Source>, _: Connection, _: Job, _: Permit) {}
 
-        fn is_selective(&self) -> bool {
+        fn is_selective(&self, _: &Arc<Source>) -> bool {
             false
         }
 
-        fn choose(&self, _: &Arc<Source>, _: &Job) -> Option<Candidate> {
-            None
+        fn wants_any(&self) -> bool {
+            true
         }
 
-        fn chosen(&self, _: Vec<Candidate>) {}
+        fn begin_look(&self, _: &Arc<Source>) {}
 
-        fn is_done(&self) -> bool {
-            true
+        fn choose(&self, _: &Arc<Source>, _: JobId, _: &[u8]) -> (Candidate, bool) {
+            unreachable!("there is no job")
+        }
+
+        fn may_set_aside(&self, _: &Candidate) -> bool {
+            false
+        }
+
+        fn note_set_aside(&self, _: &Arc<Source>, _: JobId) -> u32 {
+            0
+        }
+
+        fn end_look(&self, _: &Arc<Source>, _: Vec<Candidate>, _: bool) {}
+
+        fn known(&self, _: &Arc<Source>) -> usize {
+            0
+        }
+
+        fn has_runnable(&self, _: &Arc<Source>) -> bool {
+            false
         }
     }
 

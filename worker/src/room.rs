@@ -233,6 +233,19 @@ impl Room {
         Some(Permit { room: Arc::clone(self), kind: Some(kind.clone()), alone: false, units })
     }
 
+    /// Whether one more job of this type could run, as far as its own limits are concerned.
+    pub fn fits(&self, kind: &JobType, demand: Demand<'_>) -> bool {
+        let state = self.state();
+        let count = state.by_type.get(kind).copied().unwrap_or(0);
+        (demand.limit == 0 || count < demand.limit)
+            && demand.needs.iter().all(|need| state.free(need).is_some())
+    }
+
+    /// How many units of a resource jobs have.
+    pub fn in_use(&self, resource: &str) -> usize {
+        self.state().taken.get(resource).map_or(0, BTreeSet::len)
+    }
+
     /// Whether there is too little of something that a job needs.
     pub fn lacks(&self, needs: &[Need]) -> bool {
         let state = self.state();
@@ -389,6 +402,8 @@ mod tests {
         assert!(second.claim(&b, of_two));
         assert_eq!(second.units()[0].numbers, [1, 2]);
         assert!(room.take_for(&a, of_one).is_none() && room.lacks(&one));
+        assert!(!room.fits(&a, of_one) && room.fits(&a, most(0)) && !room.fits(&b, most(1)));
+        assert_eq!((room.in_use("gpu"), room.in_use("other")), (3, 0));
         // What needs nothing of it runs beside them, and what does not fit takes nothing.
         assert!(room.take_for(&a, most(0)).is_some());
         drop(first);

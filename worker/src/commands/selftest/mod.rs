@@ -5,7 +5,7 @@
 
 mod behaviour;
 mod cases;
-mod queue;
+pub(super) mod queue;
 
 use std::fs;
 use std::io::{self, Write};
