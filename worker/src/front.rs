@@ -129,6 +129,7 @@ impl web::Worker for Front {
             servers: Vec::new(),
             running: Vec::new(),
             types: Vec::new(),
+            resources: Vec::new(),
             failures: Vec::new(),
         }
     }

@@ -144,7 +144,7 @@ impl Lease {
     /// Touches the job until it is lost, and returns why. It can be dropped at any time and called
     /// again.
     pub async fn keep(&mut self) -> Lost {
-        let every = (self.ttr / 3).min(TOUCH_AT_LEAST);
+        let every = touch_every(self.ttr);
         loop {
             tokio::select! {
                 () = sleep_until(self.touched + every) => {}
@@ -318,6 +318,11 @@ fn facts_of(
     Ok((facts, ttr))
 }
 
+/// The time between two touches of a job with this time to run.
+fn touch_every(ttr: Duration) -> Duration {
+    (ttr / 3).min(TOUCH_AT_LEAST)
+}
+
 /// Waits for an answer of the server, unless nobody is to wait any longer.
 async fn answer<T>(
     stopping: &mut watch::Receiver<bool>,
@@ -327,5 +332,18 @@ async fn answer<T>(
         biased;
         said = said => said.map_err(Lost::Connection),
         _ = stopping.wait_for(|stopping| *stopping) => Err(Lost::Stopping),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_touched_in_time() {
+        let seconds = Duration::from_secs;
+        assert_eq!(touch_every(seconds(60)), seconds(20));
+        assert_eq!(touch_every(seconds(1)), seconds(1) / 3);
+        assert_eq!(touch_every(seconds(3600)), seconds(60));
     }
 }

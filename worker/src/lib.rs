@@ -24,6 +24,7 @@ pub mod health;
 mod hold;
 pub mod lease;
 pub mod lifecycle;
+mod look;
 mod many;
 pub mod metrics;
 pub mod outbound;

@@ -255,6 +255,12 @@ impl Room {
         self.change(|state| state.draining = draining);
     }
 
+    /// Whether a job runs that is to be the only one, or waits for the others to end.
+    pub fn is_for_one(&self) -> bool {
+        let state = self.state();
+        state.alone || state.draining
+    }
+
     /// Room for a job while nothing else runs, if nothing does. No other is taken until it is over.
     pub fn take_alone(self: &Arc<Self>) -> Option<Permit> {
         if !self.state().is_free_for_one() {
@@ -283,6 +289,19 @@ impl Room {
         let mut permit = Permit::new(self);
         (permit.kind, permit.units) = (Some(kind.clone()), units);
         Some(permit)
+    }
+
+    /// Whether one more job of this type could run, as far as its own limits are concerned.
+    pub fn fits(&self, kind: &JobType, demand: Demand<'_>) -> bool {
+        let state = self.state();
+        let count = state.by_type.get(kind).copied().unwrap_or(0);
+        (demand.limit == 0 || count < demand.limit)
+            && demand.needs.iter().all(|need| state.free(need).is_some())
+    }
+
+    /// How many units of a resource jobs have.
+    pub fn in_use(&self, resource: &str) -> usize {
+        self.state().taken.get(resource).map_or(0, BTreeSet::len)
     }
 
     /// Whether there is too little of something that a job needs.
@@ -455,6 +474,8 @@ mod tests {
         assert!(second.claim(&b, of_two));
         assert_eq!(second.units()[0].numbers, [1, 2]);
         assert!(room.take_for(&a, of_one).is_none() && room.lacks(&one));
+        assert!(!room.fits(&a, of_one) && room.fits(&a, most(0)) && !room.fits(&b, most(1)));
+        assert_eq!((room.in_use("gpu"), room.in_use("other")), (3, 0));
         // What needs nothing of it runs beside them, and what does not fit takes nothing.
         assert!(room.take_for(&a, most(0)).is_some());
         drop(first);
@@ -536,14 +557,15 @@ mod tests {
         let room = Arc::new(Room::new(3, 10));
         let (mut first, mut second) = (room.take().unwrap(), room.take().unwrap());
         assert!(!first.make_alone() && !second.make_alone() && !first.is_alone());
-        assert!(room.is_open() && room.take_alone().is_none());
+        assert!(room.is_open() && room.take_alone().is_none() && !room.is_for_one());
         room.set_draining(true);
-        assert!(room.take().is_none());
+        assert!(room.take().is_none() && room.is_for_one());
         drop(second);
         assert!(first.make_alone() && first.is_alone());
         room.set_draining(false);
-        assert!(room.take().is_none() && room.take_alone().is_none());
+        assert!(room.take().is_none() && room.take_alone().is_none() && room.is_for_one());
         drop(first);
+        assert!(!room.is_for_one());
         let alone = room.take_alone().unwrap();
         assert!(alone.is_alone() && room.take().is_none());
         drop(alone);

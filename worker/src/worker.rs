@@ -18,6 +18,7 @@ use crate::exec::Keepers;
 use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Needs};
 use crate::metrics::Metrics;
+use crate::parked::Parking;
 use crate::readiness::Readiness;
 use crate::room::Room;
 use crate::servers::Servers;
@@ -40,6 +41,7 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     deliveries: Arc<Deliveries>,
     servers: Arc<Servers>,
+    parking: Arc<Parking>,
     health: Arc<Health>,
     destinations: Arc<Destinations>,
     lifecycle: Arc<Lifecycle>,
@@ -124,7 +126,7 @@ impl Worker {
             }
             Err(error) => warn!(%error, "cannot read which jobs wait for their next attempt"),
         }
-        let servers: Arc<Servers> = Arc::default();
+        let (servers, parking): (Arc<Servers>, Arc<Parking>) = (Arc::default(), Arc::default());
         let deliveries = Arc::new(Deliveries::new(
             Arc::clone(&store),
             Arc::clone(&room),
@@ -145,6 +147,7 @@ impl Worker {
             health: Arc::clone(&health),
             deliveries: Arc::clone(&deliveries),
             servers: Arc::clone(&servers),
+            parking: Arc::clone(&parking),
             tasks: tasks.clone(),
         }));
         Self {
@@ -156,6 +159,7 @@ impl Worker {
             metrics,
             deliveries,
             servers,
+            parking,
             health,
             destinations,
             lifecycle,
@@ -179,6 +183,7 @@ impl Worker {
             room: Arc::clone(&self.room),
             health: Arc::clone(&self.health),
             servers: Arc::clone(&self.servers),
+            parking: Arc::clone(&self.parking),
             destinations: Arc::clone(&self.destinations),
         };
         Surface::new(shown, halt)
@@ -236,6 +241,8 @@ impl Worker {
         let config = &self.setup().config;
         let Self { room, metrics, .. } = self;
         let taker = Arc::clone(&self.lifecycle);
+        // Those of servers that are gone would wait for ever.
+        self.parking.clear();
         let (addresses, tubes) = (&config.servers, &config.tubes);
         self.servers.fetch_from(addresses, tubes, room, metrics, config.idle_check, taker);
     }

@@ -21,6 +21,7 @@ each_queue!(
     a_failure_is_not_tried_again_after_a_crash,
     the_journal_is_torn,
     two_workers_have_a_result_and_the_later_one_counts,
+    without_syncs_a_killed_worker_loses_nothing,
 );
 
 /// The pack that has this result.
@@ -96,6 +97,22 @@ fn killed_between_disk_and_publishing(kind: Kind) {
     assert_eq!(sent[1].body, first.body, "the same result");
     assert_eq!(worker.get(&job.path()).body, first.body);
     worker.await_metric("jq_worker_spool", 0.0);
+    rig.finish(worker);
+}
+
+fn without_syncs_a_killed_worker_loses_nothing(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("sync = 'never'").handler("ok", "echo 1", "");
+    let job = rig.job("ok");
+    rig.site.script(&job.path(), [Answer::Hold]);
+    let mut worker = rig.work(&queue, &[]);
+    let id = queue.put(job.body());
+    let first = rig.site.await_request(&job.path());
+    worker.kill();
+    let worker = rig.work(&queue, &[]);
+    queue.await_deleted(id);
+    assert_eq!(rig.runs(&job), [1], "it is not run again");
+    assert_eq!(rig.site.requests(&job.path())[1].body, first.body, "the same result");
     rig.finish(worker);
 }
 

@@ -8,6 +8,7 @@
 mod support;
 
 mod callbacks;
+mod commands;
 mod concurrency;
 mod control;
 mod crash;
