@@ -28,6 +28,9 @@ pub struct Status {
     pub running: Vec<RunStatus>,
     /// The job types that it can run, with counts since the start.
     pub types: Vec<TypeStatus>,
+    /// What jobs have for themselves while they run. Empty from older workers.
+    #[serde(default)]
+    pub resources: Vec<ResourceStatus>,
     /// The most recent failures, the latest first; as many as the worker remembers.
     pub failures: Vec<FailureStatus>,
 }
@@ -94,6 +97,19 @@ pub struct TypeStatus {
     pub retried: u64,
 }
 
+/// Something that jobs have for themselves while they run, so many units each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceStatus {
+    /// The name that the configuration gives it.
+    pub name: String,
+    /// How many units there are.
+    pub total: usize,
+    /// How many units jobs have now. It exceeds `total` if there were more units when these jobs began.
+    pub in_use: usize,
+    /// The number of jobs that need some of it and that the worker knows to wait in the queue.
+    pub waiting: usize,
+}
+
 /// A failed job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureStatus {
@@ -125,6 +141,7 @@ mod tests {
             r#""attempt":1,"started":"2026-11-22T10:00:01Z","progress":40.5}],"#,
             r#""types":[{"name":"sailor","running":1,"concurrency":2,"successful":3,"#,
             r#""failed":4,"retried":5}],"#,
+            r#""resources":[{"name":"gpu","total":2,"in_use":1,"waiting":3}],"#,
             r#""failures":[{"id":null,"type":null,"at":"2026-11-22T10:00:02Z","#,
             r#""kind":"input","message":"no JSON"}]}"#,
         );
@@ -135,8 +152,9 @@ mod tests {
             (None, Some(40.5))
         );
         assert_eq!(serde_json::to_string(&status).unwrap(), expected);
-        let older = expected.replace(r#""reasons":["held"],"#, "");
+        let resources = r#""resources":[{"name":"gpu","total":2,"in_use":1,"waiting":3}],"#;
+        let older = expected.replace(r#""reasons":["held"],"#, "").replace(resources, "");
         let status: Status = serde_json::from_str(&older).unwrap();
-        assert!(status.reasons.is_empty());
+        assert!(status.reasons.is_empty() && status.resources.is_empty());
     }
 }

@@ -15,6 +15,8 @@ mod flags;
 mod links;
 mod markdown;
 mod numbers;
+mod packaging;
 mod programs;
+mod promises;
 mod sessions;
 mod shell;

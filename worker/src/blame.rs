@@ -3,6 +3,8 @@
 //! Two things are known. This worker notes which jobs run, so after its death the next start counts them
 //! ([`Crashes`]); and the queue counts how often a connection that had reserved the job vanished. Neither
 //! is proof: the other jobs that ran died with the worker too, and connections are lost for many reasons.
+//! beanstalkd does not even tell a connection that vanished from one that gave the job back by its end,
+//! which any worker does that cannot run it: there its number alone makes nobody suspicious.
 //! So a job that is suspected runs while nothing else does. Then it is done, and all is well, or the
 //! worker dies again, and it is known which job is the cause.
 //!
@@ -26,8 +28,8 @@ pub struct Evidence {
     /// How often, by the queue, a connection that had reserved it vanished, less what this worker knows the
     /// reason of.
     pub vanished: u32,
-    /// Whether the queue counts exactly that. Otherwise it is what is left of the reserves, and a worker
-    /// that stopped is counted too.
+    /// Whether the queue counts exactly that. Otherwise it is what is left of the reserves, and whoever gave
+    /// the job back is counted too.
     pub is_exact: bool,
 }
 
@@ -58,7 +60,7 @@ impl Evidence {
             let why = "the connection of a worker was lost";
             return Suspicion::Guilty(format!("{why} {vanished} times while this job ran"));
         }
-        if own.all > 0 || vanished >= SUSPECTED_FROM {
+        if own.all > 0 || (is_exact && vanished >= SUSPECTED_FROM) {
             return Suspicion::RunAlone;
         }
         Suspicion::None
@@ -90,7 +92,10 @@ mod tests {
         assert_eq!(judge(0, 0, 29), Suspicion::RunAlone);
         assert!(matches!(judge(0, 0, 30), Suspicion::Guilty(_)));
         let inexact = Evidence { vanished: 1000, ..Evidence::default() };
-        assert_eq!(inexact.judge(3), Suspicion::RunAlone);
+        assert_eq!(inexact.judge(3), Suspicion::None);
+        let own = |all, alone| Evidence { own: Crashes { all, alone }, ..inexact }.judge(3);
+        assert_eq!(own(1, 0), Suspicion::RunAlone);
+        assert!(matches!(own(2, 1), Suspicion::Guilty(_)));
         assert_eq!(Evidence { is_exact: true, ..inexact }.judge(0), Suspicion::None);
     }
 }

@@ -393,3 +393,17 @@ fn http_date(time: Timestamp) -> String {
         .timestamp_to_rfc9110_string(&time)
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_those_of_the_manual() {
+        assert_eq!(BACKOFF.max, Duration::from_secs(5 * 60));
+        let docs = include_str!("../../docs/worker.md").replace('\n', " ");
+        assert!(docs.contains("with delays that grow up to 5 minutes"));
+        assert!(docs.contains(&format!("may owe {MAX_PLACES} times `max_unpublished` results")));
+        assert!(docs.contains(&format!("and {MAX_PLACES} times as many for all")));
+    }
+}

@@ -333,6 +333,14 @@ mod tests {
     }
 
     #[test]
+    fn pauses_are_those_of_the_manual() {
+        assert_eq!((PAUSE.first, PAUSE.max), (Duration::from_secs(1), Duration::from_secs(60)));
+        let docs = include_str!("../../docs/worker.md");
+        assert!(docs.contains(&format!("After {FAILURES} failures in a row it is in trouble")));
+        assert!(docs.contains("after pauses that grow from a second\n  to a minute"));
+    }
+
+    #[test]
     fn a_place_is_scheme_host_and_port() {
         assert_eq!(place("http://a.example/x?y"), place("http://A.example:80/z"));
         for other in ["https://a.example/", "http://a.example:81/", "http://b.example/"] {

@@ -234,19 +234,19 @@ impl Ending {
                 ..NOTHING
             },
             Self::NoRoom => Consequences {
-                queue: QueueAction::Release,
+                queue: QueueAction::Return,
                 counter: Some(Counted::GivenBack),
                 message: "no room for its type: given back",
                 ..NOTHING
             },
             Self::NoDestination => Consequences {
-                queue: QueueAction::Release,
+                queue: QueueAction::Return,
                 counter: Some(Counted::GivenBack),
                 message: "its result could not be sent at present: given back",
                 ..NOTHING
             },
             Self::Suspected => Consequences {
-                queue: QueueAction::Release,
+                queue: QueueAction::Return,
                 counter: Some(Counted::GivenBack),
                 level: Level::INFO,
                 message: "a worker died while it ran: given back, to be run while nothing else runs",

@@ -3,8 +3,8 @@
 //!
 //! Owns: which of the two it is. Must not know: how the directory is opened.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use crate::fault::Part;
 use crate::metrics::Metrics;
 use crate::readiness::Reason;
 use crate::result::WorkerName;
-use crate::store::{self, Found};
+use crate::store::{Found, Results};
 use crate::surface::{Surface, document};
 use crate::web::{self, Control, LogStream, Lookup, State, Status};
 
@@ -23,6 +23,8 @@ use crate::web::{self, Control, LogStream, Lookup, State, Status};
 pub struct Front {
     name: WorkerName,
     results: PathBuf,
+    /// What there is, once somebody has asked.
+    looked: Arc<Mutex<Option<Arc<Results>>>>,
     concurrency: usize,
     started: Timestamp,
     halt: watch::Sender<bool>,
@@ -44,6 +46,7 @@ impl Front {
         Self {
             name,
             results,
+            looked: Arc::default(),
             concurrency,
             started: Timestamp::now(),
             halt,
@@ -62,6 +65,7 @@ impl Front {
     pub fn set_worker(&self, surface: Surface) -> bool {
         // It is set once.
         let _ = self.worker.set(surface);
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.held.borrow()
     }
 
@@ -78,13 +82,23 @@ impl Front {
     }
 }
 
+/// What there is in the directory. Looking takes a while, so it is done once.
+fn look(dir: &Path, looked: &Mutex<Option<Arc<Results>>>) -> std::io::Result<Arc<Results>> {
+    let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*looked {
+        Some(results) => Ok(Arc::clone(results)),
+        None => Ok(Arc::clone(looked.insert(Arc::new(Results::look(dir)?)))),
+    }
+}
+
 impl web::Worker for Front {
     async fn lookup(&self, id: Uuid) -> Lookup {
         if let Some(worker) = self.worker.get() {
             return worker.lookup(id).await;
         }
-        let dir = self.results.clone();
-        match tokio::task::spawn_blocking(move || store::find(&dir, id)).await {
+        let (dir, looked) = (self.results.clone(), Arc::clone(&self.looked));
+        let found = tokio::task::spawn_blocking(move || look(&dir, &looked)?.find(id)).await;
+        match found {
             Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
             Ok(Ok(Found::Expired)) => Lookup::Gone,
             // It may be in the journal.
@@ -115,6 +129,7 @@ impl web::Worker for Front {
             servers: Vec::new(),
             running: Vec::new(),
             types: Vec::new(),
+            resources: Vec::new(),
             failures: Vec::new(),
         }
     }

@@ -399,6 +399,13 @@ mod tests {
         Arc::new(Health::new(CurrentSetup::new(setup.unwrap()), store, room))
     }
 
+    #[test]
+    fn pauses_are_those_of_the_manual() {
+        assert_eq!((PAUSE.first, PAUSE.max), (Duration::from_secs(1), Duration::from_secs(60)));
+        let docs = include_str!("../../docs/worker.md");
+        assert!(docs.contains("The pause starts at a second and grows up to a minute."));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_job_at_a_time_tries_a_handler_that_did_not_work() {
         let folder = std::env::temp_dir().join(format!("jq-worker-{}", uuid::Uuid::new_v4()));

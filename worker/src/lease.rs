@@ -1,7 +1,8 @@
 //! A reserved job, kept alive until it is over.
 //!
 //! A job belongs to the connection that reserved it, so the connection goes with the job: to touch
-//! it while its process runs, and to take it out of the queue in the end.
+//! it while its process runs, and to take it out of the queue in the end. It may have other jobs too, if
+//! these came together.
 //!
 //! Owns: touching, and knowing when the lease is lost. Must not know: what a job is for.
 
@@ -10,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jq_client::{
-    Bytes, Command, Connection, Error, JobId, Outcome, Priority, ReleaseOptions, Released, Reply,
+    Bytes, Command, Connection, Error, Job, JobId, Outcome, Priority, ReleaseOptions, Reply,
     Seconds, Stats,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::ending::QueueAction;
+use crate::hold::{Hold, LastWord, share};
 use crate::metrics::Metrics;
 use crate::result::QueuePlace;
 use crate::source::Source;
@@ -73,10 +75,11 @@ pub struct Facts {
     pub counts_vanished: bool,
 }
 
-/// A reserved job. When it is dropped, so is the connection, and the job is ready for others.
+/// A reserved job. When it is dropped, so is the connection, and the job is ready for others; if it shares
+/// the connection, that waits for the others.
 #[derive(Debug)]
 pub struct Lease {
-    connection: Connection,
+    hold: Hold,
     source: Arc<Source>,
     id: JobId,
     ttr: Duration,
@@ -98,68 +101,54 @@ impl Lease {
     pub async fn take(
         mut connection: Connection,
         source: Arc<Source>,
-        job: jq_client::Job,
+        job: Job,
         stopping: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Lost> {
         let reserved = Instant::now();
-        let replies = async {
-            let mut pipeline = connection.pipeline().await?;
-            pipeline.send(&Command::Touch(job.id));
-            pipeline.send(&Command::StatsJob(job.id));
-            pipeline.collect().await
+        let jobs = [job];
+        let replies = confirm(&mut connection, &jobs).await?;
+        let [job] = jobs;
+        let (facts, ttr) = facts_of(&source, job.id, &replies)?;
+        let hold = Hold::Own(connection);
+        let asked = Asked { reserved, stopping, metrics, source };
+        Ok(asked.lease(hold, job, facts, ttr))
+    }
+
+    /// As [`take`](Self::take), for jobs that came over one connection, and share it from now on.
+    pub async fn take_all(
+        mut connection: Connection,
+        source: Arc<Source>,
+        jobs: Vec<Job>,
+        stopping: watch::Receiver<bool>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Vec<Result<Self, Lost>>, Lost> {
+        let reserved = Instant::now();
+        let replies = confirm(&mut connection, &jobs).await?;
+        let facts = jobs.iter().zip(replies.chunks(2));
+        let facts: Vec<_> =
+            facts.map(|(job, replies)| facts_of(&source, job.id, replies)).collect();
+        let ours = jobs.iter().zip(&facts);
+        let ours: Vec<_> =
+            ours.filter_map(|(job, facts)| Some((job.id, facts.as_ref().ok()?.1))).collect();
+        let mut members = share(connection, Arc::clone(&source), ours.into_iter()).into_iter();
+        let asked = Asked { reserved, stopping, metrics, source };
+        let lease = |(job, facts): (Job, Result<(Facts, Duration), Lost>)| {
+            let (facts, ttr) = facts?;
+            let member = members.next().ok_or(Lost::Lease)?;
+            Ok(asked.lease(Hold::Shared(member), job, facts, ttr))
         };
-        let replies = match timeout(TAKE, replies).await {
-            Ok(replies) => replies.map_err(Lost::Connection)?,
-            Err(_) => return Err(Lost::Silence),
-        };
-        let [Reply::Touched, Reply::Ok(stats)] = &replies[..] else { return Err(Lost::Lease) };
-        let stats = Stats::parse(stats).map_err(|_| Lost::Lease)?;
-        let number = |name| stats.number(name).unwrap_or(0);
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let ttr = Duration::from_secs(number("ttr").max(1));
-        let earlier = number("releases") + number("timeouts");
-        let vanished = stats.disconnects().unwrap_or_else(|| {
-            // What else ends a reserve is counted. This one has not ended.
-            number("reserves").saturating_sub(1 + earlier + number("buries"))
-        });
-        let counts_vanished = stats.disconnects().is_some();
-        let explained = source.explained(job.id, counts_vanished);
-        let facts = Facts {
-            place: QueuePlace {
-                job: job.id,
-                tube: stats.get("tube").unwrap_or_default().to_owned(),
-                server: source.name().to_owned(),
-            },
-            priority: stats.parsed("pri").unwrap_or(jq_client::DEFAULT_PRIORITY),
-            age: Duration::from_secs(number("age")),
-            earlier: small(earlier),
-            kicked: small(number("kicks").min(number("buries"))),
-            vanished: small(vanished).saturating_sub(explained),
-            counts_vanished,
-        };
-        Ok(Self {
-            connection,
-            source,
-            id: job.id,
-            ttr,
-            good_until: reserved + ttr,
-            touched: reserved,
-            stopping,
-            metrics,
-            facts,
-            body: job.body,
-        })
+        Ok(jobs.into_iter().zip(facts).map(lease).collect())
     }
 
     /// Touches the job until it is lost, and returns why. It can be dropped at any time and called
     /// again.
     pub async fn keep(&mut self) -> Lost {
-        let every = (self.ttr / 3).min(TOUCH_AT_LEAST);
+        let every = touch_every(self.ttr);
         loop {
             tokio::select! {
                 () = sleep_until(self.touched + every) => {}
-                error = self.connection.closed() => return Lost::Connection(error),
+                error = self.hold.closed() => return Lost::Connection(error),
                 _ = self.stopping.wait_for(|stopping| *stopping) => return Lost::Stopping,
             }
             if let Err(lost) = self.touch_by(self.good_until).await {
@@ -170,7 +159,7 @@ impl Lease {
 
     async fn touch_by(&mut self, limit: Instant) -> Result<(), Lost> {
         let now = Instant::now();
-        match timeout_at(limit, self.connection.touch(self.id)).await {
+        match timeout_at(limit, self.hold.touch(self.id)).await {
             Ok(Ok(Outcome::Done)) => {
                 (self.touched, self.good_until) = (now, now + self.ttr);
                 self.metrics.touches.inc();
@@ -214,7 +203,7 @@ impl Lease {
     /// Gives the job back by the end of the connection: for the queue, this is no attempt.
     pub async fn quit(self) {
         self.source.note_returned(self.id);
-        let _ = timeout(LEAVE, self.connection.quit()).await;
+        let _ = timeout(LEAVE, self.hold.quit()).await;
     }
 
     /// The server that it came from.
@@ -232,31 +221,106 @@ impl Lease {
         if action == QueueAction::Return {
             // A `quit` gives the job back as it was: with a release the queue would count an attempt,
             // and without a word a worker that vanished.
-            let quit = self.connection.quit();
-            return answer(&mut self.stopping, quit).await;
+            self.source.note_returned(self.id);
+            return answer(&mut self.stopping, self.hold.quit()).await;
         }
-        let (id, priority) = (self.id, self.facts.priority);
-        let connection = &mut self.connection;
-        let done = async {
-            match action {
-                QueueAction::None | QueueAction::Return => Ok(true),
-                QueueAction::Delete => connection.delete(id).await.map(Outcome::is_done),
-                QueueAction::Bury => connection.bury(id, priority).await.map(Outcome::is_done),
-                QueueAction::Release => {
-                    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-                    let delay = Seconds::try_from(seconds).unwrap_or(Seconds::MAX);
-                    let options = ReleaseOptions { priority, delay };
-                    connection.release(id, options).await.map(|it| it != Released::NotFound)
-                }
+        let priority = self.facts.priority;
+        let word = match action {
+            // The connection ends.
+            QueueAction::None | QueueAction::Return => return Ok(()),
+            QueueAction::Delete => LastWord::Delete,
+            QueueAction::Bury => LastWord::Bury(priority),
+            QueueAction::Release => {
+                let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+                let delay = Seconds::try_from(seconds).unwrap_or(Seconds::MAX);
+                LastWord::Release(ReleaseOptions { priority, delay })
             }
         };
-        let is_done = answer(&mut self.stopping, done).await?;
-        if action != QueueAction::None {
-            // The connection has no job any more, so it can have another one.
-            self.source.give(self.connection);
-        }
+        let is_done = answer(&mut self.stopping, self.hold.end(self.id, word)).await?;
+        // The connection does not have this job any more, so it can have another one.
+        self.hold.give(&self.source);
         if is_done { Ok(()) } else { Err(Lost::Lease) }
     }
+}
+
+/// What all that were asked about together have in common.
+struct Asked {
+    reserved: Instant,
+    stopping: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+    source: Arc<Source>,
+}
+
+impl Asked {
+    fn lease(&self, hold: Hold, job: Job, facts: Facts, ttr: Duration) -> Lease {
+        Lease {
+            hold,
+            source: Arc::clone(&self.source),
+            id: job.id,
+            ttr,
+            good_until: self.reserved + ttr,
+            touched: self.reserved,
+            stopping: self.stopping.clone(),
+            metrics: Arc::clone(&self.metrics),
+            facts,
+            body: job.body,
+        }
+    }
+}
+
+/// Touches jobs, and asks the queue about them: two replies for each.
+async fn confirm(connection: &mut Connection, jobs: &[Job]) -> Result<Vec<Reply<Bytes>>, Lost> {
+    let replies = async {
+        let mut pipeline = connection.pipeline().await?;
+        for job in jobs {
+            pipeline.send(&Command::Touch(job.id));
+            pipeline.send(&Command::StatsJob(job.id));
+        }
+        pipeline.collect().await
+    };
+    match timeout(TAKE, replies).await {
+        Ok(replies) => replies.map_err(Lost::Connection),
+        Err(_) => Err(Lost::Silence),
+    }
+}
+
+/// What the queue has said about a job, and its time to run.
+fn facts_of(
+    source: &Source,
+    id: JobId,
+    replies: &[Reply<Bytes>],
+) -> Result<(Facts, Duration), Lost> {
+    let [Reply::Touched, Reply::Ok(stats)] = replies else { return Err(Lost::Lease) };
+    let stats = Stats::parse(stats).map_err(|_| Lost::Lease)?;
+    let number = |name| stats.number(name).unwrap_or(0);
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let ttr = Duration::from_secs(number("ttr").max(1));
+    let earlier = number("releases") + number("timeouts");
+    let vanished = stats.disconnects().unwrap_or_else(|| {
+        // What else ends a reserve is counted. This one has not ended.
+        number("reserves").saturating_sub(1 + earlier + number("buries"))
+    });
+    let counts_vanished = stats.disconnects().is_some();
+    let explained = source.explained(id, counts_vanished);
+    let facts = Facts {
+        place: QueuePlace {
+            job: id,
+            tube: stats.get("tube").unwrap_or_default().to_owned(),
+            server: source.name().to_owned(),
+        },
+        priority: stats.parsed("pri").unwrap_or(jq_client::DEFAULT_PRIORITY),
+        age: Duration::from_secs(number("age")),
+        earlier: small(earlier),
+        kicked: small(number("kicks").min(number("buries"))),
+        vanished: small(vanished).saturating_sub(explained),
+        counts_vanished,
+    };
+    Ok((facts, ttr))
+}
+
+/// The time between two touches of a job with this time to run.
+fn touch_every(ttr: Duration) -> Duration {
+    (ttr / 3).min(TOUCH_AT_LEAST)
 }
 
 /// Waits for an answer of the server, unless nobody is to wait any longer.
@@ -268,5 +332,18 @@ async fn answer<T>(
         biased;
         said = said => said.map_err(Lost::Connection),
         _ = stopping.wait_for(|stopping| *stopping) => Err(Lost::Stopping),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_touched_in_time() {
+        let seconds = Duration::from_secs;
+        assert_eq!(touch_every(seconds(60)), seconds(20));
+        assert_eq!(touch_every(seconds(1)), seconds(1) / 3);
+        assert_eq!(touch_every(seconds(3600)), seconds(60));
     }
 }

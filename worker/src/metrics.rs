@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use jq_api::status::ResourceStatus;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -103,6 +104,12 @@ pub struct OfReason {
     reason: &'static str,
 }
 
+/// Labels of a resource that jobs have for themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfResource {
+    resource: String,
+}
+
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -114,6 +121,9 @@ pub struct Metrics {
     wait: Family<OfType, Histogram>,
     running: Family<OfType, Gauge>,
     reasons: Family<OfReason, Gauge>,
+    resource_units: Family<OfResource, Gauge>,
+    resource_in_use: Family<OfResource, Gauge>,
+    resource_waiting: Family<OfResource, Gauge>,
     /// Bodies that are not jobs, or jobs of an unknown type.
     pub refused: Counter,
     /// Jobs that were given back for lack of room.
@@ -156,6 +166,9 @@ impl Default for Metrics {
             wait: Family::new_with_constructor(durations),
             running: Family::default(),
             reasons: Family::default(),
+            resource_units: Family::default(),
+            resource_in_use: Family::default(),
+            resource_waiting: Family::default(),
             refused: Counter::default(),
             given_back: Counter::default(),
             touches: Counter::default(),
@@ -208,6 +221,13 @@ impl Default for Metrics {
         registry.register("ready", "Whether jobs are taken", metrics.ready.clone());
         let reasons = "Reasons why no jobs, or not all, are taken";
         registry.register("reasons", reasons, metrics.reasons.clone());
+        for (name, help, gauge) in [
+            ("resource_units", "Units of a resource", &metrics.resource_units),
+            ("resource_in_use", "Units that jobs have", &metrics.resource_in_use),
+            ("resource_waiting", "Jobs that wait for some", &metrics.resource_waiting),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         Self { registry, ..metrics }
     }
 }
@@ -262,6 +282,20 @@ impl Metrics {
             self.reasons.get_or_create(&OfReason { reason }).set(count as i64);
         }
         self.ready.set(i64::from(!reasons.iter().any(Reason::is_blocking)));
+    }
+
+    /// Sets what jobs have for themselves.
+    pub fn set_resources(&self, resources: &[ResourceStatus]) {
+        for family in [&self.resource_units, &self.resource_in_use, &self.resource_waiting] {
+            // A reload can take some away.
+            family.clear();
+        }
+        for ResourceStatus { name, total, in_use, waiting } in resources {
+            let of = OfResource { resource: name.clone() };
+            self.resource_units.get_or_create(&of).set(*total as i64);
+            self.resource_in_use.get_or_create(&of).set(*in_use as i64);
+            self.resource_waiting.get_or_create(&of).set(*waiting as i64);
+        }
     }
 
     /// Counts a job as running until the returned value is dropped.

@@ -33,6 +33,8 @@ pub enum Reason {
         /// Why. `None`: it was not tried yet.
         error: Option<String>,
     },
+    /// A job that ran when a worker died runs alone, or is about to.
+    Alone,
     /// Something of this machine does not work.
     Fault {
         /// What.
@@ -60,10 +62,11 @@ pub enum Reason {
 
 impl Reason {
     /// The names of all reasons, as the metrics have them.
-    pub const NAMES: [&str; 8] = [
+    pub const NAMES: [&str; 9] = [
         "draining",
         "held",
         "server",
+        "alone",
         "state_directory",
         "processes",
         "handler",
@@ -77,6 +80,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::Held => "held",
             Self::Unreachable { .. } => "server",
+            Self::Alone => "alone",
             Self::Fault { part: Part::StateDirectory, .. } => "state_directory",
             Self::Fault { part: Part::Processes, .. } => "processes",
             Self::Fault { part: Part::Handler(_), .. } => "handler",
@@ -88,7 +92,11 @@ impl Reason {
     /// Whether no jobs are taken because of it. Otherwise those of some kind are not.
     pub fn is_blocking(&self) -> bool {
         match self {
-            Self::Draining | Self::Held | Self::Unreachable { .. } | Self::Debt { .. } => true,
+            Self::Draining
+            | Self::Held
+            | Self::Unreachable { .. }
+            | Self::Alone
+            | Self::Debt { .. } => true,
             Self::Destination { .. } => false,
             Self::Fault { is_blocking, .. } => *is_blocking,
         }
@@ -100,6 +108,7 @@ impl Reason {
             Self::Draining | Self::Held | Self::Unreachable { .. } | Self::Destination { .. } => {
                 None
             }
+            Self::Alone => Some("other jobs are taken again".to_owned()),
             Self::Fault { part, .. } => Some(format!("{part} works again")),
             Self::Debt { .. } => Some("fewer results wait to be sent".to_owned()),
         }
@@ -113,6 +122,9 @@ impl fmt::Display for Reason {
             Self::Held => write!(f, "it holds: no jobs are taken"),
             Self::Unreachable { server, error } => {
                 write!(f, "{server}: {}", error.as_deref().unwrap_or("not connected yet"))
+            }
+            Self::Alone => {
+                write!(f, "a job that ran when a worker died is run while nothing else runs")
             }
             Self::Debt { places } => {
                 write!(f, "too many results wait to be sent:")?;
@@ -151,6 +163,9 @@ impl Readiness {
     /// [blocking](Reason::is_blocking), jobs are taken.
     pub fn reasons(&self) -> Vec<Reason> {
         let mut reasons = operation(&self.room, &self.servers);
+        if self.room.is_for_one() {
+            reasons.push(Reason::Alone);
+        }
         let is_off = self.health.is_blocking();
         let troubles = self.health.troubles().into_iter();
         reasons.extend(troubles.map(|(part, message)| {
@@ -215,7 +230,7 @@ fn operation(room: &Room, servers: &Servers) -> Vec<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use jq_client::{Connection, Job};
+    use jq_client::{Connection, Job, JobId};
 
     use super::*;
     use crate::metrics::Metrics;
@@ -229,18 +244,42 @@ mod tests {
     impl Taker for Nobody {
         fn take(&self, _: Arc<Source>, _: Connection, _: Job, _: Permit) {}
 
-        fn is_selective(&self) -> bool {
+        fn take_all(&self, _: Arc<Source>, _: Connection, _: Vec<Job>, _: Vec<Permit>) {}
+
+        fn may_share(&self) -> bool {
             false
         }
 
-        fn choose(&self, _: &Arc<Source>, _: &Job) -> Option<Candidate> {
-            None
+        fn is_selective(&self, _: &Arc<Source>) -> bool {
+            false
         }
 
-        fn chosen(&self, _: Vec<Candidate>) {}
-
-        fn is_done(&self) -> bool {
+        fn wants_any(&self) -> bool {
             true
+        }
+
+        fn begin_look(&self, _: &Arc<Source>) {}
+
+        fn choose(&self, _: &Arc<Source>, _: JobId, _: &[u8]) -> (Candidate, bool) {
+            unreachable!("there is no job")
+        }
+
+        fn may_set_aside(&self, _: &Candidate) -> bool {
+            false
+        }
+
+        fn note_set_aside(&self, _: &Arc<Source>, _: JobId) -> u32 {
+            0
+        }
+
+        fn end_look(&self, _: &Arc<Source>, _: Vec<Candidate>, _: bool) {}
+
+        fn known(&self, _: &Arc<Source>) -> usize {
+            0
+        }
+
+        fn has_runnable(&self, _: &Arc<Source>) -> bool {
+            false
         }
     }
 
@@ -254,6 +293,7 @@ mod tests {
             Reason::Draining,
             Reason::Held,
             Reason::Unreachable { server: "s:1".into(), error: None },
+            Reason::Alone,
             fault(Part::StateDirectory),
             fault(Part::Processes),
             fault(Part::Handler(None)),
@@ -261,12 +301,12 @@ mod tests {
             Reason::Destination { place, unsent: 7, message: "why".into() },
         ];
         let debt = "too many results wait to be sent: 7 to http://a.example, 1 to http://a.example";
-        assert_eq!(all[6].to_string(), debt);
+        assert_eq!(all[7].to_string(), debt);
         assert_eq!(all.each_ref().map(Reason::name), Reason::NAMES);
         for name in Reason::NAMES {
             assert!(DOCS.contains(&format!("`{name}`")), "{name}");
         }
-        assert!(all[0].is_blocking() && !all[5].is_blocking());
+        assert!(all[0].is_blocking() && all[3].is_blocking() && !all[6].is_blocking());
     }
 
     #[tokio::test]

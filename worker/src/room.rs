@@ -49,6 +49,8 @@ pub struct Room {
     open: watch::Sender<bool>,
     /// Notified whenever a job is over.
     freed: Notify,
+    /// The same, for any number of waiters.
+    left: Notify,
     /// Becomes true when no jobs are taken any more.
     closed: watch::Sender<bool>,
 }
@@ -56,7 +58,11 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct State {
     limit: usize,
+    /// Most jobs whose processes are not over yet; 0 is no limit.
+    most: usize,
     running: usize,
+    /// How many of these have only their result to be dealt with.
+    finishing: usize,
     by_type: HashMap<JobType, usize>,
     /// The units of each resource that jobs have.
     taken: HashMap<String, BTreeSet<u32>>,
@@ -73,13 +79,44 @@ struct State {
 
 impl State {
     fn is_open(&self) -> bool {
-        self.running < self.limit
+        self.space() > 0
             && self.unpublished < self.max_unpublished
             && !self.held
             && !self.blocked
             && !self.closed
             && !self.alone
             && !self.draining
+    }
+
+    /// For how many more jobs there is room, as far as their number is concerned.
+    fn space(&self) -> usize {
+        let free = self.limit.saturating_sub(self.running);
+        match self.most {
+            0 => free,
+            most => free.min(most.saturating_sub(self.running - self.finishing)),
+        }
+    }
+
+    /// As if nothing ran.
+    fn all(&self) -> usize {
+        if self.most == 0 { self.limit } else { self.limit.min(self.most) }
+    }
+
+    /// What a job had of its type, and for itself, is free.
+    fn give_up(&mut self, kind: Option<JobType>, units: Vec<Units>) {
+        for Units { name, numbers } in units {
+            if let Some(taken) = self.taken.get_mut(&name) {
+                taken.retain(|unit| !numbers.contains(unit));
+            }
+        }
+        let Some(kind) = kind else { return };
+        if let Some(count) = self.by_type.get_mut(&kind) {
+            *count -= 1;
+            // Types come from jobs: there may be any number of them.
+            if *count == 0 {
+                self.by_type.remove(&kind);
+            }
+        }
     }
 
     /// Whether a job may run that is to be the only one.
@@ -120,6 +157,7 @@ impl Room {
         Self {
             open: watch::Sender::new(state.is_open()),
             freed: Notify::new(),
+            left: Notify::new(),
             closed: watch::Sender::new(false),
             state: Mutex::new(state),
         }
@@ -128,6 +166,11 @@ impl Room {
     /// Changes the limits. Jobs beyond them may finish.
     pub fn set_limits(&self, limit: usize, max_unpublished: usize) {
         self.change(|state| (state.limit, state.max_unpublished) = (limit, max_unpublished));
+    }
+
+    /// Changes how many jobs may have processes that are not over yet; 0 is any number.
+    pub fn set_most_running(&self, most: usize) {
+        self.change(|state| state.most = most);
     }
 
     /// Takes no jobs until told otherwise, or takes them again.
@@ -178,6 +221,20 @@ impl Room {
         let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
+    /// Waits until there is room for so many jobs, or for a quarter of all.
+    pub async fn wait_for_some(&self, most: usize) {
+        loop {
+            let left = self.left.notified();
+            {
+                let state = self.state();
+                if state.space() >= most.min(state.all() / 4) {
+                    return;
+                }
+            }
+            left.await;
+        }
+    }
+
     /// Waits until there is no room.
     pub async fn wait_full(&self) {
         let _ = self.open.subscribe().wait_for(|open| !*open).await;
@@ -190,17 +247,18 @@ impl Room {
             state.running += usize::from(open);
             open
         })
-        .then(|| Permit {
-            room: Arc::clone(self),
-            kind: None,
-            alone: false,
-            units: Vec::new(),
-        })
+        .then(|| Permit::new(self))
     }
 
     /// Takes no more jobs, so that there will be room for one that is to run alone; or takes them again.
     pub fn set_draining(&self, draining: bool) {
         self.change(|state| state.draining = draining);
+    }
+
+    /// Whether a job runs that is to be the only one, or waits for the others to end.
+    pub fn is_for_one(&self) -> bool {
+        let state = self.state();
+        state.alone || state.draining
     }
 
     /// Room for a job while nothing else runs, if nothing does. No other is taken until it is over.
@@ -214,7 +272,11 @@ impl Room {
             state.alone |= free;
             free
         });
-        taken.then(|| Permit { room: Arc::clone(self), kind: None, alone: true, units: Vec::new() })
+        taken.then(|| {
+            let mut permit = Permit::new(self);
+            permit.alone = true;
+            permit
+        })
     }
 
     /// Room for one more job of this type, with what it needs.
@@ -224,7 +286,22 @@ impl Room {
             state.running += usize::from(units.is_some());
             units
         })?;
-        Some(Permit { room: Arc::clone(self), kind: Some(kind.clone()), alone: false, units })
+        let mut permit = Permit::new(self);
+        (permit.kind, permit.units) = (Some(kind.clone()), units);
+        Some(permit)
+    }
+
+    /// Whether one more job of this type could run, as far as its own limits are concerned.
+    pub fn fits(&self, kind: &JobType, demand: Demand<'_>) -> bool {
+        let state = self.state();
+        let count = state.by_type.get(kind).copied().unwrap_or(0);
+        (demand.limit == 0 || count < demand.limit)
+            && demand.needs.iter().all(|need| state.free(need).is_some())
+    }
+
+    /// How many units of a resource jobs have.
+    pub fn in_use(&self, resource: &str) -> usize {
+        self.state().taken.get(resource).map_or(0, BTreeSet::len)
     }
 
     /// Whether there is too little of something that a job needs.
@@ -256,6 +333,11 @@ impl Room {
         Unpublished { room: Arc::clone(self) }
     }
 
+    fn notify(&self) {
+        self.freed.notify_one();
+        self.left.notify_waiters();
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
@@ -283,9 +365,15 @@ pub struct Permit {
     kind: Option<JobType>,
     alone: bool,
     units: Vec<Units>,
+    is_finishing: bool,
 }
 
 impl Permit {
+    fn new(room: &Arc<Room>) -> Self {
+        let room = Arc::clone(room);
+        Self { room, kind: None, alone: false, units: Vec::new(), is_finishing: false }
+    }
+
     /// Whether nothing else runs until this is dropped.
     pub fn is_alone(&self) -> bool {
         self.alone || self.room.state().limit == 1
@@ -323,6 +411,20 @@ impl Permit {
     pub fn units(&self) -> &[Units] {
         &self.units
     }
+
+    /// The processes of the job are over, and its result is left to be dealt with: what it had of its type, and
+    /// for itself, is free. It counts among all jobs still.
+    pub fn finish(&mut self) {
+        if std::mem::replace(&mut self.is_finishing, true) {
+            return;
+        }
+        let (kind, units) = (self.kind.take(), std::mem::take(&mut self.units));
+        self.room.change(|state| {
+            state.finishing += 1;
+            state.give_up(kind, units);
+        });
+        self.room.notify();
+    }
 }
 
 impl Drop for Permit {
@@ -330,22 +432,11 @@ impl Drop for Permit {
         let (kind, units) = (self.kind.take(), std::mem::take(&mut self.units));
         self.room.change(|state| {
             state.running -= 1;
+            state.finishing -= usize::from(self.is_finishing);
             state.alone &= !self.alone;
-            for Units { name, numbers } in units {
-                if let Some(taken) = state.taken.get_mut(&name) {
-                    taken.retain(|unit| !numbers.contains(unit));
-                }
-            }
-            let Some(kind) = kind else { return };
-            if let Some(count) = state.by_type.get_mut(&kind) {
-                *count -= 1;
-                // Types come from jobs: there may be any number of them.
-                if *count == 0 {
-                    state.by_type.remove(&kind);
-                }
-            }
+            state.give_up(kind, units);
         });
-        self.room.freed.notify_one();
+        self.room.notify();
     }
 }
 
@@ -383,6 +474,8 @@ mod tests {
         assert!(second.claim(&b, of_two));
         assert_eq!(second.units()[0].numbers, [1, 2]);
         assert!(room.take_for(&a, of_one).is_none() && room.lacks(&one));
+        assert!(!room.fits(&a, of_one) && room.fits(&a, most(0)) && !room.fits(&b, most(1)));
+        assert_eq!((room.in_use("gpu"), room.in_use("other")), (3, 0));
         // What needs nothing of it runs beside them, and what does not fit takes nothing.
         assert!(room.take_for(&a, most(0)).is_some());
         drop(first);
@@ -433,18 +526,46 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_is_finishing_leaves_room_for_its_type_but_not_among_all() {
+        let room = Arc::new(Room::new(3, 10));
+        room.set_most_running(1);
+        let kind = "a".parse().unwrap();
+        let needs = [Need { name: "gpu".into(), count: 1, of: 1 }];
+        let demand = Demand { limit: 1, needs: &needs };
+        let mut permits = Vec::new();
+        for _ in 0..3 {
+            let mut permit = room.take_for(&kind, demand).unwrap();
+            assert!(!room.is_open() && room.lacks(&needs));
+            permit.finish();
+            permit.finish();
+            assert!(!room.lacks(&needs));
+            permits.push(permit);
+        }
+        assert!(!room.is_open() && room.running() == 3);
+        permits.pop();
+        let running = room.take_for(&kind, demand).unwrap();
+        permits.clear();
+        assert!(!room.is_open() && room.running() == 1);
+        room.set_most_running(0);
+        assert!(room.is_open());
+        drop(running);
+        assert!(room.state().by_type.is_empty());
+    }
+
+    #[test]
     fn one_alone() {
         let room = Arc::new(Room::new(3, 10));
         let (mut first, mut second) = (room.take().unwrap(), room.take().unwrap());
         assert!(!first.make_alone() && !second.make_alone() && !first.is_alone());
-        assert!(room.is_open() && room.take_alone().is_none());
+        assert!(room.is_open() && room.take_alone().is_none() && !room.is_for_one());
         room.set_draining(true);
-        assert!(room.take().is_none());
+        assert!(room.take().is_none() && room.is_for_one());
         drop(second);
         assert!(first.make_alone() && first.is_alone());
         room.set_draining(false);
-        assert!(room.take().is_none() && room.take_alone().is_none());
+        assert!(room.take().is_none() && room.take_alone().is_none() && room.is_for_one());
         drop(first);
+        assert!(!room.is_for_one());
         let alone = room.take_alone().unwrap();
         assert!(alone.is_alone() && room.take().is_none());
         drop(alone);
@@ -465,6 +586,24 @@ mod tests {
         drop(unpublished);
         room.freed().await;
         assert!(room.take_alone().is_some());
+    }
+
+    #[tokio::test]
+    async fn some_room_is_waited_for() {
+        let room = Arc::new(Room::new(8, 10));
+        room.wait_for_some(4).await;
+        let mut permits: Vec<_> = (0..7).map(|_| room.take().unwrap()).collect();
+        let mut waiting = std::pin::pin!(room.wait_for_some(4));
+        let is_pending = std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())
+        });
+        assert!(is_pending.await);
+        permits.pop();
+        // A quarter.
+        waiting.await;
+        permits.pop();
+        permits.pop();
+        room.wait_for_some(4).await;
     }
 
     #[tokio::test]

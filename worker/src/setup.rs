@@ -9,6 +9,7 @@ use crate::exec::{self, Cgroups, Keepers};
 use crate::executor::Executor;
 use crate::outbound::{Outbound, Signer};
 use crate::result::WorkerName;
+use crate::room::Room;
 
 /// A configuration and what was made of it.
 #[derive(Debug)]
@@ -50,9 +51,11 @@ impl Setup {
         Ok(Self { config, executor, outbound, signer, name })
     }
 
-    /// Most jobs that run at a time: as configured, but no more than all handlers take together.
-    pub fn concurrency(&self) -> usize {
-        self.config.concurrency.min(self.executor.handlers.concurrency())
+    /// Gives the room its limits. `debt`: how many results may wait to be sent.
+    pub fn limit(&self, room: &Room, debt: usize) {
+        room.set_limits(self.config.concurrency, debt);
+        // More would wait for processes of handlers that stay up.
+        room.set_most_running(self.executor.handlers.concurrency());
     }
 }
 

@@ -5,10 +5,10 @@
 //! waited for without a turn, so that it holds nobody up; if jobs arrive from two at once and there
 //! is room for one, the other goes back at once.
 //!
-//! While some types cannot be run here, the loop does not wait for jobs. It looks through those that are
-//! ready: it reserves many over one connection, notes which of them can be run, and gives all back at
-//! once with a `quit`. Those are then reserved by their numbers. So other workers can have the rest, and
-//! the queue counts nothing.
+//! While some of the ready jobs cannot be run here, the loop does not wait for jobs: it [looks through
+//! them](crate::look).
+//!
+//! Where all jobs are short, [many](crate::many) are reserved at once while there is a backlog.
 //!
 //! Owns: connections without a job. Must not know: what a job is for.
 
@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use jq_client::{ConnectOptions, Connection, Error, Job, JobId, Reservation, Seconds, TubeName};
 use tokio::sync::Mutex as Turn;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::given_back::GivenBack;
+use crate::look::Looks;
+use crate::many::{MANY, Many, reserve_many};
 use crate::metrics::Metrics;
 use crate::parked::Candidate;
 use crate::retry::{Backoff, jitter};
@@ -31,7 +33,7 @@ const RECONNECT: Backoff =
     Backoff { first: Duration::from_millis(100), max: Duration::from_secs(30) };
 
 /// How long a server may be silent while the others wait for their turn.
-const TURN: Duration = Duration::from_secs(1);
+pub(crate) const TURN: Duration = Duration::from_secs(1);
 
 /// How much longer than it was told to wait a server may take to answer: as long again, within these.
 const MIN_PATIENCE: Duration = Duration::from_secs(2);
@@ -41,34 +43,50 @@ const MAX_PATIENCE: Duration = Duration::from_secs(30);
 /// open connections all the time, when jobs are short.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How many ready jobs are looked through, and for how long: other workers cannot have them meanwhile.
-const LOOK_THROUGH: usize = 2_000;
-const LOOK_FOR: Duration = Duration::from_millis(250);
-
-/// Delays between looks that found nothing.
-const LOOK_AGAIN: Backoff =
-    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
-
-/// How soon it is seen that the jobs that a look found are taken, and how long that is waited for.
-const TAKEN: Duration = Duration::from_millis(10);
-const TAKEN_WITHIN: Duration = Duration::from_secs(1);
-
 /// Who deals with the jobs of a server.
 pub trait Taker: Clone + Send + Sync + 'static {
     /// Deals with a job that was just reserved over this connection.
     fn take(&self, source: Arc<Source>, connection: Connection, job: Job, permit: Permit);
 
-    /// Whether some jobs cannot be run now while others can.
-    fn is_selective(&self) -> bool;
+    /// Deals with jobs that were just reserved over this connection.
+    fn take_all(
+        &self,
+        source: Arc<Source>,
+        connection: Connection,
+        jobs: Vec<Job>,
+        permits: Vec<Permit>,
+    );
 
-    /// What to note of a job that is ready, if it can be run.
-    fn choose(&self, source: &Arc<Source>, job: &Job) -> Option<Candidate>;
+    /// Whether jobs may share a connection: none of them holds up another for long.
+    fn may_share(&self) -> bool;
 
-    /// Reserves these as there is room for them, and forgets those chosen before.
-    fn chosen(&self, candidates: Vec<Candidate>);
+    /// Whether jobs of this server are ready that cannot be run now.
+    fn is_selective(&self, source: &Arc<Source>) -> bool;
 
-    /// Whether all that were chosen have been reserved, or tried to.
-    fn is_done(&self) -> bool;
+    /// Whether there are types whose jobs could be run now.
+    fn wants_any(&self) -> bool;
+
+    /// A look through the ready jobs of this server begins.
+    fn begin_look(&self, source: &Arc<Source>);
+
+    /// What to note of a job that is ready, and whether it can be run now.
+    fn choose(&self, source: &Arc<Source>, job: JobId, body: &[u8]) -> (Candidate, bool);
+
+    /// Whether a job that cannot be run may be released with a delay, which the queue counts.
+    fn may_set_aside(&self, found: &Candidate) -> bool;
+
+    /// Notes that this is done. Returns how often it was, now included.
+    fn note_set_aside(&self, source: &Arc<Source>, job: JobId) -> u32;
+
+    /// The look is over: reserves these as they can be run. If these are all, forgets all others of this
+    /// server.
+    fn end_look(&self, source: &Arc<Source>, found: Vec<Candidate>, is_all: bool);
+
+    /// How many jobs are known to be ready on this server.
+    fn known(&self, source: &Arc<Source>) -> usize;
+
+    /// Whether jobs of this server are known that can be run now.
+    fn has_runnable(&self, source: &Arc<Source>) -> bool;
 }
 
 /// A server that jobs come from.
@@ -113,6 +131,11 @@ impl Source {
     /// As it is configured.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The tubes that jobs are taken from.
+    pub fn tubes(&self) -> &[TubeName] {
+        &self.tubes
     }
 
     /// Whether it can be reached.
@@ -224,25 +247,19 @@ pub async fn fetch(
     let idle = Duration::from_secs(idle_check.into());
     let patience = idle + idle.clamp(MIN_PATIENCE, MAX_PATIENCE);
     let mut failures = 0_u32;
-    let mut fruitless = 0_u32;
+    let mut looks = Looks::default();
     // With one server nobody waits for a turn.
     let mut seems_empty = turn.is_none();
+    // How many jobs are reserved at once: more and more, while there are so many.
+    let mut many = 1;
     loop {
         if seems_empty {
             room.wait_open().await;
         }
-        if taker.is_selective() {
+        if taker.is_selective(&source) {
             room.wait_open().await;
-            match look_through(&source, &taker).await {
-                Ok(true) => {
-                    (failures, fruitless) = (0, 0);
-                    await_taken(&taker).await;
-                }
-                Ok(false) => {
-                    failures = 0;
-                    fruitless = fruitless.saturating_add(1);
-                    sleep(LOOK_AGAIN.delay(fruitless, jitter())).await;
-                }
+            match looks.round(&source, &taker).await {
+                Ok(()) => failures = 0,
                 Err(error) => {
                     source.note(Some(&error));
                     failures = failures.saturating_add(1);
@@ -259,6 +276,28 @@ pub async fn fetch(
                 continue;
             }
         };
+        if taker.may_share() && (many > 1 || !seems_empty) {
+            let reserved = reserve_many(&source, connection, &room, turn.as_deref(), many).await;
+            let Some(reserved) = reserved else {
+                seems_empty = true;
+                continue;
+            };
+            match reserved {
+                Ok(Many { connection, jobs, mut permits }) => {
+                    failures = 0;
+                    many = if jobs.len() == permits.len() { 2 * many.min(MANY / 2) } else { 1 };
+                    seems_empty = turn.is_none() || jobs.is_empty();
+                    permits.truncate(jobs.len());
+                    if jobs.is_empty() {
+                        source.give(connection);
+                    } else {
+                        taker.take_all(Arc::clone(&source), connection, jobs, permits);
+                    }
+                }
+                Err(error) => failed(&source, &error, &mut failures).await,
+            }
+            continue;
+        }
         let reserved = match &turn {
             Some(turn) if !seems_empty => {
                 // Room is waited for in turn, too: who came first gets what is free next.
@@ -292,6 +331,7 @@ pub async fn fetch(
             Ok((Reservation::Reserved(job), Some(permit))) => {
                 failures = 0;
                 seems_empty = turn.is_none();
+                many = 2;
                 taker.take(Arc::clone(&source), connection, job, permit);
             }
             Ok((Reservation::Reserved(job), None)) => {
@@ -308,59 +348,21 @@ pub async fn fetch(
                 seems_empty = true;
                 source.give(connection);
             }
-            Err(error) => {
-                source.note(Some(&error));
-                // What was lost with this one was lost with the others.
-                lock(&source.idle).clear();
-                // The first attempt to connect again is made at once; after it the delays grow.
-                if failures > 0 {
-                    sleep(RECONNECT.delay(failures, jitter())).await;
-                }
-                failures = failures.saturating_add(1);
-            }
+            Err(error) => failed(&source, &error, &mut failures).await,
         }
     }
 }
 
-/// Looks for jobs that can be run among those that are ready. Returns whether there are any.
-async fn look_through(source: &Arc<Source>, taker: &impl Taker) -> Result<bool, Error> {
-    let (source, taker) = (Arc::clone(source), taker.clone());
-    let look = async move {
-        let candidates = look_at_ready(&source, &taker).await?;
-        let has_any = !candidates.is_empty();
-        taker.chosen(candidates);
-        Ok(has_any)
-    };
-    // It goes on if the loop is stopped: dropped in between, the connection would have vanished with all
-    // the jobs that it has, which the queue may count against them.
-    tokio::spawn(look).await.unwrap_or(Ok(false))
-}
-
-async fn look_at_ready(source: &Arc<Source>, taker: &impl Taker) -> Result<Vec<Candidate>, Error> {
-    let mut connection = source.connection().await?;
-    let until = Instant::now() + LOOK_FOR;
-    let mut candidates = Vec::new();
-    for _ in 0..LOOK_THROUGH {
-        // With DEADLINE_SOON, the first of them is about to time out.
-        let Reservation::Reserved(job) = connection.reserve_with_timeout(0).await? else { break };
-        candidates.extend(taker.choose(source, &job));
-        if Instant::now() >= until {
-            break;
-        }
+/// A connection is lost.
+async fn failed(source: &Source, error: &Error, failures: &mut u32) {
+    source.note(Some(error));
+    // What was lost with this one was lost with the others.
+    lock(&source.idle).clear();
+    // The first attempt to connect again is made at once; after it the delays grow.
+    if *failures > 0 {
+        sleep(RECONNECT.delay(*failures, jitter())).await;
     }
-    // Only then are they ready again. It counts as no vanished worker.
-    connection.quit().await?;
-    Ok(candidates)
-}
-
-async fn await_taken(taker: &impl Taker) {
-    let taken = async {
-        while !taker.is_done() {
-            sleep(TAKEN).await;
-        }
-    };
-    // What is left then has no room.
-    let _ = timeout(TAKEN_WITHIN, taken).await;
+    *failures = failures.saturating_add(1);
 }
 
 async fn full_for_long(room: &Room) {

@@ -17,8 +17,9 @@ use uuid::Uuid;
 use crate::destinations::Destinations;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
-use crate::job::Job;
+use crate::job::{Job, JobType};
 use crate::metrics::{Metrics, Outcome};
+use crate::parked::Parking;
 use crate::readiness::{Readiness, Reason};
 use crate::result::{FinalStatus, entity_tag};
 use crate::room::Room;
@@ -27,8 +28,8 @@ use crate::setup::CurrentSetup;
 use crate::store::{Found, Store};
 use crate::table::Table;
 use crate::web::{
-    self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, RunStatus, ServerStatus,
-    State, Status, TypeStatus,
+    self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, ResourceStatus, RunStatus,
+    ServerStatus, State, Status, TypeStatus,
 };
 
 /// When it is worth to ask again for a result, in seconds.
@@ -55,6 +56,8 @@ pub struct Shown {
     pub room: Arc<Room>,
     /// Where they are taken from.
     pub servers: Arc<Servers>,
+    /// Jobs that wait there until they can be run here.
+    pub parking: Arc<Parking>,
     /// What of this machine does not work.
     pub health: Arc<Health>,
     /// Where results go.
@@ -87,6 +90,22 @@ impl Surface {
             destinations: Arc::clone(&self.shown.destinations),
         };
         readiness.reasons()
+    }
+
+    /// What jobs have for themselves, and how many wait for it.
+    fn resources(&self) -> Vec<ResourceStatus> {
+        let (setup, waiting) = (self.shown.setup.get(), self.shown.parking.counts());
+        let needs = |kind: &JobType, name: &str| {
+            let handler = setup.executor.handlers.get(kind);
+            handler.is_some_and(|handler| handler.needs.iter().any(|need| need.name == name))
+        };
+        let resources = setup.config.resources.iter().map(|(name, total)| ResourceStatus {
+            name: name.clone(),
+            total: *total as usize,
+            in_use: self.shown.room.in_use(name),
+            waiting: waiting.iter().filter(|(kind, _)| needs(kind, name)).map(|it| it.1).sum(),
+        });
+        resources.collect()
     }
 
     fn state(&self) -> State {
@@ -215,6 +234,7 @@ impl web::Worker for Surface {
                 })
                 .collect(),
             types: types.collect(),
+            resources: self.resources(),
             failures: failures.collect(),
         }
     }
@@ -233,6 +253,7 @@ impl web::Worker for Surface {
         metrics.servers_connected.set(servers.connected() as i64);
         metrics.spool.set(store.owing() as i64);
         metrics.set_reasons(&self.reasons());
+        metrics.set_resources(&self.resources());
         metrics.text()
     }
 

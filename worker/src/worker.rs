@@ -18,6 +18,7 @@ use crate::exec::Keepers;
 use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Needs};
 use crate::metrics::Metrics;
+use crate::parked::Parking;
 use crate::readiness::Readiness;
 use crate::room::Room;
 use crate::servers::Servers;
@@ -40,6 +41,7 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     deliveries: Arc<Deliveries>,
     servers: Arc<Servers>,
+    parking: Arc<Parking>,
     health: Arc<Health>,
     destinations: Arc<Destinations>,
     lifecycle: Arc<Lifecycle>,
@@ -113,8 +115,8 @@ impl Worker {
     pub fn with(blank: Blank, store: Store) -> Self {
         let Blank { setup, keepers } = blank;
         let (config, store) = (&setup.config, Arc::new(store));
-        let room = Room::new(setup.concurrency(), MAX_PLACES * config.max_unpublished);
-        let room = Arc::new(room);
+        let room = Arc::new(Room::new(config.concurrency, MAX_PLACES * config.max_unpublished));
+        setup.limit(&room, MAX_PLACES * config.max_unpublished);
         let destinations = Destinations::new(config.max_unpublished, Arc::clone(&room));
         let destinations = Arc::new(destinations);
         let (table, metrics, tasks) = (Arc::<Table>::default(), Arc::default(), Tasks::default());
@@ -124,7 +126,7 @@ impl Worker {
             }
             Err(error) => warn!(%error, "cannot read which jobs wait for their next attempt"),
         }
-        let servers: Arc<Servers> = Arc::default();
+        let (servers, parking): (Arc<Servers>, Arc<Parking>) = (Arc::default(), Arc::default());
         let deliveries = Arc::new(Deliveries::new(
             Arc::clone(&store),
             Arc::clone(&room),
@@ -145,6 +147,7 @@ impl Worker {
             health: Arc::clone(&health),
             deliveries: Arc::clone(&deliveries),
             servers: Arc::clone(&servers),
+            parking: Arc::clone(&parking),
             tasks: tasks.clone(),
         }));
         Self {
@@ -156,6 +159,7 @@ impl Worker {
             metrics,
             deliveries,
             servers,
+            parking,
             health,
             destinations,
             lifecycle,
@@ -179,6 +183,7 @@ impl Worker {
             room: Arc::clone(&self.room),
             health: Arc::clone(&self.health),
             servers: Arc::clone(&self.servers),
+            parking: Arc::clone(&self.parking),
             destinations: Arc::clone(&self.destinations),
         };
         Surface::new(shown, halt)
@@ -216,7 +221,7 @@ impl Worker {
         config.public_url.clone_from(&now.config.public_url);
         let setup = Arc::new(Setup::new(config, self.keepers.clone())?);
         let limit = setup.config.max_unpublished;
-        self.room.set_limits(setup.concurrency(), MAX_PLACES * limit);
+        setup.limit(&self.room, MAX_PLACES * limit);
         self.destinations.set_limit(limit);
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere = setup.config.servers != now.config.servers
@@ -236,6 +241,8 @@ impl Worker {
         let config = &self.setup().config;
         let Self { room, metrics, .. } = self;
         let taker = Arc::clone(&self.lifecycle);
+        // Those of servers that are gone would wait for ever.
+        self.parking.clear();
         let (addresses, tubes) = (&config.servers, &config.tubes);
         self.servers.fetch_from(addresses, tubes, room, metrics, config.idle_check, taker);
     }

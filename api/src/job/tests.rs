@@ -180,3 +180,55 @@ fn methods_are_written_as_in_a_job() {
     assert_eq!(serde_json::to_string(&Method::Post).unwrap(), "\"POST\"");
     assert!(serde_json::from_str::<Method>("\"DELETE\"").is_err());
 }
+
+#[test]
+fn who_has_the_same_content() {
+    let id = "13775310-8f59-412e-aa2c-549a20077664";
+    let digest = |members: &str| {
+        let body = format!(r#"{{"id":"{id}","type":"t","args":{{"a":1}},"custom":2{members}}}"#);
+        Job::parse(body.as_bytes()).unwrap().digest()
+    };
+    let same = digest("");
+    for members in [
+        r#","created_at":"2026-11-22T12:00:00Z""#,
+        r#","created_at":"never""#,
+        r#","of_no_meaning":1"#,
+    ] {
+        assert_eq!(digest(members), same, "{members}");
+    }
+    for members in [
+        r#","timeout":60"#,
+        r#","retry":0"#,
+        r#","expires_at":"2026-11-22T12:00:00Z""#,
+        r#","input":"http://a.example/""#,
+        r#","result":"http://a.example/""#,
+        r#","callback":{"successUri":"http://a.example/"}"#,
+        r#","callback":{"failedUri":"http://a.example/"}"#,
+    ] {
+        assert_ne!(digest(members), same, "{members}");
+    }
+    // As they are written.
+    let written = |args: &str, custom: &str| {
+        let body = format!(r#"{{"id":"{id}","type":"t","args":{args},"custom":{custom}}}"#);
+        Job::parse(body.as_bytes()).unwrap().digest()
+    };
+    assert_eq!(written(r#"{"a":1}"#, "2"), same);
+    for (args, custom) in [(r#"{"a": 1}"#, "2"), (r#"{"a":1.0}"#, "2"), (r#"{"a":1}"#, "2.0")] {
+        assert_ne!(written(args, custom), same, "{args} {custom}");
+    }
+}
+
+#[test]
+fn urls_have_a_limit() {
+    let id = "13775310-8f59-412e-aa2c-549a20077664";
+    for member in ["input", "result"] {
+        let parse = |length: usize| {
+            let url =
+                format!("http://a.example/{}", "x".repeat(length - "http://a.example/".len()));
+            Job::parse(format!(r#"{{"id":"{id}","type":"t","{member}":"{url}"}}"#).as_bytes())
+        };
+        assert!(parse(8192).is_ok(), "{member}");
+        let reason = parse(8193).unwrap_err().reason;
+        assert!(reason.contains("8193 bytes: expected at most 8192"), "{member}: {reason}");
+    }
+}

@@ -27,7 +27,16 @@ impl Site {
         let queue = ["-l", "127.0.0.1", "-p", "0"];
         let queue = Service::start(&programs().server, &queue, folder.join("queue.log")).await;
         let queue = queue.unwrap();
-        let config = project().join("examples/handlers/jq-worker.toml");
+        // The handlers of the examples, and a resource: without one, some metrics are not there.
+        let (examples, handlers) = (project().join("examples/handlers"), folder.join("handlers"));
+        std::fs::create_dir(&handlers).unwrap();
+        for entry in std::fs::read_dir(examples).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, handlers.join(path.file_name().unwrap())).unwrap();
+        }
+        let config = handlers.join("jq-worker.toml");
+        let text = std::fs::read_to_string(&config).unwrap() + "\n[resources]\nsample = 1\n";
+        std::fs::write(&config, text).unwrap();
         let (config, results) = (config.to_string_lossy(), folder.join("results"));
         let (results, server) = (results.to_string_lossy(), queue.address.to_string());
         let worker = [

@@ -8,6 +8,9 @@ mod selftest;
 mod serve;
 mod submit;
 
+#[cfg(test)]
+pub(crate) use selftest::queue::Queue as PrivateQueue;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};

@@ -14,7 +14,7 @@ use crate::config::{Config, Flags};
 use crate::exec;
 use crate::front::Front;
 use crate::retry::{Backoff, jitter};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Swept};
 use crate::web::{self, WebOptions};
 use crate::worker::{Blank, StartError, Worker};
 
@@ -23,6 +23,9 @@ const SWEEP_AT_MOST: Duration = Duration::from_secs(60);
 
 /// When looking for them failed, it is tried again after so long.
 const SWEEP_AGAIN: Duration = Duration::from_secs(600);
+
+/// Between two steps of such a look, others have the disk.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Delays between attempts to open a state directory that cannot be used at present.
 const OPEN_AGAIN: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
@@ -248,20 +251,34 @@ async fn stop(worker: &Worker, signals: &mut Signals, limited: bool) {
 async fn sweep(worker: Arc<Worker>) {
     loop {
         let retention = worker.setup().config.retention;
-        let task = Arc::clone(&worker);
-        let swept = tokio::task::spawn_blocking(move || task.store.sweep(retention)).await;
-        let next = match swept {
-            Ok(Ok(next)) => next,
-            Ok(Err(error)) => {
+        let next = match sweep_once(&worker, retention).await {
+            Ok(next) => next,
+            Err(error) => {
                 warn!(%error, "cannot look for expired results; will retry");
                 Some(SystemTime::now() + SWEEP_AGAIN)
             }
-            Err(_) => None,
         };
         let wait = next
             .map_or(retention, |next| next.duration_since(SystemTime::now()).unwrap_or_default());
         // What is written from now on expires no sooner than that.
         sleep(wait.min(retention).max(SWEEP_AT_MOST)).await;
+    }
+}
+
+async fn sweep_once(
+    worker: &Arc<Worker>,
+    retention: Duration,
+) -> std::io::Result<Option<SystemTime>> {
+    let mut sweep = worker.store.sweep(retention);
+    loop {
+        let task = Arc::clone(worker);
+        let step = move || (task.store.step(&mut sweep), sweep);
+        let (swept, same) = tokio::task::spawn_blocking(step).await?;
+        sweep = same;
+        match swept? {
+            Swept::More => sleep(SWEEP_PAUSE).await,
+            Swept::All(next) => return Ok(next),
+        }
     }
 }
 

@@ -193,6 +193,13 @@ impl Handlers {
         by_type.chain(any)
     }
 
+    /// Whether every job goes to a persistent process that is sent several at a time: all are short.
+    pub fn are_pipelined(&self) -> bool {
+        self.iter().all(|(_, handler)| {
+            matches!(handler.mode, Mode::Persistent(Persistence { pipeline: 2.., .. }))
+        })
+    }
+
     /// Most jobs that can run at a time, as far as the handlers are concerned.
     pub fn concurrency(&self) -> usize {
         let limits = self.iter().map(|(_, handler)| match handler.concurrency {

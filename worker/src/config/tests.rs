@@ -249,6 +249,15 @@ fn what_is_wrong_is_named() {
         ("[defaults]\ncommand = [\"true\"]", "defaults: command"),
         ("id = \"w\"", "it has no handlers"),
         (&format!("concurrency = 0\n{handler}"), "concurrency is 0"),
+        (&format!("concurrency = 10001\n{handler}"), "concurrency is 10001: expected 1 to 10000"),
+        (&format!("{handler}concurrency = 10001"), "concurrency is 10001: expected 1 to 10000"),
+        (&format!("{handler}output = 0"), "output: expected 1 byte to 1 GiB"),
+        (&format!("{handler}output = \"2 GiB\""), "output: expected 1 byte to 1 GiB"),
+        (
+            &format!("[resources]\ngpu = 1001\n{handler}"),
+            "resources.gpu is 1001: expected 1 to 1000",
+        ),
+        (&format!("{handler}group = \"root\""), "group"),
         (&format!("max_unpublished = 0\n{handler}"), "max_unpublished is 0"),
         (&format!("listen = \"here\"\n{handler}"), "listen is \"here\""),
         (&format!("public_url = \"ftp://x/\"\n{handler}"), "http or https"),
@@ -262,4 +271,100 @@ fn what_is_wrong_is_named() {
     assert!(error.contains("/nowhere.toml: No such file"), "{error}");
     let both = flags(&["--handlers", "h", "--", "true"]);
     assert!(Config::load(&both).unwrap_err().to_string().contains("both given"));
+}
+
+/// What the tables say of settings that are not set.
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let docs = include_str!("../../../docs/worker.md");
+    let folder = Folder::new();
+    let path = folder.write("w.toml", "[handlers.x]\ncommand = ['true']", 0o644);
+    let config = Config::load(&flags(&["--config", &path])).unwrap();
+    let handler = Arc::clone(config.handlers.get(&"x".parse().unwrap()).unwrap());
+    let seconds = |time: Duration| time.as_secs().to_string();
+    let mut parallel = 0;
+    let mut default = |name: &str, text: &str, value: String| {
+        let row = docs.lines().filter(|line| line.starts_with(&format!("| `{name}`")));
+        let cells: Vec<Vec<&str>> =
+            row.map(|row| row.split('|').map(str::trim).collect()).collect();
+        let is_it = cells.iter().any(|cells| cells.get(3).is_some_and(|it| it.starts_with(text)));
+        assert!(is_it, "{name}: {cells:?}");
+        assert!(text.trim_matches('`').starts_with(&value), "{name} is {value}, not {text}");
+        parallel += 1;
+    };
+    default("servers", "`127.0.0.1:11300`", config.servers[0].to_string());
+    default("listen", "`127.0.0.1:11380`", config.listen.unwrap().to_string());
+    default("retention", "604800", seconds(config.retention));
+    default("sync", "`\"always\"`", "\"always\"".to_owned());
+    assert_eq!(config.sync, Sync::Always);
+    default("stop_timeout", "60", seconds(config.stop_timeout));
+    default("retry_delay", "2", seconds(config.retry_delay));
+    default("max_retry_delay", "3600", seconds(config.max_retry_delay));
+    default("idle_check", "60", seconds(config.idle_check));
+    default("max_crashes", "3", config.max_crashes.to_string());
+    default("publish_timeout", "86400", seconds(config.publish_timeout));
+    default("http.connect_timeout", "10", seconds(config.outbound.connect_timeout));
+    default("http.timeout", "60", seconds(config.outbound.timeout));
+    default("http.max_input", "64 MiB", (config.outbound.max_input_bytes >> 20).to_string());
+    default("http.show_input_query", "false", config.show_input_query.to_string());
+    default("processes", "1", "1".to_owned());
+    default("pipeline", "1", "1".to_owned());
+    default("timeout", "3600", seconds(handler.timeout));
+    default("grace", "10", seconds(handler.grace));
+    default("retry", "3", handler.retry.to_string());
+    default("output", "1 MiB", (handler.output >> 20).to_string());
+    assert_eq!(parallel, 20);
+    // Those that are no numbers.
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert_eq!((config.concurrency, config.max_unpublished), (processors, 64.max(4 * processors)));
+    assert_eq!((config.cors_origins, config.token), (vec!["*".to_owned()], None));
+    assert!(config.tubes.is_empty() && config.callback_secrets.is_empty());
+    assert!(config.resources.is_empty() && config.outbound.allow_urls.is_empty());
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(config.worker_id, host.trim());
+    assert_eq!((handler.mode, handler.concurrency), (Mode::Process, 0));
+    assert_eq!((handler.rerun, handler.input), (Rerun::Never, InputMode::File));
+    assert_eq!((handler.output_from, &handler.working_directory), (OutputFrom::Auto, &None));
+    let path =
+        folder.write("p.toml", "[handlers.x]\ncommand = ['true']\nmode = 'persistent'", 0o644);
+    let config = Config::load(&flags(&["--config", &path])).unwrap();
+    let handler = config.handlers.get(&"x".parse().unwrap()).unwrap();
+    assert_eq!(handler.mode, Mode::Persistent(Persistence { processes: 1, pipeline: 1 }));
+}
+
+#[test]
+fn a_table_goes_before_a_file() {
+    let folder = Folder::new();
+    for name in ["h/sailor.py", "h/other"] {
+        folder.write(name, "", 0o755);
+    }
+    let text = "handlers_dir = 'h'\n[defaults]\nretry = 7\n[handlers.sailor]\ncommand = ['true']";
+    let path = folder.write("w.toml", text, 0o644);
+    let config = Config::load(&flags(&["--config", &path])).unwrap();
+    let program = |kind: &str| {
+        let handler = config.handlers.get(&kind.parse().unwrap()).unwrap();
+        assert_eq!(handler.retry, 7, "{kind}");
+        handler.program.clone()
+    };
+    assert!(program("sailor").ends_with("true"));
+    assert_eq!(program("other"), folder.0.join("h/other"));
+}
+
+#[test]
+fn variables_to_pass_on_are_added_to_those_of_the_defaults() {
+    let folder = Folder::new();
+    // These are there wherever cargo runs a test.
+    let (one, two) = ("CARGO_MANIFEST_DIR", "CARGO_PKG_NAME");
+    let path = folder.write(
+        "w.toml",
+        &format!(
+            "[defaults]\npass_env = ['{one}']\n[handlers.x]\ncommand = ['true']\npass_env = ['{two}']"
+        ),
+        0o644,
+    );
+    let config = Config::load(&flags(&["--config", &path])).unwrap();
+    let handler = config.handlers.get(&"x".parse().unwrap()).unwrap();
+    for name in [one, two] {
+        assert!(handler.env.iter().any(|(it, _)| it == name), "{name}: {:?}", handler.env);
+    }
 }

@@ -74,6 +74,7 @@ impl Attempts {
             probe.succeed();
         }
         held.active.set_phase(Phase::Finishing);
+        held.permit.finish();
         if attempt.failure.is_none() {
             return self.finish(held, Verdict::Successful, attempt).await;
         }

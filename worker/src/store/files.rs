@@ -76,6 +76,10 @@ impl Files {
         &self.results
     }
 
+    pub(super) fn packs(&self) -> PathBuf {
+        self.dir.join("packs")
+    }
+
     /// Where the result of a job is. Folders of a 256th each keep listings short.
     pub(super) fn result(&self, id: Uuid) -> PathBuf {
         let mut path = self.results.clone();
@@ -84,8 +88,8 @@ impl Files {
         path
     }
 
-    /// Writes a result. Who reads it meanwhile gets the one before or this, whole.
-    pub(super) fn write(&self, id: Uuid, body: &[u8]) -> io::Result<()> {
+    /// Writes a result, as old as it is. Who reads it meanwhile gets the one before or this, whole.
+    pub(super) fn write(&self, id: Uuid, body: &[u8], finished: Timestamp) -> io::Result<()> {
         let path = self.result(id);
         let temporary = path.with_extension("new");
         let open = || {
@@ -100,14 +104,13 @@ impl Files {
             }
             opened => opened?,
         };
-        file.write_all(body)?;
+        let written = file.write_all(body).and_then(|()| file.set_modified(finished.into()));
+        if written.is_err() {
+            // What there is of it takes up space.
+            let _ = fs::remove_file(&temporary);
+        }
+        written?;
         fs::rename(&temporary, &path)
-    }
-
-    /// Writes a result that may have been there before, as old as it is.
-    pub(super) fn write_again(&self, id: Uuid, body: &[u8], finished: Timestamp) -> io::Result<()> {
-        self.write(id, body)?;
-        File::options().write(true).open(self.result(id))?.set_modified(finished.into())
     }
 
     pub(super) fn find(&self, id: Uuid) -> io::Result<Found> {

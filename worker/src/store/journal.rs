@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The checksum is of all behind it, without the line feed, in eight hexadecimal digits. A crash
-//! can cut the last line off: reading ends at the first line that is not whole.
+//! can cut the last line off: reading ends at the first line that is not whole. Zeros may follow the last
+//! line: room for those to come.
 //!
 //! There is no version number. Members can be added, and readers ignore those that they do not know;
 //! `golden/` has a journal of each form that was ever written. A line that is whole and cannot be

@@ -3,17 +3,20 @@
 //! ```text
 //! DIR/lock                     held by the worker that uses the directory
 //! DIR/journal-NNNNNNNN         what happened since the results were last synced
-//! DIR/results/ab/UUID.json     results as they are served; empty: it has expired
+//! DIR/packs/NNNNNNNN.pack      results (see [`packs`])
+//! DIR/results/ab/UUID.json     large results, as they are served; empty: it has expired
 //! DIR/work/                    working directories of jobs; emptied at the start
 //! DIR/running                  which jobs run, and which ran when a worker died
 //! ```
 //!
 //! A result is durable when its record is in the journal and that is synced: one write and one
-//! sync for all results that are ready at that moment. Its own file is written at the same time
-//! but not synced; after a crash it is written again from the journal. When the journal has grown,
-//! the files are synced all at once and a new journal begins with what is still owed. Writing,
-//! syncing and renaming a file for each result, and another for what is owed, would be two syncs
-//! for each job.
+//! sync for all results that are ready at that moment. It is appended to a pack at the same time, or if it
+//! is large, written to a file of its own, but that is not synced; after a crash it is written again from
+//! the journal. When the journal has grown, packs and files are synced all at once and a new journal begins
+//! with what is still owed. Writing, syncing and renaming a file for each result, and another for what is
+//! owed, would be two syncs for each job.
+//!
+//! Earlier versions had a file for each result, however small. These are found and expire as they did.
 //!
 //! What is *owed* for a result: sending it to where it is wanted, and taking its job out of the
 //! queue. An [`Entry`] says so, and stays until it is settled; so a job that comes again because
@@ -24,6 +27,7 @@
 mod entry;
 mod files;
 mod journal;
+mod packs;
 mod remove;
 mod retention;
 mod running;
@@ -36,8 +40,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -46,6 +52,7 @@ use uuid::Uuid;
 use crate::table::Waiting;
 
 use files::{Files, Lock};
+use packs::{InPack, Packed, Packs, SMALL};
 use running::Running;
 use work::WorkDirectories;
 use writer::{Order, Writer};
@@ -53,10 +60,12 @@ use writer::{Order, Writer};
 pub use entry::{Done, Entry, Step};
 pub use files::Found;
 pub(crate) use remove::remove_tree;
+pub use retention::{Sweep, Swept};
 pub use running::{Began, Crashes};
 
 /// So many bytes are written to see whether the disk takes any.
 const PROBE: usize = 64 << 10;
+const PROBE_NAME: &str = "probe";
 
 /// When a result counts as being on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -112,9 +121,75 @@ impl StoreError {
     }
 }
 
-/// The result of a job in a state directory that nobody may have opened yet.
-pub fn find(dir: &Path, id: Uuid) -> io::Result<Found> {
-    Files::at(dir)?.find(id)
+/// The results in a state directory that cannot be opened yet. Nothing is written.
+#[derive(Debug)]
+pub struct Results(Kept);
+
+impl Results {
+    /// Looks what there is. Results that are only in the journal are not.
+    pub fn look(dir: &Path) -> io::Result<Self> {
+        let files = Files::at(dir)?;
+        let packs = Packs::open(files.packs(), false)?;
+        Ok(Self(Kept { files, packs, has_new_files: AtomicBool::new(false) }))
+    }
+
+    /// The result of a job. One that has expired may be there still.
+    pub fn find(&self, id: Uuid) -> io::Result<Found> {
+        self.0.find(id)
+    }
+}
+
+/// Results, wherever they are.
+#[derive(Debug)]
+struct Kept {
+    files: Files,
+    packs: Packs,
+    /// Whether files were written since the last sync.
+    has_new_files: AtomicBool,
+}
+
+impl Kept {
+    fn find(&self, id: Uuid) -> io::Result<Found> {
+        match self.packs.find(id)? {
+            InPack::Result(body) => Ok(Found::Result(body)),
+            InPack::Expired => Ok(Found::Expired),
+            // A file of this id is of a time before.
+            InPack::Forgotten => Ok(Found::Nothing),
+            InPack::InFile | InPack::Nothing => self.files.find(id),
+        }
+    }
+
+    /// Writes results. Of two of the same job, the later counts.
+    fn write(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
+        let mut packed = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let body = entry.body();
+            let is_small = body.len() <= SMALL && !body[..body.len() - 1].contains(&b'\n');
+            if !is_small {
+                self.has_new_files.store(true, Ordering::Relaxed);
+                self.files.write(entry.id, &body, entry.finished)?;
+            }
+            let (id, finished) = (entry.id, entry.finished);
+            packed.push(Packed { id, finished, body: is_small.then_some(body) });
+        }
+        self.packs.append(&packed)
+    }
+
+    /// Has the disk have all that was written.
+    fn sync(&self) -> io::Result<()> {
+        if self.has_new_files.load(Ordering::Relaxed) {
+            rustix::fs::syncfs(File::open(self.files.results())?)?;
+            self.has_new_files.store(false, Ordering::Relaxed);
+        }
+        self.packs.sync()
+    }
+
+    /// Writes results that may be there already.
+    fn write_again(&self, entries: impl Iterator<Item = Arc<Entry>>) -> io::Result<()> {
+        let is_missing = |it: &Arc<Entry>| !self.packs.has(it.id, it.finished, &it.body());
+        let missing: Vec<_> = entries.filter(is_missing).collect();
+        missing.chunks(writer::BATCH).try_for_each(|entries| self.write(entries))
+    }
 }
 
 /// An entry that is not settled, and how far it is.
@@ -130,7 +205,7 @@ type Owing = HashMap<Uuid, Owed>;
 
 #[derive(Debug)]
 struct Shared {
-    files: Files,
+    kept: Kept,
     owing: Mutex<Owing>,
     /// Held while the disk is probed.
     probing: Mutex<()>,
@@ -162,15 +237,18 @@ impl Store {
         let work = WorkDirectories::make(files.dir().join("work"))?;
         let running = Running::open(dir)?;
         let replayed = journal::replay(dir)?;
-        for owed in &replayed.latest {
-            let body = owed.entry.body();
-            let path = files.result(owed.entry.id);
-            let written = files.write_again(owed.entry.id, &body, owed.entry.finished);
-            written.map_err(|error| StoreError::Io(path, error))?;
-        }
-        let owing = replayed.owing;
-        let shared =
-            Arc::new(Shared { files, owing: Mutex::new(owing), probing: Mutex::default() });
+        let packs = files.packs();
+        let failed = |error| StoreError::Io(packs.clone(), error);
+        let kept = Kept {
+            packs: Packs::open(packs.clone(), true).map_err(failed)?,
+            files,
+            // A worker before may have left some.
+            has_new_files: AtomicBool::new(true),
+        };
+        let latest = replayed.latest.into_iter().map(|owed| owed.entry);
+        kept.write_again(latest).map_err(failed)?;
+        let owing = Mutex::new(replayed.owing);
+        let shared = Arc::new(Shared { kept, owing, probing: Mutex::default() });
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
         let (orders, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -178,7 +256,10 @@ impl Store {
             .spawn(move || writer.run(&receiver))
             .map_err(|error| StoreError::Io(dir.to_owned(), error))?;
         let (orders, thread) = (Some(orders), Some(thread));
-        Ok(Self { shared, work, running, orders, thread, _lock: lock })
+        let store = Self { shared, work, running, orders, thread, _lock: lock };
+        // So far next to nothing was written. If the disk is full, that is known before a job is run.
+        store.probe().map_err(|error| StoreError::Io(dir.join(PROBE_NAME), error))?;
+        Ok(store)
     }
 
     /// Makes a result durable, and what is owed for it. It takes the place of an earlier result of
@@ -232,7 +313,7 @@ impl Store {
     /// What the system says. Then results cannot be kept either.
     pub fn probe(&self) -> io::Result<()> {
         let _one_at_a_time = self.shared.probing.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.shared.files.dir().join("probe");
+        let path = self.shared.kept.files.dir().join(PROBE_NAME);
         let written = fs::write(&path, [b' '; PROBE]).and_then(|()| File::open(&path)?.sync_all());
         let folder = self.work.take().map(|folder| self.work.give(&folder));
         // If it was not written whole, what there is of it goes too.
@@ -248,17 +329,42 @@ impl Store {
     }
 
     /// The result of a job. Reads a file: a few microseconds, if it is in the system's memory.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or that the result is damaged.
     pub fn find(&self, id: Uuid) -> io::Result<Found> {
-        self.shared.files.find(id)
+        // What is owed stays, however old it is.
+        match self.owed(id) {
+            Some((entry, _)) => Ok(Found::Result(entry.body())),
+            None => self.shared.kept.find(id),
+        }
     }
 
-    /// Empties results that are older than `retention`, and forgets those that were emptied as long
-    /// ago. Tells when there is something to be done next; `None` if nothing is kept.
-    pub fn sweep(
-        &self,
-        retention: std::time::Duration,
-    ) -> io::Result<Option<std::time::SystemTime>> {
-        retention::sweep(&self.shared, retention)
+    /// Results expire when they are older than `retention`, from now on; what is owed stays. Removing what
+    /// has expired is left to the [steps](Self::step) of the sweep.
+    pub fn sweep(&self, retention: Duration) -> Sweep {
+        self.shared.kept.packs.set_retention(retention);
+        Sweep::new(retention)
+    }
+
+    /// Looks at some results and removes those that have expired: milliseconds of work for the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. Then the sweep is to be begun anew, later.
+    pub fn step(&self, sweep: &mut Sweep) -> io::Result<Swept> {
+        let packs = &self.shared.kept.packs;
+        if packs.is_newest_over() {
+            let (answer, answered) = mpsc::channel();
+            self.order(Order::Seal(answer));
+            // If the thread has ended, so does the worker.
+            let _ = answered.recv();
+        }
+        if packs.remove_one()? {
+            return Ok(Swept::More);
+        }
+        sweep.look_at_files(&self.shared)
     }
 
     /// Writes what is known of jobs that wait for their next attempt, for the next start.
@@ -267,7 +373,7 @@ impl Store {
     ///
     /// What the system says. Nothing is lost but that.
     pub fn save_waiting(&self, waiting: &[Waiting]) -> io::Result<()> {
-        waiting::save(self.shared.files.dir(), waiting)
+        waiting::save(self.shared.kept.files.dir(), waiting)
     }
 
     /// What was known of such jobs when the worker stopped.
@@ -276,7 +382,7 @@ impl Store {
     ///
     /// As above.
     pub fn take_waiting(&self) -> io::Result<Vec<Waiting>> {
-        waiting::take(self.shared.files.dir())
+        waiting::take(self.shared.kept.files.dir())
     }
 
     /// An empty working directory, for one job.

@@ -98,21 +98,61 @@ async fn many_at_once() {
     }
 }
 
+/// A result that is too large for a pack.
+fn large(number: u32) -> String {
+    format!("\"{number}{}\"", "x".repeat(SMALL))
+}
+
 #[tokio::test]
-async fn a_result_that_did_not_reach_its_file_is_in_the_journal() {
+async fn a_result_that_did_not_reach_its_place_is_in_the_journal() {
     let folder = Folder::new();
-    let (lost, torn) = (Uuid::new_v4(), Uuid::new_v4());
+    let ids = [1, 2, 3, 4].map(Uuid::from_u128);
+    let results = ["1".to_owned(), large(2), large(3), "{\"whole\":true}".to_owned()];
     let store = folder.open();
-    store.keep(entry(lost, "1")).await.unwrap();
-    store.keep(entry(torn, "{\"whole\":true}")).await.unwrap();
-    let path = store.shared.files.result(lost);
-    let torn_path = store.shared.files.result(torn);
+    for (id, result) in ids.iter().zip(&results) {
+        store.keep(entry(*id, result)).await.unwrap();
+    }
+    let files = [ids[1], ids[2]].map(|id| store.shared.kept.files.result(id));
     drop(store);
-    fs::remove_file(path).unwrap();
-    fs::write(torn_path, "{\"wh").unwrap();
+    let pack = folder.0.join("packs/00000000.pack");
+    let packed = fs::read(&pack).unwrap();
+    // What a power cut leaves of what was not synced: less, or zeros.
+    let mut states: Vec<_> =
+        [0, 10, packed.len() - 3, packed.len()].map(|cut| packed[..cut].to_vec()).into();
+    states.push(vec![0; packed.len()]);
+    states.push([&packed[..50], &[0; 100][..], &packed[150..]].concat());
+    for state in states {
+        fs::remove_file(&files[0]).unwrap();
+        fs::write(&files[1], "{\"wh").unwrap();
+        fs::write(&pack, state).unwrap();
+        let store = folder.open();
+        for (id, wanted) in ids.iter().zip(&results) {
+            assert_eq!(result(&store, *id).unwrap(), format!("{wanted}\n"));
+            // What is owed is in memory. This is on the disk.
+            let Found::Result(body) = store.shared.kept.find(*id).unwrap() else { panic!("{id}") };
+            assert_eq!(body, format!("{wanted}\n"));
+        }
+        drop(store);
+    }
+    // What is there already is not written again.
+    let size = fs::metadata(&pack).unwrap().len();
+    drop(folder.open());
+    assert!(fs::metadata(&pack).unwrap().len() < size + 200, "two lines for files");
+}
+
+#[tokio::test]
+async fn small_and_large_results_of_one_job_take_each_others_place() {
+    let folder = Folder::new();
     let store = folder.open();
-    assert_eq!(result(&store, lost).unwrap(), "1\n");
-    assert_eq!(result(&store, torn).unwrap(), "{\"whole\":true}\n");
+    let id = Uuid::new_v4();
+    // A file of an earlier version, which packed nothing.
+    store.shared.kept.files.write(id, b"\"before\"\n", Timestamp::now()).unwrap();
+    assert_eq!(result(&store, id).unwrap(), "\"before\"\n");
+    for body in ["1".to_owned(), large(2), "3".to_owned(), large(4), large(5), "6".to_owned()] {
+        store.keep(entry(id, &body)).await.unwrap();
+        let Found::Result(found) = store.shared.kept.find(id).unwrap() else { panic!("{body}") };
+        assert_eq!(found, format!("{body}\n"));
+    }
 }
 
 #[tokio::test]
@@ -144,13 +184,47 @@ async fn wherever_the_journal_is_cut_what_is_whole_is_read() {
 }
 
 #[tokio::test]
+async fn zeros_are_written_ahead_and_mean_nothing() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let body = format!("\"{}\"", "x".repeat(20 << 10));
+    let length = || fs::metadata(&folder.journals()[0]).unwrap().len();
+    for number in 0..10 {
+        store.keep(entry(Uuid::from_u128(number), &body)).await.unwrap();
+    }
+    let small = length();
+    assert!(small < 256 << 10, "{small}");
+    for number in 10..20 {
+        store.keep(entry(Uuid::from_u128(number), &body)).await.unwrap();
+    }
+    let filled = length();
+    assert!(filled > 2 * small + (100 << 10), "{filled}");
+    // Into the zeros.
+    store.keep(entry(Uuid::from_u128(20), "20")).await.unwrap();
+    assert_eq!(length(), filled);
+    drop(store);
+    let text = fs::read(&folder.journals()[0]).unwrap();
+    assert!(text.ends_with(&[0; 1000]));
+    let replayed = journal::replay(&folder.0).unwrap();
+    assert_eq!((replayed.owing.len(), replayed.latest.len()), (21, 21));
+    let store = folder.open();
+    assert_eq!(store.owing(), 21);
+    // A worker that need not sync writes none.
+    drop(store);
+    let store = Store::open(&folder.0, Sync::Never).unwrap();
+    let before = length();
+    store.keep(entry(Uuid::from_u128(21), &body)).await.unwrap();
+    assert!(length() < before + (30 << 10));
+}
+
+#[tokio::test]
 async fn the_journal_does_not_grow_for_ever() {
     let folder = Folder::new();
     let store = folder.open();
     let body = format!("\"{}\"", "x".repeat(1 << 20));
     let owed = Uuid::new_v4();
     store.keep(entry(owed, "\"owed\"")).await.unwrap();
-    for _ in 0..20 {
+    for _ in 0..40 {
         let id = Uuid::new_v4();
         store.keep(entry(id, &body)).await.unwrap();
         for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
@@ -161,7 +235,7 @@ async fn the_journal_does_not_grow_for_ever() {
     drop(store);
     let journals = folder.journals();
     assert_eq!(journals.len(), 1);
-    assert!(fs::metadata(&journals[0]).unwrap().len() < (10 << 20));
+    assert!(fs::metadata(&journals[0]).unwrap().len() < (25 << 20));
     let store = folder.open();
     assert_eq!(store.owing(), 2);
     assert_eq!(result(&store, owed).unwrap(), "\"owed\"\n");
@@ -172,7 +246,7 @@ async fn a_journal_that_is_all_owed_is_not_begun_anew_each_time() {
     let folder = Folder::new();
     let store = folder.open();
     let body = format!("\"{}\"", "x".repeat(1 << 20));
-    for _ in 0..20 {
+    for _ in 0..70 {
         store.keep(entry(Uuid::new_v4(), &body)).await.unwrap();
     }
     drop(store);
@@ -192,8 +266,11 @@ async fn a_result_that_had_expired_is_as_old_as_it_was() {
     }
     drop(store);
     let store = folder.open();
-    store.sweep(Duration::from_secs(3600)).unwrap();
+    let age = Timestamp::now().as_second().unsigned_abs();
+    sweep(&store, Duration::from_secs(age - 3600));
     assert_eq!(store.find(id).unwrap(), Found::Expired);
+    sweep(&store, Duration::from_secs(3600));
+    assert_eq!(store.find(id).unwrap(), Found::Nothing);
 }
 
 #[tokio::test]
@@ -243,47 +320,113 @@ async fn a_journal_that_cannot_be_written_is_said_and_got_over() {
     let id = Uuid::new_v4();
     store.keep(entry(id, "1")).await.unwrap();
     // The results have no place to go, but the journal has.
-    let results = store.shared.files.results().to_owned();
-    let aside = results.with_file_name("aside");
-    fs::rename(&results, &aside).unwrap();
-    fs::write(&results, "").unwrap();
-    store.keep(entry(Uuid::new_v4(), "2")).await.unwrap_err();
-    fs::remove_file(&results).unwrap();
-    fs::rename(&aside, &results).unwrap();
+    let places = [store.shared.kept.files.results().to_owned(), folder.0.join("packs")];
+    for (number, place) in (0..).zip(&places) {
+        store.shared.kept.packs.seal();
+        let aside = place.with_file_name("aside");
+        fs::rename(place, &aside).unwrap();
+        fs::write(place, "").unwrap();
+        let body = if number == 0 { large(2) } else { "2".to_owned() };
+        store.keep(entry(Uuid::new_v4(), &body)).await.unwrap_err();
+        fs::remove_file(place).unwrap();
+        fs::rename(&aside, place).unwrap();
+    }
     store.keep(entry(id, "3")).await.unwrap();
     assert_eq!(result(&store, id).unwrap(), "3\n");
 }
 
+/// The whole sweep. Tells when the next is due.
+fn sweep(store: &Store, retention: Duration) -> Option<std::time::SystemTime> {
+    let mut sweep = store.sweep(retention);
+    loop {
+        match store.step(&mut sweep).unwrap() {
+            Swept::More => {}
+            Swept::All(next) => return next,
+        }
+    }
+}
+
+fn finished_before(id: Uuid, seconds: u64, body: &str) -> Arc<Entry> {
+    let finished = Timestamp::now() - Duration::from_secs(seconds);
+    Arc::new(Entry { finished, ..(*entry(id, body)).clone() })
+}
+
 #[tokio::test]
 async fn results_expire_in_two_steps_unless_something_is_owed() {
+    let hour = Duration::from_secs(3600);
+    for body in ["1".to_owned(), large(1)] {
+        let folder = Folder::new();
+        let store = folder.open();
+        let [settled, owed] = [1, 2].map(Uuid::from_u128);
+        let settle = async |store: &Store, entry: &Arc<Entry>| {
+            for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
+                store.note(entry, step);
+            }
+            // Carried out in order, so the notes are too.
+            store.keep(finished_before(Uuid::from_u128(3), 0, "3")).await.unwrap();
+        };
+        let old = finished_before(settled, 1800, &body);
+        store.keep(Arc::clone(&old)).await.unwrap();
+        store.keep(finished_before(owed, 1800, &body)).await.unwrap();
+        settle(&store, &old).await;
+        let due = sweep(&store, hour).unwrap().duration_since(std::time::SystemTime::now());
+        assert!((1700..3600).contains(&due.unwrap().as_secs()));
+        assert_eq!(result(&store, settled).unwrap(), format!("{body}\n"));
+
+        sweep(&store, hour / 3);
+        assert_eq!(store.find(settled).unwrap(), Found::Expired);
+        assert_eq!(result(&store, owed).unwrap(), format!("{body}\n"));
+        // A file says 410 from when it is emptied on, a pack from when its result has expired.
+        if body.len() > SMALL {
+            let file = store.shared.kept.files.result(settled);
+            let file = File::options().write(true).open(file).unwrap();
+            file.set_modified(std::time::SystemTime::now() - hour).unwrap();
+        }
+        sweep(&store, hour / 4);
+        assert_eq!(store.find(settled).unwrap(), Found::Nothing);
+        assert_eq!(result(&store, owed).unwrap(), format!("{body}\n"));
+        drop(store);
+        // The journal has it, whatever became of its pack.
+        let store = folder.open();
+        sweep(&store, hour / 4);
+        assert_eq!(result(&store, owed).unwrap(), format!("{body}\n"));
+        let (owed, _) = store.owed(owed).unwrap();
+        settle(&store, &owed).await;
+        sweep(&store, hour / 4);
+        assert_ne!(store.find(owed.id).unwrap(), Found::Result(owed.body()));
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_takes_small_steps() {
     let folder = Folder::new();
     let store = folder.open();
-    let (settled, owed) = (Uuid::new_v4(), Uuid::new_v4());
-    for id in [settled, owed] {
-        store.keep(entry(id, "1")).await.unwrap();
+    for number in 0..1000_u128 {
+        let id = Uuid::from_u128(number << 118 | number);
+        store.shared.kept.files.write(id, b"1\n", Timestamp::UNIX_EPOCH).unwrap();
     }
-    for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
-        store.note(&entry(settled, "0"), step);
+    let mut sweep = store.sweep(Duration::from_secs(3600));
+    let mut steps = 0;
+    while store.step(&mut sweep).unwrap() == Swept::More {
+        steps += 1;
     }
-    // Carried out in order, so the notes are too.
-    store.keep(entry(owed, "1")).await.unwrap();
-    let hour = Duration::from_secs(3600);
-    assert!(store.sweep(hour).unwrap().is_some());
-    assert_eq!(result(&store, settled).unwrap(), "1\n");
+    assert!((5..20).contains(&steps), "{steps}");
+    assert_eq!(store.find(Uuid::from_u128(0)).unwrap(), Found::Expired);
+    assert_eq!(store.find(Uuid::from_u128(999 << 118 | 999)).unwrap(), Found::Expired);
+}
 
-    let age = |id| {
-        let file = File::options().write(true).open(store.shared.files.result(id)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - 2 * hour).unwrap();
-    };
-    age(settled);
-    age(owed);
-    store.sweep(hour).unwrap();
-    assert_eq!(store.find(settled).unwrap(), Found::Expired);
-    assert_eq!(result(&store, owed).unwrap(), "1\n");
-    age(settled);
-    store.sweep(hour).unwrap();
-    assert_eq!(store.find(settled).unwrap(), Found::Nothing);
-    assert_eq!(result(&store, owed).unwrap(), "1\n");
+#[tokio::test]
+async fn what_is_there_can_be_looked_at_without_opening_it() {
+    let folder = Folder::new();
+    assert_eq!(Results::look(&folder.0).unwrap().find(Uuid::nil()).unwrap(), Found::Nothing);
+    let store = folder.open();
+    let [small, big] = [1, 2].map(Uuid::from_u128);
+    store.keep(entry(small, "1")).await.unwrap();
+    store.keep(entry(big, &large(2))).await.unwrap();
+    let results = Results::look(&folder.0).unwrap();
+    assert_eq!(results.find(small).unwrap(), Found::Result("1\n".into()));
+    assert_eq!(results.find(big).unwrap(), Found::Result(format!("{}\n", large(2)).into()));
+    assert_eq!(results.find(Uuid::nil()).unwrap(), Found::Nothing);
 }
 
 #[test]
@@ -308,7 +451,7 @@ fn working_directories_are_fresh_and_cleared() {
     assert!(!third.exists());
     drop(store);
     let store = folder.open();
-    assert!(!first.exists());
+    assert!(!first.join("locked").exists());
     assert!(store.work_directory().unwrap().is_dir());
 }
 

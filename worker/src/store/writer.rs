@@ -2,9 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -15,10 +17,22 @@ use super::journal::{self, Next, Record};
 use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
 
 /// The journal is begun anew when it is larger than this, in bytes, and than twice what is owed.
-const ROTATE_AT: u64 = 8 << 20;
+const ROTATE_AT: u64 = 16 << 20;
+
+/// A journal of more than this many bytes is filled with zeros ahead of what is written, as many as have been
+/// written so far, but no more than the latter: a sync of blocks that are there already need not wait for a
+/// change of the file system's own journal, which on a busy disk takes ten times as long.
+const AHEAD_FROM: u64 = 256 << 10;
+const AHEAD: u64 = 4 << 20;
 
 /// Most orders that are carried out together. Their results are in memory meanwhile.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
+
+/// How long notes that can wait do.
+const NOTE_WAITS: Duration = Duration::from_millis(100);
+
+/// Notes of more bytes do not wait.
+const NOTES: usize = 64 << 10;
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -30,24 +44,61 @@ pub(super) enum Order {
         finished: Timestamp,
         step: Step,
     },
+    /// Take no more results in the newest pack.
+    Seal(mpsc::Sender<()>),
+}
+
+impl Order {
+    /// Whether it makes no difference if it is lost in a crash: the queue says the same.
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Note { step: Step::Dequeued, .. })
+    }
 }
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
     sync: Sync,
     next: Next,
+    /// Notes that wait for the next result, to be written with it.
+    notes: Vec<u8>,
     /// `None` after a failure: what is in it cannot be relied upon, and a new one is begun.
     journal: Option<Journal>,
 }
 
 struct Journal {
     file: File,
+    /// Of what was written, in bytes.
     size: u64,
+    /// Up to there is something in the file, if only zeros.
+    filled: u64,
     /// What it began with, in bytes: what was owed then.
     begun: u64,
 }
 
 impl Journal {
+    fn write(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        let end = self.size + lines.len() as u64;
+        self.file.write_all_at(lines, self.size)?;
+        if end > self.filled {
+            self.filled = end;
+            if sync && end >= AHEAD_FROM {
+                self.fill();
+            }
+        }
+        self.size = end;
+        if sync { self.file.sync_data() } else { Ok(()) }
+    }
+
+    /// If there is no room for zeros, there may be for results.
+    fn fill(&mut self) {
+        let zeros = vec![0; usize::try_from(self.filled.min(AHEAD)).unwrap_or(0)];
+        if self.file.write_all_at(&zeros, self.filled).is_ok() {
+            self.filled += zeros.len() as u64;
+        } else {
+            let _ = self.file.set_len(self.filled);
+        }
+    }
+
     /// Whether so much of it is of no use any more that a new one pays.
     fn is_long(&self) -> bool {
         self.size > ROTATE_AT.max(2 * self.begun)
@@ -57,8 +108,8 @@ impl Journal {
 impl Writer {
     /// Begins a new journal, and removes those before it.
     pub(super) fn start(shared: Arc<Shared>, sync: Sync, next: Next) -> Result<Self, StoreError> {
-        let dir = shared.files.dir().to_owned();
-        let mut writer = Self { shared, sync, next, journal: None };
+        let dir = shared.kept.files.dir().to_owned();
+        let mut writer = Self { shared, sync, next, notes: Vec::new(), journal: None };
         writer.rotate().map_err(|error| StoreError::Io(dir, error))?;
         Ok(writer)
     }
@@ -66,15 +117,27 @@ impl Writer {
     /// Carries out orders until nobody can give any more.
     pub(super) fn run(mut self, orders: &mpsc::Receiver<Order>) {
         let mut batch = Vec::new();
-        while let Ok(first) = orders.recv() {
-            batch.push(first);
+        loop {
+            let first = if self.notes.is_empty() {
+                orders.recv().map_err(RecvTimeoutError::from)
+            } else {
+                orders.recv_timeout(NOTE_WAITS)
+            };
+            match first {
+                Ok(first) => batch.push(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
             batch.extend(orders.try_iter().take(BATCH - 1));
             self.carry_out(&mut batch);
         }
+        self.carry_out(&mut batch);
     }
 
     fn carry_out(&mut self, batch: &mut Vec<Order>) {
-        let mut lines = Vec::new();
+        let has_few = self.notes.len() < NOTES;
+        let is_patient = has_few && !batch.is_empty() && batch.iter().all(Order::can_wait);
+        let mut lines = std::mem::take(&mut self.notes);
         let mut kept = Vec::new();
         for order in batch.drain(..) {
             match order {
@@ -85,7 +148,15 @@ impl Writer {
                     kept.push((Owed { done: Done::of(&entry), entry, serial }, answer));
                 }
                 Order::Note { id, finished, step } => self.note(id, finished, step, &mut lines),
+                Order::Seal(answer) => {
+                    self.shared.kept.packs.seal();
+                    let _ = answer.send(());
+                }
             }
+        }
+        if is_patient {
+            self.notes = lines;
+            return;
         }
         let result = self.write(&lines, &kept);
         if let Err(error) = &result {
@@ -138,24 +209,20 @@ impl Writer {
             self.journal = None;
         }
         written?;
-        for (owed, _) in kept {
-            self.shared.files.write(owed.entry.id, &owed.entry.body())?;
-        }
-        Ok(())
+        let entries: Vec<_> = kept.iter().map(|(owed, _)| Arc::clone(&owed.entry)).collect();
+        self.shared.kept.write(&entries)
     }
 
     fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
         let Some(journal) = &mut self.journal else {
             return Err(io::Error::other("there is no journal"));
         };
-        journal.file.write_all(lines)?;
-        journal.size += lines.len() as u64;
-        if sync { journal.file.sync_data() } else { Ok(()) }
+        journal.write(lines, sync)
     }
 
     /// Syncs the files of results, and begins a new journal with what is owed.
     fn rotate(&mut self) -> io::Result<()> {
-        let dir = self.shared.files.dir().to_owned();
+        let dir = self.shared.kept.files.dir().to_owned();
         let number = self.next.journal;
         let path = journal::path(&dir, number);
         // One after a number that could not be used.
@@ -181,16 +248,18 @@ impl Writer {
             write_notes(owed, &mut lines);
         }
         let mut options = OpenOptions::new();
-        let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&lines)?;
-        if self.sync == Sync::Always {
-            // The results that the journal before has records of are in their files for good.
-            rustix::fs::syncfs(File::open(self.shared.files.results())?)?;
+        if self.sync == Sync::Never {
+            self.shared.kept.packs.take_unsynced();
+        } else {
+            // The results that the journal before has records of are there for good.
+            self.shared.kept.sync()?;
             file.sync_all()?;
-            File::open(self.shared.files.dir())?.sync_all()?;
+            File::open(self.shared.kept.files.dir())?.sync_all()?;
         }
         let begun = lines.len() as u64;
-        Ok(Journal { file, size: begun, begun })
+        Ok(Journal { file, size: begun, filled: begun, begun })
     }
 }
 

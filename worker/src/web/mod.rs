@@ -29,7 +29,9 @@ use uuid::Uuid;
 
 use answer::App;
 
-pub use jq_api::status::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
+pub use jq_api::status::{
+    FailureStatus, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
+};
 
 /// Of the body of a request, in bytes. No request to us has one, but a client may send an empty
 /// document with a POST.

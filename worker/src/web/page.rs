@@ -15,7 +15,7 @@ use jq_http::reply::{Reply, content, with};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{FailureStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
+use super::{FailureStatus, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -68,6 +68,7 @@ fn write_page(page: &mut String, status: &Status, now: Timestamp) -> fmt::Result
     write_header(page, status, now)?;
     write_running(page, &status.running, status.concurrency, now)?;
     write_types(page, &status.types)?;
+    write_resources(page, &status.resources)?;
     write_servers(page, &status.servers)?;
     write_failures(page, &status.failures, now)?;
     write!(
@@ -162,6 +163,27 @@ fn write_types(page: &mut String, types: &[TypeStatus]) -> fmt::Result {
         )?;
     }
     end_table(page, types.len())
+}
+
+fn write_resources(page: &mut String, resources: &[ResourceStatus]) -> fmt::Result {
+    if resources.is_empty() {
+        return Ok(());
+    }
+    page.push_str(
+        "<section><h2>Resources</h2><table><tr><th>Name<th class=n>In use\
+         <th class=n>Jobs waiting</tr>\n",
+    );
+    for resource in resources.iter().take(MAX_ROWS) {
+        writeln!(
+            page,
+            "<tr><td>{}<td class=n>{} of {}<td class=n>{}</tr>",
+            Text(&resource.name),
+            resource.in_use,
+            resource.total,
+            Count(resource.waiting as u64)
+        )?;
+    }
+    end_table(page, resources.len())
 }
 
 fn write_servers(page: &mut String, servers: &[ServerStatus]) -> fmt::Result {

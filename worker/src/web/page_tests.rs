@@ -13,6 +13,7 @@ fn status() -> Status {
         servers: Vec::new(),
         running: Vec::new(),
         types: Vec::new(),
+        resources: Vec::new(),
         failures: Vec::new(),
     }
 }
@@ -57,6 +58,8 @@ fn what_comes_from_elsewhere_is_text() {
         failed: 0,
         retried: 0,
     }];
+    status.resources =
+        vec![ResourceStatus { name: hostile.to_owned(), total: 2, in_use: 1, waiting: 3 }];
     status.running = vec![RunStatus {
         id: Uuid::nil(),
         job_type: hostile.to_owned(),
@@ -69,7 +72,7 @@ fn what_comes_from_elsewhere_is_text() {
     assert!(!page.contains(['\u{0}', '\u{202e}']), "{page}");
     let escaped =
         "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;\u{fffd}\u{fffd}";
-    assert_eq!(page.matches(escaped).count(), 12, "{page}");
+    assert_eq!(page.matches(escaped).count(), 13, "{page}");
     assert!(!page.contains("NaN"), "{page}");
 }
 
@@ -98,6 +101,15 @@ fn states_are_said_in_words() {
     }
     let page = render(&Status { unpublished: 3, ..status() }, now());
     assert!(page.contains(">3 not published yet<"), "{page}");
+}
+
+#[test]
+fn resources_are_shown_if_there_are_any() {
+    assert!(!render(&status(), now()).contains("Resources"));
+    let gpu = ResourceStatus { name: "gpu".to_owned(), total: 2, in_use: 1, waiting: 3000 };
+    let page = render(&Status { resources: vec![gpu], ..status() }, now());
+    let row = "<tr><td>gpu<td class=n>1 of 2<td class=n>3\u{202f}000</tr>";
+    assert!(page.contains("<h2>Resources</h2>") && page.contains(row), "{page}");
 }
 
 #[test]

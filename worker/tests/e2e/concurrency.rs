@@ -11,6 +11,10 @@ each_queue!(
     no_more_than_there_is_room_for,
     a_type_at_its_limit_holds_nobody_up,
     a_type_at_its_limit_is_as_busy_as_that_allows,
+    what_there_is_no_room_for_is_ready_for_others,
+    jobs_with_the_shortest_time_to_run_are_looked_through,
+    others_are_found_soon_and_bodies_that_are_no_jobs_too,
+    a_pipeline_is_never_overfilled,
 );
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
@@ -83,4 +87,124 @@ fn a_type_at_its_limit_is_as_busy_as_that_allows(kind: Kind) {
     }
     queue.await_empty();
     rig.finish(worker);
+}
+
+/// One worker has no room for them. The queue counts nothing, so another one has all attempts.
+fn what_there_is_no_room_for_is_ready_for_others(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("narrow", WAIT, "concurrency = 1").handler("wide", "echo 2", "");
+    let worker = rig.work(&queue, &["--concurrency", "4"]);
+    let first = rig.job("narrow");
+    queue.put(first.body());
+    rig.await_runs(&first, 1);
+    let jobs: Vec<_> = (0..30).map(|_| rig.job("narrow").with("retry", 0)).collect();
+    let ids: Vec<_> = jobs.iter().map(|job| queue.put(job.body())).collect();
+    eventually("it cannot take them", || worker.metric("jq_worker_given_back_total") >= 1.0);
+    let wide = rig.job("wide");
+    queue.put(wide.body());
+    assert_eq!(rig.result(&wide)["output"], 2);
+    for key in ["releases", "timeouts", "buries", "kicks"] {
+        assert!(ids.iter().all(|id| queue.job(*id, key).as_deref() == Some("0")), "{key}");
+    }
+    if kind == Kind::Jq {
+        let is_accused = |id: &u64| queue.job(*id, "disconnects").as_deref() != Some("0");
+        assert!(!ids.iter().any(is_accused), "no worker has vanished");
+    }
+    // Another worker can have them at once, and counts no attempt either.
+    let other = Rig::new();
+    other.handler("narrow", "echo 3", "");
+    let allowed = rig.site.url("/");
+    let mut helper = other.work(&queue, &["--concurrency", "4", "--allow-url", &allowed]);
+    eventually("all are done", || jobs.iter().all(|job| rig.sent(job) == 1));
+    for job in &jobs {
+        let result = rig.result(job);
+        assert_eq!((&result["output"], &result["attempt"]), (&json!(3), &json!(1)));
+    }
+    assert_eq!(rig.sent(&first), 0);
+    go(&rig);
+    assert_eq!(rig.result(&first)["attempt"], 1);
+    queue.await_empty();
+    helper.stop();
+    rig.finish(worker);
+}
+
+/// While a look has them, they are about to time out all the time.
+fn jobs_with_the_shortest_time_to_run_are_looked_through(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("narrow", WAIT, "concurrency = 1").handler("wide", "echo 2", "");
+    let worker = rig.work(&queue, &["--concurrency", "2"]);
+    let narrow: Vec<_> = (0..3).map(|_| rig.job("narrow").with("retry", 0)).collect();
+    queue.put(narrow[0].body());
+    rig.await_runs(&narrow[0], 1);
+    for job in &narrow[1..] {
+        queue.put_with(1, job.body());
+    }
+    let wide = rig.job("wide");
+    queue.put_with(1, wide.body());
+    assert_eq!(rig.result(&wide)["output"], 2);
+    go(&rig);
+    for job in &narrow {
+        let result = rig.result(job);
+        assert_eq!((&result["status"], &result["attempt"]), (&json!("successful"), &json!(1)));
+    }
+    queue.await_empty();
+    rig.finish(worker);
+}
+
+/// While jobs wait that cannot be run, the worker does not wait in a reserve.
+fn others_are_found_soon_and_bodies_that_are_no_jobs_too(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("narrow", WAIT, "concurrency = 1").handler("wide", "echo 2", "");
+    let worker = rig.work(&queue, &["--concurrency", "2"]);
+    let narrow: Vec<_> = (0..3).map(|_| rig.job("narrow")).collect();
+    for job in &narrow {
+        queue.put(job.body());
+    }
+    eventually("it cannot take them", || worker.metric("jq_worker_given_back_total") >= 1.0);
+    for number in [1, 3, 5] {
+        let wide = rig.job("wide");
+        queue.put(wide.body());
+        assert_eq!(rig.result(&wide)["output"], 2);
+        let id = queue.put("no job");
+        queue.await_state(id, "buried");
+        worker.await_metric("jq_worker_refused_total", f64::from(number));
+        // One that becomes ready without being put is found as well.
+        queue.connect().ask(format!("kick-job {id}"));
+        eventually("it is buried again", || queue.job(id, "buries").as_deref() == Some("2"));
+        queue.connect().ask(format!("delete {id}"));
+        worker.await_metric("jq_worker_refused_total", f64::from(number + 1));
+    }
+    go(&rig);
+    queue.await_empty();
+    rig.finish(worker);
+}
+
+fn a_pipeline_is_never_overfilled(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let script = r#"while read -r line; do
+        while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo $$
+    done"#;
+    let settings = "mode = 'persistent'\nprocesses = 2\npipeline = 2\ngrace = 1";
+    rig.handler("stays", script, settings).handler("wide", "echo 2", "");
+    let mut worker = rig.work(&queue, &["--concurrency", "8"]);
+    let jobs: Vec<_> = (0..8).map(|_| rig.job("stays")).collect();
+    for job in &jobs {
+        queue.put(job.body());
+    }
+    let running = || worker.status()["running"].as_array().map(Vec::len);
+    eventually("as many as there may be", || running() == Some(4));
+    for _ in 0..3 {
+        let wide = rig.job("wide");
+        queue.put(wide.body());
+        assert_eq!(rig.result(&wide)["output"], 2);
+        assert_eq!(running(), Some(4), "others run beside them");
+    }
+    go(&rig);
+    let mut processes: Vec<_> =
+        jobs.iter().map(|job| rig.result(job)["output"].to_string()).collect();
+    processes.sort();
+    processes.dedup();
+    assert_eq!(processes.len(), 2, "{processes:?}");
+    worker.stop();
+    rig.assert_no_process(&[]);
 }

@@ -21,12 +21,14 @@ each_queue!(
     a_failure_is_not_tried_again_after_a_crash,
     the_journal_is_torn,
     two_workers_have_a_result_and_the_later_one_counts,
+    without_syncs_a_killed_worker_loses_nothing,
 );
 
-/// Where results are when they are on the disk.
-fn on_disk(rig: &Rig, job: &crate::rig::Job) -> PathBuf {
-    let id = job.id.to_string();
-    rig.dir.join("results/results").join(&id[..2]).join(format!("{id}.json"))
+/// The pack that has this result.
+fn on_disk(rig: &Rig, job: &crate::rig::Job) -> Option<PathBuf> {
+    let packs = fs::read_dir(rig.dir.join("results/packs")).unwrap();
+    let mut packs = packs.map(|pack| pack.unwrap().path());
+    packs.find(|pack| crate::rig::read(pack).contains(&job.id.to_string()))
 }
 
 fn killed_while_a_process_runs(kind: Kind) {
@@ -84,7 +86,7 @@ fn killed_between_disk_and_publishing(kind: Kind) {
     let mut worker = rig.work(&queue, &[]);
     let id = queue.put(job.body());
     let first = rig.site.await_request(&job.path());
-    assert!(on_disk(&rig, &job).exists(), "it is on the disk before it is sent");
+    assert!(on_disk(&rig, &job).is_some(), "it is on the disk before it is sent");
     worker.kill();
 
     let worker = rig.work(&queue, &[]);
@@ -95,6 +97,22 @@ fn killed_between_disk_and_publishing(kind: Kind) {
     assert_eq!(sent[1].body, first.body, "the same result");
     assert_eq!(worker.get(&job.path()).body, first.body);
     worker.await_metric("jq_worker_spool", 0.0);
+    rig.finish(worker);
+}
+
+fn without_syncs_a_killed_worker_loses_nothing(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("sync = 'never'").handler("ok", "echo 1", "");
+    let job = rig.job("ok");
+    rig.site.script(&job.path(), [Answer::Hold]);
+    let mut worker = rig.work(&queue, &[]);
+    let id = queue.put(job.body());
+    let first = rig.site.await_request(&job.path());
+    worker.kill();
+    let worker = rig.work(&queue, &[]);
+    queue.await_deleted(id);
+    assert_eq!(rig.runs(&job), [1], "it is not run again");
+    assert_eq!(rig.site.requests(&job.path())[1].body, first.body, "the same result");
     rig.finish(worker);
 }
 
@@ -191,7 +209,9 @@ fn the_journal_is_torn(kind: Kind) {
     assert_eq!(journals.len(), 1, "{journals:?}");
     let mut journal = OpenOptions::new().append(true).open(&journals[0]).unwrap();
     journal.write_all(b"12345678 {\"keep\":{\"serial\":99,\"ent").unwrap();
-    fs::write(on_disk(&rig, &job), "{\"id").unwrap();
+    let pack = on_disk(&rig, &job).unwrap();
+    let half = fs::metadata(&pack).unwrap().len() / 2;
+    OpenOptions::new().write(true).open(pack).unwrap().set_len(half).unwrap();
 
     let worker = rig.work(&queue, &[]);
     queue.await_deleted(id);

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::each_queue;
+use crate::many::patiently;
 use crate::queue::{Kind, Queue, TUBE};
 use crate::rig::{Job, Rig, Worker};
 use crate::site::{Answer, Site};
@@ -13,6 +14,7 @@ each_queue!(
     a_hanging_host_holds_nobody_up,
     a_host_that_knows_no_such_place_holds_nobody_up,
     a_host_that_fails_holds_nobody_up,
+    ten_thousand_jobs_for_a_dead_host_hold_nobody_up,
     an_answer_that_will_not_change_is_given_up_soon,
     an_answer_that_may_change_is_not,
     a_dead_host_for_callbacks_silences_no_other,
@@ -41,9 +43,9 @@ fn play(kind: Kind, mut bad: Site, is_in_trouble: bool, cure: impl FnOnce(&mut S
     rig.configure("max_unpublished = 5");
     rig.handler("ok", "echo 1", "");
     let worker = rig.work(&queue, &["--concurrency", "2", "--allow-url", &bad.url("/")]);
-    let dead: Vec<_> = (0..300).map(|_| to(&bad, rig.job("ok"))).collect();
+    let dead: Vec<_> = (0..150).map(|_| to(&bad, rig.job("ok"))).collect();
     let good: Vec<_> = (0..60).map(|_| rig.job("ok")).collect();
-    let (first, among) = dead.split_at(240);
+    let (first, among) = dead.split_at(90);
     let mut conn = queue.connect();
     let mut put = |job: &Job| crate::queue::put(&mut conn, crate::queue::TTR, job.body());
     first.iter().for_each(|job| _ = put(job));
@@ -95,6 +97,32 @@ fn a_host_that_fails_holds_nobody_up(kind: Kind) {
     let bad = Site::start();
     bad.always(Answer::Body(503, Vec::new()));
     play(kind, bad, true, |bad| bad.always(Answer::Body(204, Vec::new())));
+}
+
+/// They are in front of the others, and cost the queue little: it is not asked for all of them again for each
+/// of the others.
+fn ten_thousand_jobs_for_a_dead_host_hold_nobody_up(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("max_unpublished = 5");
+    rig.handler("ok", "echo 1", "");
+    let bad = Site::down();
+    let mut conn = queue.connect();
+    let mut put = |job: &Job| crate::queue::put(&mut conn, crate::queue::TTR, job.body());
+    let dead: Vec<_> = (0..10_000).map(|_| put(&to(&bad, rig.job("ok")))).collect();
+    let good: Vec<_> = (0..200).map(|_| rig.job("ok")).collect();
+    good.iter().for_each(|job| _ = put(job));
+    let worker = rig.work(&queue, &["--concurrency", "4", "--allow-url", &bad.url("/")]);
+    patiently("the good ones are done", 10_000, || rig.site.count() == good.len());
+    for job in &good {
+        assert_eq!((&rig.result(job)["attempt"], rig.runs(job)), (&json!(1), vec![1]));
+    }
+    assert_eq!(worker.get("/readyz").status(), 200, "{}", reasons(&worker));
+    assert!(queue.count(TUBE, "cmd-delete") < 210, "hardly any was run for nothing");
+    let reserves = |id: &u64| queue.job(*id, "reserves").unwrap().parse::<u64>().unwrap();
+    let most = dead.iter().step_by(500).map(reserves).max();
+    assert!(most < Some(100), "one was looked at {most:?} times");
+    let mut worker = worker;
+    worker.kill();
 }
 
 fn an_answer_that_will_not_change_is_given_up_soon(kind: Kind) {

@@ -1,5 +1,6 @@
 /* Fails system calls of the worker as a file says: "open 28", "write 5", "sync 5" or "fork 11", with the
- * number of the error. Files count only below the state directory. Loaded with LD_PRELOAD. */
+ * number of the error. Files count only below the state directory. With "slow 0", each sync takes a while, and
+ * makes the file a byte longer. Loaded with LD_PRELOAD. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -75,12 +76,25 @@ ssize_t write(int file, const void *from, size_t length) {
     return syscall(SYS_write, file, from, length);
 }
 
+static int sync_as(long call, int file) {
+    if (file_fails("sync", file)) return -1;
+    char text[8] = {0};
+    const char *path = getenv("INJECT");
+    int note = path ? syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_APPEND | O_CLOEXEC) : -1;
+    if (note >= 0 && syscall(SYS_read, note, text, 6) == 6 && strcmp(text, "slow 0") == 0) {
+        syscall(SYS_write, note, "s", 1);
+        usleep(100 * 1000);
+    }
+    if (note >= 0) syscall(SYS_close, note);
+    return syscall(call, file);
+}
+
 int fdatasync(int file) {
-    return file_fails("sync", file) ? -1 : (int)syscall(SYS_fdatasync, file);
+    return sync_as(SYS_fdatasync, file);
 }
 
 int fsync(int file) {
-    return file_fails("sync", file) ? -1 : (int)syscall(SYS_fsync, file);
+    return sync_as(SYS_fsync, file);
 }
 
 pid_t fork(void) {

@@ -12,7 +12,7 @@ use crate::rig::{Rig, Worker};
 use crate::support::{eventually, skip};
 
 each_queue!(files_that_cannot_be_opened, files_that_cannot_be_written, files_that_cannot_be_synced);
-each_queue!(processes_that_cannot_be_started);
+each_queue!(processes_that_cannot_be_started, one_sync_covers_all_results_that_are_ready);
 
 /// Compiles the library that makes calls fail. `None`, after saying so, if that cannot be done.
 fn library(rig: &Rig) -> Option<PathBuf> {
@@ -28,22 +28,26 @@ fn library(rig: &Rig) -> Option<PathBuf> {
 }
 
 /// A worker whose calls fail while the file `inject` says so.
-fn start(rig: &Rig, queue: &Queue, library: &PathBuf) -> Worker {
+fn start(rig: &Rig, queue: &Queue, library: &PathBuf, flags: &[&str]) -> Worker {
     let mut command = rig.command();
     command.env("LD_PRELOAD", library).env("INJECT", rig.dir.join("inject"));
     command.env("INJECT_BELOW", rig.dir.join("results"));
     command.args(["--server", &queue.name(), "--tube", TUBE, "--listen", "127.0.0.1:0", "-V"]);
-    command.args(["--allow-url", &rig.site.url("/"), "--concurrency", "2"]);
+    command.args(["--allow-url", &rig.site.url("/")]).args(flags);
     Worker::start(command)
 }
+
+const TWO: &[&str] = &["--concurrency", "2"];
 
 /// Has an operation fail with each of these errors, while jobs come. Each is done in its first attempt, once
 /// the operation works again.
 fn play(kind: Kind, operation: &str, reason: &str, errors: &[i32], is_fresh: bool) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     let Some(library) = library(&rig) else { return };
-    rig.handler("ok", "echo 1", "");
-    let mut worker = start(&rig, &queue, &library);
+    // Small results need no new file, so that nothing of theirs would fail to be opened.
+    let letters = if operation == "open" { 40_000 } else { 1 };
+    rig.handler("ok", &format!("printf '\"%{letters}s\"' x"), "");
+    let mut worker = start(&rig, &queue, &library, TWO);
     let inject = rig.dir.join("inject");
     for error in errors {
         fs::write(&inject, format!("{operation} {error}")).unwrap();
@@ -72,7 +76,7 @@ fn play(kind: Kind, operation: &str, reason: &str, errors: &[i32], is_fresh: boo
         }
         if is_fresh {
             worker.stop();
-            worker = start(&rig, &queue, &library);
+            worker = start(&rig, &queue, &library, TWO);
         }
     }
     assert_eq!(queue.count(TUBE, "current-jobs-buried"), 0);
@@ -96,4 +100,25 @@ fn files_that_cannot_be_synced(kind: Kind) {
 fn processes_that_cannot_be_started(kind: Kind) {
     // A keeper that was started is used again, so each error needs a worker without one.
     play(kind, "fork", "processes", &[libc::EAGAIN, libc::ENOMEM, libc::EMFILE], true);
+}
+
+fn one_sync_covers_all_results_that_are_ready(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let Some(library) = library(&rig) else { return };
+    let script = "while read -r line; do echo 1; done";
+    rig.handler("ok", script, "mode = 'persistent'\npipeline = 32\ngrace = 1");
+    let mut worker = start(&rig, &queue, &library, &["--concurrency", "32"]);
+    let inject = rig.dir.join("inject");
+    fs::write(&inject, "slow 0").unwrap();
+    let jobs: Vec<_> = (0..128).map(|_| rig.job("ok")).collect();
+    for job in &jobs {
+        queue.put(job.body());
+    }
+    eventually("all are done", || rig.site.count() == jobs.len());
+    let syncs = fs::read(&inject).unwrap().len() - "slow 0".len();
+    // While one is under way, the results of 32 jobs become ready.
+    assert!((1..=64).contains(&syncs), "{syncs} for {} results", jobs.len());
+    queue.await_empty();
+    worker.stop();
+    rig.assert_no_process(&[]);
 }

@@ -8,6 +8,7 @@
 mod support;
 
 mod callbacks;
+mod commands;
 mod concurrency;
 mod control;
 mod crash;
@@ -32,6 +33,7 @@ mod sick;
 mod site;
 mod start;
 mod startup;
+mod together;
 mod user;
 mod watching;
 mod why;

@@ -21,7 +21,7 @@ const AT_A_TIME: usize = 200;
 const ECHO: &str = r#"while read -r line; do printf '{"output":%s}\n' "$line"; done"#;
 
 /// Waits for something that takes longer, the more jobs there are.
-fn patiently(what: &str, jobs: usize, mut condition: impl FnMut() -> bool) {
+pub(crate) fn patiently(what: &str, jobs: usize, mut condition: impl FnMut() -> bool) {
     let deadline =
         Instant::now() + Duration::from_secs(60) + Duration::from_millis(10) * jobs as u32;
     while !condition() {

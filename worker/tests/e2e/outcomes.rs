@@ -19,6 +19,9 @@ each_queue!(
     what_it_leaves_behind_is_killed,
     an_output_that_never_ends_is_counted_and_not_kept,
     a_process_that_stays_up,
+    what_is_known_of_a_job_of_a_process_that_stays_up,
+    errors_end_no_process,
+    limits_are_of_a_persistent_process_not_of_a_job,
 );
 
 fn each_end_of_a_process(kind: Kind) {
@@ -216,6 +219,85 @@ fn a_process_that_stays_up(kind: Kind) {
     let job = rig.job("short");
     queue.put(job.body());
     assert_ne!(rig.result(&job)["output"], first, "another process by now");
+    worker.stop();
+    rig.assert_no_process(&[]);
+}
+
+fn what_is_known_of_a_job_of_a_process_that_stays_up(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let script = r#"while read -r line; do
+        head -c 9000 /dev/zero | tr '\000' x >&2; echo >&2
+        file=$(echo "$line" | sed 's/.*"input_file":"\([^"]*\)".*/\1/')
+        echo "{\"pwd\":\"$PWD\",\"in\":\"$(cat "$file")\"}"
+    done"#;
+    rig.handler("stays", script, "mode = 'persistent'\ngrace = 1");
+    rig.site.script("/in", [crate::site::Answer::Body(200, b"ahoy".to_vec())]);
+    let mut worker = rig.work(&queue, &[]);
+    let job = rig.job("stays").with("input", rig.site.url("/in"));
+    queue.put(job.body());
+    let result = rig.result(&job);
+    assert_eq!(result["output"], json!({"pwd": "/", "in": "ahoy"}), "any other JSON is the output");
+    for member in ["stdout", "exit_code", "signal", "output_note"] {
+        assert!(result.get(member).is_none_or(Value::is_null), "{member}: {result}");
+    }
+    let usage = &result["usage"];
+    assert!(usage["wall_ms"].is_u64(), "{usage}");
+    assert_eq!((&usage["cpu_ms"], &usage["max_rss_bytes"]), (&Value::Null, &Value::Null));
+    let tail = result["stderr"]["tail"].as_str().expect("it is text");
+    assert_eq!(tail.len(), TAIL);
+    worker.stop();
+    rig.assert_no_process(&[]);
+}
+
+fn errors_end_no_process(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let script = r#"while read -r line; do
+        case "$line" in
+        *'"moody"'*'"attempt":1'*|*'"attempt":1'*'"moody"'*) echo '{"error":"not yet"}' ;;
+        *'"never"'*) echo '{"error":{"message":"no","retry":false}}' ;;
+        *) echo "{\"output\":$$}" ;;
+        esac
+    done"#;
+    rig.configure("retry_delay = 0").handler("stays", script, "mode = 'persistent'\ngrace = 1");
+    let mut worker = rig.work(&queue, &[]);
+    let ask = |args: &str| {
+        let job = rig.job("stays").with("args", args).with("retry", 3);
+        queue.put(job.body());
+        rig.result(&job)
+    };
+    let first = ask("good")["output"].clone();
+    let moody = ask("moody");
+    assert_eq!((&moody["attempt"], &moody["output"]), (&json!(2), &first));
+    let never = ask("never");
+    assert_eq!((&never["attempt"], &never["status"]), (&json!(1), &json!("failed")));
+    assert_eq!(never["error"]["message"], "no");
+    assert_eq!(ask("good")["output"], first, "it is the same process");
+    worker.stop();
+    rig.assert_no_process(&[]);
+}
+
+fn limits_are_of_a_persistent_process_not_of_a_job(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    // No job takes a second by itself.
+    let script = r#"while read -r line; do
+        n=0; while [ $n -lt 20000 ]; do n=$((n + 1)); done; echo $$
+    done"#;
+    rig.handler("stays", script, "mode = 'persistent'\ncpu_seconds = 1\ngrace = 1");
+    let mut worker = rig.work(&queue, &[]);
+    let ask = || {
+        let job = rig.job("stays");
+        queue.put(job.body());
+        rig.result(&job)
+    };
+    let (first, mut count, mut last) = (ask(), 1, ask());
+    while last["status"] == "successful" {
+        assert_eq!(last["output"], first["output"]);
+        (count, last) = (count + 1, ask());
+        assert!(count < 2000, "the limit is never reached");
+    }
+    assert_eq!(last["error"]["kind"], "executor", "{last}");
+    assert!(count > 2, "one job after another uses it up: {count}");
+    assert_ne!(ask()["output"], first["output"], "another process");
     worker.stop();
     rig.assert_no_process(&[]);
 }

@@ -13,6 +13,7 @@ each_queue!(
     nobody_is_blamed_when_workers_are_stopped,
     nobody_is_blamed_for_lost_connections,
     a_kicked_job_has_its_retries_and_crashes_anew,
+    a_worker_says_that_a_job_runs_alone,
 );
 
 /// The keeper is the parent of a process, and the worker is the keeper's.
@@ -195,4 +196,36 @@ fn a_kicked_job_has_its_retries_and_crashes_anew(kind: Kind) {
     worker.worker.signal(Signal::SIGTERM);
     worker.worker.await_exit();
     rig.assert_no_process(&[]);
+}
+
+fn a_worker_says_that_a_job_runs_alone(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("wait", WAIT, "").handler("good", "echo 1", "");
+    let waits = rig.job("wait");
+    queue.put(waits.body());
+    let mut worker = rig.work(&queue, &["--concurrency", "4"]);
+    rig.await_runs(&waits, 1);
+    assert_eq!(worker.get("/readyz").status(), 200);
+    worker.kill();
+    let worker = rig.work(&queue, &["--concurrency", "4"]);
+    rig.await_runs(&waits, 2);
+    let good = rig.job("good");
+    let id = queue.put(good.body());
+    let why = "a job that ran when a worker died is run while nothing else runs";
+    let answer = worker.get("/readyz");
+    assert_eq!(answer.status(), 503);
+    assert!(String::from_utf8_lossy(&answer.body).contains(why), "{answer:?}");
+    assert_eq!(worker.status()["reasons"], serde_json::json!([why]));
+    assert_eq!(worker.status()["state"], "waiting");
+    assert!(String::from_utf8_lossy(&worker.get("/").body).contains(why));
+    assert_eq!(worker.metric("jq_worker_ready"), 0.0);
+    assert_eq!(worker.metric("jq_worker_reasons"), 1.0);
+    worker.await_log(&format!("taking no jobs: {why}"));
+    assert_eq!(queue.job(id, "state").as_deref(), Some("ready"), "it is not taken");
+    std::fs::write(rig.dir.join("go"), "").unwrap();
+    assert_eq!(rig.result(&good)["status"], "successful");
+    assert_eq!(rig.result(&waits)["status"], "successful");
+    eventually("it takes jobs", || worker.get("/readyz").status() == 200);
+    worker.await_log("over: other jobs are taken again");
+    rig.finish(worker);
 }

@@ -137,8 +137,12 @@ impl Queue {
     /// Waits until [`TUBE`] has no jobs of any state but buried.
     pub(crate) fn await_empty(&self) {
         eventually("the queue is empty", || {
-            let counts = ["ready", "reserved", "delayed"];
-            counts.iter().all(|state| self.count(TUBE, &format!("current-jobs-{state}")) == 0)
+            // All at once: a job can go from one to the other meanwhile.
+            let stats = self.connect().ask(format!("stats-tube {TUBE}"));
+            let is_zero = |state| {
+                stats.value(&format!("current-jobs-{state}")).is_none_or(|count| count == "0")
+            };
+            ["ready", "reserved", "delayed"].into_iter().all(is_zero)
         });
     }
 }

@@ -13,6 +13,7 @@ each_queue!(
     a_failure_answers_too_until_it_is_kicked,
     other_content_is_refused,
     a_second_one_waits_for_the_retry_of_the_first,
+    a_second_worker_runs_it_again,
 );
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
@@ -115,4 +116,17 @@ fn a_second_one_waits_for_the_retry_of_the_first(kind: Kind) {
     eventually("it is done", || rig.sent(&job) == 1);
     assert_eq!(rig.runs(&job).len(), 2);
     rig.finish(worker);
+}
+
+/// It does not have the result.
+fn a_second_worker_runs_it_again(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("ok", "echo 1", "");
+    let job = rig.job("ok");
+    for (times, results) in (1..).zip(["one", "two"]) {
+        let worker = rig.work(&queue, &["--results", results]);
+        queue.await_deleted(queue.put(job.body()));
+        assert_eq!((rig.runs(&job).len(), rig.sent(&job)), (times, times));
+        rig.finish(worker);
+    }
 }

@@ -15,6 +15,7 @@ each_queue!(
     how_a_process_is_started,
     a_resource_is_for_one_job_at_a_time,
     a_large_need_is_not_starved_by_small_ones,
+    a_timeout_is_tried_again,
 );
 
 fn a_table_of_exit_statuses(kind: Kind) {
@@ -127,11 +128,19 @@ fn a_resource_is_for_one_job_at_a_time(kind: Kind) {
         queue.put(job.body());
         eventually("it runs", || has(job).is_some());
     }
-    for job in &jobs[2..] {
-        let id = queue.put(job.body());
-        // It goes back for want of room.
-        queue.await_state(id, "delayed");
+    let ids: Vec<_> = jobs[2..].iter().map(|job| queue.put(job.body())).collect();
+    // They go back for want of room, where other workers can have them, and the queue counts nothing.
+    worker.await_metric("jq_worker_resource_waiting", 2.0);
+    for id in ids {
+        queue.await_state(id, "ready");
+        assert_eq!(queue.job(id, "releases").as_deref(), Some("0"));
     }
+    let gpu = json!([{"name": "gpu", "total": 2, "in_use": 2, "waiting": 2}]);
+    assert_eq!(worker.status()["resources"], gpu);
+    let page = String::from_utf8(worker.get("/").body).expect("it is text");
+    assert!(page.contains("<tr><td>gpu<td class=n>2 of 2<td class=n>2</tr>"), "{page}");
+    assert_eq!(worker.metric("jq_worker_resource_units"), 2.0);
+    assert_eq!(worker.metric("jq_worker_resource_in_use"), 2.0);
     let units = [has(&jobs[0]), has(&jobs[1])];
     assert_eq!(units, [Some("0".to_owned()), Some("1".to_owned())]);
     // What needs none of it runs beside them.
@@ -163,10 +172,9 @@ fn a_large_need_is_not_starved_by_small_ones(kind: Kind) {
         rig.await_runs(job, 1);
     }
     let large = rig.job("large");
-    for job in [&large, &small[2]] {
-        let id = queue.put(job.body());
-        queue.await_state(id, "delayed");
-    }
+    queue.put(large.body());
+    worker.await_metric("jq_worker_resource_waiting", 1.0);
+    queue.put(small[2].body());
     for job in &small[..2] {
         fs::write(rig.dir.join(job.id.to_string()), "").expect("it is writable");
         assert_eq!(rig.result(job)["status"], "successful");
@@ -222,4 +230,21 @@ fn check_shows_and_validates_all_of_it() {
         assert_eq!(code, Some(5), "{settings}: {text}");
         assert!(text.contains(why), "{settings}: {text}");
     }
+}
+
+fn a_timeout_is_tried_again(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("retry_delay = 0");
+    rig.handler(
+        "late",
+        "[ $JQ_ATTEMPT = 2 ] || sleep 60; echo $JQ_ATTEMPT",
+        "timeout = 1\ngrace = 0",
+    );
+    let worker = rig.work(&queue, &[]);
+    let job = rig.job("late").with("retry", 1);
+    queue.put(job.body());
+    let result = rig.result(&job);
+    assert_eq!((&result["status"], &result["output"]), (&json!("successful"), &json!(2)));
+    assert!(result["attempts"][0]["message"].as_str().unwrap().contains("not done within 1"));
+    rig.finish(worker);
 }

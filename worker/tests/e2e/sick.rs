@@ -22,6 +22,9 @@ each_queue!(
     a_state_directory_that_is_gone,
     no_descriptors_are_left,
     other_types_are_run_meanwhile,
+    a_look_accuses_nobody,
+    what_went_back_says_why,
+    a_working_directory_that_is_gone,
     a_job_that_kills_its_keeper_comes_to_an_end,
     a_disk_that_is_full_at_the_start,
     a_result_waits_for_the_disk,
@@ -180,6 +183,45 @@ fn a_persistent_handler_that_is_gone(kind: Kind) {
     spoilt(kind, script, settings, "No such file", |path| fs::remove_file(path).unwrap());
 }
 
+fn a_working_directory_that_is_gone(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let data = rig.dir.join("data");
+    fs::create_dir(&data).unwrap();
+    rig.handler("ok", "echo 1", "working_directory = 'data'");
+    let worker = rig.work(&queue, &["--concurrency", "3"]);
+    fs::remove_dir(&data).unwrap();
+    let (name, why) = ("handler", "data");
+    let play = Play { rig: &rig, queue: &queue, worker: &worker, kind: "ok", name, why };
+    play.run(|job| job, || fs::create_dir(&data).unwrap());
+    rig.finish(worker);
+}
+
+/// The document at the job's URL, while it is ready for other workers.
+fn what_went_back_says_why(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.script("gone", "echo 1");
+    rig.configure("[handlers.gone]\ncommand = ['./gone']");
+    let worker = rig.work(&queue, &[]);
+    fs::remove_file(rig.dir.join("gone")).unwrap();
+    let job = rig.job("gone");
+    let id = queue.put(job.body());
+    eventually("it went back", || worker.get(&job.path()).status() == 202);
+    let mut document = worker.get(&job.path()).json();
+    eventually("it says why", || {
+        document = worker.get(&job.path()).json();
+        document["error"]["kind"] == "system"
+    });
+    assert_eq!((&document["status"], &document["attempts"]), (&json!("accepted"), &json!([])));
+    let counted = r#"jq_worker_jobs_total{type="gone",outcome="returned"} "#;
+    let metrics = String::from_utf8(worker.get("/metrics").body).unwrap();
+    assert!(metrics.contains(counted), "{metrics}");
+    queue.await_state(id, "ready");
+    rig.script("gone", "echo 1");
+    queue.await_deleted(id);
+    assert_eq!(worker.result(&job)["attempt"], 1);
+    rig.finish(worker);
+}
+
 fn an_input_that_does_not_fit(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     let Some(disk) = Disk::mount(&rig, "an input that does not fit") else { return };
@@ -255,7 +297,7 @@ fn other_types_are_run_meanwhile(kind: Kind) {
     let worker = rig.work(&queue, &["--concurrency", "2"]);
     fs::remove_file(rig.dir.join("gone")).unwrap();
     let jobs = |kind, count| (0..count).map(|_| rig.job(kind)).collect::<Vec<_>>();
-    let sick = jobs("gone", 300);
+    let sick = jobs("gone", 100);
     let ids: Vec<_> = sick.iter().map(|job| queue.put(job.body())).collect();
     let well = jobs("ok", 50);
     for job in &well {
@@ -278,6 +320,40 @@ fn other_types_are_run_meanwhile(kind: Kind) {
     }
     await_well(&worker);
     rig.finish(worker);
+}
+
+/// A worker that looks through the jobs again and again, since it cannot run some, makes no other worker think
+/// that workers die of them: these would run one at a time.
+fn a_look_accuses_nobody(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.script("gone", "echo 1");
+    rig.handler("ok", "echo 1", "");
+    rig.configure("[handlers.gone]\ncommand = ['./gone']");
+    let worker = rig.work(&queue, &["--concurrency", "2"]);
+    fs::remove_file(rig.dir.join("gone")).unwrap();
+    let jobs: Vec<_> = (0..4).map(|_| rig.job("gone")).collect();
+    let ids: Vec<_> = jobs.iter().map(|job| queue.put(job.body())).collect();
+    eventually("they were looked at again and again", || {
+        // Each of these has it look.
+        queue.put(rig.job("ok").body());
+        let reserves = |id: &u64| queue.job(*id, "reserves").unwrap().parse::<u64>().unwrap();
+        ids.iter().all(|id| reserves(id) > 4)
+    });
+    let other = Rig::new();
+    other.handler("gone", r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#, "");
+    let allowed = rig.site.url("/");
+    let helper = other.work(&queue, &["--concurrency", "4", "--allow-url", &allowed]);
+    eventually("all run at a time", || {
+        jobs.iter().all(|job| !other.runs(job).is_empty()) && helper.get("/readyz").status() == 200
+    });
+    fs::write(other.dir.join("go"), "").unwrap();
+    for job in &jobs {
+        let result = rig.result(job);
+        assert_eq!((&result["status"], &result["attempt"]), (&json!("successful"), &json!(1)));
+    }
+    other.finish(helper);
+    let mut worker = worker;
+    worker.stop();
 }
 
 /// That is no fault of the machine: such a job would be run for ever.

@@ -8,6 +8,7 @@ use crate::http::Message;
 use crate::queue::{Kind, Queue, TUBE};
 use crate::rig::{Rig, Worker};
 use crate::site::Answer;
+use crate::support::eventually;
 
 each_queue!(
     a_folder_of_handlers,
@@ -18,6 +19,9 @@ each_queue!(
     a_job_without_a_result_url_is_served_only,
     aliases_and_the_form_of_two_elements,
     the_process_reads_its_job,
+    a_process_sees_nothing_of_the_worker_but_what_it_is_given,
+    results_are_removed_in_the_end,
+    the_state_directory_is_where_systemd_says,
 );
 
 fn a_folder_of_handlers(kind: Kind) {
@@ -241,5 +245,86 @@ fn the_process_reads_its_job(kind: Kind) {
     queue.put(job.body());
     assert_eq!(rig.result(&job)["output"]["input"]["data"], 42);
     queue.await_empty();
+    rig.finish(worker);
+}
+
+/// Nor does the worker itself heed what is in its environment: proxies.
+fn a_process_sees_nothing_of_the_worker_but_what_it_is_given(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let script = r#"env | cut -d= -f1 | sort | tr '\n' ' ' | sed 's/.*/"&"/'"#;
+    rig.handler("env", script, "env = { GIVEN = '1' }\npass_env = ['PASSED', 'MISSING']");
+    let elsewhere = "env = { TMPDIR = '/elsewhere' }";
+    rig.handler("elsewhere", r#"echo "\"$TMPDIR\"""#, elsewhere);
+    let trap = crate::site::Site::start();
+    let mut command = rig.command();
+    command.args(["--server", &queue.name(), "--tube", TUBE, "--listen", "127.0.0.1:0"]);
+    command.args(["--allow-url", &rig.site.url("/")]);
+    command.env("PASSED", "1").env("SECRET", "1").env("LANG", "C").env("LD_LIBRARY_PATH", "/none");
+    for proxy in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
+        command.env(proxy, trap.url("/"));
+    }
+    let worker = rig.work_with(command);
+    let job = rig.job("env").with("input", rig.site.url("/in"));
+    rig.site.script("/in", [Answer::Body(200, b"1".to_vec())]);
+    queue.put(job.body());
+    let output = rig.result(&job)["output"].clone();
+    let seen: Vec<_> = output.as_str().expect("it is text").split_whitespace().collect();
+    // The shell adds some of its own.
+    let shell = ["PWD", "OLDPWD", "SHLVL", "_"];
+    let seen: Vec<_> = seen.into_iter().filter(|name| !shell.contains(name)).collect();
+    let of_worker = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ"];
+    let ours = [
+        "JQ_JOB_ID",
+        "JQ_TYPE",
+        "JQ_ATTEMPT",
+        "JQ_RESULT_FILE",
+        "JQ_DEADLINE",
+        "JQ_INPUT_FILE",
+        "TMPDIR",
+        "GIVEN",
+        "PASSED",
+    ];
+    for name in ours.iter().chain(&["PATH", "HOME", "LANG"]) {
+        assert!(seen.contains(name), "{name} is not in {seen:?}");
+    }
+    for name in &seen {
+        assert!(ours.contains(name) || of_worker.contains(name), "{name} is in {seen:?}");
+    }
+    assert_eq!(trap.count(), 0, "no proxy is used");
+    let job = rig.job("elsewhere");
+    queue.put(job.body());
+    assert_eq!(rig.result(&job)["output"], "/elsewhere");
+    rig.finish(worker);
+}
+
+fn results_are_removed_in_the_end(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("retention = 1").handler("ok", "echo 1", "");
+    let mut worker = rig.work(&queue, &[]);
+    let job = rig.job("ok");
+    queue.await_deleted(queue.put(job.body()));
+    worker.await_metric("jq_worker_spool", 0.0);
+    // Looked for once a minute, and at the start.
+    for status in [410, 404] {
+        eventually(&format!("it is {status}"), || {
+            worker.stop();
+            worker = rig.work(&queue, &[]);
+            eventually("it has its directory", || worker.get(&job.path()).status() != 503);
+            worker.get(&job.path()).status() == status
+        });
+    }
+    rig.finish(worker);
+}
+
+fn the_state_directory_is_where_systemd_says(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("ok", "echo 1", "");
+    let mut command = rig.command();
+    command.args(["--server", &queue.name(), "--tube", TUBE, "--listen", "127.0.0.1:0"]);
+    command.args(["--allow-url", &rig.site.url("/")]).env("STATE_DIRECTORY", rig.dir.join("state"));
+    let worker = rig.work_with(command);
+    let job = rig.job("ok");
+    queue.await_deleted(queue.put(job.body()));
+    assert!(rig.dir.join("state/lock").exists() && !rig.dir.join("results").exists());
     rig.finish(worker);
 }

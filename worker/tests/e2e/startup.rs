@@ -44,6 +44,20 @@ fn its_port_is_in_use() {
     assert!(said.contains(&address), "{said}");
 }
 
+/// Waiting would not help.
+#[test]
+fn a_state_directory_that_cannot_be_one() {
+    let rig = Rig::new();
+    rig.handler("ok", "echo 1", "");
+    std::fs::write(rig.dir.join("file"), "").unwrap();
+    for path in ["file", "file/below"] {
+        let flags = ["--tube", TUBE, "--listen", "127.0.0.1:0", "--results", path];
+        let (status, said) = refused(&rig, &flags);
+        assert_eq!(status, 10, "{said}");
+        assert!(said.contains(path), "{said}");
+    }
+}
+
 #[test]
 fn its_configuration_is_no_use() {
     let cases: [(&str, &[&str], &str); 7] = [

@@ -28,8 +28,10 @@ fn a_path_in_the_id_is_no_job() {
     }
     assert_eq!(rig.site.count(), 0, "without an id there is no result to tell of");
     assert!(!rig.dir.join("runs").exists(), "nothing was run");
-    let kept: Vec<_> = std::fs::read_dir(rig.dir.join("results/results")).unwrap().collect();
-    assert!(kept.is_empty(), "{kept:?}");
+    for folder in ["results/results", "results/packs"] {
+        let kept: Vec<_> = std::fs::read_dir(rig.dir.join(folder)).unwrap().collect();
+        assert!(kept.is_empty(), "{kept:?}");
+    }
     assert_eq!(worker.get("/../../../../etc/passwd").status(), 404);
     assert_eq!(worker.get("/..%2f..%2fjournal-00000000").status(), 404);
     end(&rig, &queue, worker, ids.len() as u64);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::behaviour::{Behaviour, FLOOD};
-use crate::config::{Handler, Mode, Persistence};
+use crate::config::{Handler, Mode, OutputFrom, Persistence};
 use crate::job::JobType;
 use crate::result::{FailureKind, JobResult, Status};
 
@@ -80,6 +80,8 @@ impl Case {
             Behaviour::Hang => handler.timeout = Duration::from_secs(3),
             Behaviour::Stubborn => handler.timeout = Duration::from_secs(2),
             Behaviour::Later | Behaviour::Refuse => handler.retry = 3,
+            // What is counted and not kept is not meant to be the output.
+            Behaviour::Flood => handler.output_from = OutputFrom::None,
             Behaviour::Stay | Behaviour::Babble => {
                 handler.mode = Mode::Persistent(Persistence { processes: 1, pipeline: 1 });
             }

@@ -5,7 +5,7 @@
 
 mod behaviour;
 mod cases;
-mod queue;
+pub(super) mod queue;
 
 use std::fs;
 use std::io::{self, Write};
@@ -97,8 +97,8 @@ async fn submit(queue: &Queue) -> Result<Vec<Uuid>, Failed> {
     for case in CASES {
         let id = Uuid::new_v4();
         let job = case.job(id);
-        // Short, so that jobs have to be touched.
-        let options = PutOptions { ttr: 2, ..PutOptions::default() };
+        // Short, so that jobs have to be touched; and not so short that a machine that is busy would lose them.
+        let options = PutOptions { ttr: 6, ..PutOptions::default() };
         client.put(job.as_bytes(), options).await.map_err(Failed::other)?;
         ids.push(id);
     }

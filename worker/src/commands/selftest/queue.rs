@@ -15,14 +15,14 @@ use uuid::Uuid;
 use crate::commands::Failed;
 
 /// A running queue on a socket that nobody else knows. It ends when dropped.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Queue {
-    pub(super) fn start() -> Result<Self, Failed> {
+    pub(crate) fn start() -> Result<Self, Failed> {
         // In the system's temporary folder: the path of a socket is 107 bytes at most.
         let path = std::env::temp_dir().join(format!("jq-selftest-{}", Uuid::new_v4().simple()));
         let listen = format!("unix:{}", path.display());
@@ -37,7 +37,7 @@ impl Queue {
         Ok(Self { path, stop: Some(stop), thread: Some(thread) })
     }
 
-    pub(super) fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         Address::Unix(self.path.clone())
     }
 }

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 /// Pause between a process that ended without an answer and the next one: at first, and at most.
@@ -97,7 +98,7 @@ impl Lane {
                 }
                 Err(error) => {
                     self.failures += 1;
-                    self.finish_oldest(PersistentError::Run(error));
+                    self.finish_all(&Arc::new(error));
                 }
             }
         }
@@ -168,7 +169,10 @@ impl Lane {
                 _ = errors.read(|chunk| stderr.push(chunk, oldest)) => {}
                 () = Child::write(stdin, outgoing), if !outgoing.is_empty() => {}
                 next = self.shared.queue.next(self.number) => match next {
-                    Next::Jobs(jobs) => {
+                    Next::Jobs(mut jobs) => {
+                        // Jobs that come at the same moment are written to it together.
+                        yield_now().await;
+                        jobs.extend(self.shared.queue.take(self.number));
                         jobs.iter().for_each(|job| talk.send(job));
                         self.pending.extend(jobs);
                         self.begin_oldest();
@@ -306,7 +310,7 @@ impl Lane {
             Ok(Ended { exit, .. }) => {
                 Some(PersistentError::Died { exit, stderr_tail: stderr.all.tail_after(0).into() })
             }
-            Err(error) => Some(PersistentError::Run(error)),
+            Err(error) => Some(PersistentError::Run(Arc::new(error))),
         }
     }
 
@@ -339,6 +343,14 @@ impl Lane {
             && job.since.is_none()
         {
             job.begin();
+        }
+    }
+
+    /// No process could be started, whatever the job.
+    fn finish_all(&mut self, error: &Arc<RunError>) {
+        self.shared.queue.done(self.number, self.pending.len());
+        for job in self.pending.drain(..) {
+            job.finish(Err(PersistentError::Run(Arc::clone(error))));
         }
     }
 

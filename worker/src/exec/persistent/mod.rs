@@ -98,7 +98,7 @@ pub enum PersistentError {
     /// The job contains a newline, so it is not one line. It was sent to no process.
     NotOneLine,
     /// The process could not be started, or its keeper was lost.
-    Run(RunError),
+    Run(Arc<RunError>),
     /// [`Persistent::stop`] was called.
     Stopped,
 }

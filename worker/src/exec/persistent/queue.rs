@@ -94,6 +94,12 @@ impl Queue {
         }
     }
 
+    /// What there is for this process by now.
+    pub(super) fn take(&self, lane: usize) -> Vec<Job> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.lanes[lane].inbox)
+    }
+
     /// This many jobs of this process are done: it has room for others.
     pub(super) fn done(&self, lane: usize, jobs: usize) {
         if jobs == 0 {

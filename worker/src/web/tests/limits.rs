@@ -99,3 +99,26 @@ async fn serving_ends_soon_whoever_is_connected() {
     assert_eq!(read_all(&mut slow).await, "");
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+/// What happens at each of them is tested where it is kept, in `jq-http`.
+#[test]
+fn limits_are_those_of_the_manual() {
+    let docs = include_str!("../../../../docs/worker.md");
+    let (limits, seconds) = (super::super::limits(), Duration::from_secs);
+    for (is_so, row) in [
+        (limits.connections == 512, "HTTP connections | 512 |"),
+        (super::super::log::MAX_STREAMS == 64, "concurrent readers of logs | 64 |"),
+        (
+            (limits.head_bytes, limits.header_fields, limits.head_time)
+                == (16 << 10, 64, seconds(10)),
+            "head of a request | 16 KiB, 64 fields, 10 seconds |",
+        ),
+        (limits.request_time == seconds(60), "time until a response begins | 60 seconds |"),
+        (
+            limits.stall_time == seconds(30),
+            "time that a client may stop reading a response | 30 seconds |",
+        ),
+    ] {
+        assert!(is_so && docs.contains(row), "{row}");
+    }
+}

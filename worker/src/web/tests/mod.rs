@@ -98,6 +98,7 @@ impl Worker for Fake {
             }],
             running: Vec::new(),
             types: Vec::new(),
+            resources: Vec::new(),
             failures: Vec::new(),
         }
     }
