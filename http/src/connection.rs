@@ -1,14 +1,12 @@
 //! One connection: requests in, answers out, within limits.
 
-use std::error::Error as _;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::Request;
 use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -144,14 +142,59 @@ impl<H: Handler> Service<H> {
         if body.size_hint().lower() > most as u64 {
             return Err(Refusal::BodyTooLong);
         }
-        let body = axum::body::to_bytes(Body::new(body), most);
-        match timeout(self.limits.body_time, body).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(error)) if error.source().is_some_and(|it| it.is::<LengthLimitError>()) => {
-                Err(Refusal::BodyTooLong)
-            }
-            Ok(Err(_)) => Err(Refusal::BodyBroken),
-            Err(_) => Err(Refusal::BodyTooSlow),
+        let body = timeout(self.limits.body_time, collect(body, most)).await;
+        body.unwrap_or(Err(Refusal::BodyTooSlow))
+    }
+}
+
+/// A body of at most this many bytes. Its memory grows with what arrives, up to what is announced: a
+/// client that announces much and sends little holds little.
+async fn collect<B>(mut body: B, most: usize) -> Result<Bytes, Refusal>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut bytes: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::BodyBroken)?;
+        // Trailers are of no interest.
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > most - bytes.len() {
+            return Err(Refusal::BodyTooLong);
         }
+        let left = announced.saturating_sub(bytes.len());
+        let reserved = if left > bytes.len() || left < data.len() {
+            bytes.try_reserve(data.len())
+        } else {
+            bytes.try_reserve_exact(left)
+        };
+        reserved.map_err(|_| Refusal::BodyNotHeld)?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_takes_as_much_memory_as_has_come() {
+        let whole = collect(Full::new(Bytes::from(vec![7; 1000])), 1000).await.unwrap();
+        assert_eq!(whole.len(), 1000);
+        assert_eq!(Vec::from(whole).capacity(), 1000);
+        let pieces = |count: usize| {
+            let piece = || Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"piece")));
+            StreamBody::new(stream::iter((0..count).map(move |_| piece())))
+        };
+        assert_eq!(collect(pieces(200), 1000).await.map(|body| body.len()), Ok(1000));
+        assert_eq!(collect(pieces(201), 1000).await, Err(Refusal::BodyTooLong));
+        assert_eq!(collect(pieces(0), 0).await.map(|body| body.len()), Ok(0));
+        let broken = stream::iter([Err::<Frame<Bytes>, _>(std::io::Error::other("gone"))]);
+        assert_eq!(collect(StreamBody::new(broken), 9).await, Err(Refusal::BodyBroken));
     }
 }

@@ -73,6 +73,8 @@ pub enum Refusal {
     BodyTooSlow,
     /// Its body ended early, or is not encoded correctly.
     BodyBroken,
+    /// There is no memory for its body.
+    BodyNotHeld,
     /// Answering it took longer than [`Limits::request_time`](crate::Limits::request_time).
     Overdue,
 }
@@ -84,6 +86,7 @@ impl Refusal {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BodyNotHeld => StatusCode::INSUFFICIENT_STORAGE,
             Self::Overdue => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -94,6 +97,7 @@ impl Refusal {
             Self::BodyTooLong => "the body of the request is too long",
             Self::BodyTooSlow => "the request took too long to arrive",
             Self::BodyBroken => "the body of the request cannot be read",
+            Self::BodyNotHeld => "there is no memory for the body of the request",
             Self::Overdue => "the answer took too long",
         }
     }

@@ -74,8 +74,9 @@ impl Failure {
         let reason = reasons.iter().find(|reason| **reason != Reason::Draining);
         match reason {
             Some(reason) => Self::because_of(reason),
-            // It is over already.
-            None => Self::new(ProblemKind::LogFull, "there was no room to record it: try again"),
+            // It is over already. A log is full for longer than memory, some of which is free again
+            // with the request itself.
+            None => Self::new(ProblemKind::OutOfMemory, "there was no room for it: try again"),
         }
     }
 

@@ -32,6 +32,9 @@ use crate::server::hub::Hub;
 /// The most bytes of a request that does not put a job.
 const MAX_CONTENT: usize = 64 * 1024;
 
+/// The most bytes of a job in JSON, however large jobs may be.
+const MAX_JSON: usize = 8 << 20;
+
 /// What web pages of the allowed origins may do. A page must know a token, if there are any.
 const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const CORS_HEADERS: &str =
@@ -109,9 +112,15 @@ impl App {
     }
 }
 
-/// The largest request that has a job in JSON, in bytes.
-pub(crate) fn max_json(max_job_size: usize) -> usize {
-    2 * max_job_size + MAX_CONTENT
+/// The largest request that has a job in JSON, in bytes. What is made of it takes memory that cannot be
+/// refused, so it is not as large as the largest job.
+fn max_json(max_job_size: usize) -> usize {
+    (2 * max_job_size).min(MAX_JSON) + MAX_CONTENT
+}
+
+/// The largest request of all, in bytes.
+pub(crate) fn max_content(max_job_size: usize) -> usize {
+    max_json(max_job_size).max(max_job_size)
 }
 
 /// The name under which a client has reached the server, without the port.
@@ -208,6 +217,7 @@ impl Handler for Front {
                 Failure::new(ProblemKind::TooBig, detail)
             }
             Refusal::BodyBroken => Failure::new(ProblemKind::BadRequest, refusal.reason()),
+            Refusal::BodyNotHeld => Failure::because_of(&Reason::OutOfMemory),
             Refusal::BodyTooSlow => Failure::new(ProblemKind::Timeout, refusal.reason()),
             Refusal::Overdue => Failure::new(ProblemKind::Busy, refusal.reason()),
         };

@@ -22,7 +22,7 @@ pub(crate) const MAX_KEYS: usize = 100_000;
 pub(crate) const MAX_KEY: usize = 255;
 
 /// A hash of a key and its owner, or of a request.
-type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// The keys of the last puts.
 #[derive(Debug, Default)]
@@ -69,16 +69,10 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl Keys {
-    /// A request with a key. `owner` is who makes it: others may have the same key. The parts of
-    /// `request` are all that makes it another.
-    pub(crate) fn claim(
-        &self,
-        now: Nanos,
-        owner: &str,
-        key: &[u8],
-        request: &[&[u8]],
-    ) -> Claim<'_> {
-        let (key, request) = (hash(&[owner.as_bytes(), key]), hash(request));
+    /// A request with a key. `owner` is who makes it: others may have the same key. `request` is the
+    /// hash of all that makes it another.
+    pub(crate) fn claim(&self, now: Nanos, owner: &str, key: &[u8], request: Hash) -> Claim<'_> {
+        let key = hash(&[owner.as_bytes(), key]);
         let mut table = self.lock();
         table.forget(now);
         if let Some(entry) = table.keys.get(&key) {
@@ -137,7 +131,7 @@ impl Drop for Claimed<'_> {
 }
 
 /// Of texts, each with its length, so that none runs into the next.
-fn hash(parts: &[&[u8]]) -> Hash {
+pub(crate) fn hash(parts: &[&[u8]]) -> Hash {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
@@ -153,7 +147,7 @@ mod tests {
     const START: Nanos = Nanos::from_secs(1);
 
     fn put(keys: &Keys, now: Nanos, key: usize, job: JobId) {
-        match keys.claim(now, "a", &key.to_le_bytes(), &[b"x"]) {
+        match keys.claim(now, "a", &key.to_le_bytes(), hash(&[b"x"])) {
             Claim::First(claimed) => claimed.done(job),
             claim => panic!("{claim:?}"),
         }
@@ -162,7 +156,7 @@ mod tests {
     #[test]
     fn a_key_stands_for_one_request_of_one_owner() {
         let keys = Keys::default();
-        let claim = |owner, request| keys.claim(START, owner, b"k", &[request]);
+        let claim = |owner, request| keys.claim(START, owner, b"k", hash(&[request]));
         let Claim::First(claimed) = claim("a", b"x") else { panic!("it is new") };
         assert!(matches!(claim("a", b"x"), Claim::InUse));
         assert!(matches!(claim("a", b"y"), Claim::Reused));
@@ -173,10 +167,10 @@ mod tests {
         // It did not succeed, so it may be made again.
         let Claim::First(claimed) = claim("b", b"y") else { panic!("it was given up") };
         drop(claimed);
-        let split = keys.claim(START, "ab", b"c", &[b"x"]);
+        let split = keys.claim(START, "ab", b"c", hash(&[b"x"]));
         let Claim::First(split) = split else { panic!("{split:?}") };
         split.done(8);
-        assert!(matches!(keys.claim(START, "a", b"bc", &[b"x"]), Claim::First(_)));
+        assert!(matches!(keys.claim(START, "a", b"bc", hash(&[b"x"])), Claim::First(_)));
     }
 
     #[test]
@@ -185,7 +179,7 @@ mod tests {
         put(&keys, START, 1, 7);
         let almost = Nanos(START.later(KEPT).0 - 1);
         assert!(matches!(
-            keys.claim(almost, "a", &1_usize.to_le_bytes(), &[b"x"]),
+            keys.claim(almost, "a", &1_usize.to_le_bytes(), hash(&[b"x"])),
             Claim::Repeated(7)
         ));
         put(&keys, START.later(KEPT), 1, 8);
@@ -204,7 +198,7 @@ mod tests {
         put(&keys, START, 0, 5);
         // Keys that are given up and claimed again do not pile up either.
         for _ in 0..MAX_KEYS + 10 {
-            drop(keys.claim(START, "b", b"k", &[b"x"]));
+            drop(keys.claim(START, "b", b"k", hash(&[b"x"])));
         }
         assert!(keys.lock().order.len() <= MAX_KEYS);
     }

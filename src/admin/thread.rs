@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::admin::access::{Access, TokenFileError};
-use crate::admin::app::{App, Front, max_json};
+use crate::admin::app::{App, Front, max_content};
 use crate::admin::socket::HttpListener;
 use crate::config::{Config, HttpConfig};
 use crate::server::hub::Hub;
@@ -110,7 +110,7 @@ impl Drop for Admin {
 
 fn limits(max_job_size: usize) -> Limits {
     let defaults = Limits::default();
-    let body_bytes = max_json(max_job_size);
+    let body_bytes = max_content(max_job_size);
     let more = Duration::from_secs((body_bytes / BYTES_PER_SECOND) as u64);
     Limits {
         connections: CONNECTIONS,

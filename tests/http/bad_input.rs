@@ -161,8 +161,8 @@ const CASES: &[Case<'_>] = &[
         b"{\"text\":null}",
         422,
         "bad-field",
-        "json, text, base64",
-        "",
+        "text",
+        "a string",
     ),
     (
         "POST",

@@ -74,7 +74,19 @@ impl Http {
             all.extend(["--http-token-file", tokens.path()]);
         }
         all.extend(flags);
-        let mut server = Server::jq(&all);
+        Self::of(Server::jq(&all), tokens)
+    }
+
+    /// As [`Http::operating`], by a shell command that becomes the server with `exec "$@"`.
+    pub(crate) fn by_shell(script: &str, flags: &[&str]) -> Self {
+        let tokens = TokenFile::of_each_role();
+        let mut all = vec!["--http", "127.0.0.1:0", "--http-token-file", tokens.path()];
+        all.extend(flags);
+        let server = Server::jq_by_shell(script, &all);
+        Self::of(server, Some(tokens))
+    }
+
+    fn of(mut server: Server, tokens: Option<TokenFile>) -> Self {
         let address = address(&mut server);
         let token = tokens.is_some().then(|| token("operate"));
         Self { server, address, token, tokens }

@@ -15,4 +15,5 @@ mod description;
 mod durable;
 mod flags;
 mod hostile;
+mod no_memory;
 mod put;

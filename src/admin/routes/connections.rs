@@ -84,7 +84,8 @@ pub(crate) async fn close(
     let hub = &change.hub;
     let found = find(hub, id).filter(|(conn, _)| hub.close(*conn));
     let (_, found) = found.ok_or_else(|| Failure::not_found(format_args!("connection {id}")))?;
-    let said = format!("connection {id} from {} closed", found.address);
+    let what = format!("connection {id} from {}", found.address);
     let changed = Changed { connection: Some(found), ..changed(Action::Close, 1) };
-    change.done(&said, peer.as_deref(), &changed)
+    change.log(&what, peer.as_deref(), &changed);
+    ok(&changed)
 }

@@ -211,17 +211,14 @@ async fn act(
     action: Action,
     wanted: &engine::Action,
 ) -> Answer {
-    let what = format!("job {id}");
-    let job = change
-        .make(&what, |engine, mut sink, now| {
+    change
+        .make(&format!("job {id}"), peer.as_deref(), |engine, mut sink, now| {
             let (before, _) = engine.job(id).ok_or(Refusal::NoJob)?;
             let before = documents::job(now, &before, change.hub.peers());
             engine.act(now, id, wanted, &mut sink)?;
             let after = engine.job(id).filter(|_| action != Action::Delete);
-            Ok(after.map_or(before, |(job, _)| documents::job(now, &job, change.hub.peers())))
+            let after = after.map(|(job, _)| documents::job(now, &job, change.hub.peers()));
+            Ok(Changed { job: Some(after.unwrap_or(before)), ..changed(action, 1) })
         })
-        .await?;
-    let said = format!("{what} in tube {}", job.tube);
-    let changed = Changed { job: Some(job), ..changed(action, 1) };
-    change.done(&said, peer.as_deref(), &changed)
+        .await
 }

@@ -22,7 +22,7 @@ use tracing::info;
 use crate::admin::answer::{Answer, Failure};
 use crate::admin::app::App;
 use crate::admin::extract::{self, Change, Query, Tube, content_type};
-use crate::admin::idempotency::{Claim, MAX_KEY};
+use crate::admin::idempotency::{Claim, Hash, MAX_KEY, hash};
 use crate::admin::readiness::Reason;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -70,12 +70,12 @@ pub(crate) async fn put(
     request: Request,
 ) -> Answer {
     let (parts, content) = extract::read(request, &app).await?;
-    let key = key(&parts)?;
-    let new = new_job(&parts, &query, &content, app.max_job_size)?;
+    let key = key(&parts)?.map(|key| (key, hash_of(&tube, &parts, &content)));
+    let new = new_job(&parts, &query, content, app.max_job_size)?;
     let put = Put { app, change, tube, new, peer: peer.map(|Extension(peer)| peer) };
     // Once it is put, it is seen to its end, even if the client has gone meanwhile: its key must stand
     // for the job.
-    let put = tokio::spawn(async move { put.make(key, &parts, &content).await });
+    let put = tokio::spawn(put.make(key));
     put.await.unwrap_or_else(|_| {
         Err(Failure::new(ProblemKind::Busy, "the request was given up, because the server ends"))
     })
@@ -95,11 +95,17 @@ fn key(parts: &Parts) -> Result<Option<HeaderValue>, Failure> {
     Err(Failure::field("Idempotency-Key", detail))
 }
 
+/// Of all that makes a request another.
+fn hash_of(tube: &TubeName, parts: &Parts, content: &[u8]) -> Hash {
+    let (query, kind) = (parts.uri.query().unwrap_or_default(), content_type(&parts.headers));
+    hash(&[tube.as_bytes(), query.as_bytes(), kind.as_bytes(), content])
+}
+
 /// The job that a request has.
 fn new_job(
     parts: &Parts,
     query: &PutQuery,
-    content: &Bytes,
+    content: Bytes,
     most: usize,
 ) -> Result<(jq_engine::NewJob, Box<[u8]>), Failure> {
     let content_type = content_type(&parts.headers);
@@ -115,10 +121,11 @@ fn new_job(
                 "with application/json, the parameters of the job are members of the content";
             return Err(Failure::field("priority, delay, ttr", detail));
         }
-        let job: NewJob = extract::json(content)?;
+        let job: NewJob = extract::json(&content)?;
         (job.priority, job.delay, job.ttr, body(job)?)
     } else {
-        (query.priority, query.delay, query.ttr, content.to_vec())
+        // Nobody else has it, so it is not copied.
+        (query.priority, query.delay, query.ttr, Vec::from(content))
     };
     if body.len() > most {
         let detail = format!("expected a job of at most {most} bytes, not {}", body.len());
@@ -158,16 +165,13 @@ struct Put {
 }
 
 impl Put {
-    async fn make(self, key: Option<HeaderValue>, parts: &Parts, content: &[u8]) -> Answer {
+    async fn make(self, key: Option<(HeaderValue, Hash)>) -> Answer {
         let app = Arc::clone(&self.app);
         let claimed = match &key {
             None => None,
-            Some(key) => {
+            Some((key, request)) => {
                 let (now, owner) = (self.change.hub.clock().now(), &*self.change.who.name);
-                let kind = content_type(&parts.headers);
-                let query = parts.uri.query().unwrap_or_default();
-                let request = [self.tube.as_bytes(), query.as_bytes(), kind.as_bytes(), content];
-                match app.keys.claim(now, owner, key.as_bytes(), &request) {
+                match app.keys.claim(now, owner, key.as_bytes(), *request) {
                     Claim::First(claimed) => Some(claimed),
                     Claim::Repeated(id) => return Ok(inserted(id, &self.tube, true)),
                     Claim::InUse => {
@@ -191,12 +195,12 @@ impl Put {
             PutRefusal::Draining => Failure::because_of(&Reason::Draining),
             PutRefusal::NotRecorded => Failure::not_recorded(hub),
         })?;
+        let peer = peer.as_ref().map_or("", |Peer(address)| address);
+        info!(token = &*change.who.name, peer, action = "put", "by HTTP: job {id} in tube {tube}");
         hub.committed(gated).await.map_err(|_| Failure::not_committed(hub))?;
         if let Some(claimed) = claimed {
             claimed.done(id);
         }
-        let peer = peer.as_ref().map_or("", |Peer(address)| address);
-        info!(token = &*change.who.name, peer, action = "put", "by HTTP: job {id} in tube {tube}");
         Ok(inserted(id, &tube, false))
     }
 }

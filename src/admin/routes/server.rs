@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use beanstalk_protocol::{BinlogHealth, BinlogUse, CommandCounts};
 use jq_api::server::{Action, Changed, ConnectionCounts, JobCounts, Log, LogHealth, Server};
-use jq_engine::Change as Changes;
+use jq_engine::{Change as Changes, Refusal};
 use jq_http::Peer;
 use jq_http::reply::{Reply, json_bytes};
 
-use crate::admin::answer::{Answer, Failure, ok};
+use crate::admin::answer::{Answer, ok};
 use crate::admin::app::App;
 use crate::admin::extract::{Change, NoContent, Query, Queue};
 use crate::admin::query::Nothing;
@@ -138,20 +138,19 @@ pub(crate) async fn undrain(
 }
 
 async fn set_draining(change: &Change, peer: Option<Extension<Peer>>, draining: bool) -> Answer {
-    let (result, gated) = change.hub.change(|engine, mut sink, _| {
-        let before = engine.server_stats().draining;
-        if !sink.admits(Changes::Settings) {
-            return None;
-        }
-        engine.set_draining(draining, &mut sink);
-        Some(before != draining)
-    });
-    let is_new = result.ok_or_else(|| Failure::not_recorded(&change.hub))?;
-    change.hub.committed(gated).await.map_err(|_| Failure::not_committed(&change.hub))?;
     let (action, what) = if draining {
         (Action::Drain, "draining: new jobs are refused")
     } else {
         (Action::Undrain, "draining has ended: new jobs are accepted again")
     };
-    change.done(what, peer.as_deref(), &changed(action, u64::from(is_new)))
+    change
+        .make(what, peer.as_deref(), |engine, mut sink, _| {
+            let is_new = engine.server_stats().draining != draining;
+            if !sink.admits(Changes::Settings) {
+                return Err(Refusal::NotRecorded);
+            }
+            engine.set_draining(draining, &mut sink);
+            Ok(changed(action, u64::from(is_new)))
+        })
+        .await
 }

@@ -66,14 +66,13 @@ pub(crate) async fn pause(
         return Err(Failure::field("seconds", "seconds: expected at least 1"));
     }
     let what = format!("tube {name}");
-    let stats = change
-        .make(&what, |engine, mut sink, now| {
+    change
+        .make(&what, peer.as_deref(), |engine, mut sink, now| {
             engine.pause(now, name.as_str(), pause.seconds, &mut sink)?;
-            engine.tube_stats(now, name.as_str()).ok_or(Refusal::NoTube)
+            let tube = engine.tube_stats(now, name.as_str()).map(documents::tube);
+            Ok(Changed { tube, ..changed(Action::Pause, 1) })
         })
-        .await?;
-    let changed = Changed { tube: Some(documents::tube(stats)), ..changed(Action::Pause, 1) };
-    change.done(&format!("{what} paused for {} s", pause.seconds), peer.as_deref(), &changed)
+        .await
 }
 
 /// Ends the pause of a tube
@@ -89,21 +88,18 @@ pub(crate) async fn resume(
     _: Query<Nothing>,
     _: NoContent,
 ) -> Answer {
-    let what = format!("tube {name}");
-    let (was_paused, stats) = change
-        .make(&what, |engine, mut sink, now| {
+    change
+        .make(&format!("tube {name}"), peer.as_deref(), |engine, mut sink, now| {
             let before = engine.tube_stats(now, name.as_str()).ok_or(Refusal::NoTube)?;
-            if before.pause == 0 {
-                return Ok((false, Some(before)));
+            let was_paused = before.pause > 0;
+            if was_paused {
+                engine.pause(now, name.as_str(), 0, &mut sink)?;
             }
-            engine.pause(now, name.as_str(), 0, &mut sink)?;
-            // Without anything in it, only the pause has kept it.
-            Ok((true, engine.tube_stats(now, name.as_str())))
+            // If there is nothing in it, only the pause has kept it.
+            let tube = engine.tube_stats(now, name.as_str()).map(documents::tube);
+            Ok(Changed { tube, ..changed(Action::Resume, u64::from(was_paused)) })
         })
-        .await?;
-    let tube = stats.map(documents::tube);
-    let changed = Changed { tube, ..changed(Action::Resume, u64::from(was_paused)) };
-    change.done(&format!("{what} resumed"), peer.as_deref(), &changed)
+        .await
 }
 
 /// Removes the jobs of a tube
@@ -125,14 +121,11 @@ pub(crate) async fn clear(
     _: Query<Nothing>,
     _: NoContent,
 ) -> Answer {
-    let what = format!("tube {name}");
-    let (cleared, stats) = change
-        .make(&what, |engine, mut sink, now| {
+    change
+        .make(&format!("tube {name}"), peer.as_deref(), |engine, mut sink, now| {
             let cleared = engine.clear_tube(now, name.as_str(), &mut sink)?;
-            Ok((cleared, engine.tube_stats(now, name.as_str())))
+            let tube = engine.tube_stats(now, name.as_str()).map(documents::tube);
+            Ok(Changed { tube, ..changed(Action::Clear, cleared) })
         })
-        .await?;
-    let tube = stats.map(documents::tube);
-    let changed = Changed { tube, ..changed(Action::Clear, cleared) };
-    change.done(&format!("{what} cleared"), peer.as_deref(), &changed)
+        .await
 }
