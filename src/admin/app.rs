@@ -8,14 +8,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use beanstalk_protocol::Dialect;
 use bytes::Bytes;
 use jq_api::server::ProblemKind;
 use jq_http::reply::Reply;
 use jq_http::{Cors, Handler, Refusal};
 use tower_service::Service as _;
-use tracing::debug;
+use tracing::{Instrument as _, debug, info_span};
+use uuid::Uuid;
 
 use crate::admin::access::{Access, Denied, Who, role_for};
 use crate::admin::answer::Failure;
@@ -34,6 +35,12 @@ const MAX_CONTENT: usize = 64 * 1024;
 
 /// The most bytes of a job in JSON, however large jobs may be.
 const MAX_JSON: usize = 8 << 20;
+
+/// Tells one request from others, in its answer and in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest number that a client can give its request, in bytes.
+const MAX_REQUEST_ID: usize = 128;
 
 /// What web pages of the allowed origins may do. A page must know a token, if there are any.
 const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
@@ -142,6 +149,15 @@ fn is_local(host: &str) -> bool {
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
+/// The number of a request: its own, if that is visible ASCII of a sensible length, or a new one.
+fn request_id(head: &Parts) -> HeaderValue {
+    let own = head.headers.get(REQUEST_ID).filter(|id| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    let new = || HeaderValue::try_from(Uuid::new_v4().to_string());
+    own.cloned().map_or_else(new, Ok).unwrap_or(HeaderValue::from_static("none"))
+}
+
 /// Answers requests: the routes behind what holds for all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
@@ -157,7 +173,9 @@ impl Front {
         Self { app: Arc::clone(app), routes: routes::router(app), cors }
     }
 
-    fn with_cors(&self, request: &HeaderMap, mut reply: Reply) -> Reply {
+    /// Adds the headers that every answer has.
+    fn finished(&self, request: &HeaderMap, id: HeaderValue, mut reply: Reply) -> Reply {
+        reply.headers_mut().insert(REQUEST_ID, id);
         if let Some(cors) = &self.cors {
             cors.write(request, reply.headers_mut());
         }
@@ -180,11 +198,15 @@ impl Handler for Front {
         if head.method == Method::OPTIONS
             && let Some(cors) = self.cors.as_ref().filter(|_| head.headers.contains_key(ORIGIN))
         {
-            return ControlFlow::Break(self.with_cors(&head.headers, cors.preflight()));
+            let reply = cors.preflight();
+            return ControlFlow::Break(self.finished(&head.headers, request_id(head), reply));
         }
         match self.before(head) {
             Ok(most) => ControlFlow::Continue(most),
-            Err(failure) => ControlFlow::Break(self.with_cors(&head.headers, failure.into_reply())),
+            Err(failure) => {
+                let reply = failure.into_reply();
+                ControlFlow::Break(self.finished(&head.headers, request_id(head), reply))
+            }
         }
     }
 
@@ -192,7 +214,8 @@ impl Handler for Front {
         let (head, body) = request.into_parts();
         // Asked again: the file of tokens may have been read since.
         let who = self.app.who(&head);
-        let headers = head.headers.clone();
+        let (headers, id) = (head.headers.clone(), request_id(&head));
+        let span = info_span!("request", id = id.to_str().unwrap_or_default());
         request = Request::from_parts(head, body);
         let reply = match who {
             Err(failure) => failure.into_reply(),
@@ -200,11 +223,12 @@ impl Handler for Front {
                 if let Some(who) = who {
                     request.extensions_mut().insert(who);
                 }
-                let answer = self.routes.clone().call(request.map(Body::from)).await;
-                answer.unwrap_or_else(|never: Infallible| match never {})
+                // What is logged about it has its number.
+                let answer = self.routes.clone().call(request.map(Body::from));
+                answer.instrument(span).await.unwrap_or_else(|never: Infallible| match never {})
             }
         };
-        self.with_cors(&headers, reply)
+        self.finished(&headers, id, reply)
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {

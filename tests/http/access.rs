@@ -161,6 +161,29 @@ fn tokens_are_not_logged() {
 }
 
 #[test]
+fn each_request_has_a_number() {
+    let http = Http::operating(&[]);
+    let put = |headers: &[(&str, &str)]| {
+        let reply = http.send("POST", "/api/v1/tubes/t/jobs", headers, b"x");
+        reply.expect(201);
+        reply.header("x-request-id").expect("each answer has one").to_owned()
+    };
+    let long = "x".repeat(129);
+    assert_eq!(put(&[("X-Request-Id", "mine-7")]), "mine-7");
+    let ids = [put(&[]), put(&[("X-Request-Id", "two words")]), put(&[("X-Request-Id", &long)])];
+    assert!(ids.iter().all(|id| id.len() == 36) && ids[0] != ids[1], "{ids:?}");
+    let output = http.server.output();
+    for id in ids.iter().map(String::as_str).chain(["mine-7"]) {
+        assert!(
+            output.lines().any(|line| line.contains("by HTTP") && line.contains(id)),
+            "{output}"
+        );
+    }
+    let refused = http.send_as(None, "GET", "/version", &[], b"");
+    assert!(refused.status == 401 && refused.header("x-request-id").is_some());
+}
+
+#[test]
 fn pages_of_other_origins() {
     let origin = [("Origin", "https://site.example")];
     let allowed = |reply: crate::client::Reply| {

@@ -17,7 +17,7 @@ use jq_api::server::{Inserted, NewJob, ProblemKind, PutQuery};
 use jq_engine::PutRefusal;
 use jq_http::Peer;
 use jq_http::reply::{json, with};
-use tracing::info;
+use tracing::{Instrument as _, info};
 
 use crate::admin::answer::{Answer, Failure};
 use crate::admin::app::App;
@@ -75,7 +75,7 @@ pub(crate) async fn put(
     let put = Put { app, change, tube, new, peer: peer.map(|Extension(peer)| peer) };
     // Once it is put, it is seen to its end, even if the client has gone meanwhile: its key must stand
     // for the job.
-    let put = tokio::spawn(put.make(key));
+    let put = tokio::spawn(put.make(key).in_current_span());
     put.await.unwrap_or_else(|_| {
         Err(Failure::new(ProblemKind::Busy, "the request was given up, because the server ends"))
     })
