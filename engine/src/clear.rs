@@ -27,7 +27,6 @@ use crate::ready::ReadyJobs;
 use crate::record::{Change, JobIds, Record};
 use crate::sink::Sink;
 use crate::time::Nanos;
-use crate::timers::{Listed, Owner};
 
 /// Up to this many jobs are freed right away.
 const AT_ONCE: u64 = 16;
@@ -41,7 +40,8 @@ pub(crate) struct Graves {
     all: VecDeque<Grave>,
     /// Jobs in them.
     dead: usize,
-    pub(crate) listed: Listed,
+    /// When the next step is due, if there is a grave.
+    due: Nanos,
 }
 
 /// The jobs of a tube that was cleared, as far as they are not freed.
@@ -64,12 +64,18 @@ struct Grave {
 
 impl Graves {
     pub(crate) fn new() -> Self {
-        Self { all: VecDeque::new(), dead: 0, listed: Listed::NOT }
+        Self { all: VecDeque::new(), dead: 0, due: Nanos::NEVER }
     }
 
     /// Number of jobs that are dead and not freed.
     pub(crate) fn dead(&self) -> usize {
         self.dead
+    }
+
+    /// When the next step is due; `None` without a grave.
+    #[inline]
+    pub(crate) fn due(&self) -> Option<Nanos> {
+        if self.all.is_empty() { None } else { Some(self.due) }
     }
 
     #[inline]
@@ -143,7 +149,7 @@ impl Engine {
             // There may be older graves, which are emptied first.
             self.free_some(cleared as usize, sink);
         }
-        self.schedule_graves(now);
+        self.graves.due = now;
         self.drop_if_idle(ix);
         Ok(cleared)
     }
@@ -170,16 +176,12 @@ impl Engine {
     }
 
     /// Frees some of the dead jobs, which was due.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn tick_graves(&mut self, now: Nanos, sink: &mut impl Sink) {
         self.free_some(STEP, sink);
-        self.schedule_graves(now);
-    }
-
-    /// The next step comes after everything else that has been due until now.
-    fn schedule_graves(&mut self, now: Nanos) {
-        if !self.graves.is_empty() {
-            self.timers.at_latest(Owner::Graves, &mut self.graves.listed, now);
-        }
+        // The next step comes after everything else that has been due until now.
+        self.graves.due = now;
     }
 
     /// The ids of the tube's reserved jobs, in order, as they are recorded.

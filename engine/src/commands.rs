@@ -34,6 +34,7 @@ impl Engine {
     }
 
     /// There is no job for a reserve, or for a batch: says so, or waits until `until`.
+    #[inline(never)]
     pub(crate) fn without_job(
         &mut self,
         now: Nanos,

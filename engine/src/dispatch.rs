@@ -233,23 +233,11 @@ impl Engine {
                 counts.list_tube_used += 1;
                 Reply::Using(self.tubes[self.conns[conn.0].used].name.clone())
             }
-            Command::BatchReserve { max, timeout } => {
-                counts.batch_reserve += 1;
-                return self.batch_reserve(now, conn, max, now.after(timeout), sink);
-            }
-            Command::ClearTube(tube) => {
-                counts.clear_tube += 1;
-                return self.clear(now, conn, &tube, sink);
-            }
-            Command::ListJobs(query) => {
-                counts.list_jobs += 1;
-                return self.list_jobs(now, conn, &query, sink);
-            }
-            Command::Move(job) => {
-                counts.move_ += 1;
-                return self.move_command(now, conn, &job, sink);
-            }
             Command::Quit => return Flow::Close,
+            extension @ (Command::BatchReserve { .. }
+            | Command::ClearTube(_)
+            | Command::ListJobs(_)
+            | Command::Move(_)) => return self.extension(now, conn, &extension, sink),
         };
         sink.answer(conn, Answer::Reply(reply));
         Flow::Continue

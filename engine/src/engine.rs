@@ -192,17 +192,16 @@ impl Engine {
     /// do not hold up the caller for long. Returns whether more is due already.
     pub fn tick(&mut self, now: Nanos, budget: usize, sink: &mut impl Sink) -> bool {
         for _ in 0..budget.max(1) {
-            let Some((at, owner)) = self.timers.first().filter(|(at, _)| *at <= now) else {
-                return false;
-            };
+            let first = self.timers.first().filter(|(at, _)| *at <= now);
+            if self.graves.due().is_some_and(|due| first.is_none_or(|(at, _)| due < at)) {
+                self.tick_graves(now, sink);
+                continue;
+            }
+            let Some((at, owner)) = first else { return false };
             match owner {
                 Owner::Tube(tube) => {
                     self.timers.remove(owner, &mut self.tubes[tube].listed);
                     self.tick_tube(now, at, tube, sink);
-                }
-                Owner::Graves => {
-                    self.timers.remove(owner, &mut self.graves.listed);
-                    self.tick_graves(now, sink);
                 }
                 Owner::Conn(conn) => {
                     self.timers.remove(owner, &mut self.conns[conn].listed);
@@ -216,7 +215,11 @@ impl Engine {
     /// The latest moment for the next [`Engine::tick`]. It may be too early: that tick finds
     /// nothing due, and then this function returns a later moment.
     pub fn next_deadline(&self) -> Option<Nanos> {
-        self.timers.first().map(|(at, _)| at)
+        let first = self.timers.first().map(|(at, _)| at);
+        match self.graves.due() {
+            Some(due) => Some(first.map_or(due, |at| at.min(due))),
+            None => first,
+        }
     }
 
     /// Takes one step for the tube, if one was due at `due`: its timer entry may have been early.

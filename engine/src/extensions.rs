@@ -1,6 +1,6 @@
 //! The commands that are not beanstalkd's.
 
-use beanstalk_protocol::{JobListing, JobMove, JobQuery, ListedJob, Reply, TubeName};
+use beanstalk_protocol::{Command, JobListing, JobMove, JobQuery, ListedJob, Reply, TubeName};
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine, Flow};
@@ -21,6 +21,40 @@ const LOOKS: usize = 10_000;
 const BATCH_BYTES: usize = 256 * 1024;
 
 impl Engine {
+    /// Carries out a command that is not beanstalkd's. This is kept out of the function for all
+    /// commands, whose code is for those that come often.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn extension(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        command: &Command,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        let counts = &mut self.commands;
+        match command {
+            Command::BatchReserve { max, timeout } => {
+                counts.batch_reserve += 1;
+                self.batch_reserve(now, conn, *max, now.after(*timeout), sink)
+            }
+            Command::ClearTube(tube) => {
+                counts.clear_tube += 1;
+                self.clear(now, conn, tube, sink)
+            }
+            Command::ListJobs(query) => {
+                counts.list_jobs += 1;
+                self.list_jobs(now, conn, query, sink)
+            }
+            Command::Move(job) => {
+                counts.move_ += 1;
+                self.move_command(now, conn, job, sink)
+            }
+            // Not one of them: `Engine::handle` has done it.
+            _ => Flow::Continue,
+        }
+    }
+
     /// Reserves up to `max` of the best jobs of the watched tubes, or waits for one until `until`.
     pub(crate) fn batch_reserve(
         &mut self,

@@ -1,7 +1,7 @@
 //! The one structure that holds every deadline.
 //!
 //! It lists tubes (the first delayed job, the end of a pause) and connections (the first reserved
-//! job to time out, the end of a wait), each at most once, and the dead jobs that are to be freed. An entry is a *lower bound*: it may be
+//! job to time out, the end of a wait), each at most once. An entry is a *lower bound*: it may be
 //! earlier than the deadline that it stands for, but never later. So a deadline that moves further
 //! away, as on every `delete` of a reserved job, costs nothing. When the entry falls due, the owner
 //! looks at its actual deadline and is listed again with that.
@@ -16,8 +16,6 @@ use crate::time::Nanos;
 pub(crate) enum Owner {
     Tube(Ix),
     Conn(Ix),
-    /// The jobs of tubes that were cleared.
-    Graves,
 }
 
 #[derive(Debug, Default)]

@@ -245,7 +245,7 @@ fn kicked(mut engine: Engine, now: Nanos) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
     fn what_was_recorded_makes_an_equal_queue(

@@ -148,7 +148,7 @@ pub(crate) fn parse_line(line: &[u8], dialect: Dialect, max_size: u32) -> Result
             }
         }
         Some(b'c') => match line.strip_prefix(b"clear-tube ") {
-            Some(rest) => Command::ClearTube(name(rest)?),
+            Some(rest) => extensions::clear_tube(rest)?,
             None => return Err(Malformed::Unknown),
         },
         Some(b'm') => match line.strip_prefix(b"move ") {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use beanstalk_protocol::{
     BinlogStats, Dialect, JobListing, Reply, ServerStats, begin_tube_list, push_tube_list,
 };
-use jq_engine::{Answer, Body, SegmentRef};
+use jq_engine::{Answer, Body, JobBatch, SegmentRef};
 use tokio::io::AsyncWrite;
 
 use crate::freeing;
@@ -121,11 +121,8 @@ impl OutBuf {
             Answer::Reply(reply) => {
                 self.push_reply(reply);
             }
-            Answer::Batch(batch) => batch.for_each(|reply| self.push_reply(reply)),
-            Answer::Jobs(listing) => {
-                let size = LISTING_SIZE + LISTED_SIZE * listing.jobs.len();
-                self.insert(Piece::Jobs(Box::new(listing), size), size);
-            }
+            Answer::Batch(batch) => self.push_batch(batch, dialect, log),
+            Answer::Jobs(listing) => self.push_jobs(listing),
             Answer::ServerStats(stats) => {
                 self.insert(Piece::Stats(Box::new((*stats, log.stats()))), STATS_SIZE);
             }
@@ -219,6 +216,22 @@ impl OutBuf {
             }
             self.bytes.extend_from_slice(b"\r\n");
         }
+    }
+
+    /// All of a batch is one answer, which fails as a whole.
+    #[cold]
+    #[inline(never)]
+    fn push_batch(&mut self, batch: JobBatch<'_>, dialect: Dialect, log: &dyn Log) {
+        let replies = self.replies;
+        batch.for_each(|reply| self.push(Answer::Reply(reply), dialect, log));
+        self.replies = replies;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_jobs(&mut self, listing: JobListing) {
+        let size = LISTING_SIZE + LISTED_SIZE * listing.jobs.len();
+        self.insert(Piece::Jobs(Box::new(listing), size), size);
     }
 
     fn push_text(&mut self, text: &[u8]) {

@@ -177,6 +177,35 @@ fn jobs_are_deleted_to_make_room() {
     }
 }
 
+/// A million deletes may take too long for somebody whose disk is full: one command will do.
+#[test]
+fn a_tube_is_cleared_to_make_room() {
+    for policy in POLICIES {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let folder = disk.folder();
+        let server = serve(&folder, policy);
+        let mut conn = server.connect();
+        let mut told = Told::default();
+        fill(&mut told, &mut conn);
+        let kept = *told.there.keys().next().expect("there are jobs");
+        let line = format!("RESERVED {kept} {BODY}");
+        assert_eq!(conn.ask(format!("reserve-job {kept}")).line(), line.as_bytes());
+        let others = told.there.len() - 1;
+        let cleared = conn.ask("clear-tube default");
+        assert_eq!(cleared.line(), format!("CLEARED {others}").as_bytes());
+        told.there.retain(|id, _| {
+            if *id != kept {
+                told.deleted.insert(*id);
+            }
+            *id == kept
+        });
+        eventually("jobs are accepted again", || told.put(&mut conn));
+        await_state(&mut conn, "good");
+        kill(server);
+        told.check(&serve(&folder, policy));
+    }
+}
+
 #[test]
 fn somebody_else_makes_room() {
     for policy in POLICIES {

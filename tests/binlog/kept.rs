@@ -306,3 +306,40 @@ fn a_job_larger_than_the_new_limit() {
     conn.send(format!("put 0 0 60 11\r\n{}\r\n", "y".repeat(11)));
     conn.expect("JOB_TOO_BIG\r\n");
 }
+
+#[test]
+fn moved_jobs_and_cleared_tubes() {
+    restarted(
+        |conn| {
+            let moved = put(conn, 7, 0, 60, "m");
+            let delayed = put(conn, 8, 1000, 60, "d");
+            for id in [moved, delayed] {
+                assert_eq!(conn.ask(format!("move {id} there")).line(), b"MOVED");
+            }
+            assert_eq!(conn.ask("use cleared").line(), b"USING cleared");
+            let held = put(conn, 0, 0, 60, "h");
+            // So many that they are freed in steps, and the server may be gone before.
+            conn.send("put 1 0 60 1\r\ng\r\n".repeat(3000));
+            let gone = held + 1..held + 3001;
+            gone.clone().for_each(|id| conn.expect(format!("INSERTED {id}\r\n")));
+            let line = format!("RESERVED {held} 1");
+            assert_eq!(conn.ask(format!("reserve-job {held}")).line(), line.as_bytes());
+            assert_eq!(conn.ask("clear-tube cleared").line(), b"CLEARED 3000");
+            let later = put(conn, 2, 0, 60, "l");
+            (moved, delayed, held, gone, later)
+        },
+        |conn, (moved, delayed, held, gone, later)| {
+            let there = ("tube", "\"there\"");
+            assert_job(conn, *moved, &[there, ("state", "ready"), ("pri", "7")]);
+            assert_job(conn, *delayed, &[there, ("state", "delayed"), ("delay", "1000")]);
+            for id in [held, later] {
+                assert_job(conn, *id, &[("tube", "\"cleared\""), ("state", "ready")]);
+            }
+            for id in [gone.start, gone.start + 1500, gone.end - 1] {
+                assert_eq!(conn.ask(format!("peek {id}")).line(), b"NOT_FOUND");
+            }
+            let ready = ["current-jobs-ready", "current-jobs-delayed"];
+            assert_eq!(ready.map(|key| number(conn, "stats", key)), [3, 1]);
+        },
+    );
+}

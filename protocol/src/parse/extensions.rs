@@ -7,6 +7,8 @@ use crate::stats::JobState;
 use crate::types::TubeName;
 
 /// `<max> <timeout>`
+#[cold]
+#[inline(never)]
 pub(super) fn batch_reserve(rest: &[u8]) -> Result<Command, Malformed> {
     let [max, timeout] = arguments(rest)?;
     let max = number(max)?;
@@ -17,6 +19,8 @@ pub(super) fn batch_reserve(rest: &[u8]) -> Result<Command, Malformed> {
 }
 
 /// `<tube> <state> <cursor> <count>`
+#[cold]
+#[inline(never)]
 pub(super) fn list_jobs(rest: &[u8]) -> Result<Command, Malformed> {
     let [tube, state, cursor, count] = arguments(rest)?;
     let tube = match tube {
@@ -31,7 +35,16 @@ pub(super) fn list_jobs(rest: &[u8]) -> Result<Command, Malformed> {
     Ok(Command::ListJobs(Box::new(JobQuery { tube, state, cursor, count })))
 }
 
+/// `<tube>`
+#[cold]
+#[inline(never)]
+pub(super) fn clear_tube(rest: &[u8]) -> Result<Command, Malformed> {
+    name(rest).map(Command::ClearTube)
+}
+
 /// `<id> <tube>`
+#[cold]
+#[inline(never)]
 pub(super) fn move_job(rest: &[u8]) -> Result<Command, Malformed> {
     let [id, tube] = arguments(rest)?;
     Ok(Command::Move(Box::new(JobMove { id: number(id)?, to: name(tube)? })))
