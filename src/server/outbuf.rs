@@ -119,9 +119,11 @@ impl OutBuf {
         self.replies += 1;
         match answer {
             Answer::Reply(reply) => {
-                self.push_reply(reply);
+                if let Some(body) = reply.encode_head(&mut self.bytes) {
+                    self.push_body(body);
+                }
             }
-            Answer::Batch(batch) => self.push_batch(batch, dialect, log),
+            Answer::Batch(batch) => self.push_batch(batch),
             Answer::Jobs(listing) => self.push_jobs(listing),
             Answer::ServerStats(stats) => {
                 self.insert(Piece::Stats(Box::new((*stats, log.stats()))), STATS_SIZE);
@@ -204,27 +206,27 @@ impl OutBuf {
         Pin::new(socket).poll_flush(cx)
     }
 
-    #[inline(always)]
-    fn push_reply(&mut self, reply: Reply<&Body>) {
-        if let Some(body) = reply.encode_head(&mut self.bytes) {
-            match body {
-                Body::Small(body) => self.bytes.extend_from_slice(body),
-                Body::Shared(body) => {
-                    let share = Share(Some(Arc::clone(body)));
-                    self.insert(Piece::Body(share), body.len());
-                }
-            }
-            self.bytes.extend_from_slice(b"\r\n");
-        }
-    }
-
     /// All of a batch is one answer, which fails as a whole.
     #[cold]
     #[inline(never)]
-    fn push_batch(&mut self, batch: JobBatch<'_>, dialect: Dialect, log: &dyn Log) {
-        let replies = self.replies;
-        batch.for_each(|reply| self.push(Answer::Reply(reply), dialect, log));
-        self.replies = replies;
+    fn push_batch(&mut self, batch: JobBatch<'_>) {
+        batch.for_each(|reply| {
+            if let Some(body) = reply.encode_head(&mut self.bytes) {
+                self.push_body(body);
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn push_body(&mut self, body: &Body) {
+        match body {
+            Body::Small(body) => self.bytes.extend_from_slice(body),
+            Body::Shared(body) => {
+                let share = Share(Some(Arc::clone(body)));
+                self.insert(Piece::Body(share), body.len());
+            }
+        }
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     #[cold]
@@ -361,6 +363,35 @@ mod tests {
             assert!(socket.taken == expected, "step {step}");
             assert_eq!(out.len(), 0);
         }
+    }
+
+    #[test]
+    fn a_batch_is_one_reply() {
+        let small = Body::from(Box::from(&b"abc"[..]));
+        let large = Body::from(vec![b'L'; 5000].into_boxed_slice());
+        let mut out = OutBuf::default();
+        let jobs = [(1, &small), (2, &large), (3, &small)];
+        out.push(Answer::Batch(JobBatch::listed(&jobs)), Dialect::V1_13, &NO_LOG);
+        let mut expected = b"BATCH 3\r\n".to_vec();
+        for (id, body) in jobs {
+            Reply::Reserved(id, body).encode(&mut expected);
+        }
+        assert_eq!(out.to_bytes(), expected);
+        out.fail();
+        assert_eq!(out.to_bytes(), b"INTERNAL_ERROR\r\n");
+    }
+
+    #[test]
+    fn a_list_is_formatted_later() {
+        let mut out = OutBuf::default();
+        let listing = JobListing { next: 7, jobs: Vec::new() };
+        let mut expected = Vec::new();
+        Reply::Ok(listing.to_yaml()).encode(&mut expected);
+        out.push(Answer::Jobs(listing), Dialect::V1_13, &NO_LOG);
+        out.push(Answer::Reply(Reply::Deleted), Dialect::V1_13, &NO_LOG);
+        out.render(|_, _| panic!("nobody has asked for stats"));
+        expected.extend_from_slice(b"DELETED\r\n");
+        assert_eq!((out.to_bytes(), out.len()), (expected.clone(), expected.len()));
     }
 
     #[test]
