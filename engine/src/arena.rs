@@ -15,9 +15,10 @@ const WORDS: usize = CHUNK / 64;
 /// Place of an entry: stable until the entry is removed, then reused.
 pub(crate) type Ix = u32;
 
+/// The table, and optionally another of `B`s beside it: see [`Arena::place_beside`].
 #[derive(Debug)]
-pub(crate) struct Arena<T> {
-    chunks: Vec<Chunk<T>>,
+pub(crate) struct Arena<T, B = ()> {
+    chunks: Vec<Chunk<T, B>>,
     /// Chunks with memory and at least one free place.
     open: BTreeSet<u32>,
     /// Chunks whose memory was freed.
@@ -26,23 +27,27 @@ pub(crate) struct Arena<T> {
     /// and goes does not allocate each time.
     empty: usize,
     len: usize,
+    /// Whether there is something beside each place.
+    is_wide: bool,
 }
 
 #[derive(Debug)]
-struct Chunk<T> {
+struct Chunk<T, B> {
     /// Empty once the memory was freed.
     slots: Box<[Option<T>]>,
+    /// Empty, or as long as `slots`.
+    beside: Box<[B]>,
     /// A set bit is a free place.
     free: [u64; WORDS],
 }
 
-impl<T> Chunk<T> {
+impl<T, B> Chunk<T, B> {
     fn is_empty(&self) -> bool {
         self.free == [u64::MAX; WORDS]
     }
 }
 
-impl<T> Arena<T> {
+impl<T, B: Copy + Default> Arena<T, B> {
     pub(crate) fn new() -> Self {
         Self {
             chunks: Vec::new(),
@@ -50,7 +55,29 @@ impl<T> Arena<T> {
             hollow: BTreeSet::new(),
             empty: 0,
             len: 0,
+            is_wide: false,
         }
+    }
+
+    /// From now on, there is a `B` beside each place, whether there is an entry or not. It stays as it
+    /// is when an entry comes or goes.
+    pub(crate) fn place_beside(&mut self) {
+        self.is_wide = true;
+        for chunk in &mut self.chunks {
+            chunk.beside = vec![B::default(); chunk.slots.len()].into();
+        }
+    }
+
+    /// What is beside this place; `None` if nothing is beside any.
+    #[inline]
+    pub(crate) fn beside_mut(&mut self, ix: Ix) -> Option<&mut B> {
+        let (number, slot) = split(ix);
+        self.chunks.get_mut(number)?.beside.get_mut(slot)
+    }
+
+    pub(crate) fn beside(&self, ix: Ix) -> Option<&B> {
+        let (number, slot) = split(ix);
+        self.chunks.get(number)?.beside.get(slot)
     }
 
     /// Number of entries.
@@ -120,7 +147,8 @@ impl<T> Arena<T> {
 
     fn new_chunk(&mut self) -> u32 {
         let slots = std::iter::repeat_with(|| None).take(CHUNK).collect();
-        let chunk = Chunk { slots, free: [u64::MAX; WORDS] };
+        let beside = vec![B::default(); if self.is_wide { CHUNK } else { 0 }].into();
+        let chunk = Chunk { slots, beside, free: [u64::MAX; WORDS] };
         let number = match self.hollow.pop_first() {
             Some(number) => {
                 self.chunks[number as usize] = chunk;
@@ -142,7 +170,8 @@ impl<T> Arena<T> {
         if let Some(&number) = found {
             self.open.remove(&number);
             self.hollow.insert(number);
-            self.chunks[number as usize].slots = Box::default();
+            let chunk = &mut self.chunks[number as usize];
+            (chunk.slots, chunk.beside) = (Box::default(), Box::default());
             self.empty -= 1;
         }
         while self.chunks.last().is_some_and(|chunk| chunk.slots.is_empty()) {
@@ -156,7 +185,7 @@ fn split(ix: Ix) -> (usize, usize) {
     (ix as usize / CHUNK, ix as usize % CHUNK)
 }
 
-impl<T> Index<Ix> for Arena<T> {
+impl<T, B> Index<Ix> for Arena<T, B> {
     type Output = T;
 
     #[inline]
@@ -166,7 +195,7 @@ impl<T> Index<Ix> for Arena<T> {
     }
 }
 
-impl<T> IndexMut<Ix> for Arena<T> {
+impl<T, B> IndexMut<Ix> for Arena<T, B> {
     #[inline]
     fn index_mut(&mut self, ix: Ix) -> &mut T {
         let (number, slot) = split(ix);
@@ -184,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_lowest_free_place_is_used_first() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         let all: Vec<Ix> = (0..1000).map(|n| arena.insert(n)).collect();
         assert_eq!(all, (0..1000).collect::<Vec<_>>());
         for ix in [700, 3, 300] {
@@ -197,7 +226,7 @@ mod tests {
 
     #[test]
     fn memory_goes_back_when_entries_go() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         for n in 0..100_000 {
             arena.insert(n);
         }
@@ -209,8 +238,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beside_comes_and_goes_with_the_memory() {
+        let mut arena: Arena<u32, u8> = Arena::new();
+        let first = arena.insert(1);
+        assert_eq!(arena.beside(first), None);
+        assert_eq!(arena.beside_mut(first), None);
+        arena.place_beside();
+        *arena.beside_mut(first).unwrap() = 7;
+        assert_eq!(arena.beside(first), Some(&7));
+        for n in 1..2000 {
+            let ix = arena.insert(n);
+            assert_eq!(arena.beside(ix), Some(&0));
+        }
+        assert!((1..2000).all(|ix| arena.remove(ix) == Some(ix)));
+        assert_eq!(arena.beside(first), Some(&7));
+        let wide = arena.chunks.iter().filter(|chunk| !chunk.beside.is_empty()).count();
+        assert!(wide <= 2, "the one in use, and one that is kept");
+        assert_eq!(arena.beside(1_000_000), None);
+    }
+
+    #[test]
     fn holes_are_refilled() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         for n in 0..2000 {
             arena.insert(n);
         }
@@ -245,7 +294,7 @@ mod tests {
         /// at a time, the lowest first, and at most one empty chunk is kept.
         #[test]
         fn behaves_like_a_map(steps in prop::collection::vec(step(), 0..40)) {
-            let mut arena = Arena::new();
+            let mut arena: Arena<_> = Arena::new();
             let mut model = BTreeMap::new();
             let mut next = 0;
             for step in steps {
@@ -279,7 +328,7 @@ mod tests {
     }
 
     fn lowest_with_memory(arena: &Arena<i32>) -> Option<Ix> {
-        let with_memory = |chunk: &Chunk<i32>| !chunk.slots.is_empty();
+        let with_memory = |chunk: &Chunk<i32, ()>| !chunk.slots.is_empty();
         let mut places = 0..(arena.chunks.len() * CHUNK) as Ix;
         places.find(|ix| with_memory(&arena.chunks[split(*ix).0]) && arena.get(*ix).is_none())
     }

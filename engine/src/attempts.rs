@@ -47,6 +47,8 @@ impl Engine {
             }
             AttemptEnd::TimedOut => {
                 self.timeouts += 1;
+                let tube = self.jobs[ix].tube;
+                self.tubes[tube].timeouts += 1;
                 self.jobs.count(ix, |counters| counters.timeouts += 1);
                 sink.record(Record::TimedOut(self.jobs[ix].id));
                 DurableState::Ready
@@ -60,6 +62,7 @@ impl Engine {
             // Given back on purpose, or through no fault of the worker.
             AttemptEnd::Closed(CloseReason::Quit | CloseReason::ServerStops) => DurableState::Ready,
         };
+        self.note_ready_again(now, ix, next);
         self.make(now, ix, next, sink);
     }
 }

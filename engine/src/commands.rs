@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::{NONE, Place};
 use crate::record::{Change, DurableState, Pause, Record};
+use crate::refusals::Cause;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
@@ -70,8 +71,9 @@ impl Engine {
             return Flow::Continue;
         };
         self.make_worker(conn.0);
+        let has_waited = self.jobs[ix].place().is_ready();
         self.detach(ix);
-        self.make_reserved(now, ix, conn.0, sink);
+        self.make_reserved(now, ix, conn.0, has_waited, sink);
         let job = &self.jobs[ix];
         sink.answer(conn, Answer::Reply(Reply::Reserved(job.id, &job.body)));
         Flow::Continue
@@ -85,6 +87,13 @@ impl Engine {
         }
     }
 
+    /// The answer to a change that the log does not admit.
+    #[cold]
+    fn not_recorded(&mut self) -> Plain {
+        self.refusals.add(Cause::NotRecorded);
+        Reply::InternalError
+    }
+
     /// The job, if this connection has it reserved.
     fn find_reserved(&self, conn: ConnId, id: JobId) -> Option<Ix> {
         // A reserved job is never dead.
@@ -96,7 +105,13 @@ impl Engine {
     }
 
     /// Any connection may delete a job, unless another one has it reserved.
-    pub(crate) fn delete(&mut self, conn: ConnId, id: JobId, sink: &mut impl Sink) -> Plain {
+    pub(crate) fn delete(
+        &mut self,
+        now: Nanos,
+        conn: ConnId,
+        id: JobId,
+        sink: &mut impl Sink,
+    ) -> Plain {
         let Some(ix) = self.find_job(id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
         match job.place() {
@@ -104,19 +119,18 @@ impl Engine {
             _ => {}
         }
         if !sink.admits(Change::Delete) {
-            return Reply::InternalError;
+            return self.not_recorded();
         }
-        self.delete_one(ix, sink);
+        self.delete_one(now, ix, sink);
         Reply::Deleted
     }
 
     /// Deletes a job in any state.
     #[inline(always)]
-    pub(crate) fn delete_one(&mut self, ix: Ix, sink: &mut impl Sink) {
-        let job = &self.jobs[ix];
-        self.tubes[job.tube].deletes += 1;
-        sink.record(Record::Delete(job.id));
-        self.remove_job(ix, sink);
+    pub(crate) fn delete_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
+        sink.record(Record::Delete(self.jobs[ix].id));
+        self.deletes += 1;
+        self.take_out(ix, Some(now), sink);
     }
 
     pub(crate) fn release(
@@ -133,7 +147,8 @@ impl Engine {
             return Flow::Continue;
         };
         if !sink.admits(Change::Existing(1)) {
-            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            let refusal = self.not_recorded();
+            sink.answer(conn, Answer::Reply(refusal));
             return Flow::Continue;
         }
         sink.answer(conn, Answer::Reply(Reply::Released));
@@ -150,7 +165,7 @@ impl Engine {
     ) -> Plain {
         let Some(ix) = self.find_reserved(conn, id) else { return Reply::NotFound };
         if !sink.admits(Change::Existing(1)) {
-            return Reply::InternalError;
+            return self.not_recorded();
         }
         self.bury_one(ix, priority, sink);
         Reply::Buried
@@ -161,6 +176,9 @@ impl Engine {
     pub(crate) fn bury_one(&mut self, ix: Ix, priority: Priority, sink: &mut impl Sink) {
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.buries += 1);
+        self.buries += 1;
+        let tube = self.jobs[ix].tube;
+        self.tubes[tube].buries += 1;
         self.jobs[ix].priority = priority;
         let turn = self.next_bury_turn();
         self.jobs.set_bury_turn(ix, turn);
@@ -233,7 +251,8 @@ impl Engine {
         let there = if buried { counts.buried } else { counts.delayed };
         let kicked = there.min(u64::from(bound));
         if kicked > 0 && !sink.admits(Change::Existing(kicked)) {
-            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            let refusal = self.not_recorded();
+            sink.answer(conn, Answer::Reply(refusal));
             return Flow::Continue;
         }
         if kicked > AT_ONCE {
@@ -269,7 +288,8 @@ impl Engine {
             return Flow::Continue;
         };
         if !sink.admits(Change::Existing(1)) {
-            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            let refusal = self.not_recorded();
+            sink.answer(conn, Answer::Reply(refusal));
             return Flow::Continue;
         }
         sink.answer(conn, Answer::Reply(Reply::KickedJob));
@@ -281,6 +301,7 @@ impl Engine {
         sink.record(Record::Kicked(self.jobs[ix].id));
         self.detach(ix);
         self.jobs.count(ix, |counters| counters.kicks += 1);
+        self.note_ready_again(now, ix, DurableState::Ready);
         self.make_ready(now, ix, sink);
     }
 
@@ -297,7 +318,8 @@ impl Engine {
             return Flow::Continue;
         };
         if !sink.admits(Change::Settings) {
-            sink.answer(conn, Answer::Reply(Reply::InternalError));
+            let refusal = self.not_recorded();
+            sink.answer(conn, Answer::Reply(refusal));
             return Flow::Continue;
         }
         self.tubes[tube].pauses += 1;

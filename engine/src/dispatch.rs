@@ -7,6 +7,7 @@ use crate::conn::Incoming;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::Job;
 use crate::record::Change;
+use crate::refusals::Cause;
 use crate::sink::{Answer, Sink, TubeNames};
 use crate::time::Nanos;
 
@@ -35,10 +36,12 @@ impl Engine {
             }
             Request::BrokenBody => {
                 self.abandon_put(conn);
+                self.refusals.add(Cause::BrokenBody);
                 Reply::ExpectedCrlf
             }
             Request::UnheldBody => {
                 self.abandon_put(conn);
+                self.refusals.add(Cause::NoRoom);
                 Reply::OutOfMemory
             }
             Request::Rejected(rejection) => self.reject(rejection),
@@ -48,6 +51,11 @@ impl Engine {
     }
 
     fn reject(&mut self, rejection: Rejection) -> Reply<&'static Body> {
+        self.refusals.add(match rejection {
+            Rejection::UnknownCommand => Cause::UnknownCommand,
+            Rejection::BadFormat | Rejection::BadPut | Rejection::BadPauseTube => Cause::BadFormat,
+            Rejection::JobTooBig => Cause::TooBig,
+        });
         match rejection {
             Rejection::UnknownCommand => Reply::UnknownCommand,
             Rejection::BadFormat => Reply::BadFormat,
@@ -94,12 +102,14 @@ impl Engine {
     ) -> Flow {
         if self.settings.draining {
             self.abandon_put(conn);
+            self.refusals.add(Cause::Draining);
             sink.answer(conn, Answer::Reply(Reply::Draining));
             sink.discard(Body::from(body));
             return Flow::Continue;
         }
         if !sink.admits(Change::Put) {
             self.abandon_put(conn);
+            self.refusals.add(Cause::NoRoom);
             sink.answer(conn, Answer::Reply(Reply::OutOfMemory));
             sink.discard(Body::from(body));
             return Flow::Continue;
@@ -140,7 +150,7 @@ impl Engine {
             Command::Delete(id) => {
                 counts.delete += 1;
                 sink.concerns(conn, id);
-                self.delete(conn, id, sink)
+                self.delete(now, conn, id, sink)
             }
             Command::Release { id, priority, delay } => {
                 counts.release += 1;

@@ -8,7 +8,9 @@ use crate::attempts::AttemptEnd;
 use crate::clear::Graves;
 use crate::conn::Conn;
 use crate::job::{Jobs, Turn};
+use crate::observe::Observer;
 use crate::record::ServerSettings;
+use crate::refusals::Refusals;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
@@ -57,6 +59,8 @@ pub struct Engine {
     pub(crate) next_ticket: Ticket,
     pub(crate) next_turn: Turn,
     pub(crate) next_bury: u64,
+    pub(crate) deletes: u64,
+    pub(crate) buries: u64,
     pub(crate) timeouts: u64,
     pub(crate) disconnects: u64,
     pub(crate) total_jobs: u64,
@@ -65,6 +69,9 @@ pub struct Engine {
     pub(crate) workers: u64,
     pub(crate) waiting: u64,
     pub(crate) settings: ServerSettings,
+    pub(crate) refusals: Refusals,
+    /// Present while somebody observes.
+    pub(crate) observer: Option<Box<Observer>>,
 }
 
 impl Default for Engine {
@@ -88,6 +95,8 @@ impl Engine {
             next_ticket: 1,
             next_turn: 1,
             next_bury: 1,
+            deletes: 0,
+            buries: 0,
             timeouts: 0,
             disconnects: 0,
             total_jobs: 0,
@@ -96,6 +105,8 @@ impl Engine {
             workers: 0,
             waiting: 0,
             settings: ServerSettings::default(),
+            refusals: Refusals::default(),
+            observer: None,
         }
     }
 

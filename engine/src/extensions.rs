@@ -103,7 +103,7 @@ impl Engine {
     ) -> Option<Ix> {
         let (_, job) = self.tubes[tube].ready.first()?;
         self.detach(job);
-        self.make_reserved(now, job, conn.0, sink);
+        self.make_reserved(now, job, conn.0, true, sink);
         sink.concerns(conn, self.jobs[job].id);
         Some(job)
     }

@@ -65,15 +65,15 @@ impl<K: Ord + Copy> JobHeap<K> {
         self.items.push((key, job));
     }
 
-    /// Removes the entry at `position` and returns its job.
-    pub(crate) fn remove(&mut self, position: u32, positions: &mut impl Positions) -> Ix {
+    /// Removes the entry at `position` and returns it.
+    pub(crate) fn remove(&mut self, position: u32, positions: &mut impl Positions) -> (K, Ix) {
         let at = position as usize;
-        let (_, job) = self.items.swap_remove(at);
+        let removed = self.items.swap_remove(at);
         if at < self.items.len() {
             self.settle(at, positions);
         }
         self.shrink();
-        job
+        removed
     }
 
     /// Takes out the entry at the last position, which moves no other.
@@ -207,13 +207,13 @@ mod tests {
                     Step::Remove(job) => {
                         if let Some(key) = key_of(job) {
                             let position = positions[job as usize];
-                            prop_assert_eq!(heap.remove(position, &mut positions), job);
+                            prop_assert_eq!(heap.remove(position, &mut positions).1, job);
                             model.remove(&key);
                         }
                     }
                     Step::RemoveFirst => {
                         if let Some((_, job)) = model.pop_first() {
-                            prop_assert_eq!(heap.remove(0, &mut positions), job);
+                            prop_assert_eq!(heap.remove(0, &mut positions).1, job);
                         }
                     }
                 }

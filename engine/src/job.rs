@@ -163,6 +163,12 @@ impl Job {
         ReadyKey { priority: self.priority, id: [(self.id >> 32) as u32, self.id as u32] }
     }
 
+    /// When the job is ready for the first time; `None` if something has happened to it since.
+    #[inline]
+    pub(crate) fn ready_at(&self) -> Option<Nanos> {
+        (self.counters == Counters::reserves(0)).then(|| self.created.after(self.delay))
+    }
+
     /// The state that statistics show.
     pub(crate) fn state(&self) -> JobState {
         match self.state {
@@ -217,7 +223,8 @@ impl Kept {
 #[derive(Debug)]
 pub(crate) struct Jobs {
     arena: Arena<Job>,
-    counters: Arena<Kept>,
+    /// Beside them, while somebody observes: when the job became ready, unless it is 0.
+    counters: Arena<Kept, Nanos>,
     index: Index,
     /// See [`Jobs::held_bytes`].
     held_bytes: u64,
@@ -275,6 +282,33 @@ impl Jobs {
             self.counters.remove(entry);
         }
         Some(job)
+    }
+
+    /// From now on, it is kept when a job becomes ready again.
+    pub(crate) fn keep_moments(&mut self) {
+        self.counters.place_beside();
+    }
+
+    /// Keeps that the job becomes ready now, or at the end of its delay, and not for the first time.
+    pub(crate) fn ready_again(&mut self, ix: Ix, since: Nanos) {
+        self.kept_mut(ix);
+        if let Err(entry) = self.arena[ix].counters.get()
+            && let Some(moment) = self.counters.beside_mut(entry)
+        {
+            *moment = since;
+        }
+    }
+
+    /// When a ready job became ready, if that is known.
+    pub(crate) fn ready_since(&self, ix: Ix) -> Option<Nanos> {
+        self.arena[ix].ready_at().or_else(|| self.ready_again_since(ix))
+    }
+
+    /// The same for a job that something has happened to.
+    #[cold]
+    pub(crate) fn ready_again_since(&self, ix: Ix) -> Option<Nanos> {
+        let entry = self.arena[ix].counters.get().err()?;
+        self.counters.beside(entry).copied().filter(|since| *since > Nanos(0))
     }
 
     pub(crate) fn counters(&self, ix: Ix) -> JobCounters {
@@ -353,7 +387,13 @@ impl Jobs {
     fn kept_mut(&mut self, ix: Ix) -> &mut Kept {
         let job = &mut self.arena[ix];
         let entry = match job.counters.get() {
-            Ok(times) => self.counters.insert(Kept::reserves(times)),
+            Ok(times) => {
+                let entry = self.counters.insert(Kept::reserves(times));
+                if let Some(moment) = self.counters.beside_mut(entry) {
+                    *moment = Nanos(0);
+                }
+                entry
+            }
             Err(entry) => entry,
         };
         job.counters = Counters(entry);

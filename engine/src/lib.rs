@@ -24,15 +24,18 @@ mod dispatch;
 mod engine;
 mod extensions;
 mod heap;
+mod histogram;
 mod index;
 mod inspect;
 mod job;
 mod list;
 mod moves;
+mod observe;
 mod operations;
 mod put;
 mod ready;
 mod record;
+mod refusals;
 mod restore;
 mod scheduling;
 mod settings;
@@ -48,12 +51,15 @@ mod wide;
 pub use body::Body;
 pub use bulk::{Bulk, BulkCounts, BulkFlow, Filter, StepSize};
 pub use engine::{CloseReason, ConnId, Engine, Flow};
+pub use histogram::Histogram;
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
+pub use observe::{Activity, Oldest, Overall, Times, TubeView};
 pub use operations::{Action, JobChange, Refusal};
 pub use put::{NewJob, PutRefusal};
 pub use record::{
     Change, DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,
 };
+pub use refusals::{Cause, Refusals};
 pub use sink::{Answer, JobBatch, Sink, TubeNames};
 pub use time::Nanos;

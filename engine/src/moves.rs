@@ -48,6 +48,7 @@ impl Engine {
             if matches!(job.place(), Place::Reserved { .. }) {
                 // It would be restored as ready: there is nothing to record.
                 self.detach(ix);
+                self.note_ready_again(now, ix, DurableState::Ready);
                 self.make_ready(now, ix, sink);
             }
             return;
@@ -56,7 +57,9 @@ impl Engine {
             DurableState::Buried(_) => DurableState::Buried(self.next_bury_turn()),
             state => state,
         };
-        self.detach(ix);
+        if self.detach(ix).is_some() {
+            self.note_ready_again(now, ix, state);
+        }
         let tube = self.tubes.find_or_create(tube.clone());
         self.relocate(now, ix, tube, state, sink);
     }
@@ -73,6 +76,7 @@ impl Engine {
     ) {
         let before = self.change_tube(ix, tube, sink);
         self.tubes[tube].total_jobs += 1;
+        self.note_first_job(tube);
         let tube = self.tubes[tube].name.as_str();
         sink.record(Record::Moved { tube, now: self.job_update(ix, state) });
         self.make(now, ix, state, sink);

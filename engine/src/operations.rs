@@ -131,7 +131,7 @@ impl Engine {
                 let priority = priority.unwrap_or(self.jobs[ix].priority);
                 self.bury_one(ix, priority, sink);
             }
-            Action::Delete => self.delete_one(ix, sink),
+            Action::Delete => self.delete_one(now, ix, sink),
             Action::Release => {
                 let priority = self.jobs[ix].priority;
                 self.end_attempt(now, ix, AttemptEnd::Released { priority, delay: 0 }, sink);
@@ -155,6 +155,9 @@ impl Engine {
         let job = &mut self.jobs[ix];
         job.priority = change.priority.unwrap_or(job.priority);
         job.delay = change.delay.unwrap_or(job.delay);
+        if change.delay.is_some() {
+            self.note_ready_again(now, ix, state);
+        }
         sink.record(Record::Update(self.job_update(ix, state)));
         if moves {
             self.make(now, ix, state, sink);

@@ -9,6 +9,7 @@ use crate::body::Body;
 use crate::engine::Engine;
 use crate::job::Job;
 use crate::record::{Change, DurableState};
+use crate::refusals::Cause;
 use crate::sink::Sink;
 use crate::time::Nanos;
 
@@ -56,9 +57,11 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Result<JobId, PutRefusal> {
         if self.settings.draining {
+            self.refusals.add(Cause::Draining);
             return Err(PutRefusal::Draining);
         }
         if !sink.admits(Change::Put) {
+            self.refusals.add(Cause::NoRoom);
             return Err(PutRefusal::NotRecorded);
         }
         let id = self.next_id;
@@ -82,6 +85,9 @@ impl Engine {
         let ix = self.jobs.insert(job, bytes);
         self.total_jobs += 1;
         self.tubes[tube].total_jobs += 1;
+        if self.tubes[tube].total_jobs == 1 {
+            self.note_first_job(tube);
+        }
         self.record_put(ix, state, sink);
         (ix, state)
     }

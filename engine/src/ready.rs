@@ -14,6 +14,12 @@ use crate::list::{List, unlink};
 /// Each push looks at all lines, and so does each removal of the tube's first job.
 const MAX_LINES: usize = 8;
 
+/// So many jobs are few enough to look at all of them.
+const FEW: u64 = 8;
+
+/// Jobs of a line, or of the heap, that are looked at if they are many; and the last of a line.
+const FROM_EACH: usize = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct ReadyJobs {
@@ -45,6 +51,24 @@ impl ReadyJobs {
     pub(crate) fn all(&self, jobs: &Jobs) -> impl Iterator<Item = Ix> {
         let lined = self.lines.iter().flat_map(|line| line.jobs.all(jobs));
         lined.chain(self.rest.jobs())
+    }
+
+    /// The jobs among which the oldest is looked for, at most a few dozen: all if they are few,
+    /// otherwise some from the beginning of each line and its last. Within a line and a priority, jobs
+    /// that were put later stand behind; but one that comes back stands before older ones.
+    pub(crate) fn candidates(&self, jobs: &Jobs, count: u64) -> impl Iterator<Item = Ix> {
+        let is_few = count <= FEW;
+        let first = if is_few { FEW as usize } else { FROM_EACH };
+        let lines = self.lines.iter().flat_map(move |line| {
+            let last = Some(line.jobs.last).filter(|_| !is_few);
+            line.jobs.all(jobs).take(first).chain(last)
+        });
+        lines.chain(self.rest.jobs().take(first))
+    }
+
+    /// How many places [`ReadyJobs::candidates`] looks at, at most.
+    pub(crate) fn looks(&self, count: u64) -> usize {
+        if count <= FEW { count as usize } else { (self.lines.len() + 1) * (FROM_EACH + 1) }
     }
 
     /// Takes a job in and sets its place.
@@ -117,7 +141,7 @@ impl ReadyJobs {
 
     /// Removes the job at this position of the heap.
     pub(crate) fn remove_other(&mut self, position: u32, jobs: &mut Jobs) {
-        let job = self.rest.remove(position, jobs);
+        let (_, job) = self.rest.remove(position, jobs);
         self.gone(job);
     }
 

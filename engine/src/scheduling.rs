@@ -15,12 +15,13 @@ use crate::time::Nanos;
 use crate::timers::Owner;
 
 impl Engine {
-    /// Removes a job from wherever it is.
-    pub(crate) fn detach(&mut self, ix: Ix) {
+    /// Removes a job from wherever it is. If it is reserved, returns when that was.
+    pub(crate) fn detach(&mut self, ix: Ix) -> Option<Nanos> {
         let job = &mut self.jobs[ix];
         let (place, priority) = (job.place(), job.priority);
         job.set_place(Place::Nowhere);
         let tube = &mut self.tubes[job.tube];
+        let mut reserved = None;
         match place {
             Place::Nowhere => {}
             Place::Lined { previous, next } => {
@@ -31,12 +32,14 @@ impl Engine {
                 tube.delayed.remove(position, &mut self.jobs);
             }
             Place::Reserved { conn, position } => {
-                self.conns[conn].reserved.remove(position, &mut self.jobs);
+                let ((_, turn), _) = self.conns[conn].reserved.remove(position, &mut self.jobs);
+                reserved = Some(Nanos(turn));
             }
             Place::Buried { previous, next } => tube.buried.remove(previous, next, &mut self.jobs),
         }
         tube.counts.leave(place, priority);
         self.counts.leave(place, priority);
+        reserved
     }
 
     /// Makes a job ready. The connection that has waited longest gets it at once, if there is one.
@@ -70,12 +73,38 @@ impl Engine {
         self.enter(ix, Place::Buried { previous, next: NONE });
     }
 
-    /// Reserves a job for the connection, for its time to run.
-    pub(crate) fn make_reserved(&mut self, now: Nanos, ix: Ix, conn: Ix, sink: &mut impl Sink) {
-        sink.record(Record::Reserved(self.jobs[ix].id));
-        self.enter(ix, Place::Reserved { conn, position: 0 });
+    /// Reserves a job for the connection, for its time to run. `has_waited`: it was ready.
+    pub(crate) fn make_reserved(
+        &mut self,
+        now: Nanos,
+        ix: Ix,
+        conn: Ix,
+        has_waited: bool,
+        sink: &mut impl Sink,
+    ) {
+        let job = &mut self.jobs[ix];
+        debug_assert_eq!(job.place(), Place::Nowhere, "a job leaves one place before the next");
+        sink.record(Record::Reserved(job.id));
+        let place = Place::Reserved { conn, position: 0 };
+        job.set_place(place);
+        let tube = &mut self.tubes[job.tube];
+        tube.counts.enter(place, job.priority);
+        self.counts.enter(place, job.priority);
+        let until = now.after(job.ttr);
+        if let Some(observer) = &mut self.observer
+            && has_waited
+        {
+            let since = match job.ready_at() {
+                Some(since) => Some(since),
+                None => self.jobs.ready_again_since(ix),
+            };
+            if let Some(since) = since {
+                observer.times(&mut tube.slot).wait.add(now.0.saturating_sub(since.0));
+            }
+        }
         self.jobs.count_reserve(ix);
-        let key = self.deadline_key(now.after(self.jobs[ix].ttr));
+        self.next_turn = self.next_turn.max(now.0);
+        let key = self.deadline_key(until);
         self.conns[conn].reserved.push(key, ix, &mut self.jobs);
         self.schedule_conn(conn);
     }
@@ -117,7 +146,7 @@ impl Engine {
     pub(crate) fn reserve_from(&mut self, now: Nanos, tube: Ix, conn: Ix, sink: &mut impl Sink) {
         if let Some((_, job)) = self.tubes[tube].ready.first() {
             self.detach(job);
-            self.make_reserved(now, job, conn, sink);
+            self.make_reserved(now, job, conn, true, sink);
             let job = &self.jobs[job];
             sink.concerns(ConnId(conn), job.id);
             sink.answer(ConnId(conn), Answer::Reply(Reply::Reserved(job.id, &job.body)));
@@ -126,10 +155,22 @@ impl Engine {
 
     /// Removes a job for good.
     pub(crate) fn remove_job(&mut self, ix: Ix, sink: &mut impl Sink) {
-        self.detach(ix);
+        self.take_out(ix, None, sink);
+    }
+
+    /// Removes a job for good; `deleted`: because it is deleted, now.
+    #[inline]
+    pub(crate) fn take_out(&mut self, ix: Ix, deleted: Option<Nanos>, sink: &mut impl Sink) {
+        let reserved = self.detach(ix);
         if let Some(job) = self.jobs.remove(ix) {
             let tube = &mut self.tubes[job.tube];
             tube.jobs -= 1;
+            if let Some(now) = deleted {
+                tube.deletes += 1;
+                if let (Some(observer), Some(since)) = (&mut self.observer, reserved) {
+                    observer.times(&mut tube.slot).service.add(now.0.saturating_sub(since.0));
+                }
+            }
             let bytes = tube.name.as_bytes().len() + job.body.as_ref().len();
             sink.forget(job.segment, job.id, bytes);
             self.drop_if_idle(job.tube);
@@ -140,8 +181,9 @@ impl Engine {
     /// Removes the tube if it is no longer needed: see `Tube::is_needed`.
     #[inline]
     pub(crate) fn drop_if_idle(&mut self, tube: Ix) {
-        if let Some(mut listed) = self.tubes.remove_if_idle(tube) {
-            self.timers.remove(Owner::Tube(tube), &mut listed);
+        if let Some(mut gone) = self.tubes.remove_if_idle(tube) {
+            self.timers.remove(Owner::Tube(tube), &mut gone.listed);
+            self.note_tube_gone(gone.slot, gone.activity);
         }
     }
 }

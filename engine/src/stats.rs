@@ -4,6 +4,7 @@ use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStat
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine, Flow};
+use crate::refusals::Refusals;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -29,6 +30,11 @@ impl Engine {
             body_bytes: self.jobs.body_bytes(),
             disconnects: self.disconnects,
         }
+    }
+
+    /// How often clients were refused, and why.
+    pub fn refusals(&self) -> Refusals {
+        self.refusals
     }
 
     /// Number of jobs in the queue, in any state.

@@ -10,6 +10,7 @@ use crate::arena::{Arena, Ix};
 use crate::heap::JobHeap;
 use crate::job::{DeadlineKey, Place, ReadyKey};
 use crate::list::List;
+use crate::observe::{Activity, Slot};
 use crate::ready::ReadyJobs;
 use crate::record::TubeSettings;
 use crate::time::Nanos;
@@ -20,6 +21,8 @@ use crate::waiting::Ticket;
 #[derive(Debug)]
 pub(crate) struct Tube {
     pub(crate) name: TubeName,
+    /// Of all tubes ever created.
+    pub(crate) number: u64,
     /// Its position in [`Tubes::order`].
     order: u32,
     pub(crate) ready: ReadyJobs,
@@ -30,6 +33,9 @@ pub(crate) struct Tube {
     pub(crate) jobs: u64,
     pub(crate) total_jobs: u64,
     pub(crate) deletes: u64,
+    pub(crate) buries: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) slot: Slot,
     pub(crate) using: u64,
     pub(crate) watching: u64,
     /// Waiting connections that watch it, without those that watch many tubes.
@@ -53,12 +59,17 @@ pub(crate) struct JobCounts {
     pub(crate) delayed: u64,
     pub(crate) reserved: u64,
     pub(crate) buried: u64,
+    /// How often a job was reserved.
+    pub(crate) reserves: u64,
 }
 
 impl JobCounts {
     pub(crate) fn enter(&mut self, place: Place, priority: Priority) {
         if let Some(count) = self.count_of(place) {
             *count += 1;
+        }
+        if let Place::Reserved { .. } = place {
+            self.reserves += 1;
         }
         if place.is_ready() && priority < URGENT_PRIORITY {
             self.urgent += 1;
@@ -76,12 +87,12 @@ impl JobCounts {
 
     /// Sets to zero what is not with a connection, and returns what that was.
     pub(crate) fn take_collections(&mut self) -> Self {
-        let kept = Self { reserved: self.reserved, ..Self::default() };
+        let kept = Self { reserved: self.reserved, reserves: self.reserves, ..Self::default() };
         Self { reserved: 0, ..std::mem::replace(self, kept) }
     }
 
     pub(crate) fn subtract(&mut self, other: Self) {
-        let Self { urgent, ready, delayed, reserved, buried } = other;
+        let Self { urgent, ready, delayed, reserved, buried, reserves: _ } = other;
         self.urgent -= urgent;
         self.ready -= ready;
         self.delayed -= delayed;
@@ -101,9 +112,10 @@ impl JobCounts {
 }
 
 impl Tube {
-    fn new(name: TubeName, order: u32) -> Self {
+    fn new(name: TubeName, number: u64, order: u32) -> Self {
         Self {
             name,
+            number,
             order,
             ready: ReadyJobs::new(),
             delayed: JobHeap::new(),
@@ -112,6 +124,9 @@ impl Tube {
             jobs: 0,
             total_jobs: 0,
             deletes: 0,
+            buries: 0,
+            timeouts: 0,
+            slot: Slot::UNDECIDED,
             using: 0,
             watching: 0,
             waiting: 0,
@@ -128,6 +143,17 @@ impl Tube {
     #[inline]
     pub(crate) fn available(&self) -> Option<ReadyKey> {
         if self.settings.pause.is_some() { None } else { self.ready.first().map(|(key, _)| key) }
+    }
+
+    /// What has happened in it.
+    pub(crate) fn activity(&self) -> Activity {
+        Activity {
+            puts: self.total_jobs,
+            reserves: self.counts.reserves,
+            deletes: self.deletes,
+            buries: self.buries,
+            timeouts: self.timeouts,
+        }
     }
 
     /// When something is due for this tube: the first delayed job, or the end of the pause.
@@ -153,6 +179,16 @@ pub(crate) struct Tubes {
     /// The order of `list-tubes`: the order of creation, except that the last one takes the place
     /// of one that is removed.
     order: Vec<Ix>,
+    created: u64,
+}
+
+/// What a tube leaves behind.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// Its timer entry.
+    pub(crate) listed: Listed,
+    pub(crate) slot: Slot,
+    pub(crate) activity: Activity,
 }
 
 impl Tubes {
@@ -165,6 +201,7 @@ impl Tubes {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             order: Vec::new(),
+            created: 0,
         };
         tubes.find_or_create(TubeName::default_tube());
         tubes
@@ -202,18 +239,22 @@ impl Tubes {
             return ix;
         }
         let hash = self.hasher.hash_one(name.as_str());
-        let ix = self.arena.insert(Tube::new(name, self.order.len() as u32));
+        let ix = self.arena.insert(Tube::new(name, self.created, self.order.len() as u32));
+        self.created += 1;
         self.order.push(ix);
         let (arena, hasher) = (&self.arena, &self.hasher);
         self.index.insert_unique(hash, ix, |ix| hasher.hash_one(arena[*ix].name.as_str()));
         ix
     }
 
-    /// Removes the tube if it is no longer needed. Returns the timer entry that it leaves behind.
-    pub(crate) fn remove_if_idle(&mut self, ix: Ix) -> Option<Listed> {
-        if ix == Self::DEFAULT || self.arena[ix].is_needed() {
-            return None;
-        }
+    /// Removes the tube if it is no longer needed. Returns what it leaves behind.
+    #[inline]
+    pub(crate) fn remove_if_idle(&mut self, ix: Ix) -> Option<Gone> {
+        if ix == Self::DEFAULT || self.arena[ix].is_needed() { None } else { self.remove(ix) }
+    }
+
+    #[inline(never)]
+    fn remove(&mut self, ix: Ix) -> Option<Gone> {
         let tube = self.arena.remove(ix)?;
         let hash = self.hasher.hash_one(tube.name.as_str());
         if let Ok(entry) = self.index.find_entry(hash, |found| *found == ix) {
@@ -223,7 +264,7 @@ impl Tubes {
         if let Some(moved) = self.order.get(tube.order as usize) {
             self.arena[*moved].order = tube.order;
         }
-        Some(tube.listed)
+        Some(Gone { listed: tube.listed, slot: tube.slot, activity: tube.activity() })
     }
 }
 

@@ -84,6 +84,28 @@ pub struct TubeStats<N> {
     pub pause_time_left: u64,
 }
 
+impl<N> TubeStats<N> {
+    /// The same without the name.
+    pub fn without_name(&self) -> TubeStats<()> {
+        TubeStats {
+            name: (),
+            urgent: self.urgent,
+            ready: self.ready,
+            reserved: self.reserved,
+            delayed: self.delayed,
+            buried: self.buried,
+            total_jobs: self.total_jobs,
+            using: self.using,
+            watching: self.watching,
+            waiting: self.waiting,
+            deletes: self.deletes,
+            pauses: self.pauses,
+            pause: self.pause,
+            pause_time_left: self.pause_time_left,
+        }
+    }
+}
+
 /// How often each command was received in valid form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the commands.
@@ -118,7 +140,7 @@ pub struct CommandCounts {
 }
 
 /// What the queue itself contributes to the answer to `stats`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the keys of the text.
 pub struct ServerStats {
     pub urgent: u64,

@@ -42,6 +42,24 @@ fn reserve_and_delete_of_10k(it: Queue) -> Queue {
 }
 
 #[library_benchmark]
+#[bench::ops(Queue::deep().observed())]
+fn observed_put_among_10k(it: Queue) -> Queue {
+    it.put()
+}
+
+#[library_benchmark]
+#[bench::ops(Queue::deep().observed())]
+fn observed_reserve_and_delete_of_10k(it: Queue) -> Queue {
+    it.take()
+}
+
+#[library_benchmark]
+#[bench::ops(Queue::empty().observed())]
+fn observed_put_that_ends_a_wait(it: Queue) -> Queue {
+    it.wake()
+}
+
+#[library_benchmark]
 #[bench::ops(Queue::mixed())]
 fn exchange_among_10k_mixed(it: Queue) -> Queue {
     it.exchange()
@@ -103,6 +121,9 @@ library_benchmark_group!(
         encode_replies,
         put_among_10k,
         reserve_and_delete_of_10k,
+        observed_put_among_10k,
+        observed_reserve_and_delete_of_10k,
+        observed_put_that_ends_a_wait,
         exchange_among_10k_mixed,
         put_that_ends_a_wait,
         touch_among_1k,

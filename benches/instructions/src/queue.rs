@@ -35,6 +35,13 @@ impl Queue {
         Self::of(Session::with_jobs(DEPTH, |_| 1))
     }
 
+    /// This queue, observed.
+    #[must_use]
+    pub fn observed(mut self) -> Self {
+        self.session.engine.observe(self.session.now, 1000);
+        self
+    }
+
     /// Many ready jobs in no order.
     pub fn mixed() -> Self {
         // Multiplied by a prime that has nothing to do with the modulus: all priorities, shuffled.

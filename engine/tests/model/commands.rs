@@ -60,6 +60,8 @@ impl Model {
             delay: header.delay,
             ttr: header.ttr,
             created: now,
+            ready_at: now.after(header.delay),
+            reserved_at: now,
             place: Place::Arriving { from: conn },
             reserves: 0,
             timeouts: 0,
@@ -89,6 +91,7 @@ impl Model {
         job.body = Body::from(bytes);
         let (id, tube, delay) = (job.id, job.tube.clone(), job.delay);
         self.total_jobs += 1;
+        self.see(id, |seen, _| seen.activity.puts += 1);
         if let Some(tube) = self.tube(&tube) {
             tube.total_jobs += 1;
         }
@@ -111,6 +114,7 @@ impl Model {
         if delay == 0 {
             self.make_ready(now, id, sink);
         } else {
+            self.moment(Nanos(0));
             let order = self.order();
             self.job(id).place = Place::Delayed { until: now.after(delay), order };
         }
@@ -145,13 +149,14 @@ impl Model {
                 }
                 Reply::NotFound
             }
-            Command::Delete(id) => self.delete(conn, id),
+            Command::Delete(id) => self.delete(now, conn, id),
             Command::Release { id, priority, delay } => {
                 if self.is_reserved_by(conn, id) {
                     let job = self.job(id);
                     job.priority = priority;
                     job.delay = delay;
                     job.releases += 1;
+                    job.ready_at = now.after(delay);
                     sink.answer(conn, Answer::Reply(Reply::Released));
                     self.make_ready_or_delayed(now, id, delay, sink);
                     return Flow::Continue;
@@ -160,6 +165,7 @@ impl Model {
             }
             Command::Bury { id, priority } if self.is_reserved_by(conn, id) => {
                 let order = self.order();
+                self.see(id, |seen, _| seen.activity.buries += 1);
                 let job = self.job(id);
                 job.priority = priority;
                 job.buries += 1;
@@ -209,6 +215,7 @@ impl Model {
                 if self.find(id).is_some_and(is_aside) {
                     sink.answer(conn, Answer::Reply(Reply::KickedJob));
                     self.job(id).kicks += 1;
+                    self.job(id).ready_at = now;
                     self.make_ready(now, id, sink);
                     return Flow::Continue;
                 }
@@ -313,12 +320,13 @@ impl Model {
         Flow::Continue
     }
 
-    fn delete(&mut self, conn: ConnId, id: JobId) -> Reply<&'static Body> {
+    fn delete(&mut self, now: Nanos, conn: ConnId, id: JobId) -> Reply<&'static Body> {
         let is_others = |job: &Job| matches!(job.place, Place::Reserved { by, .. } if by != conn);
         let Some(job) = self.find(id).filter(|job| !is_others(job)) else {
             return Reply::NotFound;
         };
         let tube = job.tube.clone();
+        self.see(id, |seen, job| seen.deleted(now, job));
         self.jobs.retain(|job| job.id != id);
         if let Some(tube) = self.tube(&tube) {
             tube.deletes += 1;
@@ -348,6 +356,7 @@ impl Model {
         sink.answer(conn, Answer::Reply(Reply::Kicked(kicked.len() as u64)));
         for id in kicked {
             self.job(id).kicks += 1;
+            self.job(id).ready_at = now;
             self.make_ready(now, id, sink);
         }
         Flow::Continue

@@ -6,12 +6,15 @@
 //! is the length of a filtered list.
 
 mod commands;
+mod observed;
 mod operations;
 mod stats;
 mod time;
 
 use beanstalk_protocol::{CommandCounts, JobId, Priority, Reply, Seconds, TubeName};
 use jq_engine::{Answer, Body, CloseReason, ConnId, JobBatch, Nanos, Sink};
+
+pub(crate) use observed::Seen;
 
 /// The whole queue. Its functions are those of the engine.
 #[derive(Debug, Clone)]
@@ -25,11 +28,15 @@ pub(crate) struct Model {
     next_id: JobId,
     /// Counts everything whose order matters.
     next_order: u64,
+    /// See [`Model::moment`].
+    next_moment: u64,
     total_jobs: u64,
     timeouts: u64,
     disconnects: u64,
     total_connections: u64,
     draining: bool,
+    /// Of all jobs.
+    pub(crate) seen: Seen,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +48,7 @@ pub(crate) struct Tube {
     total_jobs: u64,
     deletes: u64,
     pauses: u64,
+    pub(crate) seen: Seen,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +87,9 @@ pub(crate) struct Job {
     delay: Seconds,
     ttr: Seconds,
     created: Nanos,
+    /// When it became ready last, or will without a kick.
+    ready_at: Nanos,
+    reserved_at: Nanos,
     pub(crate) place: Place,
     reserves: u32,
     timeouts: u32,
@@ -119,11 +130,13 @@ impl Model {
             counts: CommandCounts::default(),
             next_id: 1,
             next_order: 0,
+            next_moment: 1,
             total_jobs: 0,
             timeouts: 0,
             disconnects: 0,
             total_connections: 0,
             draining: false,
+            seen: Seen::default(),
         };
         model.create_tube(&TubeName::default_tube());
         model
@@ -167,6 +180,7 @@ impl Model {
                 self.disconnects += 1;
                 self.job(job).disconnects += 1;
             }
+            self.job(job).ready_at = now;
             self.make_ready(now, job, sink);
         }
         // As if the first name was ignored until there is none.
@@ -244,7 +258,10 @@ impl Model {
 
     fn take(&mut self, now: Nanos, id: JobId, to: ConnId) {
         let order = self.order();
+        self.see(id, |seen, job| seen.reserved(now, job));
+        let moment = self.moment(now);
         let job = self.job(id);
+        job.reserved_at = moment;
         job.reserves += 1;
         job.place = Place::Reserved { by: to, until: now.after(job.ttr), order };
     }
@@ -261,7 +278,15 @@ impl Model {
         }
         let number = smallest_free(self.tubes.iter().map(|tube| tube.number));
         let name = name.clone();
-        self.tubes.push(Tube { name, number, pause: None, total_jobs: 0, deletes: 0, pauses: 0 });
+        self.tubes.push(Tube {
+            name,
+            number,
+            pause: None,
+            total_jobs: 0,
+            deletes: 0,
+            pauses: 0,
+            seen: Seen::default(),
+        });
     }
 
     /// Removes a tube that nothing needs; the last one takes its place.

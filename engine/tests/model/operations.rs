@@ -24,17 +24,20 @@ impl Model {
         match (action, state) {
             (Action::Kick, JobState::Delayed | JobState::Buried) => {
                 self.job(id).kicks += 1;
+                self.job(id).ready_at = now;
                 self.make_ready(now, id, sink);
             }
             (Action::Bury(_), JobState::Buried) | (Action::Kick, _) => return wrong,
             (Action::Bury(priority), _) => {
                 let order = self.order();
+                self.see(id, |seen, _| seen.activity.buries += 1);
                 let job = self.job(id);
                 job.priority = priority.unwrap_or(job.priority);
                 job.buries += 1;
                 job.place = Place::Buried { order };
             }
             (Action::Delete, _) => {
+                self.see(id, |seen, job| seen.deleted(now, job));
                 self.jobs.retain(|job| job.id != id);
                 if let Some(tube) = self.tube(&job.tube) {
                     tube.deletes += 1;
@@ -45,6 +48,7 @@ impl Model {
                 let job = self.job(id);
                 job.releases += 1;
                 job.delay = 0;
+                job.ready_at = now;
                 self.make_ready(now, id, sink);
             }
             (Action::Release, _) | (Action::Move(_), JobState::Reserved) => return wrong,
@@ -60,6 +64,7 @@ impl Model {
                 job.priority = change.priority.unwrap_or(job.priority);
                 job.delay = change.delay.unwrap_or(job.delay);
                 if let Some(delay) = change.delay {
+                    job.ready_at = now.after(delay);
                     self.make_ready_or_delayed(now, id, delay, sink);
                 }
             }
@@ -89,6 +94,8 @@ impl Model {
             delay: new.delay,
             ttr: new.ttr,
             created: now,
+            ready_at: now.after(new.delay),
+            reserved_at: now,
             place: Place::Ready,
             reserves: 0,
             timeouts: 0,
@@ -98,6 +105,7 @@ impl Model {
             disconnects: 0,
         });
         self.total_jobs += 1;
+        self.see(id, |seen, _| seen.activity.puts += 1);
         if let Some(tube) = self.tube(tube) {
             tube.total_jobs += 1;
         }
@@ -109,6 +117,7 @@ impl Model {
     pub(crate) fn move_job(&mut self, now: Nanos, id: JobId, to: &TubeName, sink: &mut impl Sink) {
         if self.job(id).tube == *to {
             if matches!(self.job(id).place, Place::Reserved { .. }) {
+                self.job(id).ready_at = now;
                 self.make_ready(now, id, sink);
             }
             return;
@@ -120,13 +129,17 @@ impl Model {
         match &mut job.place {
             // Behind those that are buried there, or whose delay ends at the same time.
             Place::Buried { order: place } | Place::Delayed { order: place, .. } => *place = order,
-            Place::Arriving { .. } | Place::Ready | Place::Reserved { .. } => {
-                job.place = Place::Ready;
-            }
+            Place::Arriving { .. } | Place::Ready => job.place = Place::Ready,
+            Place::Reserved { .. } => (job.place, job.ready_at) = (Place::Ready, now),
         }
-        let is_ready = job.place == Place::Ready;
+        let place = job.place;
+        if let Place::Delayed { .. } = place {
+            self.moment(Nanos(0));
+        }
+        let is_ready = place == Place::Ready;
         if let Some(tube) = self.tube(to) {
             tube.total_jobs += 1;
+            tube.seen.activity.puts += 1;
         }
         if is_ready {
             self.serve(now, to, sink);

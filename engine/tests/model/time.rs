@@ -48,7 +48,9 @@ impl Model {
             }
             Event::TimesOut(job) => {
                 self.timeouts += 1;
+                self.see(job, |seen, _| seen.activity.timeouts += 1);
                 self.job(job).timeouts += 1;
+                self.job(job).ready_at = now;
                 self.make_ready(now, job, sink);
             }
         }

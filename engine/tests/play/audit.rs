@@ -1,10 +1,10 @@
 //! Comparing everything.
 
 use beanstalk_protocol::{Command, Request, TubeName};
-use jq_engine::{CloseReason, ConnId, Nanos};
+use jq_engine::{CloseReason, ConnId, Cursor, Nanos};
 use proptest::prelude::*;
 
-use super::{Duel, Outcome};
+use super::{Duel, OBSERVED_TUBES, Outcome};
 use crate::model::Place;
 
 impl Duel {
@@ -25,6 +25,43 @@ impl Duel {
             }
         }
         prop_assert_eq!(self.engine.job_count(), self.model.job_count());
+        self.compare_observations()
+    }
+
+    /// Compares what is observed, tube by tube and in all.
+    fn compare_observations(&self) -> Outcome {
+        let mut own = 0;
+        let mut from = Some(Cursor::default());
+        let mut seen = 0;
+        while let Some(cursor) = from {
+            let mut views = Vec::new();
+            from = self.engine.view_tubes(self.now, cursor, 3, |view| {
+                let name = view.stats.name.clone();
+                let ready = self.model.ready(&name);
+                let known = ready.first().map(|oldest| oldest.job);
+                let oldest = (view.oldest_ready(None), view.oldest_ready(known));
+                views.push((name, view.activity, ready, oldest, view.times.copied()));
+            });
+            seen += views.len();
+            for (name, activity, ready, (found, known), times) in views {
+                let tube = self.model.tubes.iter().find(|tube| tube.name == name);
+                let expected = &tube.expect("the model has the same tubes").seen;
+                prop_assert_eq!(activity, expected.activity);
+                prop_assert_eq!(known, ready.first().copied());
+                if ready.len() <= 8 {
+                    prop_assert_eq!(found, known);
+                } else {
+                    prop_assert!(found.is_some_and(|found| ready.contains(&found)));
+                }
+                own += usize::from(times.is_some());
+                prop_assert!(times.is_none_or(|times| times == expected.times()));
+            }
+        }
+        prop_assert_eq!(seen, self.model.tubes.len());
+        prop_assert!(own <= OBSERVED_TUBES);
+        let overall = self.engine.overall();
+        prop_assert_eq!(overall.all, self.model.seen.times());
+        prop_assert_eq!(self.engine.activity(), self.model.seen.activity);
         Ok(())
     }
 

@@ -18,6 +18,9 @@ pub(crate) use ops::{Kind, Op, sessions};
 /// Maximum number of connections at a time, including the auditor.
 const MAX_CONNS: usize = 7;
 
+/// Tubes with histograms of their own: not enough for all.
+const OBSERVED_TUBES: usize = 3;
+
 type Outcome = Result<(), TestCaseError>;
 
 pub(crate) struct Duel {
@@ -35,6 +38,7 @@ pub(crate) struct Duel {
 impl Duel {
     pub(crate) fn new() -> Self {
         let (mut engine, mut model) = (Engine::new(), Model::new());
+        engine.observe(Nanos::from_secs(1000), OBSERVED_TUBES);
         let auditor = engine.connect();
         assert_eq!(auditor, model.connect());
         Self {
