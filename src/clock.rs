@@ -60,6 +60,12 @@ impl Clock {
     }
 }
 
+/// How long `work` takes: for what is only counted, since it is the system's time in simulations too.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (work(), start.elapsed())
+}
+
 fn nanos(time: Duration) -> Nanos {
     Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }

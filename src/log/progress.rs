@@ -5,7 +5,9 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 
+use jq_engine::Histogram;
 use tokio::sync::Notify;
 
 use crate::log::Position;
@@ -28,6 +30,8 @@ pub struct Progress {
     lost: OnceLock<String>,
     /// Notified when `lost` is set.
     losing: Notify,
+    /// How long the disk took to keep what was written, each time.
+    syncs: Mutex<Histogram>,
 }
 
 #[derive(Debug, Default)]
@@ -190,6 +194,22 @@ impl Progress {
             }
             losing.await;
         }
+    }
+
+    /// Counts that the disk took so long to keep what was written.
+    pub fn count_sync(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.syncs.lock().expect("nobody panics while holding this lock").add(nanos);
+    }
+
+    /// How long the disk took to keep what was written, each time since the server started.
+    pub fn syncs(&self) -> Histogram {
+        *self.syncs.lock().expect("nobody panics while holding this lock")
+    }
+
+    /// Number of those who wait for a commit.
+    pub fn waiting(&self) -> usize {
+        self.lock().wakers.len()
     }
 
     fn wake_all(&self) {

@@ -176,11 +176,13 @@ impl Binlog {
         if repair {
             book.compact_through(old);
         }
+        let progress = Arc::<Progress>::default();
+        let writer = Writer::new(Arc::clone(&disk), options, Arc::clone(&manifest), &progress);
         let binlog = Arc::new(Self {
             options,
-            progress: Arc::default(),
+            progress,
             book: Mutex::new(book),
-            writer: Mutex::new(Writer::new(Arc::clone(&disk), options, Arc::clone(&manifest))),
+            writer: Mutex::new(writer),
             compactor: Mutex::new(Compactor::new(
                 Arc::clone(&disk),
                 Arc::clone(&manifest),

@@ -13,13 +13,14 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use self::room::{Reserve, allocate_most};
-use crate::log::Position;
+use crate::clock::timed;
 use crate::log::binlog::chunk::Chunk;
 use crate::log::binlog::disk::{Disk, DiskFile};
 use crate::log::binlog::format;
 use crate::log::binlog::manifest::Manifest;
 use crate::log::binlog::options::{Options, SyncPolicy};
 use crate::log::binlog::{Book, lock, segment_name};
+use crate::log::{Position, Progress};
 use beanstalk_protocol::JobId;
 
 /// A chunk longer than this takes so long to write that whoever has others to serve does not, in
@@ -44,6 +45,8 @@ pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
     options: Options,
     manifest: Arc<Manifest>,
+    /// Told how long each sync took.
+    progress: Arc<Progress>,
     current: Option<Current>,
     /// The file for the next segment, with room set aside.
     spare: Option<Current>,
@@ -86,19 +89,30 @@ pub enum Flushed {
 
 /// A sync that has begun. The file may be written meanwhile.
 #[derive(Debug)]
-pub(crate) struct Syncing(Current);
+pub(crate) struct Syncing {
+    current: Current,
+    progress: Arc<Progress>,
+}
 
 impl Syncing {
     /// Waits for the disk.
     pub(crate) fn run(&self) -> io::Result<()> {
-        self.0.file.sync()
+        let (synced, took) = timed(|| self.current.file.sync());
+        self.progress.count_sync(took);
+        synced
     }
 }
 
 impl Writer {
-    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, manifest: Arc<Manifest>) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        manifest: Arc<Manifest>,
+        progress: &Arc<Progress>,
+    ) -> Self {
         Self {
             disk,
+            progress: Arc::clone(progress),
             options,
             manifest,
             current: None,
@@ -212,12 +226,12 @@ impl Writer {
     /// Begins to sync the file, if anything in it is not synced.
     pub(crate) fn begin_sync(&self) -> Option<Syncing> {
         let current = self.current.as_ref().filter(|current| current.written > current.synced)?;
-        Some(Syncing(current.clone()))
+        Some(Syncing { current: current.clone(), progress: Arc::clone(&self.progress) })
     }
 
     /// What the sync concerned is on the disk now.
     pub(crate) fn end_sync(&mut self, sync: &Syncing, book: &Mutex<Book>) {
-        let Syncing(Current { number, written, .. }) = sync;
+        let Current { number, written, .. } = &sync.current;
         let mut book = lock(book);
         let mut durable = None;
         while let Some(chunk) = self.unsynced.front()
