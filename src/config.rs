@@ -14,6 +14,7 @@ use clap::{ArgAction, Parser};
 
 use crate::log::binlog::SyncPolicy;
 use crate::logging;
+use crate::observe::{self, metrics::Compat};
 
 /// Exit status for an invalid command line (beanstalkd's).
 pub const EXIT_USAGE: u8 = 5;
@@ -33,6 +34,9 @@ pub const DEFAULT_PORT: u16 = 11_300;
 
 /// More threads than this never helped: the queue itself is behind one lock.
 const MAX_THREADS: usize = 256;
+
+/// Two histograms of each take 30 lines of text.
+const DEFAULT_METRICS_TUBES: usize = 1000;
 
 /// beanstalkd's size of a binlog file, in bytes.
 const DEFAULT_BINLOG_SIZE: u64 = 10_485_760;
@@ -148,6 +152,15 @@ struct Flags {
     #[arg(long, value_name = "ORIGIN", requires = "http", value_parser = origin)]
     http_cors: Vec<String>,
 
+    /// With --http: maximum number of tubes with metrics of their own; all others are summed
+    #[arg(long, value_name = "N", requires = "http", default_value_t = DEFAULT_METRICS_TUBES)]
+    metrics_max_tubes: usize,
+
+    /// With --http: also serve the metrics under the names of these exporters, separated by commas:
+    /// messagebird, davidtannock
+    #[arg(long, value_name = "EXPORTERS", requires = "http", value_delimiter = ',')]
+    metrics_compat: Vec<Compat>,
+
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
@@ -244,6 +257,8 @@ pub struct HttpConfig {
     pub token_file: Option<PathBuf>,
     /// The origins of web pages that may use it; `*` for any.
     pub cors: Vec<String>,
+    /// What is observed.
+    pub observe: observe::Options,
 }
 
 /// The value of `-l`.
@@ -355,6 +370,10 @@ impl Config {
             address,
             token_file: flags.http_token_file,
             cors: flags.http_cors,
+            observe: observe::Options {
+                max_tubes: flags.metrics_max_tubes,
+                compat: flags.metrics_compat,
+            },
         });
         Ok(Self {
             listeners: vec![ListenerConfig { address, service: Service::Protocol }],
@@ -450,6 +469,11 @@ mod tests {
         assert_eq!(http.address, tcp("127.0.0.1", 2));
         assert_eq!(http.token_file, Some("/etc/tokens".into()));
         assert_eq!(http.cors, ["https://a.example", "http://b.example:81/"]);
+        assert_eq!(http.observe, observe::Options { max_tubes: 1000, compat: vec![] });
+        let metrics = ["--metrics-max-tubes", "0", "--metrics-compat", "davidtannock,messagebird"];
+        let http = parse(&[&args[..], &metrics].concat()).unwrap().http.unwrap();
+        let compat = vec![Compat::Davidtannock, Compat::Messagebird];
+        assert_eq!(http.observe, observe::Options { max_tubes: 0, compat });
     }
 
     #[test]
@@ -490,6 +514,11 @@ mod tests {
             &["--http", "unix:"],
             &["--http", ""],
             &["--http-token-file", "x"],
+            &["--metrics-max-tubes", "5"],
+            &["--metrics-max-tubes", "many", "--http", "localhost:1"],
+            &["--metrics-compat", "messagebird"],
+            &["--metrics-compat", "prometheus", "--http", "localhost:1"],
+            &["--metrics-compat", "", "--http", "localhost:1"],
             &["--http-cors", "*"],
             &["--http-cors", "site.example", "--http", "localhost:1"],
             &["--http-cors", "https://site.example/path", "--http", "localhost:1"],

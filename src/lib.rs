@@ -3,7 +3,7 @@
 //! The root of the library is short on purpose. [`config`] turns flags into a checked
 //! configuration, [`server`] runs one, [`admin`] shows it to those who look and steer by HTTP, [`clock`] is the only reader of the operating system's time,
 //! [`log`] keeps durable facts, and [`logging`] says where
-//! diagnostics go.
+//! diagnostics go, [`admin`] serves HTTP, and [`observe`] what it shows over time.
 
 pub mod admin;
 pub mod clock;
@@ -12,6 +12,7 @@ mod freeing;
 pub mod log;
 pub mod logging;
 pub mod memory;
+pub mod observe;
 pub mod privileges;
 pub mod server;
 

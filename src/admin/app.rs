@@ -13,7 +13,8 @@ use beanstalk_protocol::Dialect;
 use bytes::Bytes;
 use jq_api::server::ProblemKind;
 use jq_http::reply::Reply;
-use jq_http::{Cors, Handler, Refusal};
+use jq_http::{Cors, Handler, Refusal, Streams};
+use tokio::sync::Notify;
 use tower_service::Service as _;
 use tracing::{Instrument as _, debug, info_span};
 use uuid::Uuid;
@@ -24,10 +25,10 @@ use crate::admin::bulk::Bulks;
 use crate::admin::extract::content_type;
 use crate::admin::idempotency::Keys;
 use crate::admin::openapi::Document;
-use crate::admin::readiness::Reason;
+use crate::admin::readiness::{self, Reason};
 use crate::admin::routes;
-use crate::admin::tubes::Snapshots;
 use crate::memory;
+use crate::observe::{self, Observatory};
 use crate::server::hub::Hub;
 
 /// The most bytes of a request that does not put a job.
@@ -52,9 +53,13 @@ const CORS_HEADERS: &str =
 pub(crate) struct App {
     /// Set when the queue is there.
     hub: OnceLock<Arc<Hub>>,
+    observatory: OnceLock<Arc<Observatory>>,
+    observe: observe::Options,
+    /// Notified when both are set.
+    has_queue: Notify,
+    pub(crate) streams: OnceLock<Streams>,
     pub(crate) access: Access,
     pub(crate) keys: Keys,
-    pub(crate) tubes: Snapshots,
     pub(crate) bulks: Bulks,
     pub(crate) openapi: Document,
     pub(crate) dialect: Dialect,
@@ -63,12 +68,20 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(access: Access, dialect: Dialect, max_job_size: u32) -> Self {
+    pub(crate) fn new(
+        access: Access,
+        observe: observe::Options,
+        dialect: Dialect,
+        max_job_size: u32,
+    ) -> Self {
         Self {
             hub: OnceLock::new(),
+            observatory: OnceLock::new(),
+            observe,
+            has_queue: Notify::new(),
+            streams: OnceLock::new(),
             access,
             keys: Keys::default(),
-            tubes: Snapshots::default(),
             bulks: Bulks::default(),
             openapi: Document::default(),
             dialect,
@@ -83,8 +96,25 @@ impl App {
 
     /// The queue is there from now on.
     pub(crate) fn set_hub(&self, hub: &Arc<Hub>) {
+        let options = self.observe.clone();
+        let observatory = Observatory::new(hub, options, readiness::standing, &Reason::NAMES);
         // There is one queue for a process.
+        let _ = self.observatory.set(observatory);
         let _ = self.hub.set(Arc::clone(hub));
+        self.has_queue.notify_one();
+    }
+
+    /// What is observed of the queue, if the log is read.
+    pub(crate) fn observatory(&self) -> Option<&Arc<Observatory>> {
+        self.observatory.get()
+    }
+
+    /// Observes the queue when it is there. Never returns.
+    pub(crate) async fn observe(&self) {
+        self.has_queue.notified().await;
+        if let Some(observatory) = self.observatory() {
+            observatory.run().await;
+        }
     }
 
     /// The most bytes that the content of a request may have. A job in JSON takes more than its body.
@@ -268,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn before_the_log_is_read() {
         let access = Access::open(None).unwrap();
-        let app = Arc::new(App::new(access, Dialect::V1_13, 100));
+        let app = Arc::new(App::new(access, observe::Options::default(), Dialect::V1_13, 100));
         let front = Front::new(&app, &[]);
         assert_eq!(ask(&front, "GET", "/healthz").await.0, 200);
         let (status, ready) = ask(&front, "GET", "/readyz").await;

@@ -20,6 +20,7 @@ use crate::admin::answer::Failure;
 use crate::admin::app::App;
 use crate::admin::query::{FromParams, Params};
 use crate::admin::readiness::Reason;
+use crate::observe::Observatory;
 use crate::server::hub::Hub;
 
 /// What is shown of a text that is wrong, in bytes.
@@ -38,6 +39,19 @@ impl FromRequestParts<State> for Queue {
         app.hub()
             .map(|hub| Self(Arc::clone(hub)))
             .ok_or_else(|| Failure::because_of(&Reason::Replaying))
+    }
+}
+
+/// What is observed of the queue.
+#[derive(Debug)]
+pub(crate) struct Observed(pub(crate) Arc<Observatory>);
+
+impl FromRequestParts<State> for Observed {
+    type Rejection = Failure;
+
+    async fn from_request_parts(_: &mut Parts, app: &State) -> Result<Self, Failure> {
+        let observatory = app.observatory().map(|found| Self(Arc::clone(found)));
+        observatory.ok_or_else(|| Failure::because_of(&Reason::Replaying))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
 
 use crate::admin::answer::Failure;
+use crate::observe::{COARSE, FINE};
 
 /// What is shown of a value that is wrong, in bytes.
 const SHOWN: usize = 100;
@@ -163,7 +164,7 @@ impl FromParams for PutQuery {
 impl FromParams for HistoryQuery {
     fn from_params(mut params: Params) -> Result<Self, Failure> {
         let step = params.number("step", 5..=60)?;
-        if let Some(step) = step.filter(|step| ![5, 60].contains(step)) {
+        if let Some(step) = step.filter(|step| ![FINE, COARSE].contains(step)) {
             return Err(wrong("step", "5 or 60", &step.to_string()));
         }
         let query = Self { tube: params.text("tube", 200)?, step };

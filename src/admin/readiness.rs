@@ -9,6 +9,7 @@ use beanstalk_protocol::{BinlogHealth, BinlogStats, ServerStats};
 use jq_api::server::{ProblemKind, Reason as ReasonDocument, ServerState};
 
 use crate::memory;
+use crate::observe::{Snapshot, Standing};
 use crate::server::hub::Hub;
 
 /// A reason why the server does not do all of its work.
@@ -32,7 +33,6 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// The names of all reasons.
-    #[cfg(test)]
     pub(crate) const NAMES: [&str; 7] = [
         "replaying",
         "stopping",
@@ -127,6 +127,13 @@ pub(crate) fn state(
         ServerState::Running
     };
     (state, reasons)
+}
+
+/// As [`state`], as of a snapshot, and as documents have it.
+pub(crate) fn standing(hub: &Hub, snapshot: &Snapshot) -> Standing {
+    let numbers = (snapshot.server.clone(), snapshot.log.clone());
+    let (state, reasons) = state(Some(hub), Some(&numbers));
+    (state, reasons.iter().map(Reason::document).collect())
 }
 
 /// As [`state`], as of now.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jq_http::{Limits, Server};
+use jq_http::{Limits, Server, Streams};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -20,6 +20,9 @@ use crate::server::{Bound, ListenError, Listener};
 
 /// Connections at the same time. Each may have a request in memory.
 const CONNECTIONS: usize = 128;
+
+/// Streams of events at the same time.
+const STREAMS: usize = 32;
 
 /// A body may take a second more for so many bytes.
 const BYTES_PER_SECOND: usize = 1 << 20;
@@ -67,14 +70,18 @@ impl Admin {
     /// not ready.
     pub fn start(bound: Bound, http: &HttpConfig, config: &Config) -> Result<Self, AdminError> {
         let access = Access::open(http.token_file.clone()).map_err(AdminError::Tokens)?;
-        let app = Arc::new(App::new(access, config.dialect, config.max_job_size));
+        let observe = http.observe.clone();
+        let app = Arc::new(App::new(access, observe, config.dialect, config.max_job_size));
         let front = Front::new(&app, &http.cors);
         let listener = bound.listen().map_err(AdminError::Listen)?;
         let address = listener.address();
         let runtime = crate::server::runtime()?;
         let limits = limits(config.max_job_size as usize);
         let (stop, stopped) = oneshot::channel();
-        let serve = move || run(&runtime, listener, limits, front, stopped);
+        let serve = {
+            let app = Arc::clone(&app);
+            move || run(&runtime, listener, limits, &app, front, stopped)
+        };
         let thread = thread::Builder::new().name("jq-http".to_owned()).spawn(serve)?;
         info!(address, tokens = !app.access.is_open(), "serving HTTP");
         Ok(Self { app, stop: Some(stop), thread: Some(thread) })
@@ -124,6 +131,7 @@ fn run(
     runtime: &Runtime,
     listener: Listener,
     limits: Limits,
+    app: &Arc<App>,
     front: Front,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -133,6 +141,10 @@ fn run(
     };
     runtime.block_on(async {
         let server = Server::new(limits);
+        // Nobody has set it before.
+        let _ = app.streams.set(Streams::new(STREAMS, server.ending()));
+        let observing = Arc::clone(app);
+        tokio::spawn(async move { observing.observe().await });
         match HttpListener::new(listener) {
             Ok(HttpListener::Tcp(socket, _listener)) => server.serve(socket, front, stopped).await,
             Ok(HttpListener::Unix(socket, _listener)) => server.serve(socket, front, stopped).await,

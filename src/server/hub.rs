@@ -609,6 +609,11 @@ impl Hub {
         (state.engine.server_stats(), state.log.stats())
     }
 
+    /// How far the log is committed, and who waits for it.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }

@@ -6,6 +6,7 @@ mod connections;
 pub(crate) mod documents;
 mod health;
 mod jobs;
+mod observed;
 mod put;
 mod server;
 mod tubes;
@@ -38,6 +39,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .routes(routes!(server::server))
         .routes(routes!(server::drain))
         .routes(routes!(server::undrain))
+        .routes(routes!(observed::metrics))
+        .routes(routes!(observed::history))
+        .routes(routes!(observed::events))
         .routes(routes!(tubes::tubes))
         .routes(routes!(tubes::tube))
         .routes(routes!(tubes::pause))

@@ -1,19 +1,17 @@
 //! Tubes.
 
-use std::sync::Arc;
-
 use axum::Extension;
-use axum::extract::State;
 use jq_api::server::{Action, Changed, Pause, Tube, TubeList, TubeQuery};
 use jq_engine::Refusal;
 use jq_http::Peer;
 
 use crate::admin::answer::{Answer, Failure, ok};
-use crate::admin::app::App;
-use crate::admin::extract::{self, Change, Json, NoContent, Query, Queue};
+use crate::admin::extract::{self, Change, Json, NoContent, Observed, Query, Queue};
 use crate::admin::query::Nothing;
 use crate::admin::routes::change::changed;
 use crate::admin::routes::{documents, limit};
+use crate::admin::tubes;
+use crate::observe::age;
 
 /// Tubes, filtered and sorted
 ///
@@ -23,12 +21,11 @@ use crate::admin::routes::{documents, limit};
     responses((status = 200, body = TubeList, description = "A page of tubes")),
 )]
 pub(crate) async fn tubes(
-    State(app): State<Arc<App>>,
-    Queue(hub): Queue,
+    Observed(observatory): Observed,
     Query(query): Query<TubeQuery>,
 ) -> Answer {
-    let snapshot = app.tubes.get(&hub).await;
-    ok(&snapshot.list(&query, limit(query.limit))?)
+    let snapshot = observatory.fresh().await;
+    ok(&tubes::list(&snapshot, &query, limit(query.limit))?)
 }
 
 /// A tube
@@ -39,12 +36,22 @@ pub(crate) async fn tubes(
 )]
 pub(crate) async fn tube(
     Queue(hub): Queue,
+    Observed(observatory): Observed,
     extract::Tube(name): extract::Tube,
     _: Query<Nothing>,
 ) -> Answer {
-    let stats = hub.read(|engine, now| engine.tube_stats(now, name.as_str()));
-    let stats = stats.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
-    ok(&documents::tube(stats))
+    let last = observatory.last().await;
+    let last = last.tube(name.as_str());
+    let known = last.and_then(|row| Some(row.oldest?.job));
+    let stats = hub.read(|engine, now| {
+        let view = engine.view_tube_named(now, name.as_str())?;
+        let oldest = view.oldest_ready(known).map(|oldest| age(now, oldest.since));
+        Some((engine.tube_stats(now, name.as_str())?, oldest))
+    });
+    let (stats, oldest_ready) =
+        stats.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
+    let rates = last.and_then(|row| row.rates);
+    ok(&Tube { rates, oldest_ready, ..documents::tube(stats) })
 }
 
 /// Pauses a tube: no job of it can be reserved for so long
