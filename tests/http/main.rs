@@ -16,4 +16,5 @@ mod durable;
 mod flags;
 mod hostile;
 mod no_memory;
+mod observed;
 mod put;
