@@ -73,7 +73,9 @@ async fn without_a_limit_for_tubes_all_are_summed() {
 #[test]
 fn buckets_are_sums_of_those_that_are_counted() {
     let mut histogram = jq_engine::Histogram::default();
-    [50_000, 100_000, 100_001, 1_000_000_000, u64::MAX].map(|nanos| histogram.add(nanos));
+    for nanos in [50_000, 100_000, 100_001, 1_000_000_000, u64::MAX] {
+        histogram.add(nanos);
+    }
     let buckets = families::buckets(&histogram, &[0.0001, 0.5, 2.5]);
     assert_eq!(buckets, [(0.0001, 2), (0.5, 1), (2.5, 1), (f64::INFINITY, 1)]);
     // Each bound is one that is counted, or a bucket would be split.
