@@ -55,12 +55,15 @@ const ALONE_FROM: usize = 4 << 20;
 /// Has the allocators keep to their limits, and keeps a reserve back for [`Reserving`]. To be called at
 /// the start.
 pub fn set_limits() {
-    // By itself, the C library raises the size of blocks that are alone with what is freed.
+    // By itself, the C library raises the size of blocks that are alone with what is freed. And it sets
+    // addresses aside for the small ones of each thread, of which it has hardly any.
     // SAFETY: mallopt takes two numbers, and touches nothing but the allocator's own settings.
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code)]
     unsafe {
         nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, ALONE_FROM as nix::libc::c_int);
+        #[cfg(feature = "jemalloc")]
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
     }
     small::set_up();
     has_room();

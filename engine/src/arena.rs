@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
+use crate::growth;
+
 /// Entries in a chunk: one word of the free map for each 64.
 const CHUNK: usize = 256;
 const WORDS: usize = CHUNK / 64;
@@ -155,7 +157,7 @@ impl<T, B: Copy + Default> Arena<T, B> {
                 number
             }
             None => {
-                self.chunks.push(chunk);
+                growth::push(&mut self.chunks, chunk);
                 (self.chunks.len() - 1) as u32
             }
         };

@@ -199,8 +199,8 @@ impl Engine {
         Reply::Touched
     }
 
-    pub(crate) fn use_tube(&mut self, conn: ConnId, name: TubeName) -> Plain {
-        let tube = self.tubes.find_or_create(name.clone());
+    pub(crate) fn use_tube(&mut self, conn: ConnId, name: TubeName, has_room: bool) -> Plain {
+        let Some(tube) = self.wanted_tube(&name, has_room) else { return Reply::OutOfMemory };
         self.tubes[tube].using += 1;
         let before = std::mem::replace(&mut self.conns[conn.0].used, tube);
         self.tubes[before].using -= 1;
@@ -208,16 +208,31 @@ impl Engine {
         Reply::Using(name)
     }
 
-    pub(crate) fn watch(&mut self, conn: ConnId, name: TubeName) -> Plain {
-        let tube = self.tubes.find_or_create(name);
+    pub(crate) fn watch(&mut self, conn: ConnId, name: TubeName, has_room: bool) -> Plain {
+        let Some(tube) = self.wanted_tube(&name, has_room) else { return Reply::OutOfMemory };
         let state = &mut self.conns[conn.0];
         if !state.watched.contains_key(&tube) {
-            state.watched.insert(tube, None);
-            state.unqueued.insert(tube);
-            self.tubes[tube].watching += 1;
+            // A long list grows by much at a time.
+            if !has_room || state.watched.try_reserve(1).is_err() {
+                self.drop_if_idle(tube);
+                return Reply::OutOfMemory;
+            }
+            // It joins the queue now, under a ticket that it may draw at the earliest, rather than at its
+            // next wait: others would have to wait while it joins those of a hundred thousand tubes.
+            let ticket = self.next_ticket;
+            state.watched.insert(tube, Some(ticket));
+            let watched = &mut self.tubes[tube];
+            watched.queue.insert((ticket, conn.0));
+            watched.watching += 1;
             self.widen(conn.0, tube);
         }
         Reply::Watching(self.conns[conn.0].watched.len() as u64)
+    }
+
+    /// The tube of this name, which is created if there is memory for it.
+    fn wanted_tube(&mut self, name: &TubeName, has_room: bool) -> Option<Ix> {
+        let found = self.tubes.find(name.as_str());
+        found.or_else(|| has_room.then(|| self.tubes.find_or_create(name.clone())))
     }
 
     pub(crate) fn ignore(&mut self, conn: ConnId, name: &TubeName) -> Plain {

@@ -91,6 +91,13 @@ impl Conn {
         }
     }
 
+    /// Takes a tube out of the watch list of a connection that is gone, with its ticket. The order in which
+    /// idle tubes disappear is visible in `list-tubes`: the first watched tube, then the last, and on
+    /// towards the second.
+    pub(crate) fn next_unwatched(&mut self) -> Option<(Ix, Option<Ticket>)> {
+        self.watched.swap_remove_index(0)
+    }
+
     /// Whether a reserved job is within the last second of its time to run.
     pub(crate) fn deadline_soon(&self, now: Nanos) -> bool {
         self.soonest().is_some_and(|at| at.before(SAFETY_MARGIN) <= now)

@@ -169,11 +169,11 @@ impl Engine {
             }
             Command::Use(tube) => {
                 counts.use_ += 1;
-                self.use_tube(conn, tube)
+                self.use_tube(conn, tube, sink.has_room())
             }
             Command::Watch(tube) => {
                 counts.watch += 1;
-                self.watch(conn, tube)
+                self.watch(conn, tube, sink.has_room())
             }
             Command::Ignore(tube) => {
                 counts.ignore += 1;

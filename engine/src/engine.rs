@@ -138,9 +138,9 @@ impl Engine {
 
     /// The connection is gone. Its reserved jobs become ready again, and a job whose body was still
     /// arriving is dropped. If the connection vanished, each of the reserved jobs counts one
-    /// disconnect. The id can then be reused. Up to 1000 jobs come back at once. If there are more,
-    /// each takes one step of [`Engine::tick`], and the id can be reused after the last: nobody has
-    /// to wait until a million jobs are back.
+    /// disconnect. The id can then be reused. Up to 1000 jobs come back at once. If there are more, or
+    /// more watched tubes, each takes one step of [`Engine::tick`], and the id can be reused after the
+    /// last: nobody has to wait until a million jobs are back.
     pub fn disconnect(
         &mut self,
         now: Nanos,
@@ -153,22 +153,13 @@ impl Engine {
         if let Some(incoming) = self.conns[conn].incoming.take() {
             self.tubes[incoming.tube].jobs -= 1;
         }
-        // Leave the queues first, so that its own jobs cannot come back to it.
-        let watched = std::mem::take(&mut self.conns[conn].watched);
-        for (tube, ticket) in &watched {
-            self.leave_queue(conn, *tube, *ticket);
-            if self.conns[conn].wide.is_some() {
-                let tube = &mut self.tubes[*tube];
-                tube.wide_watchers -= 1;
-                tube.armed.remove(&conn);
-            }
-        }
-        self.conns[conn].wide = None;
-        self.conns[conn].watched = watched;
         let state = &self.conns[conn];
-        if state.kicking.is_some() || state.reserved.len() as u64 > AT_ONCE {
+        let many = state.reserved.len().max(state.watched.len()) as u64 > AT_ONCE;
+        if state.kicking.is_some() || many {
             return self.begin_leaving(now, conn, reason);
         }
+        // Leave the queues first, so that its own jobs need not look at it.
+        self.leave_queues(conn);
         // Waiting connections get the jobs in the order in which this connection reserved them.
         for job in self.conns[conn].reserved.in_order_of(|(_, turn)| turn) {
             self.end_attempt(now, job, AttemptEnd::Closed(reason), sink);
@@ -179,15 +170,9 @@ impl Engine {
     /// Removes a connection that has no jobs, waits for none, and is in no queue.
     pub(crate) fn remove_conn(&mut self, conn: Ix) {
         let Some(mut state) = self.conns.remove(conn) else { return };
-        // The order in which idle tubes disappear is visible in `list-tubes`: the first watched
-        // tube, then the last, and on towards the second.
-        let mut order: Vec<Ix> = std::mem::take(&mut state.watched).into_keys().collect();
-        if let Some(rest) = order.get_mut(1..) {
-            rest.reverse();
-        }
-        for tube in order {
-            self.tubes[tube].watching -= 1;
-            self.drop_if_idle(tube);
+        while let Some(tube) = state.next_unwatched() {
+            self.tubes[tube.0].watching -= 1;
+            self.drop_if_idle(tube.0);
         }
         self.timers.remove(Owner::Conn(conn), &mut state.listed);
         self.tubes[state.used].using -= 1;

@@ -5,14 +5,12 @@
 //! `kick-job` need.
 
 use crate::arena::Ix;
+use crate::growth;
 
 const ARITY: usize = 4;
 
 /// Up to this many entries, a heap keeps its capacity. Above, it shrinks with its contents.
 const SMALL: usize = 64;
-
-/// A heap grows by this many bytes at most: when memory runs short, there is that much.
-const GROWTH: usize = 4 << 20;
 
 /// Stores the positions of jobs.
 pub(crate) trait Positions {
@@ -48,21 +46,8 @@ impl<K: Ord + Copy> JobHeap<K> {
 
     pub(crate) fn push(&mut self, key: K, job: Ix, positions: &mut impl Positions) {
         let at = self.items.len();
-        if at < self.items.capacity() {
-            self.items.push((key, job));
-        } else {
-            self.grow_and_push(key, job);
-        }
+        growth::push(&mut self.items, (key, job));
         self.rise(at, positions);
-    }
-
-    /// Makes room for more entries first: for as many as there are, up to a limit, which keeps what a
-    /// large heap asks for at a time in proportion to what it is asked for.
-    #[cold]
-    fn grow_and_push(&mut self, key: K, job: Ix) {
-        let most = GROWTH / size_of::<(K, Ix)>();
-        self.items.reserve_exact(self.items.len().clamp(4, most));
-        self.items.push((key, job));
     }
 
     /// Removes the entry at `position` and returns it.

@@ -121,6 +121,12 @@ pub trait Sink {
         true
     }
 
+    /// Whether there is memory for another tube, or another place in a watch list. If not, the client gets
+    /// an error.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// This is true now. For a [`Record::Put`] or [`Record::Again`], returns which segment has the
     /// record.
     #[inline]
@@ -158,6 +164,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn admits(&self, change: Change) -> bool {
         (**self).admits(change)
+    }
+
+    fn has_room(&self) -> bool {
+        (**self).has_room()
     }
 
     fn record(&mut self, record: Record<'_>) -> SegmentRef {

@@ -1,8 +1,8 @@
-//! Operations on too many jobs to do them in one go: a large `kick`, and giving back the jobs of a
-//! connection that is gone.
+//! Operations on too many jobs or tubes to do them in one go: a large `kick`, and giving back the jobs and
+//! watched tubes of a connection that is gone.
 //!
 //! Meanwhile the connection has a deadline that is always due. [`Engine::tick`] takes the steps,
-//! one job each, and other requests are handled in between.
+//! one job or tube each, and other requests are handled in between.
 
 use beanstalk_protocol::Reply;
 
@@ -13,7 +13,7 @@ use crate::record::Change;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
-/// Up to this many jobs are handled in one go.
+/// Up to this many jobs or tubes are handled in one go.
 pub(crate) const AT_ONCE: u64 = 1000;
 
 /// A `kick` in progress. The client waits for its reply.
@@ -79,14 +79,20 @@ impl Engine {
         sink.answer(ConnId(conn), Answer::Reply(Reply::Kicked(kicking.done)));
     }
 
-    /// Gives back the job that would time out first.
+    /// Gives back the job that would time out first, or stops watching a tube.
     fn leave_on(&mut self, now: Nanos, conn: Ix, reason: CloseReason, sink: &mut impl Sink) {
         if let Some((_, job)) = self.conns[conn].reserved.first() {
             self.end_attempt(now, job, AttemptEnd::Closed(reason), sink);
+        } else if let Some((tube, ticket)) = self.conns[conn].next_unwatched() {
+            self.leave_queue_for_good(conn, tube, ticket);
+            self.tubes[tube].watching -= 1;
+            self.drop_if_idle(tube);
         }
-        match self.conns[conn].reserved.first() {
-            Some(_) => self.step_next(now, conn),
-            None => self.remove_conn(conn),
+        let state = &self.conns[conn];
+        if state.reserved.first().is_some() || state.watched.len() as u64 > AT_ONCE {
+            return self.step_next(now, conn);
         }
+        self.leave_queues(conn);
+        self.remove_conn(conn);
     }
 }

@@ -7,6 +7,7 @@ use beanstalk_protocol::{Priority, TubeName, URGENT_PRIORITY};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::arena::{Arena, Ix};
+use crate::growth;
 use crate::heap::JobHeap;
 use crate::job::{DeadlineKey, Place, ReadyKey};
 use crate::list::List;
@@ -170,11 +171,21 @@ impl Tube {
     }
 }
 
+/// The number of hash tables for names. A single one of millions of tubes would grow in one long step, and ask
+/// for much memory at a time.
+const SHARDS: usize = 64;
+
+/// By bits that the table itself makes little use of.
+fn shard(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
 /// All tubes.
 #[derive(Debug)]
 pub(crate) struct Tubes {
     arena: Arena<Tube>,
-    index: HashTable<Ix>,
+    /// [`SHARDS`] tables.
+    index: Box<[HashTable<Ix>]>,
     hasher: DefaultHashBuilder,
     /// The order of `list-tubes`: the order of creation, except that the last one takes the place
     /// of one that is removed.
@@ -198,7 +209,7 @@ impl Tubes {
     pub(crate) fn new() -> Self {
         let mut tubes = Self {
             arena: Arena::new(),
-            index: HashTable::new(),
+            index: std::iter::repeat_with(HashTable::new).take(SHARDS).collect(),
             hasher: DefaultHashBuilder::default(),
             order: Vec::new(),
             created: 0,
@@ -231,7 +242,7 @@ impl Tubes {
 
     pub(crate) fn find(&self, name: &str) -> Option<Ix> {
         let hash = self.hasher.hash_one(name);
-        self.index.find(hash, |ix| self.arena[*ix].name.as_str() == name).copied()
+        self.index[shard(hash)].find(hash, |ix| self.arena[*ix].name.as_str() == name).copied()
     }
 
     pub(crate) fn find_or_create(&mut self, name: TubeName) -> Ix {
@@ -241,9 +252,10 @@ impl Tubes {
         let hash = self.hasher.hash_one(name.as_str());
         let ix = self.arena.insert(Tube::new(name, self.created, self.order.len() as u32));
         self.created += 1;
-        self.order.push(ix);
+        growth::push(&mut self.order, ix);
         let (arena, hasher) = (&self.arena, &self.hasher);
-        self.index.insert_unique(hash, ix, |ix| hasher.hash_one(arena[*ix].name.as_str()));
+        self.index[shard(hash)]
+            .insert_unique(hash, ix, |ix| hasher.hash_one(arena[*ix].name.as_str()));
         ix
     }
 
@@ -257,7 +269,7 @@ impl Tubes {
     fn remove(&mut self, ix: Ix) -> Option<Gone> {
         let tube = self.arena.remove(ix)?;
         let hash = self.hasher.hash_one(tube.name.as_str());
-        if let Ok(entry) = self.index.find_entry(hash, |found| *found == ix) {
+        if let Ok(entry) = self.index[shard(hash)].find_entry(hash, |found| *found == ix) {
             entry.remove();
         }
         self.order.swap_remove(tube.order as usize);

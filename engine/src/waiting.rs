@@ -90,6 +90,27 @@ impl Engine {
         }
     }
 
+    /// Removes `conn`, which does not wait, from the queues of all tubes that it watches, and stops its
+    /// ranking them.
+    pub(crate) fn leave_queues(&mut self, conn: Ix) {
+        let watched = std::mem::take(&mut self.conns[conn].watched);
+        for (tube, ticket) in &watched {
+            self.leave_queue_for_good(conn, *tube, *ticket);
+        }
+        self.conns[conn].wide = None;
+        self.conns[conn].watched = watched;
+    }
+
+    /// Removes `conn`, which does not wait and will not, from the queue of a tube.
+    pub(crate) fn leave_queue_for_good(&mut self, conn: Ix, tube: Ix, ticket: Option<Ticket>) {
+        self.leave_queue(conn, tube, ticket);
+        if self.conns[conn].wide.is_some() {
+            let tube = &mut self.tubes[tube];
+            tube.wide_watchers -= 1;
+            tube.armed.remove(&conn);
+        }
+    }
+
     /// Removes `conn` from the queue of a tube that it no longer watches.
     pub(crate) fn leave_queue(&mut self, conn: Ix, tube: Ix, ticket: Option<Ticket>) {
         match ticket {

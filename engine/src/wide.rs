@@ -91,8 +91,11 @@ impl Engine {
     pub(crate) fn widen(&mut self, conn: Ix, tube: Ix) {
         let state = &mut self.conns[conn];
         if let Some(wide) = &mut state.wide {
-            wide.unknown.insert(tube);
-            self.tubes[tube].wide_watchers += 1;
+            // Looks at it now, rather than at all of them at the next reserve.
+            let watched = &mut self.tubes[tube];
+            wide.rank(tube, watched.available());
+            watched.armed.insert(conn);
+            watched.wide_watchers += 1;
         } else if state.watched.len() > WIDE_ABOVE {
             let unknown: BTreeSet<Ix> = state.watched.keys().copied().collect();
             for tube in &unknown {

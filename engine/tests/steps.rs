@@ -1,7 +1,7 @@
 //! Operations on many jobs are done in steps, so that nobody has to wait for all of them: giving
 //! back the jobs of a connection that is gone, and a large kick.
 
-use beanstalk_protocol::{Command, PutHeader, Reply, Request};
+use beanstalk_protocol::{Command, PutHeader, Reply, Request, TubeName};
 use jq_engine::{
     Answer, Change, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink,
 };
@@ -19,6 +19,12 @@ struct Answered {
     disconnected: u32,
     /// Whether the log is full.
     full: bool,
+    /// Whether there is no memory for tubes.
+    out_of_memory: bool,
+    /// The names in the last list.
+    tubes: Vec<String>,
+    /// How often there was no memory.
+    refused: u32,
 }
 
 impl Sink for Answered {
@@ -27,9 +33,19 @@ impl Sink for Answered {
         if let Answer::Reply(Reply::Kicked(jobs)) = &answer {
             self.kicked = Some(*jobs);
         }
-        if let Answer::JobStats(stats) = answer {
-            self.disconnects = Some(stats.disconnects);
+        self.refused += u32::from(matches!(&answer, Answer::Reply(Reply::OutOfMemory)));
+        match answer {
+            Answer::JobStats(stats) => self.disconnects = Some(stats.disconnects),
+            Answer::Tubes(names) => {
+                self.tubes.clear();
+                names.for_each(|name| self.tubes.push(name.to_owned()));
+            }
+            _ => {}
         }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.out_of_memory
     }
 
     fn record(&mut self, record: Record<'_>) -> SegmentRef {
@@ -70,6 +86,11 @@ impl Queue {
         self.engine.tick(self.now, budget, &mut self.said)
     }
 
+    fn tubes(&mut self, conn: ConnId, list: Command) -> Vec<String> {
+        self.ask(conn, list);
+        std::mem::take(&mut self.said.tubes)
+    }
+
     fn disconnects(&mut self, conn: ConnId, id: u64) -> Option<u32> {
         self.said.disconnects = None;
         self.ask(conn, Command::StatsJob(id));
@@ -80,6 +101,10 @@ impl Queue {
         let stats = self.engine.server_stats();
         (stats.ready, stats.reserved, stats.connections)
     }
+}
+
+fn tube(number: usize) -> TubeName {
+    TubeName::new(format!("tube-{number}").as_bytes()).expect("it is a name")
 }
 
 /// A queue, a worker that has reserved all jobs, and another connection.
@@ -252,4 +277,63 @@ fn jobs_of_a_vanished_connection_are_counted_step_by_step() {
         }
         assert_eq!(queue.said.disconnected, expected * JOBS as u32);
     }
+}
+
+/// Nobody has to wait until a hundred thousand tubes are gone; and they go in the same order as few do.
+#[test]
+fn watched_tubes_are_left_in_steps() {
+    const TUBES: usize = 3000;
+    let mut queue =
+        Queue { engine: Engine::new(), now: Nanos::from_secs(1), said: Answered::default() };
+    let (worker, other) = (queue.engine.connect(), queue.engine.connect());
+    for number in 0..TUBES {
+        queue.ask(worker, Command::Watch(tube(number)));
+    }
+    // Some stay, because another watches them too.
+    let stay = |number: usize| number.is_multiple_of(7);
+    for number in (0..TUBES).filter(|number| stay(*number)) {
+        queue.ask(other, Command::Watch(tube(number)));
+    }
+    let mut expected = queue.tubes(other, Command::ListTubes);
+    let watched = queue.tubes(worker, Command::ListTubesWatched);
+    // The first, which is the default tube, and then from the last on.
+    for name in watched[1..].iter().rev() {
+        let number = name.strip_prefix("tube-").and_then(|number| number.parse().ok());
+        if !number.is_some_and(stay) {
+            let at = expected.iter().position(|other| other == name).expect("it is there");
+            expected.swap_remove(at);
+        }
+    }
+    queue.disconnect(worker, CloseReason::Vanished);
+    assert_eq!(queue.tubes(other, Command::ListTubes).len(), TUBES + 1);
+    assert!(queue.tick(100), "there is more to do");
+    // The default tube and the last 99 others, but for those that stay.
+    let gone = (TUBES - 99..TUBES).filter(|number| !stay(*number)).count();
+    assert_eq!(queue.tubes(other, Command::ListTubes).len(), TUBES + 1 - gone);
+    // Meanwhile jobs come and go.
+    queue.put(other, 0);
+    assert_eq!(queue.ask(other, Command::Reserve), Flow::Continue);
+    while queue.tick(100) {}
+    assert_eq!(queue.tubes(other, Command::ListTubes), expected);
+    assert_eq!(queue.counts(), (0, 1, 1));
+    assert_eq!(queue.engine.connect(), worker, "its id is free");
+}
+
+#[test]
+fn without_memory_there_are_no_more_tubes() {
+    let mut queue =
+        Queue { engine: Engine::new(), now: Nanos::from_secs(1), said: Answered::default() };
+    let (conn, other) = (queue.engine.connect(), queue.engine.connect());
+    queue.ask(conn, Command::Use(tube(1)));
+    queue.said.out_of_memory = true;
+    for command in [Command::Use(tube(2)), Command::Watch(tube(2)), Command::Watch(tube(1))] {
+        queue.ask(conn, command);
+    }
+    assert_eq!(queue.said.refused, 3);
+    assert_eq!(queue.tubes(conn, Command::ListTubes), ["default", "tube-1"]);
+    assert_eq!(queue.tubes(conn, Command::ListTubesWatched), ["default"]);
+    // What is there can be used, and what is watched be watched once more.
+    queue.ask(other, Command::Use(tube(1)));
+    queue.ask(other, Command::Watch(TubeName::default_tube()));
+    assert_eq!(queue.said.refused, 3);
 }

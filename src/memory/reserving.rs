@@ -23,6 +23,10 @@ struct Reserve<const BLOCKS: usize> {
     layout: Layout,
 }
 
+/// A block that becomes this large or smaller is moved here: jemalloc would move it too, but takes longer to find
+/// that out than to copy it.
+const MOVED_UP_TO: usize = 1024;
+
 /// The allocators with a reserve. Most of a program cannot go on when an allocation fails: a new
 /// entry of a table, a line of the log. So when there is no more memory, a reserve is freed for such, and
 /// whoever has the choice, as a server that is sent another job, asks [`has_room`] first.
@@ -170,8 +174,9 @@ unsafe fn reallocate(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     unsafe {
         match (is_alone(layout.size()), is_alone(size)) {
             (true, true) => System.realloc(block, layout, size),
-            (false, false) => Small.realloc(block, layout, size),
-            _ => change_hands(block, layout, size),
+            (false, false) if size > MOVED_UP_TO => Small.realloc(block, layout, size),
+            (false, false) => move_to_another(block, layout, size),
+            (true, false) | (false, true) => change_hands(block, layout, size),
         }
     }
 }
@@ -182,6 +187,16 @@ unsafe fn reallocate(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
 #[allow(unsafe_code)]
 #[cold]
 unsafe fn change_hands(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    // SAFETY: the caller's promises are passed on.
+    unsafe { move_to_another(block, layout, size) }
+}
+
+/// # Safety
+///
+/// As for [`reallocate`].
+#[allow(unsafe_code)]
+#[inline]
+unsafe fn move_to_another(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     // SAFETY: the caller promises that the new size is valid with this alignment; that the block is
     // from here, and so has as many bytes as its layout says. The new one has `size` and does not
     // overlap it. When it fails, nothing has happened to the block.

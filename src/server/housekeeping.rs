@@ -2,6 +2,7 @@
 //! has drained, and when the process has grown without one.
 
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     // What could not be returned in the last attempt: more of it is in use than was assumed, or it
     // is fragmented.
     let mut remains = 0;
+    let returning = Returning::start();
     loop {
         if timeout(LOOK, hub.backlog_drained.notified()).await.is_ok() {
             sleep(SETTLE).await;
@@ -38,22 +40,35 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             }
         }
         let start = Instant::now();
-        give_back().await;
+        returning.give_back().await;
         debug!(micros = start.elapsed().as_micros() as u64, "returned unused memory");
         remains = hub.excess_bytes();
     }
 }
 
-/// On a thread of its own, if there is memory for one.
-async fn give_back() {
-    let (done, ended) = oneshot::channel();
-    let work = move || {
-        memory::give_back();
-        // Nobody waits if the server has ended.
-        let _ = done.send(());
-    };
-    match thread::Builder::new().name("jq-memory".into()).spawn(work) {
-        Ok(_) => drop(ended.await),
-        Err(_) => memory::give_back(),
+/// A thread that returns memory when it is told to. It is there from the start: when memory has run out, there
+/// is none for a thread.
+struct Returning(Option<SyncSender<oneshot::Sender<()>>>);
+
+impl Returning {
+    fn start() -> Self {
+        let (tell, told) = sync_channel::<oneshot::Sender<()>>(1);
+        let work = move || {
+            while let Ok(done) = told.recv() {
+                memory::give_back();
+                // Nobody waits if the server has ended.
+                let _ = done.send(());
+            }
+        };
+        let started = thread::Builder::new().name("jq-memory".into()).spawn(work);
+        Self(started.is_ok().then_some(tell))
+    }
+
+    async fn give_back(&self) {
+        let (done, ended) = oneshot::channel();
+        match self.0.as_ref().map(|tell| tell.try_send(done)) {
+            Some(Ok(())) => drop(ended.await),
+            _ => memory::give_back(),
+        }
     }
 }

@@ -199,6 +199,10 @@ impl Sink for Replies<'_> {
         }
     }
 
+    fn has_room(&self) -> bool {
+        memory::has_room()
+    }
+
     #[inline]
     fn admits(&self, change: Change) -> bool {
         (change != Change::Put || memory::has_room()) && (!self.durable || self.log.admits(change))

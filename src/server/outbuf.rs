@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use beanstalk_protocol::{
     BinlogStats, Dialect, JobListing, Reply, ServerStats, begin_tube_list, push_tube_list,
 };
-use jq_engine::{Answer, Body, JobBatch, SegmentRef};
+use jq_engine::{Answer, Body, JobBatch, SegmentRef, TubeNames};
 use tokio::io::AsyncWrite;
 
 use crate::freeing;
@@ -133,12 +133,7 @@ impl OutBuf {
                 self.push_text(&stats.to_yaml(dialect));
             }
             Answer::TubeStats(stats) => self.push_text(&stats.to_yaml(dialect)),
-            Answer::Tubes(names) => {
-                let mut text = Vec::new();
-                begin_tube_list(&mut text);
-                names.for_each(|name| push_tube_list(&mut text, name));
-                self.push_text(&text);
-            }
+            Answer::Tubes(names) => self.push_list(names),
         }
     }
 
@@ -234,6 +229,27 @@ impl OutBuf {
     fn push_jobs(&mut self, listing: JobListing) {
         let size = LISTING_SIZE + LISTED_SIZE * listing.jobs.len();
         self.insert(Piece::Jobs(Box::new(listing), size), size);
+    }
+
+    /// Adds a list of tubes, if there is memory for it.
+    #[cold]
+    fn push_list(&mut self, names: TubeNames<'_>) {
+        let mut text = Vec::new();
+        begin_tube_list(&mut text);
+        let mut fits = true;
+        names.for_each(|name| {
+            // Its name, and what is around it.
+            fits = fits && text.try_reserve(name.len() + 3).is_ok();
+            if fits {
+                push_tube_list(&mut text, name);
+            }
+        });
+        // Around the text there is the line of the reply.
+        if fits && self.bytes.try_reserve(text.len() + 32).is_ok() {
+            self.push_text(&text);
+        } else {
+            Reply::<&[u8]>::OutOfMemory.encode(&mut self.bytes);
+        }
     }
 
     fn push_text(&mut self, text: &[u8]) {

@@ -29,5 +29,6 @@ mod no_memory;
 mod pipelines;
 mod readers;
 mod resets;
+mod sessions;
 mod slow;
 mod subject;

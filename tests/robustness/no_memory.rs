@@ -13,6 +13,7 @@ with_one_and_four_threads!(
     small_jobs_until_there_is_no_room,
     half_bodies_until_there_is_no_room,
     jobs_of_all_kinds_until_there_is_no_room,
+    tubes_until_there_is_no_room,
 );
 
 fn limit(begins: u64) -> String {
@@ -139,6 +140,37 @@ fn jobs_of_all_kinds_until_there_is_no_room(threads: usize) {
     });
     assert!(ids.len() > 50_000, "{}", ids.len());
     expect_served(&server, &mut client, &ids);
+}
+
+/// Watched by one client, whose list grows by much at a time; and listed, which takes much at a time too.
+fn tubes_until_there_is_no_room(threads: usize) {
+    const TOGETHER: usize = 500;
+    let server = start(threads);
+    let (mut witness, mut client) = (server.connect(), server.connect());
+    let mut watched = 1;
+    for round in 0.. {
+        let names = (0..TOGETHER).map(|number| format!("{:0>200}", round * TOGETHER + number));
+        client.send(names.map(|name| format!("watch {name}\r\n")).collect::<String>());
+        let replies: Vec<Reply> = (0..TOGETHER).map(|_| client.reply()).collect();
+        let taken = replies.iter().filter(|reply| reply.line().starts_with(b"WATCHING ")).count();
+        watched += taken;
+        if taken < TOGETHER {
+            assert!(replies[TOGETHER - 1].line() == b"OUT_OF_MEMORY");
+            break;
+        }
+    }
+    assert!(watched > 50_000, "{watched}");
+    for list in ["list-tubes", "list-tubes-watched"] {
+        assert_eq!(client.ask(list).line(), b"OUT_OF_MEMORY", "{list} of {watched}");
+    }
+    assert_eq!(witness.ask("use another").line(), b"OUT_OF_MEMORY");
+    assert_eq!(witness.ask("stats").value("current-tubes"), Some(&*watched.to_string()));
+    assert_eq!(client.ask("reserve-with-timeout 0").line(), b"TIMED_OUT");
+    drop(client);
+    eventually("there is room again", || {
+        witness.ask("use another").line() == b"USING another"
+            && witness.ask("stats").value("current-tubes") == Some("2")
+    });
 }
 
 /// With a log too; and what was acknowledged is there for a server that has more memory.

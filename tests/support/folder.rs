@@ -17,6 +17,20 @@ impl Folder {
         Self(path)
     }
 
+    /// In memory, if the system has a file system for that: for tests that must not wait for a disk.
+    pub(crate) fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if !memory.is_dir() {
+            return Self::new();
+        }
+        let path = scratch_path("binlog");
+        let path = memory.join(path.file_name().expect("it has a name"));
+        match fs::create_dir(&path) {
+            Ok(()) => Self(path),
+            Err(_) => Self::new(),
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

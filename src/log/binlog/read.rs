@@ -100,6 +100,8 @@ impl SegmentReader {
         self.at = 0;
         let from = self.offset + have as u64;
         let want = need.max(READ_SIZE).min((self.end - self.offset) as usize);
+        // A record may be large.
+        self.buffer.try_reserve_exact(want.saturating_sub(have))?;
         self.buffer.resize(want.max(have), 0);
         let count = self.file.read_at(&mut self.buffer[have..], from)?;
         self.buffer.truncate(have + count);
