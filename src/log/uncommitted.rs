@@ -30,9 +30,6 @@ impl Hasher for IdHasher {
 
 type IdSet = HashSet<JobId, BuildHasherDefault<IdHasher>>;
 
-/// The queue of new jobs makes room for as many more at most: 4 MiB, when memory may run short.
-const MOST_MORE: usize = (4 << 20) / size_of::<(Position, JobId)>();
-
 /// The jobs with records that are not committed.
 #[derive(Debug, Default)]
 pub struct Uncommitted {
@@ -73,15 +70,7 @@ impl Uncommitted {
 
     /// Adds a new job, whose record ends at `position`.
     pub fn add_fresh(&mut self, job: JobId, position: Position) {
-        if self.fresh.len() == self.fresh.capacity() {
-            self.make_room();
-        }
         self.fresh.push_back((position, job));
-    }
-
-    #[cold]
-    fn make_room(&mut self) {
-        self.fresh.reserve_exact(self.fresh.len().clamp(64, MOST_MORE));
     }
 
     fn stage(&self, job: JobId) -> Stage {

@@ -39,8 +39,13 @@ pub struct Reserving;
 /// again.
 #[inline]
 pub fn has_room() -> bool {
-    (RESERVE.is_there() && RESERVE_ALONE.is_there())
-        || (LAST.refill() && RESERVE.refill() && RESERVE_ALONE.refill())
+    (RESERVE.is_there() && RESERVE_ALONE.is_there()) || refill()
+}
+
+#[cold]
+#[inline(never)]
+fn refill() -> bool {
+    LAST.refill() && RESERVE.refill() && RESERVE_ALONE.refill()
 }
 
 /// Whether there is memory for the little that another client needs: the last reserve is there, or can be

@@ -199,6 +199,7 @@ impl Sink for Replies<'_> {
         }
     }
 
+    #[inline(never)]
     fn has_room(&self) -> bool {
         memory::has_room()
     }

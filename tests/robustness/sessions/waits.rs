@@ -69,7 +69,8 @@ impl Stopwatch {
         let (began, delays) = (Instant::now(), self.delays());
         let result = action();
         let elapsed = began.elapsed();
-        (result, elapsed.saturating_sub(self.delays() - delays))
+        // Of a thread that has ended nothing is told.
+        (result, elapsed.saturating_sub(self.delays().saturating_sub(delays)))
     }
 
     fn delays(&self) -> Duration {
