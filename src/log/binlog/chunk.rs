@@ -16,10 +16,6 @@ use crate::log::binlog::format::{self, Entry, HEADER_LEN, Next, StoredBody};
 /// A body from this many bytes on is shared rather than copied.
 pub(crate) const LARGE_FROM: usize = 32 * 1024;
 
-/// A chunk with this many bytes is not appended to: while the disk is slow, it would ask for memory in ever
-/// larger steps.
-const MOST: usize = 2 << 20;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -102,7 +98,7 @@ impl Chunk {
 
     /// Whether more records can be appended.
     pub(crate) fn is_open(&self) -> bool {
-        self.large.is_none() && self.bytes.len() < MOST
+        self.large.is_none()
     }
 
     /// Appends a record to a chunk that is open. Returns how many bytes it takes.
