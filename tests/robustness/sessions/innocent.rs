@@ -1,13 +1,17 @@
 //! A client that does nothing to anybody, and wants to be served.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::waits::{Stopwatch, Waits};
 use crate::subject::{Subject, id_in, put_bytes};
-use crate::support::{Conn, Reply};
+use crate::support::{Conn, Input, Reply};
 
 /// Jobs that it leaves in the queue for the length of a round.
 const KEPT: usize = 300;
+
+/// How long a server may take that gets hardly any time of a processor: that is no wait of its making.
+const STARVED: Duration = Duration::from_secs(120);
 
 pub(super) struct Innocent {
     conn: Conn,
@@ -51,9 +55,10 @@ impl Innocent {
         let conn = &mut self.conn;
         let (reply, wait) = self.clock.time(|| {
             conn.send(bytes);
-            conn.reply()
+            conn.next(STARVED)
         });
         self.waits.record(wait);
+        let Input::Reply(reply) = reply else { panic!("{reply:?} instead of a reply") };
         reply
     }
 
