@@ -1,0 +1,99 @@
+//! What each command does.
+
+mod bench;
+mod change;
+mod export;
+mod import;
+mod jobs;
+mod policy;
+mod put;
+mod record;
+mod relocate;
+mod reserve;
+mod server;
+mod show;
+mod tail;
+mod top;
+mod wait;
+
+use std::io;
+
+use clap::CommandFactory;
+use jq_client::{ConnectOptions, Connection, ConnectionLimits, JobId};
+
+use crate::cli::{Cli, Command};
+use crate::config::Target;
+use crate::failed::{EXIT_NOT_FOUND, Failed};
+use crate::look::Look;
+
+/// The server, and how to show what it says.
+#[derive(Debug)]
+struct Context {
+    target: Target,
+    look: Look,
+}
+
+impl Context {
+    /// A connection to the queue.
+    async fn queue(&self) -> Result<Connection, Failed> {
+        let limits = ConnectionLimits {
+            reply_timeout: Some(self.target.timeout),
+            ..ConnectionLimits::default()
+        };
+        let options = ConnectOptions::new(self.target.server.clone())
+            .timeout(self.target.timeout)
+            .limits(limits);
+        Ok(Connection::connect(&options).await?)
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<(), Failed> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "jq-ctl", &mut io::stdout());
+        return Ok(());
+    }
+    let look = Look::new(&cli.global);
+    let context = Context { target: Target::load(&cli.global)?, look };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(dispatch(&context, cli.command))
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Stats { filter } => show::stats(context, filter.as_deref()).await,
+        Command::Tubes(args) => show::tubes(context, &args).await,
+        Command::Tube { tube } => show::tube(context, &tube).await,
+        Command::Jobs(args) => jobs::jobs(context, &args).await,
+        Command::Job { id } => show::job(context, id).await,
+        Command::Peek { tube, state } => show::peek(context, &tube, state).await,
+        Command::Put(args) => put::put(context, &args).await,
+        Command::Reserve(args) => reserve::reserve(context, &args).await,
+        Command::Kick(args) => change::kick(context, &args).await,
+        Command::Bury { ids } => change::bury(context, &ids).await,
+        Command::Delete { ids } => change::delete(context, &ids).await,
+        Command::Pause { tube, seconds } => change::pause(context, &tube, seconds).await,
+        Command::Resume { tube } => change::resume(context, &tube).await,
+        Command::Export(args) => export::export(context, &args).await,
+        Command::Import(args) => import::import(context, &args).await,
+        Command::Bench(args) => bench::bench(context, &args).await,
+        Command::Wait(args) => wait::wait(context, &args).await,
+        Command::Tail { tubes } => tail::tail(context, &tubes).await,
+        Command::Move(args) => relocate::relocate(context, &args).await,
+        Command::Clear { tube } => relocate::clear(context, &tube).await,
+        Command::Policy(args) => policy::policy(context, &args).await,
+        Command::Drain => server::set_draining(context, true).await,
+        Command::Undrain => server::set_draining(context, false).await,
+        Command::Connections { close } => server::connections(context, &close).await,
+        Command::Top { interval } => top::top(context, interval).await,
+        // Needs no server, so it is dealt with before.
+        Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Some of the jobs are not there, or not in a state that allows what was asked for.
+fn missing(ids: &[JobId], what: &str) -> Failed {
+    let list: Vec<String> = ids.iter().map(JobId::to_string).collect();
+    let jobs = if ids.len() == 1 { "job" } else { "jobs" };
+    Failed::new(EXIT_NOT_FOUND, format!("{jobs} {} {what}", list.join(", ")))
+}
