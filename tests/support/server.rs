@@ -192,7 +192,9 @@ fn built_server() -> PathBuf {
 /// tests of that package only. Those of another find it beside their own, and build it if nobody has.
 pub(crate) fn program(name: &str) -> PathBuf {
     static ONE_BUILDS: Mutex<()> = Mutex::new(());
-    let own = option_env!("CARGO_BIN_EXE_jq-server").or(option_env!("CARGO_BIN_EXE_jq-worker"));
+    let own = option_env!("CARGO_BIN_EXE_jq-server")
+        .or(option_env!("CARGO_BIN_EXE_jq-worker"))
+        .or(option_env!("CARGO_BIN_EXE_jq-ctl"));
     let own = Path::new(own.expect("a package that uses this has a program of its own"));
     let path = own.with_file_name(name);
     let _building = ONE_BUILDS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -75,12 +75,14 @@ fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Res
         }
         rows.add_row(vec![
             Cell::new(connection.id),
-            Cell::new(connection.address.as_deref().unwrap_or("?")),
+            Cell::new(connection.address.as_str()),
             Cell::new(state),
             Cell::new(&connection.using),
             Cell::new(watches),
             Cell::new(number(connection.reserved)),
-            Cell::new(format!("{} s", number(connection.idle))),
+            Cell::new(
+                connection.idle.map(|idle| format!("{} s", number(idle))).unwrap_or_default(),
+            ),
             Cell::new(format!("{} s", number(connection.age))),
             Cell::new(number(connection.unsent_bytes)),
         ]);

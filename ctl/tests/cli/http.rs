@@ -1,0 +1,180 @@
+//! What needs the HTTP API.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::rig::Ctl;
+use crate::support::{Server, comes_true, scratch_path};
+
+/// A server that may be operated, and the program that may do so.
+struct Operated {
+    _server: Server,
+    ctl: Ctl,
+    url: String,
+    files: [std::path::PathBuf; 2],
+}
+
+impl Operated {
+    fn start() -> Self {
+        let (tokens, token) = (scratch_path("toml"), scratch_path("token"));
+        let text =
+            "[[token]]\nname = \"tests\"\nrole = \"operate\"\ntoken = \"a-token-for-the-tests\"\n";
+        for (path, text) in [(&tokens, text), (&token, "a-token-for-the-tests\n")] {
+            fs::write(path, text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            fs::set_permissions(path, mode).unwrap();
+        }
+        let flags = ["--http", "127.0.0.1:0", "--http-token-file", tokens.to_str().unwrap()];
+        let mut server = Server::jq(&flags);
+        let line = server.process().await_output("serving HTTP");
+        let address = line.split("address=\"").nth(1).unwrap().split('"').next().unwrap();
+        let url = format!("http://{address}/");
+        let ctl = Ctl::of(&server).with(&["--http", &url, "--token-file", token.to_str().unwrap()]);
+        Self { _server: server, ctl, url, files: [tokens, token] }
+    }
+}
+
+impl Drop for Operated {
+    fn drop(&mut self) {
+        self.files.iter().for_each(|path| drop(fs::remove_file(path)));
+    }
+}
+
+#[test]
+fn jobs_are_listed_page_by_page() {
+    let Operated { ctl, .. } = &Operated::start();
+    let bodies: String = (0..2500).map(|it| format!("{it}\n")).collect();
+    assert_eq!(ctl.run_on(&["put", "t", "--lines"], bodies.as_bytes()).status, 0);
+    ctl.ok(&["bury", "5"]);
+    let ids = |list: &Value| -> Vec<u64> {
+        list["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_u64().unwrap()).collect()
+    };
+    let all = ctl.json(&["jobs", "t", "--limit", "5000"]);
+    assert_eq!(ids(&all), (1..=2500).collect::<Vec<_>>());
+    let first = ctl.json(&["jobs", "t", "--limit", "3"]);
+    assert_eq!(ids(&first), [1, 2, 3]);
+    let cursor = first["next"].as_str().unwrap();
+    let second = ctl.json(&["jobs", "t", "--limit", "3", "--cursor", cursor]);
+    assert_eq!(ids(&second), [4, 5, 6]);
+    assert_eq!(ids(&ctl.json(&["jobs", "t", "--state", "buried"])), [5]);
+    let shown = ctl.ok(&["jobs", "t", "--limit", "2"]);
+    assert!(shown.lines().last().unwrap().starts_with("There may be more: --cursor "), "{shown}");
+    assert_eq!(ctl.run(&["jobs", "nowhere"]).status, 2);
+}
+
+#[test]
+fn a_tube_is_exported_in_every_state_and_comes_back() {
+    let Operated { ctl, .. } = &Operated::start();
+    ctl.ok(&["put", "t", "ready"]);
+    ctl.ok(&["put", "t", "delayed", "--delay", "500"]);
+    ctl.ok(&["put", "t", "buried", "--priority", "4"]);
+    ctl.ok(&["bury", "3"]);
+    let exported = ctl.ok(&["export", "t"]);
+    let said = ctl.run_on(&["import", "--tube", "copy"], exported.as_bytes());
+    assert_eq!((said.status, said.out.as_str()), (0, "3 jobs queued\n"), "{said:?}");
+    let states = ["4", "5", "6"].map(|id| ctl.json(&["job", id])["state"].clone());
+    assert_eq!(states, ["ready", "delayed", "buried"].map(|state| json!(state)));
+    assert!(ctl.json(&["job", "5"])["time-left"].as_u64().unwrap() > 400);
+    let some = ctl.ok(&["export", "t", "--state", "buried", "--base64"]);
+    assert!(some.contains("YnVyaWVk") && some.lines().count() == 1, "{some}");
+}
+
+#[test]
+fn jobs_are_moved_and_tubes_cleared() {
+    let Operated { ctl, .. } = &Operated::start();
+    for body in ["1", "2", "3"] {
+        ctl.ok(&["put", "t", body]);
+    }
+    assert_eq!(ctl.ok(&["move", "--to", "u", "1"]), "1 moved to u\n");
+    assert_eq!(ctl.json(&["job", "1"])["tube"], json!("u"));
+    let said = ctl.run(&["move", "--to", "u", "77"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    let said = ctl.run(&["move", "--to", "u", "--from", "t"]);
+    assert_eq!(said.status, 4, "{said:?}");
+    assert!(said.err.contains("2 jobs"), "the count comes first: {said:?}");
+    let done = ctl.json(&["move", "--to", "u", "--from", "t", "--yes"]);
+    assert_eq!((&done["matched"], &done["changed"]), (&json!(2), &json!(2)));
+    assert_eq!(ctl.json(&["tube", "u"])["current-jobs-ready"], json!(3));
+    assert_eq!(ctl.run(&["clear", "u"]).status, 4);
+    assert_eq!(ctl.ok(&["clear", "u", "--yes"]), "3 deleted\n");
+    ctl.ok(&["wait", "u", "--within", "5"]);
+}
+
+#[test]
+fn the_server_is_drained_and_undrained() {
+    let Operated { ctl, .. } = &Operated::start();
+    assert_eq!(ctl.run(&["drain"]).status, 4);
+    assert_eq!(ctl.ok(&["drain", "--yes"]), "The server refuses new jobs\n");
+    assert_eq!(ctl.ok(&["drain", "--yes"]), "The server refuses new jobs already\n");
+    let said = ctl.run(&["put", "t", "x"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.err.contains("draining"), "{said:?}");
+    assert_eq!(ctl.ok(&["undrain"]), "The server accepts new jobs\n");
+    ctl.ok(&["put", "t", "x"]);
+}
+
+#[test]
+fn connections_are_listed_and_closed() {
+    let Operated { ctl, .. } = &Operated::start();
+    let mut waiting = ctl.command(&["reserve", "t"]).stderr(Stdio::null()).spawn().unwrap();
+    let found = || {
+        let list = ctl.json(&["connections"]);
+        let list = list.as_array().unwrap().clone();
+        list.into_iter().find(|it| it["waiting"] == json!(true)).map(|it| it["id"].to_string())
+    };
+    assert!(comes_true(|| found().is_some()));
+    let id = found().unwrap();
+    assert!(ctl.ok(&["connections"]).contains("waits"));
+    assert_eq!(ctl.run(&["connections", "--close", &id]).status, 4);
+    assert_eq!(
+        ctl.ok(&["connections", "--close", &id, "--yes"]),
+        format!("connection {id} closed\n")
+    );
+    assert_eq!(waiting.wait().unwrap().code(), Some(6));
+    assert_eq!(ctl.run(&["connections", "--close", &id, "--yes"]).status, 2);
+}
+
+#[test]
+fn a_token_that_does_not_suffice_is_said() {
+    let operated = Operated::start();
+    let ctl = Ctl::to("127.0.0.1:1").with(&["--http", &operated.url]);
+    let said = ctl.run(&["connections"]);
+    assert_eq!(said.status, 5, "{said:?}");
+    assert!(said.err.contains("--token-file"), "{said:?}");
+}
+
+#[test]
+fn tail_shows_what_passes() {
+    let Operated { ctl, .. } = &Operated::start();
+    let mut tail = ctl.command(&["tail", "t"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.ends_with("the server is running"), "{first}");
+    ctl.ok(&["put", "other", "x"]);
+    ctl.ok(&["put", "t", "x"]);
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.contains("  t  1 put"), "{line}");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[test]
+fn policies_are_shown_changed_and_removed() {
+    let Operated { ctl, .. } = &Operated::start();
+    let set = ctl.json(&["policy", "t", "max-jobs=1", "dead-letter=graveyard", "max-reserves=3"]);
+    assert_eq!(set, json!({"max_jobs": 1, "dead_letter": "graveyard", "max_reserves": 3}));
+    ctl.ok(&["put", "t", "1"]);
+    let said = ctl.run(&["put", "t", "2"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert_eq!(ctl.json(&["policy", "t", "max-jobs="]).get("max_jobs"), None);
+    ctl.ok(&["put", "t", "2"]);
+    assert!(ctl.ok(&["policy", "t"]).contains("dead-letter   graveyard"));
+    let said = ctl.run(&["policy", "t", "max-jobs=many"]);
+    assert_eq!(said.status, 5, "{said:?}");
+    assert_eq!(ctl.run(&["policy", "t", "--remove"]).status, 4);
+    ctl.ok(&["policy", "t", "--remove", "--yes"]);
+    assert_eq!(ctl.ok(&["policy", "t"]), "t has no policy\n");
+}
