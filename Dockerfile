@@ -11,8 +11,8 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin jq-server --bin jq-worker \
- && strip --strip-debug target/release/jq-server target/release/jq-worker
+RUN cargo build --release --locked --bin jq-server --bin jq-worker --bin jq-ctl \
+ && strip --strip-debug target/release/jq-server target/release/jq-worker target/release/jq-ctl
 
 FROM debian:bookworm-slim AS worker
 # CA certificates, for https URLs in jobs.
@@ -34,7 +34,7 @@ ENTRYPOINT ["jq-worker", "--results", "/var/lib/jq-worker", "--handlers", "/hand
 
 FROM debian:bookworm-slim AS server
 # The link is for scripts and compose files that run `beanstalkd`.
-COPY --from=build /src/target/release/jq-server /usr/local/bin/jq-server
+COPY --from=build /src/target/release/jq-server /src/target/release/jq-ctl /usr/local/bin/
 RUN ln -s jq-server /usr/local/bin/beanstalkd \
  && useradd --system --user-group --no-create-home --home-dir /nonexistent \
             --shell /usr/sbin/nologin jq \

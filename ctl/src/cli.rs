@@ -9,7 +9,7 @@ use url::Url;
 /// Look into a job queue and steer it.
 ///
 /// Most commands work with jq-server and with beanstalkd. Those marked (HTTP) need jq-server with
-/// --http, and its address in --http here.
+/// --http, and that address in --http here.
 #[derive(Debug, Parser)]
 #[command(name = "jq-ctl", version, disable_version_flag = true, after_help = EXIT_STATUSES)]
 pub struct Cli {
@@ -116,7 +116,7 @@ pub(crate) enum Command {
     Tubes(TubesArgs),
     /// Show what the server says about a tube
     Tube { tube: TubeName },
-    /// List the jobs of a tube
+    /// List the jobs of a tube (jq-server only)
     Jobs(JobsArgs),
     /// Show a job: what the server says about it, and its body
     Job { id: JobId },
@@ -148,7 +148,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<JobId>,
     },
-    /// Move jobs to another tube
+    /// Move jobs to another tube (jq-server only)
     Move(MoveArgs),
     /// Delete all jobs of a tube that are not reserved
     Clear { tube: TubeName },
@@ -241,7 +241,7 @@ pub(crate) struct JobsArgs {
     pub(crate) limit: usize,
     /// Go on where an earlier list ended
     #[arg(long)]
-    pub(crate) cursor: Option<String>,
+    pub(crate) cursor: Option<u32>,
 }
 
 /// How jobs are put.

@@ -220,7 +220,8 @@ async fn finish(worker: SocketAddr, job: &Queued) -> Result<Shown, Failed> {
                 http::follow(worker, &log, show).await.map_err(asking())?;
             }
             // The worker has not taken it yet.
-            404 => {}
+            // It has not seen the job yet, or is about to start.
+            404 | 503 => {}
             other => return Err(Failed(format!("the worker answers {other}: {body}"))),
         }
         sleep(EVERY).await;

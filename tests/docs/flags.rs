@@ -94,11 +94,35 @@ fn the_page_on_the_worker_has_every_flag() {
     }
 }
 
+/// The commands that jq-ctl lists in its help.
+fn subcommands_of_ctl() -> Vec<String> {
+    let help = help("jq-ctl", &[]);
+    let listed = help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next());
+    let lines = listed.expect("it lists its commands").lines();
+    let name = |line: &str| Some(line.strip_prefix("  ")?.split(' ').next()?.to_owned());
+    lines.filter_map(name).filter(|name| !name.is_empty() && name != "help").collect()
+}
+
+/// The table of commands has them all and no other.
+#[test]
+fn the_page_on_ctl_has_every_command() {
+    let page = page("docs/ctl.md");
+    let table = page.text.split("## Commands").nth(1).and_then(|it| it.split("## ").next());
+    let rows = table.expect("there is one").lines().filter(|line| line.starts_with("| `"));
+    let in_table: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let listed = subcommands_of_ctl();
+    assert_eq!(in_table, listed.iter().map(String::as_str).collect());
+}
+
 /// Every flag that a page speaks of is one of our programs'.
 #[test]
 fn flags_that_are_named_exist() {
     let mut helps: Vec<String> = OURS.iter().map(|program| help(program, &[])).collect();
     helps.extend(COMMANDS.iter().map(|subcommand| help("jq-worker", &[subcommand])));
+    helps.extend(subcommands_of_ctl().iter().map(|subcommand| help("jq-ctl", &[subcommand])));
     let known: BTreeSet<&str> = helps.iter().flat_map(|help| options(help)).flatten().collect();
     let known: BTreeSet<&str> =
         known.into_iter().chain(OBSOLETE).chain(OF_OTHERS.iter().copied()).collect();

@@ -8,7 +8,7 @@ use jq_server::config::Config;
 use crate::support;
 
 /// Our programs, as the pages call them.
-pub(crate) const OURS: &[&str] = &["jq-server", "jq-worker", "jq-compare"];
+pub(crate) const OURS: &[&str] = &["jq-server", "jq-worker", "jq-ctl", "jq-compare"];
 
 /// The names that stand for a number in a command line.
 const PORT: &str = "{port}";

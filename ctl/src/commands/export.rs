@@ -5,15 +5,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use jq_api::server::JobState;
-use jq_client::{Command, Connection, JobId, Reply, Stats, TubeName};
+use jq_client::{Command, Connection, JobId, JobState, Reply, Stats, TubeName};
 
 use super::Context;
 use super::jobs::{self, PAGE};
 use super::record::{Record, RecordState};
 use crate::cli::ExportArgs;
 use crate::failed::{EXIT_FILE, Failed};
-use crate::http::Api;
 use crate::look::number;
 
 /// Number of bodies in flight. They may be large.
@@ -28,7 +26,7 @@ pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<(), F
     let written = if args.by_reserving {
         by_reserving(queue, args, &mut out, &bar).await
     } else {
-        by_listing(context, &mut queue, args, &mut out, &bar).await
+        by_listing(&mut queue, args, &mut out, &bar).await
     };
     bar.finish_and_clear();
     let written = written.map_err(|failed| {
@@ -50,17 +48,15 @@ fn expected(stats: &Stats, args: &ExportArgs) -> u64 {
 
 /// Asks for the list of jobs, and for the body of each.
 async fn by_listing(
-    context: &Context,
     queue: &mut Connection,
     args: &ExportArgs,
     out: &mut Output,
     bar: &ProgressBar,
 ) -> Result<u64, Failed> {
-    let api = Api::new(&context.target, "export (but for --by-reserving)")?;
     let mut written = 0;
-    let mut cursor = None;
+    let mut cursor = 0;
     loop {
-        let page = jobs::page(&api, args.tube.as_str(), args.state, cursor, PAGE).await?;
+        let page = jobs::page(queue, &args.tube, args.state, cursor, PAGE).await?;
         for some in page.jobs.chunks(IN_FLIGHT) {
             let mut pipeline = queue.pipeline().await?;
             some.iter().for_each(|job| pipeline.send(&Command::Peek(job.id)));
@@ -74,12 +70,12 @@ async fn by_listing(
                 let (state, delay) = match job.state {
                     JobState::Ready => (RecordState::Ready, 0),
                     JobState::Reserved => (RecordState::Reserved, 0),
-                    JobState::Delayed => (RecordState::Delayed, job.time_left.unwrap_or(0)),
+                    JobState::Delayed => (RecordState::Delayed, job.time_left),
                     JobState::Buried => (RecordState::Buried, 0),
                 };
                 let record = Record {
                     id: Some(job.id),
-                    tube: Some(job.tube.as_str().into()),
+                    tube: Some(args.tube.as_str().into()),
                     state: Some(state),
                     priority: job.priority,
                     delay: u32::try_from(delay).unwrap_or(u32::MAX),
@@ -93,7 +89,7 @@ async fn by_listing(
             bar.set_position(written);
         }
         cursor = page.next;
-        if cursor.is_none() {
+        if cursor == 0 {
             return Ok(written);
         }
     }

@@ -3,16 +3,16 @@
 use std::io::{self, Write};
 
 use comfy_table::Cell;
-use jq_api::server::{Job, JobList, JobQuery, JobState};
+use jq_client::{Connection, Error, JobListing, JobState, ListedJob, Refusal, TubeName};
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::cli::{JobsArgs, State};
-use crate::failed::Failed;
-use crate::http::Api;
+use crate::failed::{EXIT_FAILED, Failed};
 use crate::look::{Align, number, print, table};
 
 /// Most jobs that are asked for at a time.
-pub(super) const PAGE: usize = 1000;
+pub(super) const PAGE: u32 = 1000;
 
 impl From<State> for JobState {
     fn from(state: State) -> Self {
@@ -26,39 +26,66 @@ impl From<State> for JobState {
 }
 
 pub(super) async fn jobs(context: &Context, args: &JobsArgs) -> Result<(), Failed> {
-    let api = Api::new(&context.target, "a list of jobs")?;
+    let mut queue = context.queue().await?;
     let mut jobs = Vec::new();
-    let mut cursor = args.cursor.clone();
+    let mut cursor = args.cursor.unwrap_or(0);
     loop {
         let left = args.limit.saturating_sub(jobs.len());
-        let page = page(&api, args.tube.as_str(), args.state, cursor.take(), left).await?;
+        let left = u32::try_from(left).unwrap_or(u32::MAX).min(PAGE);
+        let page = page(&mut queue, &args.tube, args.state, cursor, left).await?;
         jobs.extend(page.jobs);
         cursor = page.next;
-        if cursor.is_none() || jobs.len() >= args.limit {
+        if cursor == 0 || jobs.len() >= args.limit {
             break;
         }
     }
-    let list = JobList { jobs, next: cursor };
-    context.look.show(&list, print_jobs)
+    let documents: Vec<Value> = jobs.iter().map(document).collect();
+    let next = (cursor != 0).then_some(cursor);
+    context
+        .look
+        .show(&json!({"jobs": documents, "next": next}), |_, out| print_jobs(&jobs, next, out))
 }
 
 /// One page, of at most so many jobs.
 pub(super) async fn page(
-    api: &Api,
-    tube: &str,
+    queue: &mut Connection,
+    tube: &TubeName,
     state: Option<State>,
-    cursor: Option<String>,
-    limit: usize,
-) -> Result<JobList, Failed> {
-    let query = JobQuery {
-        state: state.map(JobState::from),
-        cursor,
-        limit: Some(limit.clamp(1, PAGE) as u32),
-    };
-    api.get(&["api", "v1", "tubes", tube, "jobs"], &query).await
+    cursor: u32,
+    limit: u32,
+) -> Result<JobListing, Failed> {
+    let state = state.map(JobState::from);
+    match queue.list_jobs(tube, state, cursor, limit.max(1)).await {
+        Ok(Some(listing)) => Ok(listing),
+        Ok(None) => Err(Failed::not_found(format!("tube {tube}"))),
+        Err(Error::Refused { refusal: Refusal::UnknownCommand, .. }) => Err(Failed::new(
+            EXIT_FAILED,
+            "this server cannot list jobs: beanstalkd shows only the first of each state (peek)",
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn print_jobs(list: &JobList, out: &mut dyn Write) -> io::Result<()> {
+fn document(job: &ListedJob) -> Value {
+    json!({
+        "id": job.id,
+        "state": job.state.as_str(),
+        "pri": job.priority,
+        "age": job.age,
+        "delay": job.delay,
+        "ttr": job.ttr,
+        "time-left": job.time_left,
+        "size": job.size,
+        "reserves": job.reserves,
+        "timeouts": job.timeouts,
+        "releases": job.releases,
+        "buries": job.buries,
+        "kicks": job.kicks,
+        "disconnects": job.disconnects,
+    })
+}
+
+fn print_jobs(jobs: &[ListedJob], next: Option<u32>, out: &mut dyn Write) -> io::Result<()> {
     let mut rows = table(&[
         ("ID", Align::Right),
         ("STATE", Align::Left),
@@ -72,35 +99,26 @@ fn print_jobs(list: &JobList, out: &mut dyn Write) -> io::Result<()> {
         ("BURIES", Align::Right),
         ("VANISHED", Align::Right),
     ]);
-    for job in &list.jobs {
-        rows.add_row(row(job));
+    for job in jobs {
+        let timed = matches!(job.state, JobState::Reserved | JobState::Delayed);
+        let left = if timed { format!("{} s", job.time_left) } else { String::new() };
+        rows.add_row(vec![
+            Cell::new(job.id),
+            Cell::new(job.state.as_str()),
+            Cell::new(job.priority),
+            Cell::new(format!("{} s", number(job.age))),
+            Cell::new(left),
+            Cell::new(number(job.size)),
+            Cell::new(job.reserves),
+            Cell::new(job.timeouts),
+            Cell::new(job.releases),
+            Cell::new(job.buries),
+            Cell::new(job.disconnects),
+        ]);
     }
     print(&rows, out)?;
-    match &list.next {
+    match next {
         Some(cursor) => writeln!(out, "There may be more: --cursor {cursor}"),
         None => Ok(()),
     }
-}
-
-fn row(job: &Job) -> Vec<Cell> {
-    let state = match job.state {
-        JobState::Ready => "ready",
-        JobState::Reserved => "reserved",
-        JobState::Delayed => "delayed",
-        JobState::Buried => "buried",
-    };
-    let left = job.time_left.map(|left| format!("{left} s")).unwrap_or_default();
-    vec![
-        Cell::new(job.id),
-        Cell::new(state),
-        Cell::new(job.priority),
-        Cell::new(format!("{} s", number(job.age))),
-        Cell::new(left),
-        Cell::new(number(job.size)),
-        Cell::new(job.reserves),
-        Cell::new(job.timeouts),
-        Cell::new(job.releases),
-        Cell::new(job.buries),
-        Cell::new(job.disconnects),
-    ]
 }

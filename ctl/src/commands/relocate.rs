@@ -2,35 +2,38 @@
 
 use std::time::Duration;
 
-use jq_api::server::{Bulk, BulkAction, BulkRequest, BulkState, Changed, JobState, Move};
-use jq_client::TubeName;
+use jq_api::server::{Bulk, BulkAction, BulkRequest, BulkState, JobState};
+use jq_client::{Error, Outcome, Refusal, TubeName};
 use reqwest::Method;
 use tokio::time::sleep;
 
-use super::server::NOTHING;
 use super::{Context, missing};
-use crate::cli::MoveArgs;
-use crate::failed::{EXIT_NOT_FOUND, Failed};
+use crate::cli::{MoveArgs, State};
+use crate::failed::Failed;
 use crate::http::{Api, POLL};
 use crate::look::number;
 
 pub(super) async fn relocate(context: &Context, args: &MoveArgs) -> Result<(), Failed> {
-    let api = Api::new(&context.target, "move")?;
     match &args.from {
-        Some(from) => move_tube(context, &api, args, from).await,
-        None => move_jobs(context, &api, args).await,
+        Some(from) => {
+            let api = Api::new(&context.target, "moving all jobs of a tube")?;
+            move_tube(context, &api, args, from).await
+        }
+        None => move_jobs(context, args).await,
     }
 }
 
-async fn move_jobs(context: &Context, api: &Api, args: &MoveArgs) -> Result<(), Failed> {
-    let to = Move { tube: args.to.as_str().to_owned() };
+async fn move_jobs(context: &Context, args: &MoveArgs) -> Result<(), Failed> {
+    let mut queue = context.queue().await?;
     let (mut moved, mut absent) = (Vec::new(), Vec::new());
     for id in &args.ids {
-        let path = ["api", "v1", "jobs", &id.to_string(), "move"];
-        match api.send::<Changed>(Method::POST, &path, Some(&to)).await {
-            Ok(_) => moved.push(*id),
-            Err(failed) if failed.status == EXIT_NOT_FOUND => absent.push(*id),
-            Err(failed) => return Err(failed),
+        match queue.move_job(*id, &args.to).await {
+            Ok(Outcome::Done) => moved.push(*id),
+            Ok(Outcome::NotFound) => absent.push(*id),
+            Err(Error::Refused { refusal: Refusal::UnknownCommand, .. }) => {
+                return Err(Failed::other("this server cannot move jobs: it is no jq-server"));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     if context.look.json {
@@ -38,7 +41,11 @@ async fn move_jobs(context: &Context, api: &Api, args: &MoveArgs) -> Result<(), 
     } else {
         context.look.done(format!("{} moved to {}", number(moved.len() as u64), args.to))?;
     }
-    if absent.is_empty() { Ok(()) } else { Err(missing(&absent, "cannot be moved: not there")) }
+    if absent.is_empty() {
+        Ok(())
+    } else {
+        Err(missing(&absent, "cannot be moved: not there, or reserved"))
+    }
 }
 
 async fn move_tube(
@@ -50,7 +57,7 @@ async fn move_tube(
     let request = BulkRequest {
         action: BulkAction::Move,
         tube: from.as_str().to_owned(),
-        state: args.state.map(JobState::from),
+        state: args.state.map(api_state),
         older_than: None,
         younger_than: None,
         contains: None,
@@ -90,10 +97,21 @@ async fn run(context: &Context, api: &Api, request: &BulkRequest) -> Result<Bulk
     Ok(bulk)
 }
 
+fn api_state(state: State) -> JobState {
+    match state {
+        State::Ready => JobState::Ready,
+        State::Reserved => JobState::Reserved,
+        State::Delayed => JobState::Delayed,
+        State::Buried => JobState::Buried,
+    }
+}
+
 pub(super) async fn clear(context: &Context, tube: &TubeName) -> Result<(), Failed> {
-    let api = Api::new(&context.target, "clear")?;
     context.look.confirm(&format!("Delete all jobs of tube {tube} that are not reserved?"))?;
-    let path = ["api", "v1", "tubes", tube.as_str(), "clear"];
-    let changed: Changed = api.send(Method::POST, &path, NOTHING).await?;
-    context.look.show(&changed, |changed, out| writeln!(out, "{} deleted", number(changed.changed)))
+    let deleted = context.queue().await?.clear_tube(tube).await?;
+    let deleted = deleted.ok_or_else(|| Failed::not_found(format!("tube {tube}")))?;
+    if context.look.json {
+        return context.look.document(&serde_json::json!({"deleted": deleted}));
+    }
+    context.look.done(format!("{} deleted", number(deleted)))
 }

@@ -56,8 +56,8 @@ fn jobs_are_listed_page_by_page() {
     assert_eq!(ids(&all), (1..=2500).collect::<Vec<_>>());
     let first = ctl.json(&["jobs", "t", "--limit", "3"]);
     assert_eq!(ids(&first), [1, 2, 3]);
-    let cursor = first["next"].as_str().unwrap();
-    let second = ctl.json(&["jobs", "t", "--limit", "3", "--cursor", cursor]);
+    let cursor = first["next"].to_string();
+    let second = ctl.json(&["jobs", "t", "--limit", "3", "--cursor", &cursor]);
     assert_eq!(ids(&second), [4, 5, 6]);
     assert_eq!(ids(&ctl.json(&["jobs", "t", "--state", "buried"])), [5]);
     let shown = ctl.ok(&["jobs", "t", "--limit", "2"]);

@@ -17,6 +17,8 @@ each_server!(
     measures_and_leaves_nothing,
     destroys_only_after_a_yes,
     bodies_cannot_move_the_cursor,
+    clears_a_tube,
+    lists_and_moves_where_that_is_possible,
 );
 
 fn puts_and_looks(ctl: &Ctl) {
@@ -183,4 +185,32 @@ fn bodies_cannot_move_the_cursor(ctl: &Ctl) {
     assert!(shown.contains(r"\u{1b}[2Jgone\u{7}"), "{shown:?}");
     // For a pipe it is what it is.
     assert_eq!(ctl.ok(&["peek", "t"]), format!("{body}\n"));
+}
+
+fn clears_a_tube(ctl: &Ctl) {
+    ctl.ok(&["put", "t", "ready"]);
+    ctl.ok(&["put", "t", "delayed", "--delay", "100"]);
+    ctl.ok(&["put", "t", "buried"]);
+    ctl.ok(&["bury", "3"]);
+    assert_eq!(ctl.run(&["clear", "t"]).status, 4);
+    assert_eq!(ctl.json(&["clear", "t", "--yes"]), json!({"deleted": 3}));
+    ctl.ok(&["wait", "t", "--within", "5"]);
+    assert_eq!(ctl.run(&["clear", "nowhere", "--yes"]).status, 2);
+}
+
+/// beanstalkd has no command for it, and nothing stands for it: that is said.
+fn lists_and_moves_where_that_is_possible(ctl: &Ctl) {
+    ctl.ok(&["put", "t", "1"]);
+    let ours = ctl.json(&["stats"]).get("jq-version").is_some();
+    for args in [&["jobs", "t"][..], &["move", "--to", "u", "1"], &["export", "t"]] {
+        let said = ctl.run(args);
+        if ours {
+            assert_eq!(said.status, 0, "{args:?}: {said:?}");
+            // For the next of them it is back where it was.
+            ctl.run(&["move", "--to", "t", "1"]);
+        } else {
+            assert_eq!(said.status, 1, "{args:?}: {said:?}");
+            assert!(said.err.contains("this server cannot"), "{args:?}: {said:?}");
+        }
+    }
 }

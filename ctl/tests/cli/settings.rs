@@ -20,8 +20,8 @@ fn a_server_that_is_not_there_is_said() {
 #[test]
 fn what_needs_http_says_so() {
     for args in [
-        &["jobs", "t"][..],
-        &["drain", "--yes"],
+        &["drain", "--yes"][..],
+        &["move", "--to", "t", "--from", "u"],
         &["undrain"],
         &["connections"],
         &["tail"],
@@ -31,9 +31,9 @@ fn what_needs_http_says_so() {
         assert_eq!(said.status, 5, "{args:?}: {said:?}");
         assert!(said.err.contains("--http"), "{args:?}: {said:?}");
     }
-    let said = nowhere().run(&["jobs", "t", "--http", "ftp://host/"]);
+    let said = nowhere().run(&["undrain", "--http", "ftp://host/"]);
     assert_eq!(said.status, 5, "{said:?}");
-    let said = nowhere().run(&["jobs", "t", "--http", "http://127.0.0.1:1/"]);
+    let said = nowhere().run(&["undrain", "--http", "http://127.0.0.1:1/"]);
     assert_eq!(said.status, 6, "{said:?}");
 }
 
