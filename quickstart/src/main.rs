@@ -219,8 +219,7 @@ async fn finish(worker: SocketAddr, job: &Queued) -> Result<Shown, Failed> {
                 let log = format!("/{id}/log");
                 http::follow(worker, &log, show).await.map_err(asking())?;
             }
-            // The worker has not taken it yet.
-            // It has not seen the job yet, or is about to start.
+            // The worker has not taken it yet, or is about to start.
             404 | 503 => {}
             other => return Err(Failed(format!("the worker answers {other}: {body}"))),
         }

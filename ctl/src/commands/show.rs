@@ -18,13 +18,13 @@ const IN_FLIGHT: usize = 256;
 
 pub(super) async fn stats(context: &Context, filter: Option<&str>) -> Result<(), Failed> {
     let stats = context.queue().await?.stats().await?;
-    context.look.show(&document(&stats, filter), |entries, out| print_entries(entries, out))
+    context.look.show(&document(&stats, filter), |_, out| print_entries(&stats, filter, out))
 }
 
 pub(super) async fn tube(context: &Context, tube: &TubeName) -> Result<(), Failed> {
     let stats = context.queue().await?.stats_tube(tube).await?;
     let stats = stats.ok_or_else(|| Failed::not_found(format!("tube {tube}")))?;
-    context.look.show(&document(&stats, None), |entries, out| print_entries(entries, out))
+    context.look.show(&document(&stats, None), |_, out| print_entries(&stats, None, out))
 }
 
 /// A row of the list of tubes.
@@ -142,7 +142,7 @@ pub(super) async fn job(context: &Context, id: JobId) -> Result<(), Failed> {
         members.extend(body_members(&job.body));
     }
     context.look.show(&shown, |_, out| {
-        print_entries(&document(&stats, None), out)?;
+        print_entries(&stats, None, out)?;
         writeln!(out)?;
         writeln!(out, "{}", printable(&job.body))
     })
@@ -195,8 +195,16 @@ pub(super) fn print_body(context: &Context, id: JobId, body: &[u8]) -> Result<()
 
 /// Stats as a document: numbers as numbers.
 pub(super) fn document(stats: &Stats, filter: Option<&str>) -> Value {
-    let entries = stats.iter().filter(|(name, _)| filter.is_none_or(|text| name.contains(text)));
-    Value::Object(entries.map(|(name, value)| (name.to_owned(), typed(name, value))).collect())
+    let typed = |(name, value): (&str, &str)| (name.to_owned(), self::typed(name, value));
+    Value::Object(entries(stats, filter).map(typed).collect())
+}
+
+/// The stats whose name contains this text.
+fn entries<'a>(
+    stats: &'a Stats,
+    filter: Option<&'a str>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    stats.iter().filter(move |(name, _)| filter.is_none_or(|text| name.contains(text)))
 }
 
 /// A value of the stats with its type. Names are texts even if they look like numbers.
@@ -217,17 +225,18 @@ fn typed(name: &str, value: &str) -> Value {
     }
 }
 
-fn print_entries(entries: &Value, out: &mut dyn Write) -> io::Result<()> {
+/// Prints stats in the server's order.
+fn print_entries(stats: &Stats, filter: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let mut rows = table(&[("", Align::Left), ("", Align::Left)]);
-    for (name, value) in entries.as_object().into_iter().flatten() {
-        let value = match value {
+    for (name, value) in entries(stats, filter) {
+        let value = match typed(name, value) {
             Value::String(text) => printable(text.as_bytes()),
             Value::Number(number) if number.is_u64() && name != "id" && name != "pid" => {
                 self::number(number.as_u64().unwrap_or_default())
             }
             value => value.to_string(),
         };
-        rows.add_row([name.clone(), value]);
+        rows.add_row([name.to_owned(), value]);
     }
     print(&rows, out)
 }

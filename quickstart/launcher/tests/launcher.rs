@@ -62,7 +62,10 @@ fn builds_once_and_becomes_what_it_has_built() {
     assert!(before.starts_with("Building jq-server and jq-worker"), "{said}");
     assert!(after.ends_with(" s.\n\nshown: --once --more\n"), "{said}");
     let notes = fs::read_to_string(target.0.join("notes")).unwrap();
-    assert_eq!(notes, "build --profile quickstart --no-default-features -p jq-server -p jq-worker -p jq-quickstart\n");
+    assert_eq!(
+        notes,
+        "build --profile quickstart --no-default-features -p jq-server -p jq-worker -p jq-quickstart\n"
+    );
 }
 
 #[test]
