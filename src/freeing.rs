@@ -82,11 +82,15 @@ mod tests {
     fn all_pages_of_a_large_block_go_back() {
         const BYTES: usize = 256 << 20;
         let resident = Resident::new();
-        let before = resident.bytes();
-        let block = vec![1u8; BYTES];
-        assert!(resident.bytes() > before + BYTES as u64 / 2);
-        free_in_steps(block);
-        assert!(resident.bytes() < before + BYTES as u64 / 2);
+        // Other tests allocate meanwhile, but not each time.
+        let goes_back = || {
+            let before = resident.bytes();
+            let block = vec![1u8; BYTES];
+            let filled = resident.bytes();
+            free_in_steps(block);
+            filled > before + BYTES as u64 / 2 && resident.bytes() < before + BYTES as u64 / 2
+        };
+        assert!((0..20).any(|_| goes_back()));
     }
 
     #[test]
