@@ -114,7 +114,8 @@ impl Book {
     ) -> Self {
         let apart_from =
             bodies.shortest().map_or(options.store_from, |it| it.min(options.store_from));
-        let (mut first, begun) = begin(previous, next_id, Vec::new());
+        // What there is was synced before, if it ever is.
+        let (mut first, begun) = begin(previous, next_id, false, Vec::new());
         let position = first.len() as u64;
         first.end = position;
         Self {
@@ -156,7 +157,9 @@ impl Book {
     fn begin_segment(&mut self) {
         let last = self.last();
         let buffer = self.buffers.pop().unwrap_or_default();
-        let (mut chunk, segment) = begin((last.number, last.bytes), self.next_id, buffer);
+        let is_early = self.options.policy.syncs();
+        let previous = (last.number, last.bytes);
+        let (mut chunk, segment) = begin(previous, self.next_id, is_early, buffer);
         self.last_begins = self.position;
         self.position += segment.bytes;
         chunk.end = self.position;
@@ -697,9 +700,10 @@ impl Book {
 fn begin(
     (previous, previous_end): (u64, u64),
     next_id: JobId,
+    is_early: bool,
     mut bytes: Vec<u8>,
 ) -> (Chunk, Segment) {
-    let header = Header { number: previous + 1, next_id, previous_end };
+    let header = Header { number: previous + 1, next_id, previous_end, left_out: 0, is_early };
     bytes.extend_from_slice(&header.encode());
     let segment = Segment { number: header.number, bytes: bytes.len() as u64, live: 0, notes: 0 };
     (Chunk::new(header.number, 0, bytes, 0), segment)

@@ -166,7 +166,8 @@ impl Compactor {
             }
             self.victim =
                 Some(Victim { number: oldest.number, reader: None, after: None, setbacks });
-            if oldest.live + oldest.notes > 0 {
+            // Of one without its header, all that counts is in another.
+            if oldest.live + oldest.notes > 0 && oldest.bytes > HEADER_LEN as u64 {
                 return Ok(self.open(oldest.number, oldest.bytes));
             }
         }

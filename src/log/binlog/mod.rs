@@ -315,7 +315,7 @@ impl Binlog {
     /// Syncs what is written; meanwhile more may be.
     fn sync_now(&self) -> io::Result<()> {
         let begun = lock(&self.writer).begin_sync();
-        if let Some(sync) = begun {
+        for sync in begun {
             sync.run()?;
             lock(&self.writer).end_sync(&sync, &self.book);
         }
@@ -389,11 +389,24 @@ impl Binlog {
 
     /// As [`Self::prepare`], with room for so many bytes at once.
     fn prepare_for(&self, bytes: u64) -> bool {
-        let mut writer = lock(&self.writer);
+        // Nobody else makes files meanwhile, but whoever only writes goes on.
+        let syncing = lock(&self.syncing);
         if self.has_failed() {
             return false;
         }
-        let prepared = writer.prepare(&self.book, bytes);
+        let plan = lock(&self.writer).plan(&self.book, bytes);
+        let mut prepared = Ok(plan.is_some());
+        let plan = plan.map(|mut plan| {
+            prepared = plan.run().map(|()| true);
+            plan
+        });
+        let mut writer = lock(&self.writer);
+        if let Some(plan) = plan {
+            writer.install(plan, &self.book);
+        }
+        if self.has_failed() {
+            return false;
+        }
         let was_good = matches!(lock(&self.book).health(), Health::Good);
         let mut is_confined = false;
         match prepared {
@@ -421,6 +434,7 @@ impl Binlog {
         let is_good = !is_confined && matches!(book.health(), Health::Good);
         drop(book);
         drop(writer);
+        drop(syncing);
         self.publish();
         is_good
     }
@@ -428,7 +442,7 @@ impl Binlog {
     /// Tries to write what failed to a new segment. Returns the facts that are to be recorded once
     /// more, or `None` if it is no use yet.
     pub fn recover(&self) -> Option<Vec<Fact>> {
-        let _syncing = lock(&self.syncing);
+        let syncing = lock(&self.syncing);
         let mut writer = lock(&self.writer);
         // What is to be taken back may not be committed before it is.
         if !self.has_failed() || writer.has_unreported() {
@@ -439,6 +453,7 @@ impl Binlog {
             Ok(jobs) => {
                 drop(writer);
                 self.publish();
+                drop(syncing);
                 if in_doubt {
                     warn!("the binlog can be written again, to a new segment");
                 }

@@ -147,12 +147,21 @@ impl Segments {
         }
     }
 
-    /// Of the segment `suspect`, only the first `end` bytes are good. What was live behind it is in
-    /// `fresh` now, which is the last from here on.
+    /// Of the segment `suspect`, only the first `end` bytes are good, and those between it and `fresh` do
+    /// not count. What was live there is in `fresh` now, which is the last from here on.
     pub(crate) fn replace_behind(&mut self, suspect: u64, end: u64, fresh: Segment) {
         let mut live = fresh.live;
-        while self.last().number > suspect && self.all.len() > 1 {
-            live += self.all.pop_back().map_or(0, |segment| segment.live);
+        let mut left_out = Vec::new();
+        while self.last().number > suspect
+            && self.all.len() > 1
+            && let Some(gone) = self.all.pop_back()
+        {
+            if gone.number < fresh.number {
+                // The engine has its jobs there for a while.
+                left_out.push(Segment { bytes: 0, notes: 0, ..gone });
+            } else {
+                live += gone.live;
+            }
         }
         let failed = self.last_mut();
         failed.bytes = end;
@@ -160,6 +169,7 @@ impl Segments {
             // Not even its header is good; its notes are in the new file.
             failed.notes = 0;
         }
+        self.all.extend(left_out.into_iter().rev());
         self.all.push_back(Segment { live, ..fresh });
         let sealed = self.all.iter().rev().skip(1);
         self.sealed_bytes = sealed.map(|segment| segment.bytes).sum();
