@@ -213,7 +213,7 @@ fn is_replayed() {
     }
 }
 
-/// A server of today goes on in a directory of an older one, is started again, and gives up what
+/// A server of today goes on in a directory of an older one, is started again, and reclaims what
 /// the older one has written.
 #[test]
 fn versions_are_mixed_in_one_directory() {
@@ -248,7 +248,7 @@ fn versions_are_mixed_in_one_directory() {
     assert_eq!(written(), [1, 4]);
     let mut again = open(&disk, false).expect("both are sound");
     assert_eq!(told(&again.1), expected);
-    // The old one is given up some time, and then all is of today's version.
+    // The old one is reclaimed some time, and then all is of today's version.
     let mut sink = Recorder(BinlogHandle::new(&again.0));
     for _ in 0..100 {
         for _ in 0..20 {

@@ -15,7 +15,7 @@ pub(crate) struct Segment {
     /// How much of that is the records of jobs that there are, as if nothing had happened to them, but
     /// for the name of the tube that a job is in now. So it may be a little more than there is.
     pub(crate) live: u64,
-    /// Records in it that are to be looked at before it is given up, and are not live: those that
+    /// Records in it that are to be looked at before it is reclaimed, and are not live: those that
     /// are neither about a job nor a mark, and those of jobs that the engine has elsewhere.
     pub(crate) notes: u64,
 }
@@ -67,7 +67,7 @@ impl Segments {
         self.all.back_mut().expect("there is one to append to")
     }
 
-    /// The next one to be given up, unless it is the last.
+    /// The next one to be reclaimed, unless it is the last.
     pub(crate) fn oldest_sealed(&self) -> Option<Segment> {
         self.all.front().copied().filter(|_| self.all.len() > 1)
     }
@@ -82,9 +82,9 @@ impl Segments {
         self.all.front().copied().unwrap_or_else(|| self.last())
     }
 
-    /// The number of the one behind the oldest, or of that if there is no other.
-    pub(crate) fn second_number(&self) -> u64 {
-        self.all.get(1).map_or(self.first_number(), |segment| segment.number)
+    /// All but the last, the oldest first.
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = Segment> + '_ {
+        self.all.iter().copied().take(self.all.len() - 1)
     }
 
     /// Seals the last one and goes on with this.
@@ -102,7 +102,7 @@ impl Segments {
         self.live += live;
     }
 
-    /// So many records more in the last one are to be looked at before it is given up.
+    /// So many records more in the last one are to be looked at before it is reclaimed.
     pub(crate) fn add_notes(&mut self, count: u64) {
         self.last_mut().notes += count;
     }

@@ -5,6 +5,7 @@
 //! What is not synced yet stays in memory: if a sync fails, nobody knows what is on the disk, and it
 //! is written once more, to another file.
 
+mod held;
 mod recover;
 mod room;
 
@@ -12,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+pub(crate) use self::held::Held;
 use self::room::{Reserve, allocate_most};
 use crate::log::Position;
 use crate::log::binlog::chunk::Chunk;
@@ -82,6 +84,8 @@ pub(crate) enum Fault {
 pub enum Flushed {
     /// Everything that was appended before is committed.
     All,
+    /// Somebody else was writing, who has the one that only writes called when that is done.
+    Later,
     /// A segment has to be synced first, or there is much to write, which takes time.
     NeedsSync,
 }
@@ -125,7 +129,9 @@ impl Writer {
         }
     }
 
-    /// Writes everything. Unless it may sync, it stops where a new segment begins and that takes a sync.
+    /// Writes everything, but stops where another segment begins and two before it are not synced. Unless
+    /// it may take its time, it also stops where the file of a segment is to be made, or there is much to
+    /// write.
     pub(crate) fn flush(&mut self, book: &Mutex<Book>, may_sync: bool) -> Result<Flushed, Fault> {
         lock(book).take(&mut self.queue);
         let mut written = None;
@@ -156,7 +162,7 @@ impl Writer {
                 return Ok(Flushed::NeedsSync);
             }
             if self.current.as_ref().is_none_or(|current| current.number != number) {
-                if !may_sync && !self.can_begin(number) {
+                if self.sealed.is_some() || (!may_sync && !self.can_begin(number)) {
                     return Ok(Flushed::NeedsSync);
                 }
                 self.begin(number, book)?;
@@ -188,16 +194,14 @@ impl Writer {
     fn can_begin(&self, number: u64) -> bool {
         let is_ready = self.spare.as_ref().is_some_and(|spare| spare.number == number);
         let syncs = self.options.policy.syncs();
-        !syncs || (is_ready && self.sealed.is_none() && !self.spends_reserve)
+        !syncs || (is_ready && !self.spends_reserve)
     }
 
     /// Goes on to the segment of this number. Nobody waits until the one before is on the disk, but the
     /// one before that is: so there is one place at most where the disk may have what is newer and lack
     /// what is older, and a replay knows it.
     fn begin(&mut self, number: u64, book: &Mutex<Book>) -> Result<(), Fault> {
-        if self.sealed.is_some() {
-            self.sync(book).map_err(Fault::InDoubt)?;
-        }
+        debug_assert!(self.sealed.is_none(), "no more than one is being synced");
         let spare = self.spare.take().filter(|spare| spare.number == number);
         let mut next = match spare {
             _ if self.spends_reserve => self.begin_in_reserve(number).map_err(Fault::NoRoom)?,

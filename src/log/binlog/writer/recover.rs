@@ -154,7 +154,7 @@ impl Writer {
             }
         }
         // The engine does not know yet that these jobs are here, so they do not count as live here:
-        // as notes they keep the file from being given up unread.
+        // as notes they keep the file from being reclaimed unread.
         book.add_notes(late_notes + jobs.len() as u64);
         Ok(jobs)
     }

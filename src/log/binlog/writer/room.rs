@@ -1,6 +1,6 @@
 //! Room on the disk: set aside ahead of what is written, and kept back for when there is no more.
 //!
-//! What is kept back is a file by itself, with room to delete every job and to give up old segments.
+//! What is kept back is a file by itself, with room to delete every job and to reclaim old segments.
 //! When there is no room for anything else, it becomes the next segment, under another name: so at no
 //! moment can anybody else take its room.
 
