@@ -47,13 +47,14 @@ impl Writer {
         let needs_reserve = good && has_records;
         let behind = if needs_reserve && self.reserve.is_none() { deletes } else { 0 };
         let cannot = &mut self.cannot_allocate;
-        if extend(&*current.file, &mut current.allocated, end + behind, cannot)? {
+        let (least, more) = (end + behind, self.options.ahead());
+        if extend_by(&*current.file, &mut current.allocated, least, more, cannot)? {
             lock(book).set_allocated(current.number, current.allocated);
         }
-        let least = deletes + self.options.reserve();
+        let (least, more) = (deletes + self.options.reserve(), self.options.more_reserve());
         if needs_reserve
             && let Some(reserve) = &mut self.reserve
-            && extend(&*reserve.file, &mut reserve.allocated, least, cannot)?
+            && extend_by(&*reserve.file, &mut reserve.allocated, least, more, cannot)?
         {
             lock(book).set_reserved(reserve.allocated);
         }
@@ -269,6 +270,22 @@ fn extend(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The same, if there is not as much as up to `least`; with some more, if that can be had, so that it is
+/// not asked for again soon.
+fn extend_by(
+    file: &dyn DiskFile,
+    allocated: &mut u64,
+    least: u64,
+    more: u64,
+    cannot: &mut bool,
+) -> io::Result<bool> {
+    if *allocated >= least {
+        return Ok(false);
+    }
+    extend(file, allocated, least + more, cannot)
+        .or_else(|_| extend(file, allocated, least, cannot))
 }
 
 /// Sets as much room aside behind `from` as can be had, `most` bytes at most; up to `allocated` there is
