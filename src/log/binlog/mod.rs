@@ -329,7 +329,7 @@ impl Binlog {
         self.sync_alone()
     }
 
-    /// The same for whoever holds the lock for that. What is not written yet is not.
+    /// Syncs what is written, for a caller who holds the lock for that.
     fn sync_alone(&self) -> Result<(), Failure> {
         // A sync that succeeds after one that failed does not mean that anything is on the disk.
         if self.has_failed() {

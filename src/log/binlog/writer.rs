@@ -84,7 +84,7 @@ pub(crate) enum Fault {
 pub enum Flushed {
     /// Everything that was appended before is committed.
     All,
-    /// Somebody else was writing, who has the one that only writes called when that is done.
+    /// Somebody else was writing. When that is done, the flusher is called.
     Later,
     /// A segment has to be synced first, or there is much to write, which takes time.
     NeedsSync,
