@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
 
 use crate::log::binlog::descriptors::Descriptors;
@@ -47,8 +47,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Has the disk take so many bytes from `offset` on, which were written, so that they do not wait in
-    /// memory. Promises nothing.
+    /// Has the disk take so many bytes from `offset` on, which were written, so that they take no memory.
+    /// Promises nothing.
     fn write_out(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
@@ -181,9 +181,12 @@ impl DiskFile for RealFile {
         let result = unsafe { libc::sync_file_range(self.file().as_raw_fd(), offset, len, flags) };
         match Errno::result(result) {
             // A file system, or a system, that does not know of it writes when it sees fit.
-            Ok(_) | Err(Errno::EINVAL | Errno::ENOSYS | Errno::ESPIPE) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::EINVAL | Errno::ENOSYS | Errno::ESPIPE) => {}
+            Err(error) => return Err(error.into()),
         }
+        // Nobody is going to read it soon. If it stays in the cache, that is no harm.
+        let _ = posix_fadvise(self.file(), offset, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -96,5 +96,6 @@ fn an_export_has_them_and_an_import_too() {
     assert_there(&mut conn, 1);
     assert_there(&mut conn, 3);
     assert_eq!(conn.ask("peek 2").line(), b"NOT_FOUND");
+    assert_eq!(bodies(folder.path()), [1, 3].map(|id| path_of(&folder, id)), "as if put here");
     assert_eq!(conn.ask("peek-ready").body(), Some(&body(1, LARGE)[..]));
 }
