@@ -504,7 +504,7 @@ impl LogDriver for BinlogDriver {
             }
         }
         // What the last sync has made unneeded.
-        while self.binlog.remove_body() {}
+        self.binlog.remove_bodies();
         // From here on, another server may take the directory.
         drop(lock(&self.directory).take());
     }

@@ -91,7 +91,7 @@ pub struct Needs {
     pub compact: bool,
     /// The log has failed: [`Binlog::recover`], at times.
     pub recover: bool,
-    /// There are bodies that nobody needs: [`Binlog::remove_body`].
+    /// There are bodies that nobody needs: whoever stores bodies removes them.
     pub remove: bool,
 }
 
@@ -538,12 +538,16 @@ impl Binlog {
         gives_up
     }
 
-    /// Removes the file of a body that nobody needs any more, not even after a crash. Returns whether
-    /// there was one.
-    pub fn remove_body(&self) -> bool {
-        let Some(job) = lock(&self.book).next_unneeded_body() else { return false };
-        stored::remove(&*self.disk, job);
-        true
+    /// A job whose body nobody needs any more, not even after a crash. Its file is to be removed.
+    fn next_unneeded_body(&self) -> Option<JobId> {
+        lock(&self.book).next_unneeded_body()
+    }
+
+    /// Removes the bodies that nobody needs any more.
+    fn remove_bodies(&self) {
+        while let Some(job) = self.next_unneeded_body() {
+            stored::remove(&*self.disk, job);
+        }
     }
 
     /// The body of a job is on the disk, where its record may refer to it.

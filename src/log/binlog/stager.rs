@@ -21,7 +21,7 @@ use crate::log::binlog::{Binlog, body_name, lock, stored};
 use crate::log::{Bell, Order};
 
 /// Bytes written in one turn, and the most that is on its way to the disk at a time.
-const PIECE: usize = 512 * 1024;
+const PIECE: usize = 256 * 1024;
 
 /// Bodies that take turns. Others wait until one of these is stored.
 const MOST: usize = 4;
@@ -39,6 +39,8 @@ pub(crate) struct Desk {
 #[derive(Debug, Default)]
 pub struct Stager {
     bodies: VecDeque<Storing>,
+    /// The job whose body is being removed.
+    removing: Option<JobId>,
 }
 
 /// A body that is being stored.
@@ -66,7 +68,7 @@ impl Desk {
 impl Stager {
     /// Whether it has work in progress.
     pub fn is_busy(&self) -> bool {
-        !self.bodies.is_empty()
+        !self.bodies.is_empty() || self.removing.is_some()
     }
 }
 
@@ -124,11 +126,9 @@ impl Binlog {
 }
 
 impl BinlogDriver {
-    /// A turn of the stager: stores a piece of a body, or removes one that nobody needs.
+    /// A turn of the stager: removes a part of a body that nobody needs, and stores a piece of another.
     pub fn stage_some(&self, stager: &mut Stager) -> Turn {
-        if self.binlog().remove_body() {
-            return Turn::Again;
-        }
+        let removes = self.remove_some(stager);
         if stager.bodies.len() < MOST {
             // Not while the lock is held: a file is made.
             let order = lock(&self.desk().orders).pop_front();
@@ -137,7 +137,9 @@ impl BinlogDriver {
                 return Turn::Again;
             }
         }
-        let Some(mut body) = stager.bodies.pop_front() else { return Turn::Wait(None) };
+        let Some(mut body) = stager.bodies.pop_front() else {
+            return if removes { Turn::Again } else { Turn::Wait(None) };
+        };
         if body.order.is_forgotten() {
             stored::remove(&*self.binlog().disk, body.order.job());
             return Turn::Again;
@@ -149,6 +151,19 @@ impl BinlogDriver {
             Err(error) => self.refuse(&body.order, &error),
         }
         Turn::Again
+    }
+
+    /// Removes a part of a body that nobody needs. Returns whether there was one.
+    fn remove_some(&self, stager: &mut Stager) -> bool {
+        let next = stager.removing.take().or_else(|| self.binlog().next_unneeded_body());
+        let Some(job) = next else { return false };
+        // If it cannot be shortened, it is removed at once.
+        if self.binlog().disk.shorten(&body_name(job)).unwrap_or(false) {
+            stager.removing = Some(job);
+        } else {
+            stored::remove(&*self.binlog().disk, job);
+        }
+        true
     }
 
     fn begin(&self, order: Order, stager: &mut Stager) {
