@@ -213,14 +213,14 @@ impl Book {
         }
         self.open_chunk();
         let chunk = self.chunks.last_mut().expect("one was opened");
-        let (len, live) = match (record.whole_job(), stored) {
-            (Some(job), Some(body)) => {
-                (chunk.push_large_put(job, body), live_len_without_body(job.tube.len()))
+        let (len, live) = match stored {
+            None => {
+                let len = chunk.push(record);
+                let job = record.whole_job();
+                (len as u64, job.map_or(0, |job| live_len(job.tube.len() + job.body.len())))
             }
-            (Some(job), None) => (chunk.push(record), live_len(job.tube.len() + job.body.len())),
-            (None, _) => (chunk.push(record), 0),
+            Some(body) => push_large_put(chunk, record, body),
         };
-        let len = len as u64;
         self.position += len;
         chunk.end = self.position;
         self.records_written += 1;
@@ -542,6 +542,15 @@ fn begin(
     bytes.extend_from_slice(&header.encode());
     let segment = Segment { number: header.number, bytes: bytes.len() as u64, live: 0, notes: 0 };
     (Chunk::new(header.number, 0, bytes, 0), segment)
+}
+
+/// Appends the record of a job whose body is in a file of its own. Returns how many bytes it takes, and how
+/// many of these are live.
+#[cold]
+#[inline(never)]
+fn push_large_put(chunk: &mut Chunk, record: &Record<'_>, body: StoredBody) -> (u64, u64) {
+    let Some(job) = record.whole_job() else { return (0, 0) };
+    (chunk.push_large_put(job, body) as u64, live_len_without_body(job.tube.len()))
 }
 
 /// What a record takes at most.
