@@ -119,9 +119,10 @@ impl Segments {
     /// What is live in the record of a job has another length: see [`Segment::live`].
     pub(crate) fn resize(&mut self, segment: SegmentRef, before: u64, after: u64) {
         if let Some(segment) = self.find(segment) {
-            debug_assert!(segment.live >= before, "what is resized was counted");
-            segment.live = segment.live - before + after;
-            self.live = self.live - before + after;
+            // A body in a file of its own is in both lengths, and not in what is live.
+            debug_assert!(segment.live + after >= before, "what is resized was counted");
+            segment.live = segment.live + after - before;
+            self.live = self.live + after - before;
         }
     }
 
@@ -212,6 +213,15 @@ mod tests {
         // Nothing is known of one that is gone.
         segments.forget(SegmentRef::of(5), 60);
         assert_eq!(segments.live(), 110);
+    }
+
+    #[test]
+    fn a_job_is_moved_whose_large_body_is_elsewhere() {
+        let mut segments = Segments::new(vec![segment(5, 100, 60)], segment(6, 48, 0));
+        segments.resize(SegmentRef::of(5), 1_000_020, 1_000_010);
+        assert_eq!((segments.oldest().live, segments.live()), (50, 50));
+        segments.resize(SegmentRef::of(5), 1_000_010, 1_000_040);
+        assert_eq!((segments.oldest().live, segments.live()), (80, 80));
     }
 
     #[test]
