@@ -137,9 +137,19 @@ fn a_file_that_was_only_made_ready() {
 /// Jobs in two segments, the second of which was begun while the first was not synced: with this interval,
 /// nothing is, unless the test waits for it. Returns how many jobs there are.
 fn two_segments(folder: &Folder, interval: &str, then: impl FnOnce(&mut Conn, u64)) -> u64 {
-    let server = folder.serve(&["-f", interval, "-s", "65536"]);
+    two_segments_from(folder, interval, |_| 0, then)
+}
+
+/// The same; `first` puts so many jobs before.
+fn two_segments_from(
+    folder: &Folder,
+    interval: &str,
+    first: impl FnOnce(&mut Conn) -> u64,
+    then: impl FnOnce(&mut Conn, u64),
+) -> u64 {
+    let server = folder.serve(&["-f", interval, "-s", "65536", "-z", "2000000"]);
     let mut conn = server.connect();
-    let mut count = 0;
+    let mut count = first(&mut conn);
     while folder.segments().len() < 2 || !is_begun(folder) {
         for _ in 0..10 {
             count += 1;
@@ -193,6 +203,36 @@ fn the_segment_before_the_last_one() {
     assert_eq!(jobs(&mut server.connect(), next), next);
     let log = stop(server);
     assert!(!log.contains("torn"), "{log}");
+}
+
+/// The newest segment does not count then; but as long as the body of a large job is missing, nothing is
+/// changed.
+#[test]
+fn the_segment_before_the_last_one_and_a_body() {
+    const LARGE: usize = 1_500_000;
+    let folder = Folder::new();
+    let large = |id: u64| {
+        move |conn: &mut Conn| {
+            conn.send(format!("put 0 0 60 {LARGE}\r\n{}\r\n", "x".repeat(LARGE)));
+            conn.expect(format!("INSERTED {id}\r\n"));
+            id
+        }
+    };
+    let mut last = 0;
+    two_segments_from(&folder, "3600000", large(1), |conn, count| last = large(count + 1)(conn));
+    tear_first(&folder);
+    let path = |id| folder.inner().join(format!("body-{id:010}"));
+    let (file, aside) = (path(1), folder.path().join("aside"));
+    fs::rename(&file, &aside).expect("it is there");
+    assert_refused(&folder, &["body-0000000001 is missing"]);
+    fs::rename(aside, file).expect("it can be put back");
+    assert!(path(last).exists());
+    let server = folder.serve(POLICY);
+    let mut conn = server.connect();
+    assert_eq!(conn.ask("peek 1").body().map(<[u8]>::len), Some(LARGE));
+    assert_eq!(conn.ask(format!("peek {last}")).line(), b"NOT_FOUND");
+    assert!(!path(last).exists(), "its put was in the newest segment");
+    stop(server);
 }
 
 /// If that one was on the disk, it is damage, and nothing is changed.
