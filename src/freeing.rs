@@ -1,14 +1,17 @@
 //! Freeing large blocks of memory where nobody waits for it.
 //!
-//! To free a gigabyte takes the kernel up to a hundred milliseconds. Whoever serves clients hands such a block to a
-//! thread that does nothing else. That thread first gives the pages back in small steps: while the kernel
-//! takes a mapping apart, no other thread of the process can map memory.
+//! To free a gigabyte takes the kernel up to a hundred milliseconds. Whoever serves clients hands such a block
+//! to a thread that does nothing else. That thread first gives the pages back in small steps: while the kernel
+//! takes a mapping apart, no other thread of the process can map memory. Where memory is short, it is freed at
+//! once: somebody waits for it.
 
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 
 use jq_engine::Body;
 use nix::sys::mman::{MmapAdvise, madvise};
+
+use crate::memory;
 
 /// Blocks of fewer bytes are freed at once, which takes a fraction of a millisecond.
 const LARGE: usize = 4 << 20;
@@ -17,9 +20,9 @@ const LARGE: usize = 4 << 20;
 /// kernel may have made of them, which it would have to split otherwise.
 const STEP: usize = 2 << 20;
 
-/// Frees a block, on another thread if it is large.
+/// Frees a block, on another thread if it is large and memory is not short.
 pub(crate) fn free(block: Vec<u8>) {
-    if block.capacity() < LARGE {
+    if block.capacity() < LARGE || !memory::has_room() {
         return;
     }
     static THREAD: OnceLock<Option<Mutex<mpsc::Sender<Vec<u8>>>>> = OnceLock::new();

@@ -159,7 +159,7 @@ fn disk(data: &[u8]) -> Memory {
     for (number, data) in [(1, first), (2, second)] {
         let mut bytes = Vec::new();
         if flags & 1 != 0 {
-            let header = Header { number, next_id: 1, previous_end };
+            let header = Header { number, next_id: 1, previous_end, ..Header::default() };
             bytes.extend_from_slice(&header.encode());
         }
         if flags & 2 != 0 {

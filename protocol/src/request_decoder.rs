@@ -117,8 +117,7 @@ impl RequestDecoder {
         }
     }
 
-    /// The same, which has bodies that it gives to nobody, because they are broken or cannot be held, freed
-    /// by `free`.
+    /// The same, which has bodies that it gives to nobody, because they are broken, freed by `free`.
     pub fn with_free(self, free: fn(Vec<u8>)) -> Self {
         Self { free, ..self }
     }
@@ -271,7 +270,8 @@ impl RequestDecoder {
         if !grow(body, here, *size, self.has_room) {
             // What came of it is freed, and what is to come is not kept.
             let left = (*size - body.len()) as u64 + 2;
-            (self.free)(std::mem::take(body));
+            // Now, since memory is short.
+            drop(std::mem::take(body));
             self.state = State::Discard { left, why: Unheld::NoMemory };
             return self.discard(input, at);
         }

@@ -54,7 +54,7 @@ pub fn dump(dir: &Path, now: Nanos, out: impl Write) -> Result<(), OpenError> {
     let view = View::new(path.clone());
     let mut lines = Lines { out: BufWriter::new(out), tubes: HashMap::new(), failed: Ok(()) };
     let failed = |error| OpenError::Replay(path.display().to_string(), error);
-    // Otherwise a segment that is given up just now would look like one that is missing.
+    // Otherwise a segment that is reclaimed just now would look like one that is missing.
     attempt(|| view.replay(now, &mut |_, _, _, _| ()))
         .map(|_| ())
         .or_else(|error| if error.is_incomplete() { Err(failed(error)) } else { Ok(()) })?;

@@ -84,7 +84,7 @@ fn copy(from: &Path, to: &Path, random: &mut fastrand::Rng, pause: impl Fn(u64))
     random.shuffle(&mut paths);
     let at = random.usize(..paths.len());
     for (number, path) in paths.iter().enumerate() {
-        // Once for long enough that segments are begun and given up.
+        // Once for long enough that segments are begun and reclaimed.
         pause(if number == at { random.u64(..400) } else { random.u64(..8) });
         match fs::read(path) {
             Ok(bytes) => fs::write(to.join(name(path)), bytes).expect("it can be written"),

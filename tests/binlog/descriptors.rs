@@ -31,7 +31,7 @@ fn idle_clients_leave_some_for_the_log() {
         for id in 1..=JOBS {
             assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
         }
-        eventually("old segments are given up", || segments(&conn.ask("stats")) < 5);
+        eventually("old segments are reclaimed", || segments(&conn.ask("stats")) < 5);
         assert!(!server.output().contains("no descriptor is left"), "{}", server.output());
     }
 }

@@ -14,7 +14,7 @@ fn size(folder: &Folder) -> u64 {
     let files = folder.segments().into_iter().chain([folder.inner().join("reserve")]);
     let sizes = files.map(|path| match fs::metadata(path) {
         Ok(meta) => meta.len(),
-        // Given up while we look.
+        // Reclaimed while we look.
         Err(_) => 0,
     });
     sizes.sum()
@@ -65,7 +65,7 @@ fn an_old_job_and_many_that_come_and_go() {
     conn.expect("INSERTED 1\r\n");
     let first = folder.last_segment();
     churn(&server, 100_000, 10, || assert_bounded(&folder, 100, 1000));
-    assert!(!first.exists(), "the first segment is given up");
+    assert!(!first.exists(), "the first segment is reclaimed");
     assert!(value(&mut conn, "binlog-records-migrated") > 0);
     assert!(value(&mut conn, "binlog-segments") <= 4);
     conn.send("peek 1\r\n");
@@ -150,5 +150,5 @@ fn buried_and_delayed_jobs_stay() {
     for id in 1..=100 {
         assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
     }
-    eventually("all is given up", || size(&folder) <= 2 * SEGMENT);
+    eventually("all is reclaimed", || size(&folder) <= 2 * SEGMENT);
 }

@@ -142,7 +142,7 @@ fn the_manifest() {
     assert_repaired(&folder, &[]);
 }
 
-/// What was given up and came back, from a backup say, is not served again.
+/// What was reclaimed and came back, from a backup say, is not served again.
 #[test]
 fn a_segment_that_was_given_up_is_back() {
     let folder = folder();
@@ -153,7 +153,7 @@ fn a_segment_that_was_given_up_is_back() {
     for number in 1..=JOBS {
         assert_eq!(conn.ask(format!("delete {number}")).line(), b"DELETED");
     }
-    eventually("it is given up", || !first.exists());
+    eventually("it is reclaimed", || !first.exists());
     stop(server);
     fs::write(&first, bytes).expect("it can be written");
     let server = folder.serve(POLICY);

@@ -128,7 +128,7 @@ fn the_keys_are_always_the_same() {
         seen = keys;
     };
     look(&mut conn);
-    // Several segments, some of which are given up.
+    // Several segments, some of which are reclaimed.
     let mut fill = |conn: &mut Conn| {
         for _ in 0..50 {
             conn.send(format!("put 0 0 60 20000\r\n{}\r\n", "x".repeat(20_000)));
@@ -141,7 +141,7 @@ fn the_keys_are_always_the_same() {
         assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
     }
     fill(&mut conn);
-    assert!(number(&mut conn, "binlog-oldest-index") > 1, "some were given up");
+    assert!(number(&mut conn, "binlog-oldest-index") > 1, "some were reclaimed");
     // Another server on the same directory, one connection of which vanishes with a job.
     kill(server);
     let server = folder.serve(&["-f", "0", "-s", "65536"]);

@@ -1,14 +1,18 @@
 //! A log that commits when the test says so: the second implementation of the seam, and the one that
 //! shows what a log of other machines would.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use beanstalk_protocol::{BinlogStats, JobId};
 use jq_engine::{Change, Engine, Record, SegmentRef};
 use jq_server::log::{
-    Appended, Log, LogDriver, LoggedQueue, Opened, Position, Progress, Uncommitted,
+    Appended, Log, LogDriver, LoggedQueue, Opened, Order, Position, Progress, Uncommitted,
 };
+
+/// Bodies of so many bytes are stored before their puts are carried out.
+pub(crate) const STAGED_FROM: usize = 100_000;
 
 /// What the two halves share, and the test.
 #[derive(Debug, Default)]
@@ -26,6 +30,10 @@ struct State {
     queue: Option<Arc<dyn LoggedQueue>>,
     /// Somebody has asked for a commit since the last.
     asked: bool,
+    /// Bodies to be stored, in the order in which they came.
+    orders: VecDeque<Order>,
+    /// Jobs whose puts are over, of those whose bodies were to be stored.
+    ended: Vec<JobId>,
     /// How often `start` and `stop` were called.
     started: usize,
     stopped: usize,
@@ -54,6 +62,22 @@ impl Fake {
     /// Whether somebody asked for a commit since this was last asked.
     pub(crate) fn is_asked(&self) -> bool {
         std::mem::take(&mut self.lock().asked)
+    }
+
+    /// The jobs whose bodies are to be stored.
+    pub(crate) fn orders(&self) -> Vec<JobId> {
+        self.lock().orders.iter().map(Order::job).collect()
+    }
+
+    /// Takes the body that is to be stored next. It is stored, or cannot be, when this is given back or
+    /// dropped.
+    pub(crate) fn take_order(&self) -> Order {
+        self.lock().orders.pop_front().expect("there is one")
+    }
+
+    /// The jobs whose puts are over, of those whose bodies were to be stored.
+    pub(crate) fn ended(&self) -> Vec<JobId> {
+        self.lock().ended.clone()
     }
 
     /// Everything up to there is committed.
@@ -148,6 +172,18 @@ impl LogDriver for Fake {
 
     fn commit_soon(&self, _: bool) {
         self.lock().asked = true;
+    }
+
+    fn stages_from(&self) -> Option<usize> {
+        Some(STAGED_FROM)
+    }
+
+    fn stage(&self, order: Order) {
+        self.lock().orders.push_back(order);
+    }
+
+    fn put_ended(&self, job: JobId) {
+        self.lock().ended.push(job);
     }
 
     fn start(self: Arc<Self>, queue: Arc<dyn LoggedQueue>) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod support;
 
 mod fake;
 mod served;
+mod staged;
 
 use std::future::Future;
 use std::pin::pin;

@@ -23,7 +23,7 @@ impl Served {
     pub(crate) fn start() -> (Self, Arc<Fake>) {
         let path = scratch_path("socket");
         let listen = format!("unix:{}", path.display());
-        let args = ["jq-server", "-l", &listen].map(Into::into);
+        let args = ["jq-server", "-z200000", "-l", &listen].map(Into::into);
         let config = Config::from_args(args).expect("the flags are right");
         let bound = Bound::open(&config.listeners).expect("nobody has this path");
         let (opened, fake) = Fake::open();

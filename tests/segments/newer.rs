@@ -19,7 +19,8 @@ fn disk() -> Memory {
 
 /// A segment of these records.
 fn segment(number: u64, previous_end: u64, records: &[&[u8]], behind: &[u8]) -> Vec<u8> {
-    let mut bytes = Header { number, next_id: 1, previous_end }.encode().to_vec();
+    let mut bytes =
+        Header { number, next_id: 1, previous_end, ..Header::default() }.encode().to_vec();
     for record in records {
         format::frame(record, &mut bytes);
     }

@@ -151,7 +151,8 @@ fn a_large_put_that_means_nothing_is_damage() {
 
 #[test]
 fn any_turned_bit_of_a_header_is_found() {
-    let header = Header { number: 3, next_id: 77, previous_end: 99 };
+    let (number, next_id, previous_end) = (3, 77, 99);
+    let header = Header { number, next_id, previous_end, left_out: 515, is_early: true };
     assert_eq!(Header::decode(&header.encode()), Ok(header));
     for bit in 0..HEADER_LEN * 8 {
         let mut bytes = header.encode();
@@ -163,7 +164,8 @@ fn any_turned_bit_of_a_header_is_found() {
 
 #[test]
 fn another_version_is_named() {
-    let mut bytes = Header { number: 3, next_id: 77, previous_end: 99 }.encode();
+    let mut bytes =
+        Header { number: 3, next_id: 77, previous_end: 99, ..Header::default() }.encode();
     bytes[8] = VERSION as u8 + 1;
     // A turned bit is damage, not a version.
     assert_eq!(Header::decode(&bytes), Err(Damage::Checksum));

@@ -61,13 +61,22 @@ impl Sim {
         match Server::start(&self.disk, self.plan.options, &self.time, false) {
             Ok(server) => {
                 self.server = server;
-                // If not all of the next one's header was written, this one is the last.
-                if segments[at + 1..].iter().any(|(_, bytes)| Header::decode(bytes).is_ok()) {
+                // If not all of the next one's header was written, this one is the last. So is the one
+                // before, until a mark in the last says that all of it was synced.
+                let behind: Vec<_> = segments[at + 1..]
+                    .iter()
+                    .filter_map(|(_, bytes)| Some((Header::decode(bytes).ok()?, bytes)))
+                    .collect();
+                let seen = match &behind[..] {
+                    [] => marked,
+                    [(header, bytes)] => marked || !header.is_early || has_mark(bytes),
+                    _ => true,
+                };
+                if seen && !behind.is_empty() {
                     return self.check(floor, None);
                 }
-                // What was last written to the last segment may look as if it had never been
-                // synced.
-                if marked {
+                // What was last written may look as if it had never been synced.
+                if seen {
                     return Err(format!("not noticed, though it was marked as synced: {hit:?}"));
                 }
                 self.start_over()
@@ -134,6 +143,11 @@ impl Sim {
         self.server.hub.disconnect(conn, CloseReason::Quit);
         self.server.binlog.sync().map_err(|failure| format!("{failure:?}"))
     }
+}
+
+/// Whether there is a mark in a segment.
+fn has_mark(segment: &[u8]) -> bool {
+    hit(segment, 0).1
 }
 
 /// What is at this offset of a segment, and whether a later mark says that it was synced.

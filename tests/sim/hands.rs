@@ -70,7 +70,7 @@ impl Sim {
         self.tainted |= self.disk.take_lost_writes();
     }
 
-    /// The disk works from now on. The server must recover, and give up what it does not need.
+    /// The disk works from now on. The server must recover, and reclaim what it does not need.
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
         self.trace.note(format_args!("settle"));
         self.disk.stop_in(None);
@@ -82,7 +82,7 @@ impl Sim {
         self.bring_in_order()?;
         if self.is_settled().is_err() {
             // What was written anew after a failure may be a segment that is larger than others. It
-            // is given up when there is another one.
+            // is reclaimed when there is another one.
             self.model.pause(0, 0, now);
             let conn = self.server.connect();
             let pause = Command::PauseTube(tube_name(0), 0);

@@ -81,6 +81,7 @@ impl Bodies {
 
     /// There is a record of this job, or another one. Returns the job's body, if that is stored.
     #[cold]
+    #[inline(never)]
     pub(crate) fn recorded(&mut self, job: JobId) -> Option<StoredBody> {
         let kept = self.jobs.get_mut(&job)?;
         kept.records += 1;
@@ -107,6 +108,7 @@ impl Bodies {
     /// is durable that was recorded up to this position: the job was deleted, or its put was taken back.
     /// Returns the body, if that is stored.
     #[cold]
+    #[inline(never)]
     pub(crate) fn forgotten(&mut self, job: JobId, position: Position) -> Option<StoredBody> {
         let kept = self.jobs.get_mut(&job)?;
         kept.records = kept.records.saturating_sub(1);

@@ -1,8 +1,11 @@
 //! What has been appended and where it goes: the part of the binlog that lies in memory.
 //!
 //! Appending happens under the hub's lock and does no I/O: a record is encoded into a chunk, which
-//! is taken to the file by the writer. The book also knows what is to be done: synced, set aside,
-//! compacted.
+//! is taken to the file by the writer. The book also knows what is to be done: synced, set aside
+//! (`room`), compacted (`upkeep`).
+
+mod room;
+mod upkeep;
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,22 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId, MAX_TUBE_NAME};
-use jq_engine::{Change, Record, SegmentRef, Subject};
+use jq_engine::{Record, SegmentRef, Subject};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::bodies::Bodies;
 use crate::log::binlog::chunk::Chunk;
-use crate::log::binlog::format::{
-    self, CLEAR_LEN, DELETE_LEN, Header, JOB_LEN, MOVE_LEN, SMALL_LEN, STORED_LEN, StoredBody,
-};
+use crate::log::binlog::format::{self, Header, JOB_LEN, SMALL_LEN, STORED_LEN, StoredBody};
 use crate::log::binlog::options::Options;
 use crate::log::binlog::segments::{Segment, Segments, live_len, live_len_without_body};
 use crate::log::codec::settings;
 use crate::log::{Position, Uncommitted};
-
-/// Beside the room to delete all jobs, this much is set aside for what is recorded without asking: that
-/// the server drains, a last mark, in bytes.
-const LAST_ROOM: u64 = 4096;
 
 /// What the record of a tube's settings takes at most, in bytes.
 const SETTINGS_LEN: u64 = (format::FRAME_LEN + 3 + 200 + settings::MAX_LEN) as u64;
@@ -79,7 +76,7 @@ pub(crate) struct Book {
     /// Whether the file for another segment is ready.
     spare: bool,
     cannot_allocate: bool,
-    /// Old segments cannot be given up, for whatever reason: it is no use to wait for that.
+    /// Old segments cannot be reclaimed, for whatever reason: it is no use to wait for that.
     pub(crate) is_stuck: bool,
     /// Where the log ended when there first was more to compact than there may be.
     behind_since: Option<Position>,
@@ -90,7 +87,7 @@ pub(crate) struct Book {
     health: Health,
     /// Whether that is [`Health::Good`], for those who have not locked the book.
     is_good: Arc<AtomicBool>,
-    /// Segments up to this number are to be given up whatever is in them.
+    /// Segments up to this number are to be reclaimed whatever is in them.
     compact_through: u64,
     records_written: u64,
     records_migrated: u64,
@@ -114,7 +111,8 @@ impl Book {
     ) -> Self {
         let apart_from =
             bodies.shortest().map_or(options.store_from, |it| it.min(options.store_from));
-        let (mut first, begun) = begin(previous, next_id, Vec::new());
+        // What there is was synced before, if it ever is.
+        let (mut first, begun) = begin(previous, next_id, false, Vec::new());
         let position = first.len() as u64;
         first.end = position;
         Self {
@@ -156,7 +154,9 @@ impl Book {
     fn begin_segment(&mut self) {
         let last = self.last();
         let buffer = self.buffers.pop().unwrap_or_default();
-        let (mut chunk, segment) = begin((last.number, last.bytes), self.next_id, buffer);
+        let is_early = self.options.policy.syncs();
+        let previous = (last.number, last.bytes);
+        let (mut chunk, segment) = begin(previous, self.next_id, is_early, buffer);
         self.last_begins = self.position;
         self.position += segment.bytes;
         chunk.end = self.position;
@@ -173,7 +173,7 @@ impl Book {
     }
 
     /// If all that is on a full disk is a segment in which no job is left, goes on to the next, so that
-    /// this one can be given up. Deletes need no room then.
+    /// this one can be reclaimed. Deletes need no room then.
     pub(crate) fn turn_over(&mut self) {
         let is_written = self.chunks.is_empty() && self.position == self.committed;
         let is_worth_it = self.last().bytes > self.options.ahead();
@@ -187,20 +187,9 @@ impl Book {
         self.segments.last()
     }
 
-    /// The next segment to be given up, unless it is the last.
+    /// The next segment to be reclaimed, unless it is the last.
     pub(crate) fn oldest_sealed(&self) -> Option<Segment> {
         self.segments.oldest_sealed()
-    }
-
-    /// The number of the oldest segment when that one is given up.
-    pub(crate) fn second_number(&self) -> u64 {
-        self.segments.second_number()
-    }
-
-    /// What must be committed before the segment of this number can be read, unless it is.
-    pub(crate) fn awaits(&self, number: u64) -> Option<Position> {
-        let is_before_last = number + 1 == self.last().number;
-        Some(self.last_begins).filter(|begins| is_before_last && *begins > self.committed)
     }
 
     pub(crate) fn append(&mut self, record: &Record<'_>, urgent: bool) -> SegmentRef {
@@ -224,14 +213,14 @@ impl Book {
         }
         self.open_chunk();
         let chunk = self.chunks.last_mut().expect("one was opened");
-        let (len, live) = match (record.whole_job(), stored) {
-            (Some(job), Some(body)) => {
-                (chunk.push_large_put(job, body), live_len_without_body(job.tube.len()))
+        let (len, live) = match stored {
+            None => {
+                let len = chunk.push(record);
+                let job = record.whole_job();
+                (len as u64, job.map_or(0, |job| live_len(job.tube.len() + job.body.len())))
             }
-            (Some(job), None) => (chunk.push(record), live_len(job.tube.len() + job.body.len())),
-            (None, _) => (chunk.push(record), 0),
+            Some(body) => push_large_put(chunk, record, body),
         };
-        let len = len as u64;
         self.position += len;
         chunk.end = self.position;
         self.records_written += 1;
@@ -341,58 +330,6 @@ impl Book {
         self.segments.resize(segment, live_len(before), live_len(after));
     }
 
-    pub(crate) fn admits(&self, change: Change) -> bool {
-        match (&self.health, change) {
-            (Health::Good, _) => true,
-            (Health::Full(_), Change::Existing(records)) => {
-                self.admits_bytes(records.saturating_mul(SMALL_LEN as u64))
-            }
-            (Health::Full(_), Change::Move) => self.admits_bytes(MOVE_LEN as u64),
-            (Health::Full(_), Change::Clear { jobs, kept }) => self.admits_clear(jobs, kept),
-            (Health::Full(_), Change::Settings) => self.admits_bytes(SETTINGS_LEN),
-            // There is room for this one, as for all: see [`Self::delete_room`].
-            (Health::Full(_), Change::Delete) => {
-                self.cannot_allocate || self.room() >= DELETE_LEN as u64
-            }
-            (Health::Full(_), Change::Put) | (Health::Failed(_), _) => false,
-        }
-    }
-
-    /// Room that is kept back, so that every job can be deleted when the disk is full, in bytes: in the
-    /// reserve, or behind what is written if that was spent. A job is taken on only with the room for its
-    /// deletion.
-    pub(crate) fn delete_room(&self) -> u64 {
-        self.jobs * DELETE_LEN as u64 + LAST_ROOM
-    }
-
-    /// Whether so many bytes can be written and the room for deletes is left.
-    fn has_room_for(&self, len: u64) -> bool {
-        len.saturating_add(self.delete_room()) <= self.room()
-    }
-
-    /// The same for what clients ask for, which leaves some room to give up old segments.
-    fn admits_bytes(&self, len: u64) -> bool {
-        self.has_room_for(len.saturating_add(self.options.ahead() / 2))
-    }
-
-    /// Whether a tube can be cleared of so many jobs, in a record that names so many others: there must
-    /// be room for it, and left to delete the jobs that remain.
-    fn admits_clear(&self, jobs: u64, kept: u64) -> bool {
-        let len = CLEAR_LEN as u64 + kept.saturating_mul(8);
-        let left = self.delete_room().saturating_sub(jobs.saturating_mul(DELETE_LEN as u64));
-        self.cannot_allocate || len.saturating_add(left) <= self.room()
-    }
-
-    /// Whether there is room to record so many bytes once more.
-    pub(crate) fn has_room_to_copy(&self, bytes: u64) -> bool {
-        self.cannot_allocate || bytes <= self.room()
-    }
-
-    /// Bytes that can be appended to the last segment without asking the file system for more.
-    pub(crate) fn room(&self) -> u64 {
-        self.allocated.unwrap_or(0).saturating_sub(self.last().bytes)
-    }
-
     pub(crate) fn position(&self) -> Position {
         self.position
     }
@@ -455,45 +392,6 @@ impl Book {
             bytes.clear();
             self.buffers.push(bytes);
         }
-    }
-
-    /// The file of this segment has room up to `end`.
-    pub(crate) fn set_allocated(&mut self, segment: u64, end: u64) {
-        if segment == self.last().number {
-            self.allocated = Some(end);
-        }
-    }
-
-    /// So much room is kept back.
-    pub(crate) fn set_reserved(&mut self, bytes: u64) {
-        self.reserved = bytes;
-    }
-
-    /// Whether the writer should set room aside.
-    pub(crate) fn wants_room(&self) -> bool {
-        let full = matches!(self.health, Health::Full(_));
-        let kept = self.delete_room() + self.options.reserve() + self.options.more_reserve() / 2;
-        let short = self.room() < self.options.ahead() / 2 || self.reserved < kept;
-        let short = short && !self.cannot_allocate;
-        self.allocated.is_some() && (full || short || self.wants_spare())
-    }
-
-    pub(crate) fn wants_spare(&self) -> bool {
-        !self.spare && self.last().bytes > self.options.segment_size / 4 * 3
-    }
-
-    pub(crate) fn set_spare(&mut self, spare: bool) {
-        self.spare = spare;
-    }
-
-    /// The file system cannot set room aside.
-    pub(crate) fn set_cannot_allocate(&mut self) {
-        self.cannot_allocate = true;
-    }
-
-    /// Segments up to this number are to be given up whatever is in them.
-    pub(crate) fn compact_through(&mut self, number: u64) {
-        self.compact_through = number;
     }
 
     fn needs(&self) -> Needs {
@@ -564,7 +462,7 @@ impl Book {
     }
 
     /// What was not durable and the writer took is in a new file now: the segment behind `suspect`,
-    /// of which `end` bytes are good, and which is given up if it is `in_doubt`. What was appended since
+    /// of which `end` bytes are good, and which is reclaimed if it is `in_doubt`. What was appended since
     /// goes behind that: returns it.
     pub(crate) fn recover(
         &mut self,
@@ -596,69 +494,9 @@ impl Book {
         &self.chunks
     }
 
-    /// So many records more in the last segment are to be looked at before it is given up.
+    /// So many records more in the last segment are to be looked at before it is reclaimed.
     pub(crate) fn add_notes(&mut self, count: u64) {
         self.segments.add_notes(count);
-    }
-
-    /// Whether the oldest segment is to be given up.
-    pub(crate) fn wants_compaction(&self) -> bool {
-        let Some(oldest) = self.oldest_sealed() else { return false };
-        match self.health {
-            Health::Failed(_) => false,
-            // Only what there is room for, and if it gains something.
-            Health::Full(_) => {
-                let room = self.room().saturating_sub(self.delete_room()) / 2;
-                oldest.live <= room
-                    && oldest.bytes > 2 * oldest.live
-                    && (oldest.notes == 0 || self.has_room_for(SETTINGS_LEN))
-            }
-            Health::Good => {
-                oldest.number <= self.compact_through
-                    || oldest.live + oldest.notes == 0
-                    || self.segments.sealed_bytes() > self.allowance(4)
-                    || self.segments.len() as u64 > self.segment_allowance()
-            }
-        }
-    }
-
-    /// Whether compaction has fallen so far behind that nobody is told of anything new before it has
-    /// caught up: what is written since grows the files, rather than only leaving more of them dead. A
-    /// mass delete writes next to nothing, so nobody waits until its segments are gone.
-    pub(crate) fn is_behind(&mut self) -> bool {
-        if self.segments.sealed_bytes() <= self.allowance(2) || self.is_stuck {
-            self.behind_since = None;
-        } else {
-            self.behind_since.get_or_insert(self.position);
-        }
-        let grown = self.behind_since.map_or(0, |since| self.position - since);
-        let is_behind = grown > self.options.segment_size / 4;
-        matches!(self.health, Health::Good) && (is_behind || self.is_overlong())
-    }
-
-    /// Whether the last segment has grown beyond its size because the next one is not ready, which
-    /// whoever prepares it should have done long ago.
-    pub(crate) fn is_overlong(&self) -> bool {
-        let size = self.options.segment_size;
-        let overlong = self.last().bytes > size + size / 4;
-        overlong && self.allocated.is_some() && !self.spare && !self.is_confined
-    }
-
-    /// What sealed segments may take: twice what is live, and a part of a segment more. The last
-    /// segment, the room set aside, and a segment that was just sealed come on top of it.
-    fn allowance(&self, part: u64) -> u64 {
-        2 * self.segments.live() + self.options.segment_size / part
-    }
-
-    /// How many segments there may be, so that frequent restarts do not leave thousands of small
-    /// ones behind.
-    fn segment_allowance(&self) -> u64 {
-        2 * self.segments.sealed_bytes() / self.options.segment_size.max(1) + 16
-    }
-
-    /// The oldest segment is gone.
-    pub(crate) fn drop_oldest(&mut self) {
-        self.segments.drop_oldest();
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
@@ -697,12 +535,22 @@ impl Book {
 fn begin(
     (previous, previous_end): (u64, u64),
     next_id: JobId,
+    is_early: bool,
     mut bytes: Vec<u8>,
 ) -> (Chunk, Segment) {
-    let header = Header { number: previous + 1, next_id, previous_end };
+    let header = Header { number: previous + 1, next_id, previous_end, left_out: 0, is_early };
     bytes.extend_from_slice(&header.encode());
     let segment = Segment { number: header.number, bytes: bytes.len() as u64, live: 0, notes: 0 };
     (Chunk::new(header.number, 0, bytes, 0), segment)
+}
+
+/// Appends the record of a job whose body is in a file of its own. Returns how many bytes it takes, and how
+/// many of these are live.
+#[cold]
+#[inline(never)]
+fn push_large_put(chunk: &mut Chunk, record: &Record<'_>, body: StoredBody) -> (u64, u64) {
+    let Some(job) = record.whole_job() else { return (0, 0) };
+    (chunk.push_large_put(job, body) as u64, live_len_without_body(job.tube.len()))
 }
 
 /// What a record takes at most.

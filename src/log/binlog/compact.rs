@@ -1,4 +1,4 @@
-//! Giving up the oldest segment: what is still true of it is recorded once more, then it goes.
+//! Reclaiming the oldest segment: what is still true of it is recorded once more, then it goes.
 //!
 //! Always the oldest, whatever is in it: so no segment that remains is older than one that is gone,
 //! and a delete can be forgotten with its segment, since the put is in the same or in an older one.
@@ -18,6 +18,7 @@ use crate::log::binlog::format::{Entry, HEADER_LEN, Header};
 use crate::log::binlog::manifest::Manifest;
 use crate::log::binlog::options::Options;
 use crate::log::binlog::read::{Found, SegmentReader};
+use crate::log::binlog::segments::Segment;
 use crate::log::binlog::{Book, lock, segment_name};
 
 /// Facts that are looked at in one step.
@@ -25,6 +26,9 @@ const STEP_FACTS: usize = 256;
 
 /// Bytes that are read in one step, at most, unless a single record has more.
 const STEP_BYTES: u64 = 256 * 1024;
+
+/// Segments that are removed at once, when nothing in them is live.
+const AT_ONCE: usize = 16;
 
 /// Something that may have to be recorded once more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub enum Fact {
 
 impl Fact {
     /// What may have to be recorded once more when the segment of this number, where the record is,
-    /// is given up; `last` is the last segment that there is. `None` if that is told by another
+    /// is reclaimed; `last` is the last segment that there is. `None` if that is told by another
     /// record.
     fn of(record: &Record<'_>, number: u64, last: u64) -> Option<Self> {
         match record.subject() {
@@ -95,10 +99,12 @@ pub enum Step {
     Await(Position),
 }
 
-/// The segment that is being given up.
+/// The segment that is being reclaimed.
 #[derive(Debug)]
 struct Victim {
     number: u64,
+    /// Those up to this number go with it: nothing in them is live.
+    through: u64,
     /// `None` when all of it was read.
     reader: Option<SegmentReader>,
     /// What must be durable before it goes, when all was read.
@@ -128,7 +134,7 @@ impl Compactor {
         self.read
     }
 
-    /// The segment that is being given up stays for now.
+    /// The segment that is being reclaimed stays for now.
     pub(crate) fn abandon(&mut self) {
         self.victim = None;
     }
@@ -136,14 +142,13 @@ impl Compactor {
     /// Does a small part of the work.
     pub(crate) fn step(&mut self, book: &Mutex<Book>) -> io::Result<Step> {
         self.read = 0;
-        let (oldest, wanted, position, durable, setbacks, last) = {
+        let (oldest, wanted, durable, setbacks, last) = {
             let book = lock(book);
             if matches!(book.health(), Health::Failed(_)) {
                 return Ok(Step::Idle);
             }
-            let (position, durable) = (book.position(), book.durable());
             let (oldest, wanted) = (book.oldest_sealed(), book.wants_compaction());
-            (oldest, wanted, position, durable, book.setbacks(), book.last().number)
+            (oldest, wanted, book.durable(), book.setbacks(), book.last().number)
         };
         let Some(oldest) = oldest else {
             self.victim = None;
@@ -164,9 +169,11 @@ impl Compactor {
             if let Some(position) = lock(book).awaits(oldest.number) {
                 return Ok(Step::Await(position));
             }
+            let through = oldest.number;
             self.victim =
-                Some(Victim { number: oldest.number, reader: None, after: None, setbacks });
-            if oldest.live + oldest.notes > 0 {
+                Some(Victim { number: through, through, reader: None, setbacks, after: None });
+            // Of one without its header, all that counts is in another.
+            if oldest.live + oldest.notes > 0 && oldest.bytes > HEADER_LEN as u64 {
                 return Ok(self.open(oldest.number, oldest.bytes));
             }
         }
@@ -194,28 +201,47 @@ impl Compactor {
                 }
             });
         }
-        let after = *victim.after.get_or_insert(position);
+        let after = match victim.after {
+            Some(after) => after,
+            None => {
+                let book = lock(book);
+                victim.through = book.dead_through(victim.number, AT_ONCE);
+                // What made them obsolete was appended before.
+                *victim.after.insert(book.position())
+            }
+        };
         if after > durable {
             return Ok(Step::Await(after));
         }
-        let number = victim.number;
+        let through = victim.through;
         self.victim = None;
-        self.manifest.give_up_before(lock(book).second_number())?;
-        self.disk.remove(&segment_name(number))?;
+        self.reclaim(through, book)?;
+        Ok(Step::Again(Vec::new()))
+    }
+
+    /// Removes the oldest segments, up to this number: one sync of the manifest and one of the directory
+    /// for all of them.
+    fn reclaim(&self, through: u64, book: &Mutex<Book>) -> io::Result<()> {
+        let segments = lock(book).sealed_through(through);
+        self.manifest.reclaim_before(lock(book).number_behind(through))?;
+        for segment in &segments {
+            match self.disk.remove(&segment_name(segment.number)) {
+                // The last attempt may have got so far.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         if self.options.policy.syncs() {
-            // Before the next one goes: the order in which they vanish matters.
+            // Before others go: the order in which they vanish matters, should the manifest be lost.
             self.disk.sync()?;
         }
         let mut book = lock(book);
-        book.drop_oldest();
-        drop(book);
-        tracing::debug!(
-            segment = number,
-            bytes = oldest.bytes,
-            live = oldest.live,
-            "a binlog segment is given up"
-        );
-        Ok(Step::Again(Vec::new()))
+        for segment in segments {
+            book.drop_oldest();
+            let Segment { number, bytes, live, .. } = segment;
+            tracing::debug!(segment = number, bytes, live, "a binlog segment is reclaimed");
+        }
+        Ok(())
     }
 
     fn open(&mut self, number: u64, bytes: u64) -> Step {

@@ -15,7 +15,7 @@ use nix::unistd::dup3;
 use crate::log::binlog::lock;
 
 /// Files that the log may open beside those that it has open: the next segment, an old one that is read
-/// to be given up, one that is written anew after a failure, the reserve, the directory.
+/// to be reclaimed, one that is written anew after a failure, the reserve, the directory.
 const KEPT: usize = 6;
 
 /// The descriptors that are kept back.

@@ -5,15 +5,18 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
 
 use crate::log::binlog::descriptors::Descriptors;
+
+/// Bytes that are taken away at a time from a long file that is to be removed.
+const SHORTENED: u64 = 32 << 20;
 
 /// A directory of files.
 pub trait Disk: fmt::Debug + Send + Sync {
@@ -31,6 +34,11 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Gives a file another name, at one stroke. What had that name is gone.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Takes a part of a file away that is about to be removed, so that the removal of a long one does not
+    /// make others wait. Returns whether there is more to be taken away.
+    fn shorten(&self, _name: &str) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Has the file system keep which names there are.
     fn sync(&self) -> io::Result<()>;
 }
@@ -47,8 +55,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Has the disk take so many bytes from `offset` on, which were written, so that they do not wait in
-    /// memory. Promises nothing.
+    /// Has the disk take so many bytes from `offset` on, which were written, so that they take no memory.
+    /// Promises nothing.
     fn write_out(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
@@ -140,6 +148,20 @@ impl Disk for RealDisk {
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
+    fn shorten(&self, name: &str) -> io::Result<bool> {
+        let file = OpenOptions::new().write(true).open(self.path.join(name))?;
+        let metadata = file.metadata()?;
+        // A file that a backup has, too, stays as it is. One that is made a part of a backup from here on is
+        // not needed there: the segments, which come after it, say that its job is deleted.
+        if metadata.len() <= SHORTENED || metadata.nlink() > 1 {
+            return Ok(false);
+        }
+        file.set_len(metadata.len() - SHORTENED)?;
+        // Or else all of it would be given back to the disk at once, and any sync wait for that.
+        file.sync_data()?;
+        Ok(true)
+    }
+
     fn sync(&self) -> io::Result<()> {
         let folder = self.descriptors.open(|| File::open(&self.path))?;
         let synced = folder.sync_all();
@@ -181,9 +203,12 @@ impl DiskFile for RealFile {
         let result = unsafe { libc::sync_file_range(self.file().as_raw_fd(), offset, len, flags) };
         match Errno::result(result) {
             // A file system, or a system, that does not know of it writes when it sees fit.
-            Ok(_) | Err(Errno::EINVAL | Errno::ENOSYS | Errno::ESPIPE) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::EINVAL | Errno::ENOSYS | Errno::ESPIPE) => {}
+            Err(error) => return Err(error.into()),
         }
+        // Nobody is going to read it soon. If it stays in the cache, that is no harm.
+        let _ = posix_fadvise(self.file(), offset, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -60,7 +60,7 @@ pub struct BinlogDriver {
     /// Large bodies to be stored.
     desk: Desk,
     /// Wakes the flusher.
-    flush: Notify,
+    flush: Arc<Notify>,
     /// Whether a commit was requested.
     asked: AtomicBool,
     /// How long the last commit took, in nanoseconds.
@@ -184,13 +184,16 @@ impl BinlogDriver {
         repaired: bool,
         directory: Option<Directory>,
     ) -> Arc<Self> {
+        let flush = Arc::new(Notify::new());
+        let missed = Arc::clone(&flush);
+        binlog.on_free(Box::new(move || missed.notify_one()));
         Arc::new(Self {
             binlog,
             clock,
             bell,
             compact: Bell::default(),
             desk: Desk::default(),
-            flush: Notify::new(),
+            flush,
             asked: AtomicBool::new(false),
             last_sync: AtomicU64::new(0),
             failures: Mutex::default(),
@@ -266,7 +269,7 @@ impl BinlogDriver {
             return Turn::Again;
         }
         match self.binlog.flush(false) {
-            Ok(Flushed::All) => {}
+            Ok(Flushed::All | Flushed::Later) => {}
             Ok(Flushed::NeedsSync) => self.ask(),
             Err(failure) => flusher.failures.meet(failure),
         }
@@ -501,7 +504,7 @@ impl LogDriver for BinlogDriver {
             }
         }
         // What the last sync has made unneeded.
-        while self.binlog.remove_body() {}
+        self.binlog.remove_bodies();
         // From here on, another server may take the directory.
         drop(lock(&self.directory).take());
     }

@@ -19,7 +19,7 @@ pub(crate) const MANIFEST_SINCE: u32 = 3;
 pub const HEADER_LEN: usize = 48;
 
 /// What a segment says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Header {
     /// Counts up by one from segment to segment.
     pub number: u64,
@@ -27,6 +27,12 @@ pub struct Header {
     pub next_id: JobId,
     /// Where the segment before ends; what is behind that does not count. 0 if there is none.
     pub previous_end: u64,
+    /// So many segments right before this one do not count at all: what failed to be synced there was
+    /// written to this one. The segment before is the one before those.
+    pub left_out: u16,
+    /// The segment before may not have been on the disk when this one was begun. If its end is torn,
+    /// this one does not count.
+    pub is_early: bool,
 }
 
 impl Header {
@@ -39,7 +45,8 @@ impl Header {
         for number in [self.number, self.next_id, self.previous_end] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.left_out.to_le_bytes());
+        out.extend_from_slice(&[u8::from(self.is_early), 0]);
         let crc = crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         let mut header = [0; HEADER_LEN];
@@ -65,7 +72,9 @@ impl Header {
         }
         fields.u32()?;
         let [number, next_id, previous_end] = [fields.u64()?, fields.u64()?, fields.u64()?];
-        Ok(Self { number, next_id, previous_end })
+        let [low, high, early, _]: [u8; 4] = fields.array()?;
+        let left_out = u16::from_le_bytes([low, high]);
+        Ok(Self { number, next_id, previous_end, left_out, is_early: early != 0 })
     }
 
     /// The version of the format in a header that was read.

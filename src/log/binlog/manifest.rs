@@ -170,7 +170,7 @@ impl Manifest {
     }
 
     /// Segments before this number are needed no more. Only when this has returned may they go.
-    pub(crate) fn give_up_before(&self, oldest: u64) -> io::Result<()> {
+    pub(crate) fn reclaim_before(&self, oldest: u64) -> io::Result<()> {
         {
             let extent = &mut lock(&self.noted).extent;
             extent.oldest = extent.oldest.max(oldest);

@@ -10,7 +10,7 @@
 //! - `book`: what was appended, in memory, with `segments`: what is live in which
 //! - `bodies`: which bodies are in files of their own, with `stored`: these files
 //! - `writer`: from the book to the files; recovery from a failed write or sync
-//! - `compact`: giving up old segments
+//! - `compact`: reclaiming old segments
 //! - `manifest`: what segments there must be
 //! - `read`, `replay`: from the files to the engine; repair
 //! - `view`: reading without changing anything
@@ -39,7 +39,7 @@ mod writer;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use beanstalk_protocol::{BinlogStats, JobId};
 use jq_engine::{Change, Engine, Nanos, Record, SegmentRef};
@@ -56,7 +56,7 @@ use self::manifest::Manifest;
 pub use self::options::{Options, SyncPolicy};
 pub use self::replay::{Known, ReplayError};
 pub use self::writer::Flushed;
-use self::writer::{Fault, Writer};
+use self::writer::{Fault, Held, Writer};
 use crate::log::{Appended, Log, Position, Progress};
 
 const PREFIX: &str = "segment-";
@@ -91,7 +91,7 @@ pub struct Needs {
     pub compact: bool,
     /// The log has failed: [`Binlog::recover`], at times.
     pub recover: bool,
-    /// There are bodies that nobody needs: [`Binlog::remove_body`].
+    /// There are bodies that nobody needs: whoever stores bodies removes them.
     pub remove: bool,
 }
 
@@ -122,6 +122,9 @@ pub struct Binlog {
     /// Held by whoever syncs: of two who sync the same file at once, the system tells only one that
     /// it failed. Taken before all other locks.
     syncing: Mutex<()>,
+    /// Somebody who only writes found others at it; what to call then, when they are done.
+    missed: AtomicBool,
+    free: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Rung, under the hub's lock, when there is something for the driver to do.
     bell: Box<dyn Fn() + Send + Sync>,
 }
@@ -191,9 +194,11 @@ impl Binlog {
             manifest,
             disk,
             syncing: Mutex::default(),
+            missed: AtomicBool::new(false),
+            free: OnceLock::new(),
             bell,
         });
-        let begun = lock(&binlog.writer).flush(&binlog.book, true);
+        let begun = binlog.writer().flush(&binlog.book, true);
         let begun = match begun {
             Ok(_) => binlog.sync_now(),
             Err(Fault::NoRoom(error) | Fault::InDoubt(error)) => Err(error),
@@ -233,33 +238,61 @@ impl Binlog {
     }
 
     /// Commits everything that was appended, so far as it can without waiting for a sync that was
-    /// not asked for. Does nothing if somebody else is about it; who that is looks again.
+    /// not asked for. Does nothing if somebody else is writing: see [`Flushed::Later`].
     pub fn flush(&self, may_sync: bool) -> Result<Flushed, Failure> {
         if may_sync {
             let _syncing = lock(&self.syncing);
-            self.flush_with(lock(&self.writer), true)
-        } else {
-            match self.writer.try_lock() {
-                Ok(writer) => self.flush_with(writer, false),
-                Err(_) => Ok(Flushed::NeedsSync),
+            loop {
+                match self.flush_with(self.writer(), true)? {
+                    // Others may write meanwhile.
+                    Flushed::NeedsSync => self.sync_alone()?,
+                    flushed => return Ok(flushed),
+                }
             }
         }
+        // Whoever has the lock looks at this when it is free again.
+        self.missed.store(true, Ordering::SeqCst);
+        let Some(writer) = self.try_writer() else { return Ok(Flushed::Later) };
+        self.missed.store(false, Ordering::SeqCst);
+        self.flush_with(writer, false)
+    }
+
+    /// The writer, for a short time unless nobody may be answered meanwhile.
+    fn writer(&self) -> Held<'_> {
+        Held::new(lock(&self.writer), self)
+    }
+
+    fn try_writer(&self) -> Option<Held<'_>> {
+        let guard = self.writer.try_lock().ok()?;
+        Some(Held::new(guard, self))
+    }
+
+    /// The writer is free again.
+    fn call_who_missed_it(&self) {
+        if self.missed.swap(false, Ordering::SeqCst)
+            && let Some(call) = self.free.get()
+        {
+            call();
+        }
+    }
+
+    /// Sets what is called when somebody who only writes found others at it, and they are done. It is
+    /// called at any time, and must not take long.
+    pub(crate) fn on_free(&self, call: Box<dyn Fn() + Send + Sync>) {
+        // There is one driver.
+        let _ = self.free.set(call);
     }
 
     /// Commits everything that was appended, with a sync if that is needed, but does nothing if
     /// anybody else is about it.
     pub fn flush_if_free(&self) -> Result<Flushed, Failure> {
-        match (self.syncing.try_lock(), self.writer.try_lock()) {
-            (Ok(_syncing), Ok(writer)) => self.flush_with(writer, true),
+        match (self.syncing.try_lock(), self.try_writer()) {
+            (Ok(_syncing), Some(writer)) => self.flush_with(writer, true),
             _ => Ok(Flushed::NeedsSync),
         }
     }
 
-    fn flush_with(
-        &self,
-        mut writer: MutexGuard<'_, Writer>,
-        may_sync: bool,
-    ) -> Result<Flushed, Failure> {
+    fn flush_with(&self, mut writer: Held<'_>, may_sync: bool) -> Result<Flushed, Failure> {
         if self.has_failed() {
             return Ok(Flushed::All);
         }
@@ -295,13 +328,17 @@ impl Binlog {
             return Ok(());
         }
         let _syncing = lock(&self.syncing);
+        self.sync_alone()
+    }
+
+    /// Syncs what is written, for a caller who holds the lock for that.
+    fn sync_alone(&self) -> Result<(), Failure> {
         // A sync that succeeds after one that failed does not mean that anything is on the disk.
         if self.has_failed() {
             return Ok(());
         }
         if let Err(error) = self.sync_now() {
-            let mut writer = lock(&self.writer);
-            return Err(self.fail(&mut writer, "sync", Fault::InDoubt(error)));
+            return Err(self.fail(&mut self.writer(), "sync", Fault::InDoubt(error)));
         }
         Ok(())
     }
@@ -316,10 +353,10 @@ impl Binlog {
 
     /// Syncs what is written; meanwhile more may be.
     fn sync_now(&self) -> io::Result<()> {
-        let begun = lock(&self.writer).begin_sync();
-        if let Some(sync) = begun {
+        let begun = self.writer().begin_sync();
+        for sync in begun {
             sync.run()?;
-            lock(&self.writer).end_sync(&sync, &self.book);
+            self.writer().end_sync(&sync, &self.book);
         }
         Ok(())
     }
@@ -352,7 +389,7 @@ impl Binlog {
     /// New jobs that are to be taken back too: they were admitted just before the log failed, and
     /// recorded just after. To be asked for when the others have been taken back.
     pub fn late(&self) -> Vec<JobId> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer();
         let jobs = lock(&self.book).take_fresh();
         writer.take_back_too(&jobs);
         jobs
@@ -361,7 +398,7 @@ impl Binlog {
     /// The jobs of a failure are taken back: reports the failure to the replies that wait.
     pub fn taken_back(&self) {
         self.progress.fail(lock(&self.book).committed());
-        lock(&self.writer).reported();
+        self.writer().reported();
     }
 
     /// Sets room aside for what is to come. If there is none, new jobs are refused from now on;
@@ -391,11 +428,24 @@ impl Binlog {
 
     /// As [`Self::prepare`], with room for so many bytes at once.
     fn prepare_for(&self, bytes: u64) -> bool {
-        let mut writer = lock(&self.writer);
+        // Nobody else makes files meanwhile, but whoever only writes goes on.
+        let syncing = lock(&self.syncing);
         if self.has_failed() {
             return false;
         }
-        let prepared = writer.prepare(&self.book, bytes);
+        let plan = self.writer().plan(&self.book, bytes);
+        let mut prepared = Ok(plan.is_some());
+        let plan = plan.map(|mut plan| {
+            prepared = plan.run().map(|()| true);
+            plan
+        });
+        let mut writer = self.writer();
+        if let Some(plan) = plan {
+            writer.install(plan, &self.book);
+        }
+        if self.has_failed() {
+            return false;
+        }
         let was_good = matches!(lock(&self.book).health(), Health::Good);
         let mut is_confined = false;
         match prepared {
@@ -423,6 +473,7 @@ impl Binlog {
         let is_good = !is_confined && matches!(book.health(), Health::Good);
         drop(book);
         drop(writer);
+        drop(syncing);
         self.publish();
         is_good
     }
@@ -430,8 +481,8 @@ impl Binlog {
     /// Tries to write what failed to a new segment. Returns the facts that are to be recorded once
     /// more, or `None` if it is no use yet.
     pub fn recover(&self) -> Option<Vec<Fact>> {
-        let _syncing = lock(&self.syncing);
-        let mut writer = lock(&self.writer);
+        let syncing = lock(&self.syncing);
+        let mut writer = self.writer();
         // What is to be taken back may not be committed before it is.
         if !self.has_failed() || writer.has_unreported() {
             return None;
@@ -441,6 +492,7 @@ impl Binlog {
             Ok(jobs) => {
                 drop(writer);
                 self.publish();
+                drop(syncing);
                 if in_doubt {
                     warn!("the binlog can be written again, to a new segment");
                 }
@@ -488,12 +540,16 @@ impl Binlog {
         gives_up
     }
 
-    /// Removes the file of a body that nobody needs any more, not even after a crash. Returns whether
-    /// there was one.
-    pub fn remove_body(&self) -> bool {
-        let Some(job) = lock(&self.book).next_unneeded_body() else { return false };
-        stored::remove(&*self.disk, job);
-        true
+    /// A job whose body nobody needs any more, not even after a crash. Its file is to be removed.
+    fn next_unneeded_body(&self) -> Option<JobId> {
+        lock(&self.book).next_unneeded_body()
+    }
+
+    /// Removes the bodies that nobody needs any more.
+    fn remove_bodies(&self) {
+        while let Some(job) = self.next_unneeded_body() {
+            stored::remove(&*self.disk, job);
+        }
     }
 
     /// The body of a job is on the disk, where its record may refer to it.
@@ -530,7 +586,7 @@ impl Binlog {
     /// Commits and syncs what is left, and gives unused room back. Nothing may be appended later.
     pub fn close(&self) -> Result<(), Failure> {
         self.sync()?;
-        lock(&self.writer).close();
+        self.writer().close();
         Ok(())
     }
 }

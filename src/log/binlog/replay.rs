@@ -5,9 +5,13 @@
 //! so a torn end is told from damage to what was on the disk. Which segments there must be is told by
 //! the manifest.
 
+mod error;
+mod repair;
+mod source;
+mod torn;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -15,148 +19,19 @@ use beanstalk_protocol::JobId;
 use jq_engine::{Answer, ConnId, Engine, Nanos, Record, SegmentRef, Sink, Subject};
 use tracing::{info, warn};
 
+use self::error::io_error;
+pub use self::error::{Known, ReplayError};
+use self::source::{Source, ends, sources};
 use crate::log::binlog::bodies::{body_job, body_name};
 use crate::log::binlog::disk::{Disk, DiskFile};
-use crate::log::binlog::format::{
-    self, Checked, Damage, Entry, HEADER_LEN, Header, MARK_LEN, StoredBody,
-};
+use crate::log::binlog::format::{self, Damage, Entry, HEADER_LEN, StoredBody};
 use crate::log::binlog::manifest::{self, Extent, MANIFEST};
 use crate::log::binlog::read::{Found, SegmentReader};
 use crate::log::binlog::segments::{Segment, live_len, live_len_without_body};
-use crate::log::binlog::stored;
-use crate::log::binlog::{segment_name, segment_number};
+use crate::log::binlog::{segment_name, stored};
 
 /// A replay of this many bytes more is told of.
 const TELL_EVERY: u64 = 1 << 30;
-
-/// The log cannot be replayed.
-#[derive(Debug)]
-pub enum ReplayError {
-    /// The file system failed.
-    Io {
-        /// What was attempted.
-        what: String,
-        /// How it failed.
-        error: io::Error,
-    },
-    /// The file is damaged at this offset.
-    Damaged {
-        /// Which file.
-        file: String,
-        /// Where in it, in bytes.
-        offset: u64,
-        /// In what way.
-        damage: Damage,
-    },
-    /// The file is missing.
-    Missing {
-        /// Which file.
-        file: String,
-        /// How that is known.
-        known: Known,
-    },
-    /// The file is shorter than it was, or what follows in it is not what was written.
-    CutShort {
-        /// Which file.
-        file: String,
-        /// How much of it is sound, in bytes.
-        offset: u64,
-        /// How much of it was sound, in bytes.
-        end: u64,
-    },
-    /// The file does not hold the body of this job.
-    DamagedBody {
-        /// Which file.
-        file: String,
-        /// Which job.
-        job: JobId,
-    },
-    /// The file's header names another number.
-    Misnamed {
-        /// Which file.
-        file: String,
-        /// The number in its header.
-        number: u64,
-    },
-}
-
-/// How it is known that a file is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// There are older and newer ones.
-    Between,
-    /// The manifest names it.
-    Named,
-    /// Segments of this format have a manifest beside them.
-    Format,
-    /// It is the body of a job that there is.
-    Body,
-}
-
-impl fmt::Display for ReplayError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { what, error } => write!(f, "cannot {what}: {error}"),
-            Self::Damaged { file, damage: damage @ Damage::Version(_), .. } => {
-                write!(f, "{file} was written by another release: {damage}")
-            }
-            Self::Damaged { file, offset, damage: damage @ Damage::Newer(_) } => {
-                write!(
-                    f,
-                    "{file} was written by a newer release: the record at offset {offset}: {damage}"
-                )
-            }
-            Self::Damaged { file, offset, damage } if *offset == 0 => {
-                write!(f, "{file} is damaged: the header at offset 0: {damage}")
-            }
-            Self::Damaged { file, offset, damage } => {
-                write!(f, "{file} is damaged: the record at offset {offset}: {damage}")
-            }
-            Self::Missing { file, known } => {
-                f.write_str(file)?;
-                f.write_str(match known {
-                    Known::Between => " is missing, though there are older and newer ones",
-                    Known::Named => " is missing, though the manifest names it",
-                    Known::Format => " is missing, which stands beside all segments of this format",
-                    Known::Body => " is missing, though there is a job that has its body there",
-                })
-            }
-            Self::CutShort { file, offset, end } => write!(
-                f,
-                "{file} is incomplete: {end} bytes of it were sound, and now {offset} are"
-            ),
-            Self::DamagedBody { file, job } => {
-                write!(f, "{file} is damaged: the body of job {job}: {}", Damage::Checksum)
-            }
-            Self::Misnamed { file, number } => {
-                write!(f, "{file} is misnamed: it says that it is number {number}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ReplayError {}
-
-impl ReplayError {
-    /// Whether a repair can leave out what is damaged and go on.
-    pub fn is_repairable(&self) -> bool {
-        match self {
-            // There is nothing wrong with it; but only a newer release can read it.
-            Self::Damaged { damage: Damage::Version(_) | Damage::Newer(_), .. }
-            | Self::Io { .. } => false,
-            Self::Damaged { .. }
-            | Self::Missing { .. }
-            | Self::CutShort { .. }
-            | Self::DamagedBody { .. }
-            | Self::Misnamed { .. } => true,
-        }
-    }
-
-    /// Whether it may help to put a file back as it was.
-    pub fn is_incomplete(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::CutShort { .. })
-    }
-}
 
 /// What a replay found.
 #[derive(Debug, Default)]
@@ -171,8 +46,10 @@ pub(crate) struct Replayed {
     pub(crate) damaged: u64,
     /// How many bytes that was.
     pub(crate) damaged_bytes: u64,
-    /// Up to here, a mark says, the last segment was on the disk.
+    /// Up to here, a mark says, the last segment was on the disk; and so much of the one before, which
+    /// may not have been when the last was begun.
     marked: u64,
+    marked_before: Option<u64>,
     /// What the manifest says, if there is a sound one.
     extent: Extent,
     /// Files that may go: when all else is found good, so that who is refused finds everything as it
@@ -228,12 +105,17 @@ impl Replayed {
             if !syncs {
                 continue;
             }
-            if at + 1 == self.segments.len() {
+            let marked = match self.segments.len() - at {
+                1 => Some(self.marked),
+                2 => self.marked_before,
+                _ => None,
+            };
+            if let Some(marked) = marked {
                 // If a sync had failed, the system may show what the disk does not have, and would
                 // not write it when asked to sync again: so it is written again.
-                let mut bytes = vec![0; segment.bytes.saturating_sub(self.marked) as usize];
-                let count = file.read_at(&mut bytes, self.marked)?;
-                file.write_at(&bytes[..count], self.marked)?;
+                let mut bytes = vec![0; segment.bytes.saturating_sub(marked) as usize];
+                let count = file.read_at(&mut bytes, marked)?;
+                file.write_at(&bytes[..count], marked)?;
             }
             file.sync()?;
         }
@@ -275,17 +157,11 @@ impl Sink for Tally {
     }
 }
 
-/// A segment to be read.
-struct Source {
-    number: u64,
-    name: String,
-    file: Arc<dyn DiskFile>,
-    len: u64,
-    header: Result<Header, Damage>,
-    /// Of the format, if the header is sound.
-    version: u32,
-    /// There is nothing where the header should be.
-    is_blank: bool,
+/// Whether the log goes on behind a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    On,
+    No,
 }
 
 struct Replay<'a> {
@@ -357,16 +233,12 @@ pub(crate) fn replay_telling(
     Ok(found)
 }
 
-fn io_error(what: String) -> impl FnOnce(io::Error) -> ReplayError {
-    move |error| ReplayError::Io { what, error }
-}
-
 impl Replay<'_> {
     fn run(&mut self) -> Result<(), ReplayError> {
         // First: what it says of a directory that is being written, or was copied meanwhile, is less
         // than what is true of the rest.
         let manifest = manifest::read(self.disk).map_err(io_error(format!("read {MANIFEST}")))?;
-        let mut sources = self.sources()?;
+        let mut sources = sources(self.disk)?;
         self.find_extent(manifest, &sources)?;
         let needed = sources.partition_point(|source| source.number < self.extent.oldest);
         let mut unneeded: Vec<String> = sources.drain(..needed).map(|source| source.name).collect();
@@ -379,45 +251,53 @@ impl Replay<'_> {
         let unnamed = unbegun.into_iter().filter(|source| source.number > self.extent.newest);
         unneeded.extend(unnamed.map(|source| source.name));
         self.all = sources.iter().map(|source| source.len).sum();
-        let mut sources = sources.into_iter().peekable();
-        let mut previous = None;
-        while let Some(source) = sources.next() {
+        let ends = ends(&sources);
+        for (at, source) in sources.iter().enumerate() {
+            let previous = at.checked_sub(1).map(|before| sources[before].number);
             if let Some(previous) = previous
                 && source.number != previous + 1
             {
                 let (file, known) = (segment_name(previous + 1), Known::Between);
                 self.tolerate(ReplayError::Missing { file, known })?;
             }
-            previous = Some(source.number);
-            let next = sources.peek().and_then(|next| {
-                let header = next.header.ok().filter(|_| next.number == source.number + 1)?;
-                Some(header.previous_end)
-            });
-            if next.is_some_and(|end| end < HEADER_LEN as u64) {
-                // Its very header failed to be written or synced; all of it is in the next one.
+            if ends[at].is_some_and(|end| end < HEADER_LEN as u64) {
+                // Its very header failed to be written or synced, or it is left out; all of it that counts
+                // is in a later one.
                 let segment = Segment { number: source.number, bytes: 0, live: 0, notes: 0 };
                 self.tally.segments.push(segment);
                 continue;
             }
-            match &source.header {
-                Ok(header) if header.number == source.number => {
-                    self.engine.reserve_ids(header.next_id);
-                }
-                Ok(header) => self.tolerate(ReplayError::Misnamed {
-                    file: source.name.clone(),
-                    number: header.number,
-                })?,
-                Err(damage) => {
-                    let (file, damage) = (source.name.clone(), *damage);
-                    self.tolerate(ReplayError::Damaged { file, offset: 0, damage })?;
-                    self.found.damaged += 1;
-                    self.found.damaged_bytes += HEADER_LEN as u64;
-                }
+            self.header(source)?;
+            let behind = &sources[at + 1..];
+            if self.segment(source, ends[at], behind)? == Goes::No {
+                let undone = behind.iter().filter(|source| source.number > self.extent.newest);
+                unneeded.extend(undone.map(|source| source.name.clone()));
+                break;
             }
-            self.segment(&source, next, sources.peek().is_none())?;
         }
         self.found.unneeded = unneeded;
         Ok(())
+    }
+
+    /// Takes in the header of a segment.
+    fn header(&mut self, source: &Source) -> Result<(), ReplayError> {
+        match &source.header {
+            Ok(header) if header.number == source.number => {
+                self.engine.reserve_ids(header.next_id);
+                Ok(())
+            }
+            Ok(header) => self.tolerate(ReplayError::Misnamed {
+                file: source.name.clone(),
+                number: header.number,
+            }),
+            Err(damage) => {
+                let (file, damage) = (source.name.clone(), *damage);
+                self.tolerate(ReplayError::Damaged { file, offset: 0, damage })?;
+                self.found.damaged += 1;
+                self.found.damaged_bytes += HEADER_LEN as u64;
+                Ok(())
+            }
+        }
     }
 
     /// Takes in what the manifest says.
@@ -482,64 +362,26 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn sources(&self) -> Result<Vec<Source>, ReplayError> {
-        let names = self.disk.list().map_err(io_error("list the binlog directory".into()))?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
-        numbers.sort_unstable();
-        let open = |number| {
-            let name = segment_name(number);
-            let opened = self.disk.open(&name).and_then(|file| {
-                let mut bytes = [0; HEADER_LEN];
-                let count = file.read_at(&mut bytes, 0)?;
-                let len = file.len()?;
-                Ok((file, len, bytes, count))
-            });
-            let (file, len, bytes, count) = opened.map_err(io_error(format!("read {name}")))?;
-            let header = Header::decode(&bytes[..count]);
-            let version = if header.is_ok() { Header::version(&bytes) } else { 0 };
-            let is_blank = bytes == [0; HEADER_LEN];
-            Ok(Source { number, name, file, len, header, version, is_blank })
-        };
-        numbers.into_iter().map(open).collect()
-    }
-
-    /// The last file may have been made ready, and nothing written to it, or not all of its header.
-    /// When what failed is written to another file, the header comes last, and makes it count.
-    fn split_unbegun(&self, sources: &mut Vec<Source>) -> Result<Vec<Source>, ReplayError> {
-        let mut unbegun = Vec::new();
-        while let Some(last) = sources.last()
-            && (last.number > self.extent.sound || self.extent.end < HEADER_LEN as u64)
-            && matches!(last.header, Err(Damage::Short | Damage::Magic | Damage::Checksum))
-            && self.synced_mark(last, 0)?.is_none()
-            && (last.is_blank || self.is_torn(last)?)
-        {
-            unbegun.extend(sources.pop());
-        }
-        Ok(unbegun)
-    }
-
-    /// Whether there is no sound record behind a header that is not sound.
-    fn is_torn(&self, source: &Source) -> Result<bool, ReplayError> {
-        let mut reader = self.reader(source, source.len);
-        let found = reader.next().map_err(io_error(format!("read {}", source.name)))?;
-        Ok(!matches!(found, Found::Entry(_) | Found::Damage(Damage::Newer(_))))
-    }
-
     fn reader(&self, source: &Source, end: u64) -> SegmentReader {
         let start = (HEADER_LEN as u64).min(end);
         SegmentReader::new(Arc::clone(&source.file), start, end)
     }
 
-    /// Replays one segment, up to where the next one says that it ends.
+    /// Replays one segment, up to where it ends, as one `behind` it says. Returns whether those behind it
+    /// count.
     fn segment(
         &mut self,
         source: &Source,
         next: Option<u64>,
-        is_last: bool,
-    ) -> Result<(), ReplayError> {
+        behind: &[Source],
+    ) -> Result<Goes, ReplayError> {
         let end = next.unwrap_or(source.len);
         let segment = Segment { number: source.number, bytes: end, live: 0, notes: 0 };
         self.tally.segments.push(segment);
+        self.found.marked_before = match &source.header {
+            Ok(header) if header.is_early => Some(self.found.marked),
+            _ => None,
+        };
         self.found.marked = 0;
         let mut reader = self.reader(source, end);
         loop {
@@ -564,7 +406,8 @@ impl Replay<'_> {
                 // What came later cannot have been on the disk.
                 Ok(Found::Entry(Entry::Mark(_))) => Damage::Meaning,
                 Ok(Found::End) if next.is_none() && offset < self.sound_end(source.number) => {
-                    return self.cut_short(source, offset);
+                    self.cut_short(source, offset)?;
+                    return Ok(Goes::On);
                 }
                 Ok(Found::End) => break,
                 Ok(Found::Nothing) => Damage::Short,
@@ -581,10 +424,20 @@ impl Replay<'_> {
             if next.is_none()
                 && offset >= self.sound_end(source.number)
                 && self.synced_mark(source, offset)?.is_none()
-                && (is_last || self.is_room(source, offset)?)
+                && (behind.is_empty() || self.is_room(source, offset)?)
             {
                 self.cut(source, offset)?;
                 break;
+            }
+            if let [last] = behind
+                && next.is_some()
+                && self.is_torn_before(source, offset, last)?
+            {
+                // In this order, so that the next start comes to the same end, whatever becomes of this.
+                self.undo(last);
+                self.cut(source, offset)?;
+                self.tell(offset);
+                return Ok(Goes::No);
             }
             let file = source.name.clone();
             let end_was = if next.is_none() { self.sound_end(source.number) } else { 0 };
@@ -598,7 +451,7 @@ impl Replay<'_> {
             reader.skip_to(beyond);
         }
         self.tell(end);
-        Ok(())
+        Ok(Goes::On)
     }
 
     /// Makes a fact true again, whose record is in the segment of this number, at this offset.
@@ -679,80 +532,6 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Whether nothing was ever written from here on.
-    fn is_room(&self, source: &Source, offset: u64) -> Result<bool, ReplayError> {
-        let failed = io_error(format!("read {}", source.name));
-        let mut tail = SegmentTail::new(source, offset).map_err(failed)?;
-        Ok(!tail.any(|byte| byte != 0))
-    }
-
-    /// Finds the torn end of the last segment, which is to be cut off.
-    fn cut(&mut self, source: &Source, offset: u64) -> Result<(), ReplayError> {
-        let name = &source.name;
-        let failed = || io_error(format!("read {name}"));
-        let mut rest = SegmentTail::new(source, offset).map_err(failed())?;
-        if rest.any(|byte| byte != 0) {
-            warn!(
-                file = name,
-                offset,
-                bytes = source.len - offset,
-                "cut off a torn end: it was being written when the server or the machine stopped"
-            );
-        }
-        self.torn.push((name.clone(), Arc::clone(&source.file), offset));
-        if let Some(segment) = self.tally.segments.last_mut() {
-            segment.bytes = offset;
-        }
-        Ok(())
-    }
-
-    /// Cuts off what is torn, now that all else is found good: who is refused finds everything as it was.
-    fn cut_torn(&self) -> Result<(), ReplayError> {
-        for (name, file, len) in &self.torn {
-            file.truncate(*len).map_err(io_error(format!("cut off {name}")))?;
-            file.sync().map_err(io_error(format!("sync {name}")))?;
-        }
-        Ok(())
-    }
-
-    /// A mark that says that there was something on the disk at this offset.
-    fn synced_mark(&self, source: &Source, offset: u64) -> Result<Option<u64>, ReplayError> {
-        let failed = io_error(format!("read {}", source.name));
-        let tail = SegmentTail::new(source, offset).map_err(failed)?;
-        let bytes = &tail.bytes;
-        // A mark's length and kind are always the same, which rules out nearly all other places.
-        let len = ((MARK_LEN - format::FRAME_LEN) as u32).to_le_bytes();
-        let starts = memchr::memmem::find_iter(bytes, &len);
-        for start in starts {
-            if let Ok(Checked::Sound(_)) = format::check(&bytes[start..])
-                && let Ok(Entry::Mark(synced)) = format::parse(&bytes[start..start + MARK_LEN])
-                && (offset + 1..=offset + start as u64).contains(&synced)
-            {
-                return Ok(Some(synced));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Copies what is damaged aside. Returns where the next sound record begins.
-    fn step_over(&mut self, source: &Source, from: u64, end: u64) -> Result<u64, ReplayError> {
-        let failed = || io_error(format!("read {}", source.name));
-        let tail = SegmentTail::new(source, from).map_err(failed())?;
-        let bytes = &tail.bytes[..tail.bytes.len().min((end - from) as usize)];
-        let next = (1..bytes.len()).find(|at| is_sound(&bytes[*at..])).unwrap_or(bytes.len());
-        let aside = format!("damaged-{}-at-{from}", source.name);
-        let copied = self.disk.create(&aside).and_then(|file| {
-            file.write_at(&bytes[..next], 0)?;
-            file.sync()
-        });
-        copied.map_err(io_error(format!("write {aside}")))?;
-        warn!(file = source.name, offset = from, bytes = next, aside, "left out damaged bytes");
-        self.found.damaged += 1;
-        self.found.damaged_bytes += next as u64;
-        // What is missing at the end of a file cannot be stepped over.
-        Ok(if next == bytes.len() { end } else { from + next as u64 })
-    }
-
     fn tell(&mut self, bytes: u64) {
         let before = self.read / TELL_EVERY;
         self.read += bytes;
@@ -761,15 +540,6 @@ impl Replay<'_> {
             info!(bytes = self.read, percent, jobs = self.engine.job_count(), "replaying");
         }
     }
-}
-
-/// Whether a sound record begins here. The cheap questions come first: a long search asks millions
-/// of times.
-fn is_sound(bytes: &[u8]) -> bool {
-    let kind = bytes.get(format::FRAME_LEN);
-    kind.is_some_and(|kind| format::is_kind(*kind))
-        && matches!(format::check(bytes), Ok(Checked::Sound(len))
-            if matches!(format::parse(&bytes[..len]), Ok(_) | Err(Damage::Newer(_))))
 }
 
 fn count(tally: &mut Tally, record: &Record<'_>, body: Option<StoredBody>) {
@@ -788,23 +558,5 @@ fn count(tally: &mut Tally, record: &Record<'_>, body: Option<StoredBody>) {
         },
         Subject::Jobs(_) => {}
         Subject::Tube(_) | Subject::Server => segment.notes += 1,
-    }
-}
-
-/// A segment from an offset to its end.
-struct SegmentTail {
-    bytes: Vec<u8>,
-}
-
-impl SegmentTail {
-    fn new(source: &Source, offset: u64) -> io::Result<Self> {
-        let mut bytes = vec![0; source.len.saturating_sub(offset) as usize];
-        let count = source.file.read_at(&mut bytes, offset)?;
-        bytes.truncate(count);
-        Ok(Self { bytes })
-    }
-
-    fn any(&mut self, what: impl Fn(u8) -> bool) -> bool {
-        self.bytes.iter().any(|byte| what(*byte))
     }
 }

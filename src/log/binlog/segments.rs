@@ -15,7 +15,7 @@ pub(crate) struct Segment {
     /// How much of that is the records of jobs that there are, as if nothing had happened to them, but
     /// for the name of the tube that a job is in now. So it may be a little more than there is.
     pub(crate) live: u64,
-    /// Records in it that are to be looked at before it is given up, and are not live: those that
+    /// Records in it that are to be looked at before it is reclaimed, and are not live: those that
     /// are neither about a job nor a mark, and those of jobs that the engine has elsewhere.
     pub(crate) notes: u64,
 }
@@ -67,7 +67,7 @@ impl Segments {
         self.all.back_mut().expect("there is one to append to")
     }
 
-    /// The next one to be given up, unless it is the last.
+    /// The next one to be reclaimed, unless it is the last.
     pub(crate) fn oldest_sealed(&self) -> Option<Segment> {
         self.all.front().copied().filter(|_| self.all.len() > 1)
     }
@@ -82,9 +82,9 @@ impl Segments {
         self.all.front().copied().unwrap_or_else(|| self.last())
     }
 
-    /// The number of the one behind the oldest, or of that if there is no other.
-    pub(crate) fn second_number(&self) -> u64 {
-        self.all.get(1).map_or(self.first_number(), |segment| segment.number)
+    /// All but the last, the oldest first.
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = Segment> + '_ {
+        self.all.iter().copied().take(self.all.len() - 1)
     }
 
     /// Seals the last one and goes on with this.
@@ -102,7 +102,7 @@ impl Segments {
         self.live += live;
     }
 
-    /// So many records more in the last one are to be looked at before it is given up.
+    /// So many records more in the last one are to be looked at before it is reclaimed.
     pub(crate) fn add_notes(&mut self, count: u64) {
         self.last_mut().notes += count;
     }
@@ -119,9 +119,10 @@ impl Segments {
     /// What is live in the record of a job has another length: see [`Segment::live`].
     pub(crate) fn resize(&mut self, segment: SegmentRef, before: u64, after: u64) {
         if let Some(segment) = self.find(segment) {
-            debug_assert!(segment.live >= before, "what is resized was counted");
-            segment.live = segment.live - before + after;
-            self.live = self.live - before + after;
+            // A body in a file of its own is in both lengths, and not in what is live.
+            debug_assert!(segment.live + after >= before, "what is resized was counted");
+            segment.live = segment.live + after - before;
+            self.live = self.live + after - before;
         }
     }
 
@@ -147,12 +148,21 @@ impl Segments {
         }
     }
 
-    /// Of the segment `suspect`, only the first `end` bytes are good. What was live behind it is in
-    /// `fresh` now, which is the last from here on.
+    /// Of the segment `suspect`, only the first `end` bytes are good, and those between it and `fresh` do
+    /// not count. What was live there is in `fresh` now, which is the last from here on.
     pub(crate) fn replace_behind(&mut self, suspect: u64, end: u64, fresh: Segment) {
         let mut live = fresh.live;
-        while self.last().number > suspect && self.all.len() > 1 {
-            live += self.all.pop_back().map_or(0, |segment| segment.live);
+        let mut left_out = Vec::new();
+        while self.last().number > suspect
+            && self.all.len() > 1
+            && let Some(gone) = self.all.pop_back()
+        {
+            if gone.number < fresh.number {
+                // The engine has its jobs there for a while.
+                left_out.push(Segment { bytes: 0, notes: 0, ..gone });
+            } else {
+                live += gone.live;
+            }
         }
         let failed = self.last_mut();
         failed.bytes = end;
@@ -160,6 +170,7 @@ impl Segments {
             // Not even its header is good; its notes are in the new file.
             failed.notes = 0;
         }
+        self.all.extend(left_out.into_iter().rev());
         self.all.push_back(Segment { live, ..fresh });
         let sealed = self.all.iter().rev().skip(1);
         self.sealed_bytes = sealed.map(|segment| segment.bytes).sum();
@@ -202,6 +213,15 @@ mod tests {
         // Nothing is known of one that is gone.
         segments.forget(SegmentRef::of(5), 60);
         assert_eq!(segments.live(), 110);
+    }
+
+    #[test]
+    fn a_job_is_moved_whose_large_body_is_elsewhere() {
+        let mut segments = Segments::new(vec![segment(5, 100, 60)], segment(6, 48, 0));
+        segments.resize(SegmentRef::of(5), 1_000_020, 1_000_010);
+        assert_eq!((segments.oldest().live, segments.live()), (50, 50));
+        segments.resize(SegmentRef::of(5), 1_000_010, 1_000_040);
+        assert_eq!((segments.oldest().live, segments.live()), (80, 80));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl DiskFile for ViewFile {
 }
 
 /// Does something with a directory that a server may be working in. It is done again if it fails:
-/// a segment may just have been given up, or a record be half written. What fails in the same way
+/// a segment may just have been reclaimed, or a record be half written. What fails in the same way
 /// again and again has failed.
 pub(crate) fn attempt<T, E: ToString>(mut what: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let (mut last, mut equal) = (String::new(), 0);

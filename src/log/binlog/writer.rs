@@ -5,6 +5,7 @@
 //! What is not synced yet stays in memory: if a sync fails, nobody knows what is on the disk, and it
 //! is written once more, to another file.
 
+mod held;
 mod recover;
 mod room;
 
@@ -12,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+pub(crate) use self::held::Held;
 use self::room::{Reserve, allocate_most};
 use crate::clock::timed;
 use crate::log::binlog::chunk::Chunk;
@@ -47,6 +49,8 @@ pub(crate) struct Writer {
     manifest: Arc<Manifest>,
     /// Told how long each sync took.
     progress: Arc<Progress>,
+    /// The segment before the current, until it is synced. All of it is written.
+    sealed: Option<Current>,
     current: Option<Current>,
     /// The file for the next segment, with room set aside.
     spare: Option<Current>,
@@ -83,21 +87,29 @@ pub(crate) enum Fault {
 pub enum Flushed {
     /// Everything that was appended before is committed.
     All,
+    /// Somebody else was writing. When that is done, the flusher is called.
+    Later,
     /// A segment has to be synced first, or there is much to write, which takes time.
     NeedsSync,
 }
 
-/// A sync that has begun. The file may be written meanwhile.
+/// The sync of a file. The file may be written meanwhile.
 #[derive(Debug)]
 pub(crate) struct Syncing {
-    current: Current,
+    file: Current,
+    is_sealed: bool,
     progress: Arc<Progress>,
 }
 
 impl Syncing {
     /// Waits for the disk.
     pub(crate) fn run(&self) -> io::Result<()> {
-        let (synced, took) = timed(|| self.current.file.sync());
+        let Current { file, written, .. } = &self.file;
+        if self.is_sealed {
+            // Room that was set aside and not used. To keep it does no harm.
+            let _ = file.truncate(*written);
+        }
+        let (synced, took) = timed(|| file.sync());
         self.progress.count_sync(took);
         synced
     }
@@ -115,6 +127,7 @@ impl Writer {
             progress: Arc::clone(progress),
             options,
             manifest,
+            sealed: None,
             current: None,
             spare: None,
             reserve: None,
@@ -128,8 +141,9 @@ impl Writer {
         }
     }
 
-    /// Writes everything. Unless it may sync, it stops where a new segment begins: what is in the
-    /// one before must be on the disk by then.
+    /// Writes everything, but stops where another segment begins and two before it are not synced. Unless
+    /// it may take its time, it also stops where the file of a segment is to be made, or there is much to
+    /// write.
     pub(crate) fn flush(&mut self, book: &Mutex<Book>, may_sync: bool) -> Result<Flushed, Fault> {
         lock(book).take(&mut self.queue);
         let mut written = None;
@@ -160,7 +174,7 @@ impl Writer {
                 return Ok(Flushed::NeedsSync);
             }
             if self.current.as_ref().is_none_or(|current| current.number != number) {
-                if !may_sync && policy.syncs() {
+                if self.sealed.is_some() || (!may_sync && !self.can_begin(number)) {
                     return Ok(Flushed::NeedsSync);
                 }
                 self.begin(number, book)?;
@@ -188,19 +202,28 @@ impl Writer {
         Ok(Flushed::All)
     }
 
-    /// Goes on to the segment of this number.
+    /// Whether this segment can be begun without waiting for the disk.
+    fn can_begin(&self, number: u64) -> bool {
+        let is_ready = self.spare.as_ref().is_some_and(|spare| spare.number == number);
+        let syncs = self.options.policy.syncs();
+        !syncs || (is_ready && !self.spends_reserve)
+    }
+
+    /// Goes on to the segment of this number. Nobody waits until the one before is on the disk, but the
+    /// one before that is: so there is one place at most where the disk may have what is newer and lack
+    /// what is older, and a replay knows it.
     fn begin(&mut self, number: u64, book: &Mutex<Book>) -> Result<(), Fault> {
-        if self.options.policy.syncs() {
-            self.sync(book).map_err(Fault::InDoubt)?;
-        }
+        debug_assert!(self.sealed.is_none(), "no more than one is being synced");
         let spare = self.spare.take().filter(|spare| spare.number == number);
         let mut next = match spare {
             _ if self.spends_reserve => self.begin_in_reserve(number).map_err(Fault::NoRoom)?,
             Some(spare) => spare,
             // Without room set aside it can be written all the same.
-            None => self.create(number, |_| Ok(())).map_err(Fault::NoRoom)?,
+            None => self.create(number).map_err(Fault::NoRoom)?,
         };
-        if let Some(current) = &self.current {
+        if let Some(current) = &self.current
+            && (!self.options.policy.syncs() || next.allocated == 0)
+        {
             // Room that was set aside and not used. To keep it does no harm.
             let _ = current.file.truncate(current.written);
         }
@@ -210,43 +233,55 @@ impl Writer {
         }
         self.manifest.begin(number);
         lock(book).set_allocated(number, next.allocated);
-        self.current = Some(next);
+        self.sealed = self.current.replace(next).filter(|_| self.options.policy.syncs());
         Ok(())
     }
 
-    /// Syncs the file, if anything in it is not synced, and waits for that.
+    /// Syncs what is not synced, and waits for that.
     fn sync(&mut self, book: &Mutex<Book>) -> io::Result<()> {
-        if let Some(sync) = self.begin_sync() {
+        for sync in self.begin_sync() {
             sync.run()?;
             self.end_sync(&sync, book);
         }
         Ok(())
     }
 
-    /// Begins to sync the file, if anything in it is not synced.
-    pub(crate) fn begin_sync(&self) -> Option<Syncing> {
-        let current = self.current.as_ref().filter(|current| current.written > current.synced)?;
-        Some(Syncing { current: current.clone(), progress: Arc::clone(&self.progress) })
+    /// What is to be synced, in this order: only when one has succeeded may the next one begin, since
+    /// what is on the disk of a segment counts only with all of the one before.
+    pub(crate) fn begin_sync(&self) -> Vec<Syncing> {
+        let sealed = self.sealed.iter().map(|sealed| (sealed, true));
+        let current = self.current.iter().map(|current| (current, false));
+        let current = current.filter(|(current, _)| current.written > current.synced);
+        let files = sealed.chain(current);
+        let syncing = |(file, is_sealed): (&Current, bool)| Syncing {
+            file: file.clone(),
+            is_sealed,
+            progress: Arc::clone(&self.progress),
+        };
+        files.map(syncing).collect()
     }
 
     /// What the sync concerned is on the disk now.
     pub(crate) fn end_sync(&mut self, sync: &Syncing, book: &Mutex<Book>) {
-        let Current { number, written, .. } = &sync.current;
+        let Current { number, written, .. } = sync.file;
         let mut book = lock(book);
         let mut durable = None;
         while let Some(chunk) = self.unsynced.front()
-            && (chunk.segment, chunk.offset_end()) <= (*number, *written)
+            && (chunk.segment, chunk.offset_end()) <= (number, written)
             && let Some(chunk) = self.unsynced.pop_front()
         {
             durable = Some(chunk.end);
             book.recycle(chunk);
         }
-        if let Some(current) = self.current.as_mut().filter(|current| current.number == *number) {
-            current.synced = current.synced.max(*written);
-            self.manifest.reach(*number, current.synced);
+        self.sealed.take_if(|sealed| sealed.number == number && sync.is_sealed);
+        // It may have been sealed meanwhile.
+        let files = self.sealed.iter_mut().chain(&mut self.current);
+        for file in files.filter(|file| file.number == number) {
+            file.synced = file.synced.max(written);
         }
+        self.manifest.reach(number, written);
         if let Some(position) = durable {
-            book.sync(position, *number, *written);
+            book.sync(position, number, written);
         }
     }
 
@@ -255,7 +290,8 @@ impl Writer {
     pub(crate) fn close(&mut self) {
         if let Some(current) = self.current.as_mut() {
             let mut mark = Vec::new();
-            if self.options.policy.syncs() && current.synced == current.written {
+            let is_synced = self.sealed.is_none() && current.synced == current.written;
+            if self.options.policy.syncs() && is_synced {
                 format::encode_mark(current.synced, &mut mark);
             }
             let end = current.written + mark.len() as u64;

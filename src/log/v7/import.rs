@@ -121,6 +121,8 @@ fn write(folder: &Path, segment_size: u64, now: Nanos, jobs: &Jobs) -> Result<()
         if binlog.needs().prepare {
             binlog.prepare();
         }
+        let stored = binlog.store_if_large(job.now.id, job.body);
+        stored.map_err(failed(format!("store the body of job {}", job.now.id)))?;
         let position = log.append(&Record::Put(job), false).position;
         if position - synced >= SYNC_EVERY {
             binlog.sync().map_err(|_| V7Error::Unwritable)?;

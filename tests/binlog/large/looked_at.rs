@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::{LARGE, LIMIT, assert_there, bodies, body, path_of, put_large, serve};
+use super::{LARGE, LIMIT, assert_there, bodies, body, path_of, put, put_large, serve};
 use crate::support::folder::{Folder, flags, kill, stop};
 use crate::support::{Server, eventually, jq_server};
 
@@ -46,6 +46,33 @@ fn a_backup_has_the_bodies() {
     assert_eq!(conn.ask("delete 2").line(), b"DELETED");
     stop(restored);
     assert_there(&mut server.connect(), 2);
+}
+
+/// A long file is removed step by step; but a backup has all of it.
+#[test]
+fn a_backup_keeps_a_long_body_whose_job_is_deleted() {
+    const LONG: usize = 40_000_000;
+    let folder = Folder::new();
+    let server = serve(&folder, "-f0");
+    let mut conn = server.connect();
+    for id in [1, 2] {
+        conn.send(put(&body(id, LONG)));
+        conn.expect(format!("INSERTED {id}\r\n"));
+    }
+    let dest = Folder::new();
+    let target = dest.path().join("backup");
+    run("--binlog-backup", &[folder.path(), &target]);
+    conn.send(put(&body(3, LONG)));
+    conn.expect("INSERTED 3\r\n");
+    for id in 1..=3 {
+        assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
+        eventually("its file goes", || !path_of(&folder, id).exists());
+    }
+    let restored = Server::jq(&flags(&target, &["-f0", LIMIT]));
+    for id in [1, 2] {
+        let found = restored.connect().ask(format!("peek {id}"));
+        assert!(found.body() == Some(&body(id, LONG)), "job {id}");
+    }
 }
 
 #[test]
@@ -96,5 +123,6 @@ fn an_export_has_them_and_an_import_too() {
     assert_there(&mut conn, 1);
     assert_there(&mut conn, 3);
     assert_eq!(conn.ask("peek 2").line(), b"NOT_FOUND");
+    assert_eq!(bodies(folder.path()), [1, 3].map(|id| path_of(&folder, id)), "as if put here");
     assert_eq!(conn.ask("peek-ready").body(), Some(&body(1, LARGE)[..]));
 }

@@ -56,12 +56,18 @@ impl Writer {
             lock(book).count_failure();
         }
         lock(book).take(&mut self.queue);
-        let (suspect, end, next_id) = {
-            let first = self.current.as_ref().map_or((0, 0), |now| (now.number, now.synced));
-            (first.0, first.1, lock(book).next_id())
+        let first = self.sealed.as_ref().or(self.current.as_ref());
+        let (suspect, end) = first.map_or((0, 0), |first| (first.number, first.synced));
+        let number = self.current.as_ref().map_or(0, |current| current.number) + 1;
+        let header = Header {
+            number,
+            next_id: lock(book).next_id(),
+            previous_end: end,
+            // There is one at most: see `Writer::begin`.
+            left_out: (number - 1 - suspect) as u16,
+            is_early: false,
         };
-        let number = suspect + 1;
-        let header = Header { number, next_id, previous_end: end }.encode();
+        let header = header.encode();
         let mut chunks = vec![Chunk::new(number, HEADER_LEN as u64, Vec::new(), 0)];
         let mut jobs = Vec::new();
         let mut notes = 0;
@@ -114,8 +120,12 @@ impl Writer {
                 return Err(error);
             }
         };
+        let left_out = self.sealed.is_some().then_some(0);
+        if let Some(sealed) = self.sealed.take() {
+            let _ = sealed.file.truncate(end);
+        }
         if let Some(current) = &self.current {
-            let _ = current.file.truncate(end);
+            let _ = current.file.truncate(left_out.unwrap_or(end));
         }
         // Before anybody is told that changes are taken again. There is most often as much as before.
         let most = lock(book).delete_room() + self.options.reserve();
@@ -144,7 +154,7 @@ impl Writer {
             }
         }
         // The engine does not know yet that these jobs are here, so they do not count as live here:
-        // as notes they keep the file from being given up unread.
+        // as notes they keep the file from being reclaimed unread.
         book.add_notes(late_notes + jobs.len() as u64);
         Ok(jobs)
     }
