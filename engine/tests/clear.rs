@@ -55,7 +55,7 @@ impl Sink for Told {
         SegmentRef::of(self.segment)
     }
 
-    fn forget(&mut self, segment: SegmentRef, bytes: usize) {
+    fn forget(&mut self, segment: SegmentRef, _: JobId, bytes: usize) {
         assert_eq!(self.live.remove(&segment.number(0)), Some(bytes), "it was counted so");
     }
 
