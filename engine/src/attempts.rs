@@ -7,7 +7,7 @@ use beanstalk_protocol::{Priority, Seconds};
 
 use crate::arena::Ix;
 use crate::engine::{CloseReason, Engine};
-use crate::record::{DurableState, Record};
+use crate::record::{Change, DurableState, Record};
 use crate::sink::Sink;
 use crate::time::Nanos;
 
@@ -62,7 +62,41 @@ impl Engine {
             // Given back on purpose, or through no fault of the worker.
             AttemptEnd::Closed(CloseReason::Quit | CloseReason::ServerStops) => DurableState::Ready,
         };
+        if self.tubes[self.jobs[ix].tube].ruled.is_some() && self.gives_up(ix) {
+            return self.give_up(now, ix, next, sink);
+        }
         self.note_ready_again(now, ix, next);
         self.make(now, ix, next, sink);
+    }
+
+    /// Whether the policy of its tube says that the job is not to be tried again.
+    fn gives_up(&self, ix: Ix) -> bool {
+        let ruled = self.tubes[self.jobs[ix].tube].ruled.as_ref();
+        ruled.is_some_and(|ruled| ruled.policy.gives_up(&self.jobs.counters(ix)))
+    }
+
+    /// Sets a detached job aside: it is moved to the tube that the policy names for that, or buried.
+    /// If the log takes no more, the job is tried again after all, since its place must be one that a
+    /// restart finds.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&mut self, now: Nanos, ix: Ix, next: DurableState, sink: &mut impl Sink) {
+        let tube = &self.tubes[self.jobs[ix].tube];
+        let dead_letter = tube.ruled.as_ref().and_then(|ruled| ruled.policy.dead_letter.clone());
+        let dead_letter = dead_letter.filter(|name| *name != tube.name);
+        let change = if dead_letter.is_some() { Change::Move } else { Change::Existing(1) };
+        if !sink.admits(change) {
+            self.note_ready_again(now, ix, next);
+            return self.make(now, ix, next, sink);
+        }
+        self.given_up += 1;
+        match dead_letter {
+            Some(name) => {
+                let tube = self.tubes.find_or_create(name);
+                self.note_ready_again(now, ix, DurableState::Ready);
+                self.relocate(now, ix, tube, DurableState::Ready, sink);
+            }
+            None => self.bury_one(ix, self.jobs[ix].priority, sink),
+        }
     }
 }

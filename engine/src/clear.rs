@@ -93,6 +93,12 @@ impl Graves {
         }
     }
 
+    /// Whether the job is in one of them.
+    #[inline]
+    pub(crate) fn are_those_of(&self, job: &Job) -> bool {
+        !self.is_empty() && self.have(job)
+    }
+
     #[cold]
     #[inline(never)]
     fn have(&self, job: &Job) -> bool {
@@ -142,9 +148,9 @@ impl Engine {
         if !sink.admits(Change::Clear { jobs: cleared, kept: counts.reserved }) {
             return Err(Refusal::NotRecorded);
         }
-        let kept = self.reserved_of(ix);
+        let (kept, bytes) = self.reserved_of(ix);
         sink.record(Record::Cleared { tube, kept: JobIds::new(&kept) });
-        self.bury_alive(ix, cleared);
+        self.bury_alive(ix, cleared, bytes);
         if cleared <= AT_ONCE {
             // There may be older graves, which are emptied first.
             self.free_some(cleared as usize, sink);
@@ -172,7 +178,7 @@ impl Engine {
     /// Whether the job is in the table only because it is not freed yet.
     #[inline]
     pub(crate) fn is_dead(&self, job: &Job) -> bool {
-        !self.graves.is_empty() && self.graves.have(job)
+        self.graves.are_those_of(job)
     }
 
     /// Frees some of the dead jobs, which was due.
@@ -184,20 +190,27 @@ impl Engine {
         self.graves.due = now;
     }
 
-    /// The ids of the tube's reserved jobs, in order, as they are recorded.
-    fn reserved_of(&self, tube: Ix) -> Vec<[u8; 8]> {
+    /// The ids of the tube's reserved jobs, in order, as they are recorded; and the bytes in their
+    /// bodies.
+    fn reserved_of(&self, tube: Ix) -> (Vec<[u8; 8]>, u64) {
         if self.tubes[tube].counts.reserved == 0 {
-            return Vec::new();
+            return (Vec::new(), 0);
         }
+        let mut bytes = 0;
         let conns = self.conns.from(0).filter_map(|(_, conn)| conn);
         let jobs = conns.flat_map(|conn| conn.reserved.jobs()).map(|ix| &self.jobs[ix]);
-        let mut ids: Vec<JobId> = jobs.filter(|job| job.tube == tube).map(|job| job.id).collect();
+        let mut ids: Vec<JobId> = Vec::new();
+        for job in jobs.filter(|job| job.tube == tube) {
+            bytes += job.body.as_ref().len() as u64;
+            ids.push(job.id);
+        }
         ids.sort_unstable();
-        ids.into_iter().map(JobId::to_le_bytes).collect()
+        (ids.into_iter().map(JobId::to_le_bytes).collect(), bytes)
     }
 
-    /// Makes a grave of the tube's collections, which have so many jobs.
-    fn bury_alive(&mut self, ix: Ix, jobs: u64) {
+    /// Makes a grave of the tube's collections, which have so many jobs. The bodies of all others have
+    /// so many bytes.
+    fn bury_alive(&mut self, ix: Ix, jobs: u64, bytes: u64) {
         let tube = &mut self.tubes[ix];
         self.graves.dead += jobs as usize;
         self.graves.all.push_back(Grave {
@@ -211,6 +224,8 @@ impl Engine {
             survivors: BTreeSet::new(),
         });
         tube.jobs -= jobs;
+        tube.bytes = bytes;
+        tube.ruled_cleared();
         let gone = tube.counts.take_collections();
         self.counts.subtract(gone);
     }

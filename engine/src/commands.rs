@@ -7,7 +7,7 @@ use crate::attempts::AttemptEnd;
 use crate::body::Body;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::{NONE, Place};
-use crate::record::{Change, DurableState, Pause, Record};
+use crate::record::{Change, DurableState, Record};
 use crate::refusals::Cause;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
@@ -339,9 +339,7 @@ impl Engine {
         }
         self.tubes[tube].pauses += 1;
         sink.answer(conn, Answer::Reply(Reply::Paused));
-        let mut settings = self.tubes[tube].settings;
-        settings.pause = (seconds > 0).then(|| Pause { seconds, until: now.after(seconds) });
-        self.set_tube(now, tube, settings, sink);
+        self.set_pause(now, tube, seconds, sink);
         Flow::Continue
     }
 

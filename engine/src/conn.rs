@@ -55,6 +55,9 @@ pub(crate) struct Incoming {
     pub(crate) id: JobId,
     pub(crate) header: PutHeader,
     pub(crate) tube: Ix,
+    /// Whether the tube was paused or had a policy when the line was received: one that is set later
+    /// does not concern this put.
+    pub(crate) special: bool,
     /// When the line was received: the job's age counts from here, its delay from when the body is
     /// complete.
     pub(crate) created: Nanos,

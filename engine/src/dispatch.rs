@@ -1,11 +1,12 @@
 //! One request of one connection: counted, carried out, answered.
 
-use beanstalk_protocol::{Command, PutHeader, Rejection, Reply, Request};
+use beanstalk_protocol::{Command, JobId, PutHeader, Rejection, Reply, Request};
 
 use crate::body::Body;
 use crate::conn::Incoming;
 use crate::engine::{ConnId, Engine, Flow};
 use crate::job::Job;
+use crate::policy::Ruling;
 use crate::record::Change;
 use crate::refusals::Cause;
 use crate::sink::{Answer, Sink, TubeNames};
@@ -81,8 +82,10 @@ impl Engine {
             state.is_producer = true;
             self.producers += 1;
         }
-        self.tubes[state.used].jobs += 1;
-        state.incoming = Some(Incoming { id, header, tube: state.used, created: now });
+        let tube = &mut self.tubes[state.used];
+        tube.jobs += 1;
+        let special = tube.special;
+        state.incoming = Some(Incoming { id, header, tube: state.used, special, created: now });
     }
 
     /// The body of a put was unusable. The job's id is not reused.
@@ -93,6 +96,44 @@ impl Engine {
         }
     }
 
+    /// A put is refused for this cause.
+    #[cold]
+    #[inline(never)]
+    fn refuse_put(
+        &mut self,
+        conn: ConnId,
+        cause: Cause,
+        body: Box<[u8]>,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        self.abandon_put(conn);
+        self.refusals.add(cause);
+        let reply = match cause {
+            Cause::Draining => Reply::Draining,
+            _ => Reply::OutOfMemory,
+        };
+        sink.answer(conn, Answer::Reply(reply));
+        sink.discard(Body::from(body));
+        Flow::Continue
+    }
+
+    /// A put into a unique tube is answered with the job that is there already.
+    #[cold]
+    #[inline(never)]
+    fn answer_with_known(
+        &mut self,
+        conn: ConnId,
+        known: JobId,
+        body: Box<[u8]>,
+        sink: &mut impl Sink,
+    ) -> Flow {
+        self.abandon_put(conn);
+        sink.concerns(conn, known);
+        sink.answer(conn, Answer::Reply(Reply::Inserted(known)));
+        sink.discard(Body::from(body));
+        Flow::Continue
+    }
+
     fn finish_put(
         &mut self,
         now: Nanos,
@@ -100,28 +141,35 @@ impl Engine {
         body: Box<[u8]>,
         sink: &mut impl Sink,
     ) -> Flow {
-        if self.settings.draining {
-            self.abandon_put(conn);
-            self.refusals.add(Cause::Draining);
-            sink.answer(conn, Answer::Reply(Reply::Draining));
-            sink.discard(Body::from(body));
-            return Flow::Continue;
+        if self.guarded
+            && let Err(cause) = self.server_admits(body.len())
+        {
+            return self.refuse_put(conn, cause, body, sink);
         }
         if !sink.admits(Change::Put) {
-            self.abandon_put(conn);
-            self.refusals.add(Cause::NoRoom);
-            sink.answer(conn, Answer::Reply(Reply::OutOfMemory));
-            sink.discard(Body::from(body));
-            return Flow::Continue;
+            return self.refuse_put(conn, Cause::NoRoom, body, sink);
         }
-        let Some(Incoming { id, header, tube, created }) = self.conns[conn.0].incoming.take()
-        else {
+        let Some(mut incoming) = self.conns[conn.0].incoming.take() else {
             return Flow::Continue;
         };
+        if incoming.special {
+            match self.ruled_put(incoming.tube, incoming.header.ttr, &body) {
+                Ruling::New { ttr } => incoming.header.ttr = ttr,
+                Ruling::Known(known) => {
+                    self.conns[conn.0].incoming = Some(incoming);
+                    return self.answer_with_known(conn, known, body, sink);
+                }
+                Ruling::Full(cause) => {
+                    self.conns[conn.0].incoming = Some(incoming);
+                    return self.refuse_put(conn, cause, body, sink);
+                }
+            }
+        }
+        let Incoming { id, header, tube, created, .. } = incoming;
         let mut job = Job::new(id, tube, Body::from(body), created);
         job.priority = header.priority;
         job.delay = header.delay;
-        job.ttr = header.ttr;
+        job.ttr = header.ttr.max(1);
         let (ix, state) = self.add(now, job, sink);
         // Before the job can reach a waiting worker: the producer gets its answer first.
         sink.answer(conn, Answer::Reply(Reply::Inserted(id)));

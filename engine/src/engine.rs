@@ -9,6 +9,7 @@ use crate::clear::Graves;
 use crate::conn::Conn;
 use crate::job::{Jobs, Turn};
 use crate::observe::Observer;
+use crate::policy::Limits;
 use crate::record::ServerSettings;
 use crate::refusals::Refusals;
 use crate::sink::{Answer, Sink};
@@ -72,6 +73,15 @@ pub struct Engine {
     pub(crate) refusals: Refusals,
     /// Present while somebody observes.
     pub(crate) observer: Option<Box<Observer>>,
+    /// Whether a put may be refused by the server: see [`Engine::guard`].
+    pub(crate) guarded: bool,
+    pub(crate) limits: Limits,
+    /// Puts that were answered with a job that was there already.
+    pub(crate) known: u64,
+    /// Jobs that nobody took in time.
+    pub(crate) expired: u64,
+    /// Jobs that were set aside because they had failed too often.
+    pub(crate) given_up: u64,
 }
 
 impl Default for Engine {
@@ -107,6 +117,11 @@ impl Engine {
             settings: ServerSettings::default(),
             refusals: Refusals::default(),
             observer: None,
+            guarded: false,
+            limits: Limits::NONE,
+            known: 0,
+            expired: 0,
+            given_up: 0,
         }
     }
 
@@ -120,10 +135,13 @@ impl Engine {
         ConnId(conn)
     }
 
-    /// The job whose body the connection is sending; `None` if there is none, or new jobs are refused.
+    /// The job whose body the connection is sending; `None` if there is none, or the server refuses it.
     pub fn arriving(&self, conn: ConnId) -> Option<JobId> {
         let incoming = self.conns[conn.0].incoming.as_ref();
-        incoming.filter(|_| !self.settings.draining).map(|incoming| incoming.id)
+        let admits = |bytes: usize| !self.guarded || self.server_admits(bytes).is_ok();
+        incoming
+            .filter(|incoming| admits(incoming.header.size as usize))
+            .map(|incoming| incoming.id)
     }
 
     /// The client will send nothing more, but still reads. From now on, a reserve that would have
@@ -224,8 +242,10 @@ impl Engine {
         if let Some((_, job)) = delayed.filter(|((at, _), _)| *at <= due) {
             self.detach(job);
             self.make_ready(now, job, sink);
-        } else if self.tubes[tube].settings.pause.is_some_and(|pause| pause.until <= due) {
+        } else if self.tubes[tube].pause.is_some_and(|pause| pause.until <= due) {
             self.end_pause(now, tube, sink);
+        } else {
+            self.tick_policy(now, due, tube, sink);
         }
         self.schedule_tube(tube);
         self.drop_if_idle(tube);

@@ -101,9 +101,13 @@ impl Engine {
         conn: ConnId,
         sink: &mut impl Sink,
     ) -> Option<Ix> {
-        let (_, job) = self.tubes[tube].ready.first()?;
+        let state = &self.tubes[tube];
+        let ((_, job), special) = (state.ready.first()?, state.special);
         self.detach(job);
         self.make_reserved(now, job, conn.0, true, sink);
+        if special {
+            self.ruled_reserved(now, tube);
+        }
         sink.concerns(conn, self.jobs[job].id);
         Some(job)
     }

@@ -250,6 +250,12 @@ impl Jobs {
         self.held_bytes
     }
 
+    /// What [`Jobs::held_bytes`] would be with one more job, whose body has so many bytes.
+    #[inline]
+    pub(crate) fn held_with(&self, body_bytes: usize) -> u64 {
+        self.held_bytes + (size_of::<Job>() + body_bytes) as u64
+    }
+
     /// Takes a job in, whose body has so many bytes: the caller has them at hand.
     pub(crate) fn insert(&mut self, job: Job, body_bytes: usize) -> Ix {
         debug_assert_eq!(job.body.as_ref().len(), body_bytes, "it is counted as it will be");

@@ -33,6 +33,7 @@ mod list;
 mod moves;
 mod observe;
 mod operations;
+mod policy;
 mod put;
 mod ready;
 mod record;
@@ -56,6 +57,7 @@ pub use histogram::Histogram;
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use observe::{Activity, Oldest, Overall, Times, TubeView};
 pub use operations::{Action, JobChange, Refusal};
+pub use policy::{Limits, Policy};
 pub use put::{NewJob, PutRefusal};
 pub use record::{
     Change, DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Pause, Record, SegmentRef,

@@ -90,9 +90,12 @@ impl Engine {
         let body = job.body.as_ref().len();
         let bytes = |tube: Ix| self.tubes[tube].name.as_bytes().len() + body;
         sink.resize(job.segment, bytes(before), bytes(tube));
-        self.tubes[before].jobs -= 1;
+        let from = &mut self.tubes[before];
+        from.jobs -= 1;
+        from.bytes -= body as u64;
         let tube = &mut self.tubes[tube];
         tube.jobs += 1;
+        tube.bytes += body as u64;
         before
     }
 }

@@ -11,7 +11,7 @@ use beanstalk_protocol::{JobId, JobState, Priority, Seconds, TubeName};
 use crate::arena::Ix;
 use crate::attempts::AttemptEnd;
 use crate::engine::Engine;
-use crate::record::{Change, DurableState, Pause, Record};
+use crate::record::{Change, DurableState, Record};
 use crate::sink::Sink;
 use crate::time::Nanos;
 
@@ -177,9 +177,7 @@ impl Engine {
             return Err(Refusal::NotRecorded);
         }
         self.tubes[tube].pauses += 1;
-        let mut settings = self.tubes[tube].settings;
-        settings.pause = (seconds > 0).then(|| Pause { seconds, until: now.after(seconds) });
-        self.set_tube(now, tube, settings, sink);
+        self.set_pause(now, tube, seconds, sink);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::arena::Ix;
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::job::Job;
+use crate::policy::Ruling;
 use crate::record::{Change, DurableState};
 use crate::refusals::Cause;
 use crate::sink::Sink;
@@ -20,7 +21,7 @@ pub struct NewJob {
     pub priority: Priority,
     /// Before it is ready.
     pub delay: Seconds,
-    /// How long it may be reserved; 0 counts as 1.
+    /// How long it may be reserved; 0 counts as what the policy of the tube says, or as 1.
     pub ttr: Seconds,
 }
 
@@ -31,6 +32,9 @@ pub enum PutRefusal {
     Draining,
     /// The log cannot record it, or there is no memory for it.
     NotRecorded,
+    /// A limit of the server or of the tube is reached: [`Cause::MaxJobs`], [`Cause::MaxMemory`],
+    /// [`Cause::TubeMaxJobs`] or [`Cause::TubeMaxBytes`].
+    LimitReached(Cause),
 }
 
 impl fmt::Display for PutRefusal {
@@ -38,6 +42,13 @@ impl fmt::Display for PutRefusal {
         f.write_str(match self {
             Self::Draining => "new jobs are refused",
             Self::NotRecorded => "it cannot be recorded, or there is no memory for it",
+            Self::LimitReached(Cause::MaxJobs) => "the server has as many jobs as it may have",
+            Self::LimitReached(Cause::MaxMemory) => {
+                "the jobs of the server take as much memory as they may"
+            }
+            Self::LimitReached(Cause::TubeMaxJobs) => "the tube has as many jobs as it may have",
+            Self::LimitReached(Cause::TubeMaxBytes) => "the tube has as many bytes as it may have",
+            Self::LimitReached(_) => "a limit is reached",
         })
     }
 }
@@ -47,7 +58,11 @@ impl std::error::Error for PutRefusal {}
 impl Engine {
     /// Puts a job into a tube on behalf of a caller that is not a connection, and returns its id. The
     /// tube is created if it does not exist. Counts as a job of the server and of the tube, but not as
-    /// a command.
+    /// a command. If the tube takes no body twice, the id may be that of a job that is there already.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutRefusal`].
     pub fn put(
         &mut self,
         now: Nanos,
@@ -56,25 +71,49 @@ impl Engine {
         body: Box<[u8]>,
         sink: &mut impl Sink,
     ) -> Result<JobId, PutRefusal> {
-        if self.settings.draining {
-            self.refusals.add(Cause::Draining);
-            return Err(PutRefusal::Draining);
+        if self.guarded {
+            self.server_admits(body.len()).map_err(|cause| self.refused(cause))?;
         }
         if !sink.admits(Change::Put) {
-            self.refusals.add(Cause::NoRoom);
-            return Err(PutRefusal::NotRecorded);
+            return Err(self.refused(Cause::NoRoom));
+        }
+        let tube = self.tubes.find_or_create(tube.clone());
+        self.tubes[tube].jobs += 1;
+        let mut ttr = new.ttr;
+        if self.tubes[tube].special {
+            let ruling = self.ruled_put(tube, ttr, &body);
+            if let Ruling::Known(_) | Ruling::Full(_) = ruling {
+                // What is set for the tube keeps it.
+                self.tubes[tube].jobs -= 1;
+            }
+            match ruling {
+                Ruling::New { ttr: ruled } => ttr = ruled,
+                Ruling::Known(known) => {
+                    sink.concerns_caller(known);
+                    sink.discard(Body::from(body));
+                    return Ok(known);
+                }
+                Ruling::Full(cause) => return Err(self.refused(cause)),
+            }
         }
         let id = self.next_id;
         self.next_id += 1;
-        let tube = self.tubes.find_or_create(tube.clone());
-        self.tubes[tube].jobs += 1;
         let mut job = Job::new(id, tube, Body::from(body), now);
         job.priority = new.priority;
         job.delay = new.delay;
-        job.ttr = new.ttr.max(1);
+        job.ttr = ttr.max(1);
         let (ix, state) = self.add(now, job, sink);
         self.make(now, ix, state, sink);
         Ok(id)
+    }
+
+    fn refused(&mut self, cause: Cause) -> PutRefusal {
+        self.refusals.add(cause);
+        match cause {
+            Cause::Draining => PutRefusal::Draining,
+            Cause::NoRoom => PutRefusal::NotRecorded,
+            limit => PutRefusal::LimitReached(limit),
+        }
     }
 
     /// Adds and records a job that is admitted. It is not in its state yet: see `make`.
@@ -84,8 +123,10 @@ impl Engine {
             (job.body.as_ref().len(), job.tube, DurableState::after(now, job.delay));
         let ix = self.jobs.insert(job, bytes);
         self.total_jobs += 1;
-        self.tubes[tube].total_jobs += 1;
-        if self.tubes[tube].total_jobs == 1 {
+        let target = &mut self.tubes[tube];
+        target.total_jobs += 1;
+        target.bytes += bytes as u64;
+        if target.total_jobs == 1 {
             self.note_first_job(tube);
         }
         self.record_put(ix, state, sink);

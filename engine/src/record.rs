@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use beanstalk_protocol::{JobId, Priority, Seconds};
 
+use crate::policy::Policy;
 use crate::time::Nanos;
 
 /// The segment of a log that holds a job's record.
@@ -78,7 +79,7 @@ pub enum Record<'a> {
         /// Name of the tube.
         tube: &'a str,
         /// All of its settings.
-        settings: TubeSettings,
+        settings: TubeSettings<'a>,
     },
     /// The server's settings from now on; they replace all earlier ones.
     Server(ServerSettings),
@@ -155,17 +156,19 @@ impl<'a> Record<'a> {
 
 /// The settings of a tube. A tube with settings other than the defaults continues to exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TubeSettings {
+pub struct TubeSettings<'a> {
     /// If set, no job of the tube can be reserved until the pause ends.
     pub pause: Option<Pause>,
+    /// The tube's policy, if it has one.
+    pub policy: Option<Policy<&'a str>>,
 }
 
-impl TubeSettings {
+impl TubeSettings<'_> {
     /// Whether all settings have their default.
     #[inline]
     pub fn is_default(&self) -> bool {
-        let Self { pause } = self;
-        pause.is_none()
+        let Self { pause, policy } = self;
+        pause.is_none() && policy.is_none()
     }
 }
 

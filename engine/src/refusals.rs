@@ -8,6 +8,14 @@ pub enum Cause {
     /// A put for which there is no memory or no room in the log, or whose body could not be held:
     /// `OUT_OF_MEMORY`.
     NoRoom,
+    /// A put, while the server has as many jobs as it may have: `OUT_OF_MEMORY`.
+    MaxJobs,
+    /// A put, while the jobs of the server take as much memory as they may: `OUT_OF_MEMORY`.
+    MaxMemory,
+    /// A put into a tube that has as many jobs as its policy allows: `OUT_OF_MEMORY`.
+    TubeMaxJobs,
+    /// A put into a tube whose jobs have as many bytes as its policy allows: `OUT_OF_MEMORY`.
+    TubeMaxBytes,
     /// Another change that the log cannot record: `INTERNAL_ERROR`.
     NotRecorded,
     /// A put with too large a body: `JOB_TOO_BIG`.
@@ -22,9 +30,13 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Draining,
         Self::NoRoom,
+        Self::MaxJobs,
+        Self::MaxMemory,
+        Self::TubeMaxJobs,
+        Self::TubeMaxBytes,
         Self::NotRecorded,
         Self::TooBig,
         Self::BrokenBody,
@@ -32,11 +44,15 @@ impl Cause {
         Self::UnknownCommand,
     ];
 
-    /// Its name: the reply, in lower case.
+    /// Its name: the limit that was reached, otherwise the reply, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draining => "draining",
             Self::NoRoom => "out_of_memory",
+            Self::MaxJobs => "max_jobs",
+            Self::MaxMemory => "max_memory",
+            Self::TubeMaxJobs => "tube_max_jobs",
+            Self::TubeMaxBytes => "tube_max_bytes",
             Self::NotRecorded => "internal_error",
             Self::TooBig => "job_too_big",
             Self::BrokenBody => "expected_crlf",

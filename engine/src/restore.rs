@@ -91,8 +91,8 @@ impl Engine {
     /// equal queue. The engine's own segment references stay as they are.
     pub fn tell_all(&self, mut tell: impl FnMut(Record<'_>)) {
         tell(Record::Server(self.settings));
-        for tube in self.tubes.all().filter(|tube| !tube.settings.is_default()) {
-            tell(Record::Tube { tube: tube.name.as_str(), settings: tube.settings });
+        for tube in self.tubes.all().filter(|tube| tube.has_settings()) {
+            tell(Record::Tube { tube: tube.name.as_str(), settings: tube.settings() });
         }
         for ix in self.jobs.all().filter(|ix| !self.is_dead(&self.jobs[*ix])) {
             tell(Record::Put(self.job_record(ix, self.durable_state(ix))));
@@ -203,9 +203,12 @@ impl Engine {
             Record::Cleared { tube, kept } => self.restore_cleared(tube, kept, sink),
             Record::Tube { tube, settings } => {
                 let tube = self.tube_named(tube)?;
-                self.restore_tube(now, tube, settings, &mut Nobody);
+                self.restore_tube(now, tube, settings, &mut Nobody)?;
             }
-            Record::Server(settings) => self.settings = settings,
+            Record::Server(settings) => {
+                self.settings = settings;
+                self.guard();
+            }
         }
         Ok(())
     }
@@ -243,6 +246,7 @@ impl Engine {
         job.ttr = record.ttr.max(1);
         job.segment = segment;
         let ix = self.jobs.insert(job, record.body.len());
+        self.tubes[tube].bytes += record.body.len() as u64;
         self.reserve_ids(id.saturating_add(1));
         self.restore_state(now, ix, &record.now);
         Ok(())
@@ -280,13 +284,17 @@ impl Engine {
     /// job is restored without one. Does nothing if the job is gone.
     pub fn restore_body(&mut self, id: JobId, body: Box<[u8]>) {
         if let Some(ix) = self.jobs.find(id) {
+            let tube = &mut self.tubes[self.jobs[ix].tube];
+            tube.bytes += body.len() as u64;
+            tube.bytes -= self.jobs[ix].body.as_ref().len() as u64;
             self.jobs.set_body(ix, Body::from(body));
         }
     }
 
     /// Ends the restore. Sorts the buried jobs into the order in which they were buried, since
-    /// their records may have come in a different one.
-    pub fn end_restore(&mut self) {
+    /// their records may have come in a different one, and lets policies know all jobs.
+    pub fn end_restore(&mut self, now: Nanos) {
+        self.adopt_restored(now);
         for tube in self.tubes.places() {
             let mut jobs = Vec::new();
             let mut next = self.tubes[tube].buried.first;

@@ -39,6 +39,9 @@ impl Engine {
         }
         tube.counts.leave(place, priority);
         self.counts.leave(place, priority);
+        if tube.special {
+            tube.ruled_leaves(ix, place, &self.jobs);
+        }
         reserved
     }
 
@@ -48,7 +51,11 @@ impl Engine {
         self.enter(ix, Place::Ready { position: 0 });
         let job = &self.jobs[ix];
         let (tube, key) = (job.tube, job.ready_key());
-        self.tubes[tube].ready.push(key, ix, &mut self.jobs);
+        let state = &mut self.tubes[tube];
+        state.ready.push(key, ix, &mut self.jobs);
+        if state.special {
+            self.ruled_ready(now, ix);
+        }
         self.serve(now, tube, sink);
         if self.tubes[tube].available() == Some(key) {
             self.alert(tube);
@@ -61,7 +68,11 @@ impl Engine {
         self.enter(ix, Place::Delayed { position: 0 });
         let tube = self.jobs[ix].tube;
         let key = self.deadline_key(until);
-        self.tubes[tube].delayed.push(key, ix, &mut self.jobs);
+        let state = &mut self.tubes[tube];
+        state.delayed.push(key, ix, &mut self.jobs);
+        if state.special {
+            self.ruled_delayed(ix);
+        }
         self.schedule_tube(tube);
     }
 
@@ -144,9 +155,14 @@ impl Engine {
 
     /// Gives the tube's first ready job to the connection.
     pub(crate) fn reserve_from(&mut self, now: Nanos, tube: Ix, conn: Ix, sink: &mut impl Sink) {
-        if let Some((_, job)) = self.tubes[tube].ready.first() {
+        let state = &self.tubes[tube];
+        if let Some((_, job)) = state.ready.first() {
+            let special = state.special;
             self.detach(job);
             self.make_reserved(now, job, conn, true, sink);
+            if special {
+                self.ruled_reserved(now, tube);
+            }
             let job = &self.jobs[job];
             sink.concerns(ConnId(conn), job.id);
             sink.answer(ConnId(conn), Answer::Reply(Reply::Reserved(job.id, &job.body)));
@@ -165,14 +181,15 @@ impl Engine {
         if let Some(job) = self.jobs.remove(ix) {
             let tube = &mut self.tubes[job.tube];
             tube.jobs -= 1;
+            let bytes = job.body.as_ref().len();
+            tube.bytes -= bytes as u64;
             if let Some(now) = deleted {
                 tube.deletes += 1;
                 if let (Some(observer), Some(since)) = (&mut self.observer, reserved) {
                     observer.times(&mut tube.slot).service.add(now.0.saturating_sub(since.0));
                 }
             }
-            let bytes = tube.name.as_bytes().len() + job.body.as_ref().len();
-            sink.forget(job.segment, job.id, bytes);
+            sink.forget(job.segment, job.id, tube.name.as_bytes().len() + bytes);
             self.drop_if_idle(job.tube);
             sink.discard(job.body);
         }

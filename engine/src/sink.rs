@@ -114,6 +114,9 @@ pub trait Sink {
     #[inline]
     fn concerns(&mut self, _conn: ConnId, _job: JobId) {}
 
+    /// What the caller of the engine is told depends on what has been recorded about this job.
+    fn concerns_caller(&mut self, _job: JobId) {}
+
     /// Whether a change can be recorded. If not, the change is not made, and the client gets an
     /// error.
     #[inline]
@@ -160,6 +163,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn concerns(&mut self, conn: ConnId, job: JobId) {
         (**self).concerns(conn, job);
+    }
+
+    fn concerns_caller(&mut self, job: JobId) {
+        (**self).concerns_caller(job);
     }
 
     fn admits(&self, change: Change) -> bool {

@@ -122,8 +122,8 @@ impl Engine {
             waiting: self.waiting_on(ix),
             deletes: tube.deletes,
             pauses: tube.pauses,
-            pause: tube.settings.pause.map_or(0, |pause| u64::from(pause.seconds)),
-            pause_time_left: tube.settings.pause.map_or(0, |pause| pause.until.seconds_since(now)),
+            pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
+            pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
         }
     }
 }

@@ -12,8 +12,9 @@ use crate::heap::JobHeap;
 use crate::job::{DeadlineKey, Place, ReadyKey};
 use crate::list::List;
 use crate::observe::{Activity, Slot};
+use crate::policy::{Policy, Ruled};
 use crate::ready::ReadyJobs;
-use crate::record::TubeSettings;
+use crate::record::{Pause, TubeSettings};
 use crate::time::Nanos;
 use crate::timers::Listed;
 use crate::waiting::Ticket;
@@ -47,7 +48,14 @@ pub(crate) struct Tube {
     pub(crate) queue: BTreeSet<(Ticket, Ix)>,
     /// Connections to be alerted to a better job: see [`crate::wide`].
     pub(crate) armed: BTreeSet<Ix>,
-    pub(crate) settings: TubeSettings,
+    /// Bytes in the bodies of its jobs.
+    pub(crate) bytes: u64,
+    pub(crate) pause: Option<Pause>,
+    pub(crate) ruled: Option<Box<Ruled>>,
+    /// Whether it is paused or has a policy: one look tells that neither is to be thought of.
+    pub(crate) special: bool,
+    /// Whether its jobs cannot be reserved: [`Tube::is_to_be_held`].
+    pub(crate) held: bool,
     pub(crate) pauses: u64,
     pub(crate) listed: Listed,
 }
@@ -134,16 +142,20 @@ impl Tube {
             wide_watchers: 0,
             queue: BTreeSet::new(),
             armed: BTreeSet::new(),
-            settings: TubeSettings::default(),
+            bytes: 0,
+            pause: None,
+            ruled: None,
+            special: false,
+            held: false,
             pauses: 0,
             listed: Listed::NOT,
         }
     }
 
-    /// The next job that a connection can reserve: none while the tube is paused.
+    /// The next job that a connection can reserve: none while the tube is held.
     #[inline]
     pub(crate) fn available(&self) -> Option<ReadyKey> {
-        if self.settings.pause.is_some() { None } else { self.ready.first().map(|(key, _)| key) }
+        if self.held { None } else { self.ready.first().map(|(key, _)| key) }
     }
 
     /// What has happened in it.
@@ -157,17 +169,48 @@ impl Tube {
         }
     }
 
-    /// When something is due for this tube: the first delayed job, or the end of the pause.
+    /// Call this when the pause or the policy has changed.
+    pub(crate) fn has_changed(&mut self) {
+        self.special = self.has_settings();
+        self.held = self.is_to_be_held();
+    }
+
+    /// Whether the tube is paused, or its rate of reserves is used up.
+    pub(crate) fn is_to_be_held(&self) -> bool {
+        self.pause.is_some() || self.ruled.as_ref().is_some_and(|ruled| ruled.is_throttled())
+    }
+
+    /// When something is due for this tube: the first delayed job, the end of the pause, or what its
+    /// policy says.
+    #[inline]
     pub(crate) fn deadline(&self) -> Nanos {
         let delayed = self.delayed.first().map_or(Nanos::NEVER, |((at, _), _)| at);
-        let pause = self.settings.pause.map_or(Nanos::NEVER, |pause| pause.until);
-        delayed.min(pause)
+        if self.special { delayed.min(self.special_deadline()) } else { delayed }
+    }
+
+    #[cold]
+    fn special_deadline(&self) -> Nanos {
+        let pause = self.pause.map_or(Nanos::NEVER, |pause| pause.until);
+        let ruled = self.ruled.as_ref().map_or(Nanos::NEVER, |ruled| ruled.deadline());
+        pause.min(ruled)
+    }
+
+    /// Everything that is set for it.
+    pub(crate) fn settings(&self) -> TubeSettings<'_> {
+        let policy = self.ruled.as_ref().map(|ruled| Policy::recorded(&ruled.policy));
+        TubeSettings { pause: self.pause, policy }
+    }
+
+    /// Whether something is set for it.
+    #[inline]
+    pub(crate) fn has_settings(&self) -> bool {
+        self.pause.is_some() || self.ruled.is_some()
     }
 
     /// Whether the tube has to exist: a connection uses or watches it, it has a job, or it has
     /// settings. The default tube always exists.
     fn is_needed(&self) -> bool {
-        self.using + self.watching + self.jobs > 0 || !self.settings.is_default()
+        self.using + self.watching + self.jobs > 0 || self.special
     }
 }
 

@@ -5,8 +5,8 @@ mod common;
 use beanstalk_protocol::{Command, PutHeader, Rejection, Request, TubeName};
 use common::Wire;
 use jq_engine::{
-    Activity, Answer, Cause, Change, CloseReason, ConnId, Cursor, Engine, Histogram, Nanos, Oldest,
-    Sink, Times,
+    Activity, Answer, Cause, Change, CloseReason, ConnId, Cursor, Engine, Histogram, Limits, Nanos,
+    NewJob, Oldest, Policy, PutRefusal, Sink, Times,
 };
 
 struct Session {
@@ -326,6 +326,10 @@ fn refusals_are_counted_by_their_cause() {
         [
             ("draining", 1),
             ("out_of_memory", 2),
+            ("max_jobs", 0),
+            ("max_memory", 0),
+            ("tube_max_jobs", 0),
+            ("tube_max_bytes", 0),
             ("internal_error", 4),
             ("job_too_big", 1),
             ("expected_crlf", 1),
@@ -333,4 +337,40 @@ fn refusals_are_counted_by_their_cause() {
             ("unknown_command", 1),
         ]
     );
+}
+
+#[test]
+fn each_limit_is_a_cause_of_its_own() {
+    let mut session = Session::new();
+    session.put(1, 0);
+    let now = session.now;
+    let engine = &mut session.engine;
+    let name = TubeName::default_tube();
+    let put = |engine: &mut Engine| {
+        let new = NewJob { priority: 1, delay: 0, ttr: 1 };
+        engine.put(now, &name, new, Box::from(*b"body"), &mut Wire::default()).map(|_| ())
+    };
+    for (limits, cause) in [
+        (Limits { jobs: 1, ..Limits::NONE }, Cause::MaxJobs),
+        (Limits { memory: 100, ..Limits::NONE }, Cause::MaxMemory),
+    ] {
+        engine.set_limits(limits);
+        assert_eq!(put(engine), Err(PutRefusal::LimitReached(cause)));
+    }
+    engine.set_limits(Limits::NONE);
+    for (policy, cause) in [
+        (Policy { max_jobs: Some(1), ..Policy::default() }, Cause::TubeMaxJobs),
+        (Policy { max_bytes: Some(3), ..Policy::default() }, Cause::TubeMaxBytes),
+    ] {
+        engine
+            .set_policy(now, &TubeName::default_tube(), Some(policy), &mut Wire::default())
+            .unwrap();
+        assert_eq!(put(engine), Err(PutRefusal::LimitReached(cause)));
+    }
+    assert!(put(engine).is_err());
+    let refusals = engine.refusals();
+    let counted = [Cause::MaxJobs, Cause::MaxMemory, Cause::TubeMaxJobs, Cause::TubeMaxBytes]
+        .map(|cause| refusals.of(cause));
+    assert_eq!(counted, [1, 1, 1, 2]);
+    assert_eq!(engine.job_count(), 1);
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use beanstalk_protocol::{Command, PutHeader, Request, TubeName};
 use jq_engine::{
-    Action, Answer, CloseReason, ConnId, Engine, Flow, JobChange, Nanos, Record, SegmentRef, Sink,
+    Action, Answer, CloseReason, ConnId, Engine, Flow, JobChange, Nanos, Policy, Record,
+    SegmentRef, Sink,
 };
 use proptest::prelude::*;
 
@@ -55,6 +56,7 @@ enum Op {
     Pause(TubeName, u32),
     Clear(TubeName),
     PutMany(u32),
+    Policy(TubeName, Option<Policy<TubeName>>),
     Pass(u64),
 }
 
@@ -87,6 +89,31 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// Without a time after which jobs expire: that begins anew for some jobs with a restart.
+fn policy() -> impl Strategy<Value = Policy<TubeName>> {
+    let limits = (prop::option::of(0..4u64), prop::option::of(0..4u64));
+    let attempts =
+        (prop::option::of(1..4u32), prop::option::of(1..3u32), prop::option::of(1..3u32));
+    let rest = (
+        prop::option::of((0..=TUBES).prop_map(name)),
+        any::<bool>(),
+        prop::option::of(0..4u32),
+        prop::option::of(500..3000u32),
+    );
+    (limits, attempts, rest).prop_map(|(limits, attempts, rest)| Policy {
+        max_jobs: limits.0,
+        max_bytes: limits.1,
+        max_reserves: attempts.0,
+        max_timeouts: attempts.1,
+        max_disconnects: attempts.2,
+        dead_letter: rest.0,
+        expires: None,
+        unique: rest.1,
+        default_ttr: rest.2,
+        reserve_rate: rest.3,
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let id = 1..=JOBS;
     let command = prop_oneof![
@@ -116,6 +143,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => id.clone().prop_map(Op::Again),
         6 => (id, action()).prop_map(|(id, action)| Op::Act(id, action)),
         1 => (tube(), 0..4u32).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
+        2 => (tube(), prop::option::weighted(0.8, policy()))
+            .prop_map(|(tube, policy)| Op::Policy(tube, policy)),
         3 => (1..3_000u64).prop_map(Op::Pass),
         2 => tube().prop_map(Op::Clear),
         1 => (0..3u32).prop_map(Op::PutMany),
@@ -167,6 +196,10 @@ impl Live {
             Op::Pause(tube, seconds) => {
                 let _ = self.engine.pause(now, tube.as_str(), seconds, &mut self.follower);
             }
+            Op::Policy(tube, policy) => {
+                let set = self.engine.set_policy(now, &tube, policy, &mut self.follower);
+                set.expect("the follower records everything");
+            }
             Op::Disconnect(reason) => {
                 self.engine.disconnect(now, conn, reason, &mut self.follower);
                 self.blocked.remove(&conn);
@@ -208,7 +241,7 @@ impl Live {
         let now = self.follower.now;
         while self.engine.tick(now, 100, &mut self.follower) {}
         let mut again = self.follower.engine;
-        again.end_restore();
+        again.end_restore(now);
         while again.tick(now, 100, &mut NoAnswers) {}
         (self.engine, again)
     }
@@ -268,7 +301,7 @@ proptest! {
             let restored = third.restore(now, record, SegmentRef::default(), &mut NoAnswers);
             restored.expect("a valid name");
         });
-        third.end_restore();
+        third.end_restore(now);
         prop_assert_eq!(told(&live), told(&third));
         let (live, third) = (kicked(live, now), kicked(third, now));
         prop_assert_eq!(&live, &kicked(again, now));

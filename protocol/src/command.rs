@@ -12,7 +12,8 @@ pub struct PutHeader {
     pub priority: Priority,
     /// Seconds until the job becomes ready.
     pub delay: Seconds,
-    /// Seconds that a worker may hold the job. 0 on the wire means 1, and is 1 here already.
+    /// Seconds that a worker may hold the job. 0 leaves it to the server, which
+    /// makes it 1, or what is set for the tube.
     pub ttr: Seconds,
     /// Bytes of the body, without its CRLF.
     pub size: u32,

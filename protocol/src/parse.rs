@@ -180,7 +180,7 @@ fn put(rest: &[u8], max_size: u32) -> Result<Line, Malformed> {
     if !rest.is_empty() {
         return Err(Malformed::BadPut);
     }
-    Ok(Line::Put(PutHeader { priority, delay, ttr: ttr.max(1), size }))
+    Ok(Line::Put(PutHeader { priority, delay, ttr, size }))
 }
 
 fn pause_tube(rest: &[u8]) -> Result<Command, Malformed> {

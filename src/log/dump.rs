@@ -8,7 +8,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use beanstalk_protocol::JobId;
-use jq_engine::{DurableState, JobCounters, JobUpdate, Nanos, Record};
+use jq_engine::{DurableState, JobCounters, JobUpdate, Nanos, Policy, Record};
 use serde_json::{Map, Value, json};
 
 use crate::log::OpenError;
@@ -166,6 +166,7 @@ impl<W: Write> Lines<W> {
                 let pause = pause
                     .map(|pause| json!({"seconds": pause.seconds, "until": seconds(pause.until)}));
                 set("pause", pause.into());
+                set("policy", settings.policy.as_ref().map(policy).into());
             }
             Record::Server(settings) => {
                 set("record", "server".into());
@@ -219,4 +220,34 @@ fn update(now: &JobUpdate, line: &mut Map<String, Value>) {
 /// Since 1970.
 fn seconds(time: Nanos) -> Value {
     (time.0 as f64 / 1e9).into()
+}
+
+/// A policy, with the members that are set.
+fn policy(policy: &Policy<&str>) -> Value {
+    let Policy {
+        max_jobs,
+        max_bytes,
+        max_reserves,
+        max_timeouts,
+        max_disconnects,
+        dead_letter,
+        expires,
+        unique,
+        default_ttr,
+        reserve_rate,
+    } = *policy;
+    let all = [
+        ("max_jobs", max_jobs.map(Value::from)),
+        ("max_bytes", max_bytes.map(Value::from)),
+        ("max_reserves", max_reserves.map(Value::from)),
+        ("max_timeouts", max_timeouts.map(Value::from)),
+        ("max_disconnects", max_disconnects.map(Value::from)),
+        ("dead_letter", dead_letter.map(Value::from)),
+        ("expires", expires.map(Value::from)),
+        ("unique", unique.then_some(true.into())),
+        ("default_ttr", default_ttr.map(Value::from)),
+        ("reserve_rate", reserve_rate.map(|rate| (f64::from(rate) / 1000.0).into())),
+    ];
+    let set = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(set.collect())
 }

@@ -183,6 +183,13 @@ impl Sink for Replies<'_> {
         }
     }
 
+    #[cold]
+    fn concerns_caller(&mut self, job: JobId) {
+        if self.durable {
+            self.outcome.gated.raise(self.log.concern(job), self.failures);
+        }
+    }
+
     #[inline]
     fn concerns(&mut self, conn: ConnId, job: JobId) {
         if !self.durable {

@@ -38,6 +38,37 @@ fn what_was_answered_outlives_a_crash() {
     http.send("POST", JOBS, &[], b"x").is_problem(503, "draining");
 }
 
+/// Large bodies are kept apart in the log, and are known by the policy of their tube all the same.
+#[test]
+fn a_policy_outlives_a_crash() {
+    let folder = Folder::new();
+    let flags = ["-f", "0", "-z", "2000000", "-b", folder.path().to_str().unwrap()];
+    let http = Http::operating(&flags);
+    let policy = json!({"max_bytes": 1_500_001, "dead_letter": "dead", "unique": true});
+    let path = "/api/v1/tubes/t/policy";
+    http.json("PUT", path, &policy.to_string()).expect(200);
+    let (large, small) = (vec![b'x'; 1_500_000], b"y");
+    let put = |http: &Http, body: &[u8]| http.send("POST", JOBS, &[], body);
+    assert_eq!(put(&http, &large).expect(201)["id"], 1);
+    assert_eq!(put(&http, small).expect(201)["id"], 2);
+    kill(http.server);
+
+    let http = Http::operating(&flags);
+    assert_eq!(http.get(path).expect(200), policy);
+    assert_eq!(put(&http, &large).expect(201)["id"], 1);
+    assert_eq!(put(&http, small).expect(201)["id"], 2);
+    put(&http, b"z").is_problem(507, "limit-reached");
+    http.delete("/api/v1/jobs/1").expect(200);
+    // The id of a put that is refused is not used.
+    assert_eq!(put(&http, &large).expect(201)["id"], 3);
+    http.delete(path).expect(200);
+    kill(http.server);
+
+    let http = Http::operating(&flags);
+    assert_eq!(http.get(path).expect(200), json!({}));
+    assert_eq!(put(&http, small).expect(201)["id"], 4);
+}
+
 /// The same reason everywhere: `/readyz`, the server, `stats`, the problem of a put.
 #[test]
 fn a_full_log_is_told() {

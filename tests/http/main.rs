@@ -17,4 +17,5 @@ mod flags;
 mod hostile;
 mod no_memory;
 mod observed;
+mod policy;
 mod put;

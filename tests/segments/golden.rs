@@ -28,7 +28,8 @@ const COUNTERS: JobCounters =
 const CREATED: Nanos = Nanos(1_700_000_000_000_000_000);
 const UNTIL: Nanos = Nanos(1_700_000_009_000_000_000);
 
-const PAUSED: TubeSettings = TubeSettings { pause: Some(Pause { seconds: 30, until: UNTIL }) };
+const PAUSED: TubeSettings<'_> =
+    TubeSettings { pause: Some(Pause { seconds: 30, until: UNTIL }), policy: None };
 
 fn update(id: u64, state: DurableState, counters: JobCounters) -> JobUpdate {
     JobUpdate { id, priority: 1024, delay: 9, state, counters }

@@ -46,8 +46,8 @@ fn an_unknown_setting_is_refused() {
     let pause = b"\x01\x0c\x05\0\0\0\xff\xff\xff\xff\xff\0\0\0";
     let tube = |fields: &[u8]| [b"\x0a\x01\x01a", fields].concat();
     for (record, what) in [
-        (tube(b"\x07\0"), "a tube's settings, with the tag 7"),
-        (tube(&[pause, &b"\x08\x02xy"[..]].concat()), "a tube's settings, with the tag 8"),
+        (tube(b"\x6b\0"), "a tube's settings, with the tag 107"),
+        (tube(&[pause, &b"\x6c\x02xy"[..]].concat()), "a tube's settings, with the tag 108"),
         (b"\x0a\x02\x01a".to_vec(), "a tube's settings, in layout version 2"),
         (b"\x0b\x01\x63\x03xyz".to_vec(), "the server's settings, with the tag 99"),
         (b"\x0b\x09".to_vec(), "the server's settings, in layout version 9"),
@@ -71,7 +71,7 @@ fn an_unknown_setting_is_refused() {
 /// A repair does not take it for a part of the damage before it.
 #[test]
 fn a_repair_does_not_step_over_it() {
-    let newer: &[u8] = b"\x0a\x01\x01a\x07\0";
+    let newer: &[u8] = b"\x0a\x01\x01a\x6b\0";
     let disk = disk();
     let mut bytes = segment(1, 0, &[], b"some bytes that are no record");
     let offset = bytes.len();
@@ -87,7 +87,7 @@ fn a_repair_does_not_step_over_it() {
 /// Nor is a segment removed that seems never to have been begun.
 #[test]
 fn a_torn_header_does_not_hide_it() {
-    let mut bytes = segment(1, 0, &[b"\x0a\x01\x01a\x07\0"], b"");
+    let mut bytes = segment(1, 0, &[b"\x0a\x01\x01a\x6b\0"], b"");
     bytes[44] ^= 1;
     let disk = Arc::new(disk());
     disk.put(&segment_name(1), bytes.clone());

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use beanstalk_protocol::MAX_JOB_SIZE;
-use jq_engine::{DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Nanos, Pause, Record};
-use jq_engine::{ServerSettings, TubeSettings};
+use jq_engine::{DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Nanos, Pause, Policy};
+use jq_engine::{Record, ServerSettings, TubeSettings};
 use jq_server::log::binlog::format::{
     self, Damage, Entry, HEADER_LEN, Header, Next, StoredBody, VERSION,
 };
@@ -35,7 +35,7 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
     let id = rng.u64(..);
     let created = Nanos(rng.u64(..));
     let job = JobRecord { tube, created, ttr: rng.u32(..), now: update(rng), body, shared: None };
-    match rng.u8(..13) {
+    match rng.u8(..14) {
         0 => Record::Put(job),
         1 => Record::Again(job),
         2 => Record::Update(update(rng)),
@@ -46,12 +46,33 @@ fn record<'a>(rng: &mut fastrand::Rng, tube: &'a str, body: &'a [u8]) -> Record<
         7 => Record::Disconnected(id),
         8 => {
             let pause = Pause { seconds: rng.u32(..), until: Nanos(rng.u64(..)) };
-            Record::Tube { tube, settings: TubeSettings { pause: Some(pause) } }
+            Record::Tube { tube, settings: TubeSettings { pause: Some(pause), policy: None } }
         }
         9 => Record::Tube { tube, settings: TubeSettings::default() },
+        12 => Record::Tube {
+            tube,
+            settings: TubeSettings { pause: None, policy: Some(policy(rng, tube)) },
+        },
         10 => Record::Moved { tube, now: update(rng) },
         11 => Record::Cleared { tube, kept: JobIds::new(body.as_chunks().0) },
         _ => Record::Server(ServerSettings { draining: rng.bool() }),
+    }
+}
+
+/// Each rule is there or not.
+fn policy<'a>(rng: &mut fastrand::Rng, tube: &'a str) -> Policy<&'a str> {
+    Policy {
+        max_jobs: rng.bool().then(|| rng.u64(..)),
+        max_bytes: rng.bool().then(|| rng.u64(..)),
+        max_reserves: rng.bool().then(|| rng.u32(..)),
+        max_timeouts: rng.bool().then(|| rng.u32(..)),
+        max_disconnects: rng.bool().then(|| rng.u32(..)),
+        dead_letter: rng.bool().then_some(tube),
+        expires: rng.bool().then(|| rng.u32(..)),
+        // So that it is never an empty one, which is written like none.
+        unique: true,
+        default_ttr: rng.bool().then(|| rng.u32(..)),
+        reserve_rate: rng.bool().then(|| rng.u32(..)),
     }
 }
 
@@ -68,14 +89,15 @@ fn kind(record: &Record<'_>) -> &'static str {
         Record::Kicked(_) => "kicked",
         Record::Delete(_) => "delete",
         Record::Cleared { .. } => "cleared",
-        Record::Tube { settings: TubeSettings { pause: Some(_) }, .. } => "paused tube",
-        Record::Tube { settings: TubeSettings { pause: None }, .. } => "tube",
+        Record::Tube { settings: TubeSettings { pause: Some(_), .. }, .. } => "paused tube",
+        Record::Tube { settings: TubeSettings { policy: Some(_), .. }, .. } => "ruled tube",
+        Record::Tube { settings: TubeSettings { pause: None, .. }, .. } => "tube",
         Record::Server(ServerSettings { draining: true }) => "drain",
         Record::Server(ServerSettings { draining: false }) => "no drain",
     }
 }
 
-const KINDS: usize = 14;
+const KINDS: usize = 15;
 
 /// What is read when this was written: that a job was told once more is nothing to be read.
 fn as_read(record: Record<'_>) -> Record<'_> {

@@ -28,7 +28,7 @@ pub struct Tube {
     /// Its pause, if it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Paused>,
-    /// What is set for it, if anything is.
+    /// What is set for it, if anything is. A list of tubes leaves it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
     /// How much happens in it. Missing until it has been observed for long enough.

@@ -3,6 +3,7 @@
 use beanstalk_protocol::{Command, JobId, PutHeader, Rejection, Reply, Request, Seconds, TubeName};
 use jq_engine::{Answer, Body, ConnId, Flow, Nanos, Sink};
 
+use super::policy::Turned;
 use super::{Job, Model, Pause, Place, Waiting};
 
 impl Model {
@@ -63,6 +64,10 @@ impl Model {
             ready_at: now.after(header.delay),
             reserved_at: now,
             place: Place::Arriving { from: conn },
+            judged: self.is_special(
+                &self.conns.iter().find(|it| it.id == conn).expect("it is connected").used,
+            ),
+            ready_since: (now, 0),
             reserves: 0,
             timeouts: 0,
             releases: 0,
@@ -88,8 +93,21 @@ impl Model {
         }
         let arriving = |job: &&mut Job| job.place == Place::Arriving { from: conn };
         let job = self.jobs.iter_mut().find(arriving).expect("its line came before");
+        let (id, tube, delay, ttr) = (job.id, job.tube.clone(), job.delay, job.ttr);
+        let judged = job.judged;
+        if judged && let Err(turned) = self.judge(id, &tube, &bytes) {
+            self.forget_put(conn);
+            let reply = match turned {
+                Turned::Known(known) => Reply::Inserted(known),
+                Turned::Full(_) => Reply::OutOfMemory,
+            };
+            sink.answer(conn, Answer::Reply(reply));
+            return Flow::Continue;
+        }
+        let ttr = if judged { self.ttr(&tube, ttr) } else { ttr.max(1) };
+        let job = self.job(id);
         job.body = Body::from(bytes);
-        let (id, tube, delay) = (job.id, job.tube.clone(), job.delay);
+        job.ttr = ttr;
         self.total_jobs += 1;
         self.see(id, |seen, _| seen.activity.puts += 1);
         if let Some(tube) = self.tube(&tube) {
@@ -158,7 +176,9 @@ impl Model {
                     job.releases += 1;
                     job.ready_at = now.after(delay);
                     sink.answer(conn, Answer::Reply(Reply::Released));
-                    self.make_ready_or_delayed(now, id, delay, sink);
+                    if !self.gives_up(now, id, sink) {
+                        self.make_ready_or_delayed(now, id, delay, sink);
+                    }
                     return Flow::Continue;
                 }
                 Reply::NotFound
@@ -264,6 +284,8 @@ impl Model {
         self.conn(id).is_worker = true;
         let conn = self.conn(id).clone();
         if let Some(job) = self.best_of(|tube| conn.watched.contains(tube)) {
+            let tube = self.job(job).tube.clone();
+            self.count_against_rate(now, &tube);
             self.give(now, job, id, sink);
             return Flow::Continue;
         }
@@ -284,6 +306,8 @@ impl Model {
         while taken.len() < max
             && let Some(job) = self.best_of(|tube| watched.contains(tube))
         {
+            let tube = self.job(job).tube.clone();
+            self.count_against_rate(now, &tube);
             self.take(now, job, id);
             taken.push(job);
         }

@@ -8,11 +8,12 @@
 mod commands;
 mod observed;
 mod operations;
+mod policy;
 mod stats;
 mod time;
 
 use beanstalk_protocol::{CommandCounts, JobId, Priority, Reply, Seconds, TubeName};
-use jq_engine::{Answer, Body, CloseReason, ConnId, JobBatch, Nanos, Sink};
+use jq_engine::{Answer, Body, CloseReason, ConnId, JobBatch, Nanos, Policy, Sink};
 
 pub(crate) use observed::Seen;
 
@@ -45,6 +46,8 @@ pub(crate) struct Tube {
     /// The smallest free number. At one moment, lower numbers come first.
     number: u32,
     pause: Option<Pause>,
+    policy: Option<Policy<TubeName>>,
+    reserves: policy::Reserves,
     total_jobs: u64,
     deletes: u64,
     pauses: u64,
@@ -91,6 +94,10 @@ pub(crate) struct Job {
     ready_at: Nanos,
     reserved_at: Nanos,
     pub(crate) place: Place,
+    /// The policy of its tube is asked whether it is taken.
+    judged: bool,
+    /// Since when it is ready, if it is, and which of two was ready first.
+    ready_since: (Nanos, u64),
     reserves: u32,
     timeouts: u32,
     releases: u32,
@@ -180,8 +187,10 @@ impl Model {
                 self.disconnects += 1;
                 self.job(job).disconnects += 1;
             }
-            self.job(job).ready_at = now;
-            self.make_ready(now, job, sink);
+            if !self.gives_up(now, job, sink) {
+                self.job(job).ready_at = now;
+                self.make_ready(now, job, sink);
+            }
         }
         // As if the first name was ignored until there is none.
         while !self.conn(id).watched.is_empty() {
@@ -216,7 +225,10 @@ impl Model {
 
     /// Makes the job ready. It goes to the connection that has waited longest for its tube.
     fn make_ready(&mut self, now: Nanos, id: JobId, sink: &mut impl Sink) {
-        self.job(id).place = Place::Ready;
+        let order = self.order();
+        let job = self.job(id);
+        job.place = Place::Ready;
+        job.ready_since = (now, order);
         let tube = self.job(id).tube.clone();
         self.serve(now, &tube, sink);
     }
@@ -225,6 +237,7 @@ impl Model {
         while let Some(job) = self.best_of(|name| name == tube)
             && let Some(conn) = self.longest_waiting(tube)
         {
+            self.count_against_rate(now, tube);
             let waiting = self.conn(conn).waiting.take();
             if waiting.is_some_and(|waiting| waiting.batch) {
                 self.take(now, job, conn);
@@ -247,7 +260,8 @@ impl Model {
             self.tubes.iter().any(|tube| tube.name == *name && tube.pause.is_some())
         };
         let ready = self.jobs.iter().filter(|job| job.place == Place::Ready);
-        let wanted = ready.filter(|job| wanted(&job.tube) && !paused(&job.tube));
+        let held = |name: &TubeName| paused(name) || self.is_throttled(name);
+        let wanted = ready.filter(|job| wanted(&job.tube) && !held(&job.tube));
         wanted.map(|job| (job.priority, job.id)).min().map(|(_, id)| id)
     }
 
@@ -282,6 +296,8 @@ impl Model {
             name,
             number,
             pause: None,
+            policy: None,
+            reserves: policy::Reserves::default(),
             total_jobs: 0,
             deletes: 0,
             pauses: 0,
@@ -294,6 +310,7 @@ impl Model {
         let needed = |tube: &Tube| {
             tube.name == TubeName::default_tube()
                 || tube.pause.is_some()
+                || tube.policy.is_some()
                 || self.jobs.iter().any(|job| job.tube == tube.name)
                 || self.conns.iter().any(|conn| conn.used == tube.name)
                 || self.conns.iter().any(|conn| conn.watched.contains(&tube.name))

@@ -3,6 +3,7 @@
 use beanstalk_protocol::{JobId, JobState, Seconds, TubeName};
 use jq_engine::{Action, Body, JobChange, Nanos, NewJob, PutRefusal, Refusal, Sink};
 
+use super::policy::Turned;
 use super::{Job, Model, Place};
 
 impl Model {
@@ -48,8 +49,10 @@ impl Model {
                 let job = self.job(id);
                 job.releases += 1;
                 job.delay = 0;
-                job.ready_at = now;
-                self.make_ready(now, id, sink);
+                if !self.gives_up(now, id, sink) {
+                    self.job(id).ready_at = now;
+                    self.make_ready(now, id, sink);
+                }
             }
             (Action::Release, _) | (Action::Move(_), JobState::Reserved) => return wrong,
             (Action::Move(tube), _) => self.move_job(now, id, tube, sink),
@@ -60,7 +63,10 @@ impl Model {
                 return wrong;
             }
             (Action::Set(change), _) => {
+                // A ready job whose priority changes begins to wait anew.
+                let order = self.order();
                 let job = self.job(id);
+                job.ready_since = (now, order);
                 job.priority = change.priority.unwrap_or(job.priority);
                 job.delay = change.delay.unwrap_or(job.delay);
                 if let Some(delay) = change.delay {
@@ -85,18 +91,26 @@ impl Model {
         }
         self.create_tube(tube);
         let id = self.next_id;
+        match self.judge(id, tube, &body) {
+            Ok(()) => {}
+            Err(Turned::Known(known)) => return Ok(known),
+            Err(Turned::Full(cause)) => return Err(PutRefusal::LimitReached(cause)),
+        }
         self.next_id += 1;
+        let order = self.order();
         self.jobs.push(Job {
             id,
             tube: tube.clone(),
             body: Body::from(body),
             priority: new.priority,
             delay: new.delay,
-            ttr: new.ttr,
+            ttr: self.ttr(tube, new.ttr),
             created: now,
             ready_at: now.after(new.delay),
             reserved_at: now,
             place: Place::Ready,
+            judged: true,
+            ready_since: (now, order),
             reserves: 0,
             timeouts: 0,
             releases: 0,
@@ -129,8 +143,14 @@ impl Model {
         match &mut job.place {
             // Behind those that are buried there, or whose delay ends at the same time.
             Place::Buried { order: place } | Place::Delayed { order: place, .. } => *place = order,
-            Place::Arriving { .. } | Place::Ready => job.place = Place::Ready,
-            Place::Reserved { .. } => (job.place, job.ready_at) = (Place::Ready, now),
+            Place::Arriving { .. } | Place::Ready => {
+                job.place = Place::Ready;
+                job.ready_since = (now, order);
+            }
+            Place::Reserved { .. } => {
+                (job.place, job.ready_at) = (Place::Ready, now);
+                job.ready_since = (now, order);
+            }
         }
         let place = job.place;
         if let Place::Delayed { .. } = place {

@@ -12,6 +12,10 @@ enum Event {
     Ripens(JobId),
     /// The tube's pause ends.
     Resumes(TubeName),
+    /// The tube's reserves are possible again.
+    Refills(TubeName),
+    /// Nobody has taken the job in time.
+    Expires(JobId),
     /// A reserved job of the waiting connection enters its last second.
     DeadlineSoon(ConnId),
     /// The connection's wait times out.
@@ -21,7 +25,7 @@ enum Event {
 }
 
 /// When an event is due, and which of several at one moment comes first: tubes before connections,
-/// lower numbers before higher, delays before pauses, the end of a wait before the end of a time to
+/// lower numbers before higher, delays before pauses and these before policies, the end of a wait before the end of a time to
 /// run, `DEADLINE_SOON` before `TIMED_OUT`, what began earlier before what began later.
 type Due = (Nanos, bool, u32, u8, u64);
 
@@ -38,6 +42,8 @@ impl Model {
         match event {
             Event::Ripens(job) => self.make_ready(now, job, sink),
             Event::Resumes(tube) => self.resume(now, &tube, sink),
+            Event::Refills(tube) => self.end_throttle(now, &tube, sink),
+            Event::Expires(job) => self.expire(now, job, sink),
             Event::DeadlineSoon(conn) => {
                 self.conn(conn).waiting = None;
                 sink.answer(conn, Answer::Reply(Reply::DeadlineSoon));
@@ -50,8 +56,10 @@ impl Model {
                 self.timeouts += 1;
                 self.see(job, |seen, _| seen.activity.timeouts += 1);
                 self.job(job).timeouts += 1;
-                self.job(job).ready_at = now;
-                self.make_ready(now, job, sink);
+                if !self.gives_up(now, job, sink) {
+                    self.job(job).ready_at = now;
+                    self.make_ready(now, job, sink);
+                }
             }
         }
         true
@@ -69,8 +77,17 @@ impl Model {
                 let due = (pause.until, false, tube.number, 1, 0);
                 events.push((due, Event::Resumes(tube.name.clone())));
             }
+            if let Some(until) = Self::throttled_until(tube) {
+                let due = (until, false, tube.number, 2, 0);
+                events.push((due, Event::Refills(tube.name.clone())));
+            }
         }
         for job in &self.jobs {
+            if let Some((at, order)) = self.expiry(job) {
+                let tube = self.tubes.iter().find(|tube| tube.name == job.tube);
+                let number = tube.expect("a job keeps its tube").number;
+                events.push(((at, false, number, 3, order), Event::Expires(job.id)));
+            }
             match job.place {
                 Place::Delayed { until, order } => {
                     let tube = self.tubes.iter().find(|tube| tube.name == job.tube);

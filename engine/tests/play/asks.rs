@@ -3,10 +3,10 @@
 use beanstalk_protocol::{
     Command, JobId, JobMove, JobQuery, PutHeader, Rejection, Request, TubeName,
 };
-use jq_engine::{Action, ConnId, JobChange};
+use jq_engine::{Action, ConnId, JobChange, Policy};
 use proptest::sample::Index;
 
-use super::ops::{Ask, Deed, JobPick, Kind, NewJob};
+use super::ops::{Ask, Deed, JobPick, Kind, NewJob, Rules};
 use super::{Duel, Outcome};
 use crate::model::Place;
 
@@ -138,6 +138,33 @@ pub(super) fn action(deed: &Deed) -> Action {
         Deed::Release => Action::Release,
         Deed::Move(to) => Action::Move(tube(to)),
         Deed::Set(priority, delay) => Action::Set(JobChange { priority, delay }),
+    }
+}
+
+pub(super) fn policy(rules: &Rules) -> Policy<TubeName> {
+    let Rules {
+        max_jobs,
+        max_bytes,
+        max_reserves,
+        max_timeouts,
+        max_disconnects,
+        dead_letter,
+        expires,
+        unique,
+        default_ttr,
+        reserve_rate,
+    } = *rules;
+    Policy {
+        max_jobs,
+        max_bytes,
+        max_reserves,
+        max_timeouts,
+        max_disconnects,
+        dead_letter: dead_letter.map(tube),
+        expires,
+        unique,
+        default_ttr,
+        reserve_rate,
     }
 }
 

@@ -84,6 +84,16 @@ impl Duel {
         }
         let tubes: Vec<TubeName> = self.model.tubes.iter().map(|tube| tube.name.clone()).collect();
         for tube in &tubes {
+            self.both(
+                |engine, now, said| {
+                    engine.set_policy(now, tube, None, said).expect("it is recorded");
+                },
+                |model, now, said| model.set_policy(now, tube, None, said),
+            )?;
+        }
+        self.finish_tick(1000)?;
+        let tubes: Vec<TubeName> = self.model.tubes.iter().map(|tube| tube.name.clone()).collect();
+        for tube in &tubes {
             self.commands([
                 Command::Use(tube.clone()),
                 Command::PeekReady,

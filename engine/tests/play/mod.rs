@@ -103,6 +103,8 @@ impl Duel {
                 )?
                 .ok();
             }
+            Op::Put(number, _, size)
+                if self.model.is_ambiguous(&asks::tube(*number), &vec![b'.'; *size as usize]) => {}
             Op::Put(number, new, size) => {
                 let (tube, body) = (asks::tube(*number), || vec![b'.'; *size as usize].into());
                 let new = NewJob { priority: new.priority, delay: new.delay, ttr: new.ttr };
@@ -111,6 +113,26 @@ impl Duel {
                     |model, now, said| model.put(now, &tube, new, body(), said),
                 )?
                 .ok();
+            }
+            Op::Policy(number, rules) => {
+                let name = asks::tube(*number);
+                let mut policy = rules.as_ref().map(asks::policy);
+                // Several jobs that are adopted at one moment expire in an order of the engine's own.
+                if let Some(policy) = &mut policy
+                    && self.engine.policy(name.as_str()).is_none_or(|it| it.expires.is_none())
+                    && self.model.ready_count(&name) > 1
+                {
+                    policy.expires = None;
+                }
+                let same = policy.clone();
+                self.both(
+                    |engine, now, said| {
+                        engine.set_policy(now, &name, policy, said).expect("it is recorded");
+                    },
+                    |model, now, said| model.set_policy(now, &name, same, said),
+                )?;
+                // Jobs that were there are adopted in steps.
+                self.finish_tick(1000)?;
             }
         }
         self.compare_deadlines()
@@ -144,6 +166,12 @@ impl Duel {
     }
 
     fn request(&mut self, conn: ConnId, request: Request) -> Outcome {
+        // Of several equal jobs, the engine answers with any.
+        let ambiguous = match (&request, self.model.arriving_in(conn)) {
+            (Request::Body(body), Some(tube)) => self.model.is_ambiguous(tube, body),
+            _ => false,
+        };
+        let request = if ambiguous { Request::BrokenBody } else { request };
         let same = request.clone();
         if matches!(request, Request::Command(Command::ClearTube(_))) {
             self.cleared = self.model.arrived().map(|job| job.id).collect();

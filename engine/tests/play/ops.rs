@@ -24,6 +24,23 @@ pub(crate) enum Op {
     Clear(u8),
     /// Somebody without a connection puts a job of this many bytes into this tube.
     Put(u8, NewJob, u32),
+    /// An operator sets the policy of a tube, or removes it.
+    Policy(u8, Option<Rules>),
+}
+
+/// A policy. The tube is a number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) max_jobs: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_reserves: Option<u32>,
+    pub(crate) max_timeouts: Option<u32>,
+    pub(crate) max_disconnects: Option<u32>,
+    pub(crate) dead_letter: Option<u8>,
+    pub(crate) expires: Option<u32>,
+    pub(crate) unique: bool,
+    pub(crate) default_ttr: Option<u32>,
+    pub(crate) reserve_rate: Option<u32>,
 }
 
 /// What an operator does to a job. The tube is a number.
@@ -169,7 +186,38 @@ fn op(kind: Kind) -> impl Strategy<Value = Op> {
         1 => (kind.tube(), 0u32..4).prop_map(|(tube, seconds)| Op::Pause(tube, seconds)),
         3 => kind.tube().prop_map(Op::Clear),
         3 => (kind.tube(), new_job(), size()).prop_map(|(tube, job, size)| Op::Put(tube, job, size)),
+        4 => (kind.tube(), prop::option::weighted(0.8, rules(kind)))
+            .prop_map(|(tube, rules)| Op::Policy(tube, rules)),
     ]
+}
+
+/// Mostly one or two rules, so that each is seen at work.
+fn rules(kind: Kind) -> impl Strategy<Value = Rules> {
+    let limits = (rule(0u64..6), rule(0u64..8));
+    let attempts = (rule(1u32..4), rule(1u32..3), rule(1u32..3));
+    let rest = (
+        prop::option::of(kind.tube()),
+        rule(1u32..4),
+        prop::bool::weighted(0.3),
+        rule(0u32..4),
+        rule(prop::sample::select(vec![400, 1000, 2500])),
+    );
+    (limits, attempts, rest).prop_map(|(limits, attempts, rest)| Rules {
+        max_jobs: limits.0,
+        max_bytes: limits.1,
+        max_reserves: attempts.0,
+        max_timeouts: attempts.1,
+        max_disconnects: attempts.2,
+        dead_letter: rest.0,
+        expires: rest.1,
+        unique: rest.2,
+        default_ttr: rest.3,
+        reserve_rate: rest.4,
+    })
+}
+
+fn rule<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
+    prop::option::weighted(0.25, value)
 }
 
 fn deed(kind: Kind) -> impl Strategy<Value = Deed> {
@@ -244,7 +292,7 @@ fn puts(kind: Kind) -> impl Strategy<Value = Ask> {
 }
 
 fn new_job() -> impl Strategy<Value = NewJob> {
-    let job = (priority(), 0u32..3, 1u32..5);
+    let job = (priority(), 0u32..3, 0u32..5);
     job.prop_map(|(priority, delay, ttr)| NewJob { priority, delay, ttr })
 }
 

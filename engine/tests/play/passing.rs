@@ -84,7 +84,12 @@ impl Duel {
             for question in questions.iter().cloned().map(Request::Command) {
                 model.handle(self.now, self.auditor, question, &mut expected_now);
             }
-            if by_connection(&said) == by_connection(&expected_now) {
+            // An event that nobody can see, such as a rate that allows more again, is still to come in
+            // the model if the engine does not sleep over it.
+            if by_connection(&said) == by_connection(&expected_now)
+                && self.engine.next_deadline().unwrap_or(Nanos::NEVER)
+                    <= model.next_due().unwrap_or(Nanos::NEVER)
+            {
                 self.model = model;
                 return Ok(());
             }

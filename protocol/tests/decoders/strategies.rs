@@ -109,8 +109,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 pub(crate) fn put() -> impl Strategy<Value = (PutHeader, Vec<u8>)> {
-    let ttr = number().prop_map(|ttr| ttr.max(1));
-    (number(), number(), ttr, body()).prop_map(|(priority, delay, ttr, body)| {
+    (number(), number(), number(), body()).prop_map(|(priority, delay, ttr, body)| {
         (PutHeader { priority, delay, ttr, size: body.len() as u32 }, body)
     })
 }

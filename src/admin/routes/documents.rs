@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use beanstalk_protocol::{JobState as State, TubeName, TubeStats};
 use jiff::Timestamp;
-use jq_api::server::{Connection, Job, JobBody, JobCounts, JobState, Paused, Tube};
-use jq_engine::{ConnInfo, JobInfo, Nanos};
+use jq_api::server::{Connection, Job, JobBody, JobCounts, JobState, Paused, Policy, Tube};
+use jq_engine::{ConnInfo, Engine, JobInfo, Nanos};
 
 use crate::server::peers::{PeerInfo, Peers};
 
@@ -35,6 +35,27 @@ pub(crate) fn tube(stats: TubeStats<TubeName>) -> Tube {
         policy: None,
         rates: None,
         oldest_ready: None,
+    }
+}
+
+/// A tube at `now`, with its policy; `None` if it does not exist.
+pub(crate) fn tube_now(engine: &Engine, now: Nanos, name: &str) -> Option<Tube> {
+    let policy = engine.policy(name).map(policy);
+    Some(Tube { policy, ..tube(engine.tube_stats(now, name)?) })
+}
+
+pub(crate) fn policy(policy: &jq_engine::Policy<TubeName>) -> Policy {
+    Policy {
+        max_jobs: policy.max_jobs,
+        max_bytes: policy.max_bytes,
+        max_reserves: policy.max_reserves,
+        max_timeouts: policy.max_timeouts,
+        max_disconnects: policy.max_disconnects,
+        dead_letter: policy.dead_letter.as_ref().map(|name| name.as_str().to_owned()),
+        expires: policy.expires,
+        unique: policy.unique,
+        default_ttr: policy.default_ttr,
+        reserve_rate: policy.reserve_rate.map(|rate| f64::from(rate) / 1000.0),
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod documents;
 mod health;
 mod jobs;
 mod observed;
+mod policy;
 mod put;
 mod server;
 mod tubes;
@@ -47,6 +48,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .routes(routes!(tubes::pause))
         .routes(routes!(tubes::resume))
         .routes(routes!(tubes::clear))
+        .routes(routes!(policy::policy, policy::set_policy, policy::remove_policy))
         .routes(routes!(jobs::jobs, put::put))
         .routes(routes!(jobs::job, jobs::set, jobs::delete))
         .routes(routes!(jobs::body))

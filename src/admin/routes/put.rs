@@ -194,6 +194,9 @@ impl Put {
         let id = id.map_err(|refusal| match refusal {
             PutRefusal::Draining => Failure::because_of(&Reason::Draining),
             PutRefusal::NotRecorded => Failure::not_recorded(hub),
+            PutRefusal::LimitReached(_) => {
+                Failure::new(ProblemKind::LimitReached, refusal.to_string())
+            }
         })?;
         let peer = peer.as_ref().map_or("", |Peer(address)| address);
         info!(token = &*change.who.name, peer, action = "put", "by HTTP: job {id} in tube {tube}");

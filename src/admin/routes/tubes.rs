@@ -43,15 +43,15 @@ pub(crate) async fn tube(
     let last = observatory.last().await;
     let last = last.tube(name.as_str());
     let known = last.and_then(|row| Some(row.oldest?.job));
-    let stats = hub.read(|engine, now| {
+    let tube = hub.read(|engine, now| {
         let view = engine.view_tube_named(now, name.as_str())?;
         let oldest = view.oldest_ready(known).map(|oldest| age(now, oldest.since));
-        Some((engine.tube_stats(now, name.as_str())?, oldest))
+        Some((documents::tube_now(engine, now, name.as_str())?, oldest))
     });
-    let (stats, oldest_ready) =
-        stats.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
+    let (tube, oldest_ready) =
+        tube.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
     let rates = last.and_then(|row| row.rates);
-    ok(&Tube { rates, oldest_ready, ..documents::tube(stats) })
+    ok(&Tube { rates, oldest_ready, ..tube })
 }
 
 /// Pauses a tube: no job of it can be reserved for so long
@@ -76,7 +76,7 @@ pub(crate) async fn pause(
     change
         .make(&what, peer.as_deref(), |engine, mut sink, now| {
             engine.pause(now, name.as_str(), pause.seconds, &mut sink)?;
-            let tube = engine.tube_stats(now, name.as_str()).map(documents::tube);
+            let tube = documents::tube_now(engine, now, name.as_str());
             Ok(Changed { tube, ..changed(Action::Pause, 1) })
         })
         .await
@@ -103,7 +103,7 @@ pub(crate) async fn resume(
                 engine.pause(now, name.as_str(), 0, &mut sink)?;
             }
             // If there is nothing in it, only the pause has kept it.
-            let tube = engine.tube_stats(now, name.as_str()).map(documents::tube);
+            let tube = documents::tube_now(engine, now, name.as_str());
             Ok(Changed { tube, ..changed(Action::Resume, u64::from(was_paused)) })
         })
         .await
@@ -131,7 +131,7 @@ pub(crate) async fn clear(
     change
         .make(&format!("tube {name}"), peer.as_deref(), |engine, mut sink, now| {
             let cleared = engine.clear_tube(now, name.as_str(), &mut sink)?;
-            let tube = engine.tube_stats(now, name.as_str()).map(documents::tube);
+            let tube = documents::tube_now(engine, now, name.as_str());
             Ok(Changed { tube, ..changed(Action::Clear, cleared) })
         })
         .await

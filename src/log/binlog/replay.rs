@@ -226,7 +226,7 @@ pub(crate) fn replay_telling(
     replay.run()?;
     replay.take_bodies()?;
     replay.cut_torn()?;
-    replay.engine.end_restore();
+    replay.engine.end_restore(now);
     let mut found = replay.found;
     found.segments = replay.tally.segments;
     found.bodies = replay.tally.bodies;

@@ -359,7 +359,10 @@ pub(crate) fn parse(record: &[u8]) -> Result<Entry<'_>, Damage> {
         PAUSE => {
             let (seconds, until) = (fields.u32()?, Nanos(fields.u64()?));
             let pause = (seconds > 0).then_some(Pause { seconds, until });
-            Record::Tube { tube: fields.name(fields.len())?, settings: TubeSettings { pause } }
+            Record::Tube {
+                tube: fields.name(fields.len())?,
+                settings: TubeSettings { pause, policy: None },
+            }
         }
         DRAIN => Record::Server(ServerSettings { draining: fields.u8()? != 0 }),
         CLEARED => {

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use jq_engine::{Nanos, Pause, ServerSettings, TubeSettings};
+use beanstalk_protocol::MAX_TUBE_NAME;
+use jq_engine::{Nanos, Pause, Policy, ServerSettings, TubeSettings};
 
 use crate::log::codec::{Damage, Fields};
 
@@ -14,14 +15,26 @@ use crate::log::codec::{Damage, Fields};
 const LAYOUT: u8 = 1;
 
 /// Maximum size of settings, without a tube's name, in bytes.
-pub(crate) const MAX_LEN: usize = 2 + FIELD_LEN + PAUSE_LEN;
+pub(crate) const MAX_LEN: usize = 2 + FIELD_LEN + PAUSE_LEN + POLICY_LEN;
 
 /// Size of the tag and the length of each field, in bytes.
 const FIELD_LEN: usize = 2;
 const PAUSE_LEN: usize = 4 + 8;
+/// All fields of a policy: two numbers of 8 bytes, six of 4, a name, and one without a value.
+const POLICY_LEN: usize = 10 * FIELD_LEN + 2 * 8 + 6 * 4 + MAX_TUBE_NAME;
 
 // Tags of a tube's settings.
 const PAUSE: u8 = 1;
+const MAX_JOBS: u8 = 2;
+const MAX_BYTES: u8 = 3;
+const MAX_RESERVES: u8 = 4;
+const MAX_TIMEOUTS: u8 = 5;
+const MAX_DISCONNECTS: u8 = 6;
+const DEAD_LETTER: u8 = 7;
+const EXPIRES: u8 = 8;
+const UNIQUE: u8 = 9;
+const DEFAULT_TTR: u8 = 10;
+const RESERVE_RATE: u8 = 11;
 
 // Tags of the server's settings.
 const DRAINING: u8 = 1;
@@ -71,8 +84,8 @@ impl fmt::Display for Newer {
     }
 }
 
-pub(crate) fn encode_tube(name: &str, settings: &TubeSettings, out: &mut Vec<u8>) {
-    let TubeSettings { pause } = settings;
+pub(crate) fn encode_tube(name: &str, settings: &TubeSettings<'_>, out: &mut Vec<u8>) {
+    let TubeSettings { pause, policy } = settings;
     out.push(LAYOUT);
     // A name has at most 200 bytes.
     out.push(name.len() as u8);
@@ -82,24 +95,97 @@ pub(crate) fn encode_tube(name: &str, settings: &TubeSettings, out: &mut Vec<u8>
         out.extend_from_slice(&seconds.to_le_bytes());
         out.extend_from_slice(&until.0.to_le_bytes());
     }
+    if let Some(policy) = policy {
+        encode_policy(policy, out);
+    }
 }
 
-pub(crate) fn decode_tube<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, TubeSettings), Damage> {
+fn encode_policy(policy: &Policy<&str>, out: &mut Vec<u8>) {
+    let Policy {
+        max_jobs,
+        max_bytes,
+        max_reserves,
+        max_timeouts,
+        max_disconnects,
+        dead_letter,
+        expires,
+        unique,
+        default_ttr,
+        reserve_rate,
+    } = *policy;
+    for (tag, value) in [(MAX_JOBS, max_jobs), (MAX_BYTES, max_bytes)] {
+        if let Some(value) = value {
+            put(tag, &value.to_le_bytes(), out);
+        }
+    }
+    let numbers = [
+        (MAX_RESERVES, max_reserves),
+        (MAX_TIMEOUTS, max_timeouts),
+        (MAX_DISCONNECTS, max_disconnects),
+        (EXPIRES, expires),
+        (DEFAULT_TTR, default_ttr),
+        (RESERVE_RATE, reserve_rate),
+    ];
+    for (tag, value) in numbers {
+        if let Some(value) = value {
+            put(tag, &value.to_le_bytes(), out);
+        }
+    }
+    if let Some(name) = dead_letter {
+        put(DEAD_LETTER, name.as_bytes(), out);
+    }
+    if unique {
+        put(UNIQUE, &[], out);
+    }
+}
+
+/// Appends a field. No value has more than 200 bytes.
+fn put(tag: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[tag, value.len() as u8]);
+    out.extend_from_slice(value);
+}
+
+pub(crate) fn decode_tube<'a>(
+    fields: &mut Fields<'a>,
+) -> Result<(&'a str, TubeSettings<'a>), Damage> {
     read_layout(Owner::Tube, fields)?;
     let len = fields.u8()?;
     let name = fields.name(usize::from(len))?;
     let mut settings = TubeSettings::default();
-    each_setting(Owner::Tube, fields, |tag, value| {
-        match tag {
-            PAUSE => {
-                let (seconds, until) = (value.u32()?, Nanos(value.u64()?));
-                settings.pause = Some(Pause { seconds, until });
-            }
-            _ => return Ok(false),
+    each_setting(Owner::Tube, fields, |tag, value| match tag {
+        PAUSE => {
+            let (seconds, until) = (value.u32()?, Nanos(value.u64()?));
+            settings.pause = Some(Pause { seconds, until });
+            Ok(true)
         }
-        Ok(true)
+        _ => {
+            let policy = settings.policy.get_or_insert_default();
+            decode_policy(policy, tag, value)
+        }
     })?;
     Ok((name, settings))
+}
+
+/// Reads a setting of a policy. Returns whether the tag is that of one.
+fn decode_policy<'a>(
+    policy: &mut Policy<&'a str>,
+    tag: u8,
+    value: &mut Fields<'a>,
+) -> Result<bool, Damage> {
+    match tag {
+        MAX_JOBS => policy.max_jobs = Some(value.u64()?),
+        MAX_BYTES => policy.max_bytes = Some(value.u64()?),
+        MAX_RESERVES => policy.max_reserves = Some(value.u32()?),
+        MAX_TIMEOUTS => policy.max_timeouts = Some(value.u32()?),
+        MAX_DISCONNECTS => policy.max_disconnects = Some(value.u32()?),
+        DEAD_LETTER => policy.dead_letter = Some(value.name(value.len())?),
+        EXPIRES => policy.expires = Some(value.u32()?),
+        UNIQUE => policy.unique = true,
+        DEFAULT_TTR => policy.default_ttr = Some(value.u32()?),
+        RESERVE_RATE => policy.reserve_rate = Some(value.u32()?),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 pub(crate) fn encode_server(settings: &ServerSettings, out: &mut Vec<u8>) {
@@ -132,10 +218,10 @@ fn read_layout(owner: Owner, fields: &mut Fields<'_>) -> Result<(), Damage> {
 
 /// Passes each setting to `take`, which returns whether it knows the tag, and must read the whole
 /// value.
-fn each_setting(
+fn each_setting<'a>(
     owner: Owner,
-    fields: &mut Fields<'_>,
-    mut take: impl FnMut(u8, &mut Fields<'_>) -> Result<bool, Damage>,
+    fields: &mut Fields<'a>,
+    mut take: impl FnMut(u8, &mut Fields<'a>) -> Result<bool, Damage>,
 ) -> Result<(), Damage> {
     while fields.len() > 0 {
         let (tag, len) = (fields.u8()?, fields.u8()?);

@@ -100,8 +100,8 @@ fn put_lines() {
     let table = [
         ("put 0 0 1 0", put(0, 0, 1, 0)),
         ("put   4294967295  4294967295 4294967295  65535", put(u32::MAX, u32::MAX, u32::MAX, MAX)),
-        // No time to run would be no time at all.
-        ("put 0 0 0 1", put(0, 0, 1, 1)),
+        // What that means is for the server to say.
+        ("put 0 0 0 1", put(0, 0, 0, 1)),
         ("put 0 0 1 1 ", Err(Malformed::BadPut)),
         ("put 0 0 1 1x", Err(Malformed::BadPut)),
         ("put 0 0 1 1 1", Err(Malformed::BadPut)),

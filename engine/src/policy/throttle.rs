@@ -1,0 +1,97 @@
+//! The rate of reserves.
+
+use crate::arena::Ix;
+use crate::engine::Engine;
+use crate::time::Nanos;
+
+/// Nanoseconds in a thousand seconds: a rate is in thousandths per second.
+const THOUSAND_SECONDS: u64 = 1_000_000_000_000;
+
+/// A bucket of reserves. It holds as many as there may be in one second, at least one: so after a
+/// pause a second's reserves come at once, and never more.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    /// Time that one reserve takes of the bucket.
+    each: u64,
+    /// Size of the bucket, as time.
+    burst: u64,
+    /// The bucket is full at this moment; in the past: it is full.
+    full_at: Nanos,
+    /// When there is a reserve again, if there is none now.
+    until: Nanos,
+}
+
+impl Throttle {
+    pub(super) fn new(rate: u32) -> Self {
+        let each = THOUSAND_SECONDS / u64::from(rate.max(1));
+        let burst = each.max(THOUSAND_SECONDS / 1000);
+        Self { each, burst, full_at: Nanos::default(), until: Nanos::NEVER }
+    }
+
+    /// The same bucket with another rate. It is looked at anew.
+    pub(super) fn with(self, rate: u32) -> Self {
+        Self { full_at: self.full_at, ..Self::new(rate) }
+    }
+
+    /// When there is a reserve again; [`Nanos::NEVER`] if there is one.
+    pub(super) fn deadline(&self) -> Nanos {
+        self.until
+    }
+
+    /// Takes a reserve.
+    fn take(&mut self, now: Nanos) {
+        self.full_at = Nanos(self.full_at.max(now).0.saturating_add(self.each));
+        self.refill(now);
+    }
+
+    /// Looks whether there is a reserve now.
+    pub(super) fn refill(&mut self, now: Nanos) {
+        // What is missing must leave room for one more.
+        let next = Nanos((self.full_at.0.saturating_add(self.each)).saturating_sub(self.burst));
+        self.until = if next > now { next } else { Nanos::NEVER };
+    }
+}
+
+impl Engine {
+    /// A job of this tube was reserved.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn ruled_reserved(&mut self, now: Nanos, tube: Ix) {
+        let state = &mut self.tubes[tube];
+        let Some(throttle) = state.ruled.as_mut().and_then(|ruled| ruled.throttle.as_mut()) else {
+            return;
+        };
+        throttle.take(now);
+        state.has_changed();
+        self.schedule_tube(tube);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The moments, in milliseconds, at which reserves are possible when they are taken as soon as
+    /// they are.
+    fn moments(rate: u32, count: usize) -> Vec<u64> {
+        let mut throttle = Throttle::new(rate);
+        let mut now = Nanos(THOUSAND_SECONDS);
+        (0..count)
+            .map(|_| {
+                if throttle.deadline() != Nanos::NEVER {
+                    now = now.max(throttle.deadline());
+                }
+                throttle.take(now);
+                (now.0 - THOUSAND_SECONDS) / 1_000_000
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_second_at_once_and_then_evenly() {
+        assert_eq!(moments(4000, 8), [0, 0, 0, 0, 250, 500, 750, 1000]);
+        assert_eq!(moments(1000, 4), [0, 1000, 2000, 3000]);
+        assert_eq!(moments(500, 3), [0, 2000, 4000]);
+        assert_eq!(moments(1, 2), [0, 1_000_000]);
+    }
+}
