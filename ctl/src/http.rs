@@ -214,7 +214,7 @@ mod tests {
         let query =
             JobQuery { state: Some(JobState::Buried), cursor: Some("a&b".into()), limit: Some(7) };
         let url = with_query(url, &query).unwrap();
-        assert_eq!(url.query(), Some("state=buried&cursor=a%26b&limit=7"));
+        assert_eq!(url.query(), Some("cursor=a%26b&limit=7&state=buried"));
     }
 
     #[test]

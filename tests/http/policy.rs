@@ -68,7 +68,6 @@ fn what_is_wrong_is_named() {
     ];
     let mut wrong: Vec<(&str, String)> = least.map(|field| (field, "0".to_owned())).into();
     wrong.extend([
-        ("dead_letter", r#""mail""#.to_owned()),
         ("dead_letter", r#""no name""#.to_owned()),
         ("dead_letter", r#""""#.to_owned()),
         ("reserve_rate", "0".to_owned()),
@@ -86,6 +85,10 @@ fn what_is_wrong_is_named() {
         let reply = http.json("PUT", POLICY, content);
         assert!([400, 422].contains(&reply.status), "{content}: {reply:?}");
     }
+    // A good name, but not for this tube.
+    let problem =
+        http.json("PUT", POLICY, r#"{"dead_letter":"mail"}"#).is_problem(409, "wrong-state");
+    assert_eq!(problem["field"], "dead_letter", "{problem}");
     http.get(POLICY).is_problem(404, "not-found");
     for rate in ["0.001", "4294967"] {
         let content = format!(r#"{{"reserve_rate":{rate}}}"#);

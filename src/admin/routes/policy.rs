@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use beanstalk_protocol::TubeName;
-use jq_api::server::Policy;
+use jq_api::server::{Policy, ProblemKind};
 use jq_engine::Refusal;
 use jq_http::Peer;
 use tracing::info;
@@ -108,7 +108,9 @@ fn checked(tube: &TubeName, policy: &Policy) -> Result<jq_engine::Policy<TubeNam
     let dead_letter = policy.dead_letter.as_deref();
     let dead_letter = dead_letter.map(|name| tube_name("dead_letter", name)).transpose()?;
     if dead_letter.as_ref() == Some(tube) {
-        return Err(Failure::field("dead_letter", "dead_letter: expected another tube"));
+        // The member is a good one, but not for this tube.
+        let detail = "dead_letter: expected another tube";
+        return Err(Failure::new(ProblemKind::WrongState, detail).of("dead_letter"));
     }
     let rate = policy.reserve_rate;
     if rate.is_some_and(|rate| !(0.001..=MAX_RATE).contains(&rate)) {
