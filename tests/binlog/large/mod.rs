@@ -139,7 +139,7 @@ fn many_at_once() {
     }
 }
 
-/// Old segments are given up, and jobs recorded again; their bodies stay where they are.
+/// Old segments are reclaimed, and jobs recorded again; their bodies stay where they are.
 #[test]
 fn compaction_does_not_copy_it() {
     use std::os::unix::fs::MetadataExt;
@@ -153,7 +153,7 @@ fn compaction_does_not_copy_it() {
         conn.send(format!("put 0 0 600 1000\r\n{small}\r\ndelete {id}\r\n"));
         conn.expect(format!("INSERTED {id}\r\nDELETED\r\n"));
     }
-    eventually("the first segment is given up", || {
+    eventually("the first segment is reclaimed", || {
         folder.segments().iter().all(|path| name(path) != "segment-0000000001")
     });
     assert_eq!(fs::metadata(path_of(&folder, 1)).expect("it is there").ino(), file);
