@@ -136,9 +136,9 @@ struct Flags {
     #[arg(conflicts_with_all = ["binlog", "binlog_export_v7", "binlog_backup", "binlog_check"])]
     binlog_dump: Option<PathBuf>,
 
-    /// Serve the HTTP API, metrics and health checks on this address: HOST:PORT, [IPV6]:PORT or
-    /// unix:PATH; port 0 picks a free one and logs it. Without --http-token-file, only a loopback
-    /// address, and only for reading
+    /// Serve the HTTP API, metrics and health checks on this address: HOST:PORT, with an IPv6 address
+    /// in brackets, or unix:PATH; port 0 picks a free one and logs it. Without --http-token-file, only
+    /// a loopback address, and only for reading
     #[arg(long, value_name = "ADDR")]
     http: Option<ListenAddress>,
 
@@ -147,8 +147,8 @@ struct Flags {
     #[arg(long, value_name = "FILE", requires = "http")]
     http_token_file: Option<PathBuf>,
 
-    /// With --http: allow web pages of this origin, such as https://site.example, to use it; * for
-    /// any. May be given several times
+    /// With --http: allow web pages of this origin, which is a scheme, a host and perhaps a port, to use
+    /// it; * for any. May be given several times
     #[arg(long, value_name = "ORIGIN", requires = "http", value_parser = origin)]
     http_cors: Vec<String>,
 

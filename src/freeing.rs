@@ -84,6 +84,8 @@ mod tests {
     #[test]
     fn all_pages_of_a_large_block_go_back() {
         const BYTES: usize = 256 << 20;
+        let _alone =
+            crate::memory::MEASURING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let resident = Resident::new();
         // Other tests allocate meanwhile, but not each time.
         let goes_back = || {

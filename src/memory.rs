@@ -69,6 +69,10 @@ pub fn set_limits() {
     has_room();
 }
 
+/// Held by each test that looks at the memory of the whole process: they would see each other's.
+#[cfg(test)]
+pub(crate) static MEASURING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +80,7 @@ mod tests {
     #[test]
     fn what_is_resident_grows_with_what_is_touched() {
         const MORE: usize = 64 << 20;
+        let _alone = MEASURING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let resident = Resident::new();
         let before = resident.bytes();
         let touched = vec![1u8; MORE];

@@ -218,9 +218,9 @@ pub struct JobRecord<'a> {
 pub struct JobUpdate {
     /// Id of the job.
     pub id: JobId,
-    /// As last given by put, release, bury or [`Engine::set_job`](crate::Engine::set_job).
+    /// As last given by put, release, bury or [`Engine::act`](crate::Engine::act).
     pub priority: Priority,
-    /// As last given by put, release or [`Engine::set_job`](crate::Engine::set_job).
+    /// As last given by put, release or [`Engine::act`](crate::Engine::act).
     pub delay: Seconds,
     /// Its state.
     pub state: DurableState,
