@@ -93,6 +93,11 @@ impl Model {
         tube.reserves.until.map(Nanos)
     }
 
+    /// Whether a tube's jobs could be reserved again by now, and that has not happened.
+    pub(crate) fn has_due_refill(&self, now: Nanos) -> bool {
+        self.tubes.iter().filter_map(Self::throttled_until).any(|until| until <= now)
+    }
+
     pub(super) fn end_throttle(&mut self, now: Nanos, name: &TubeName, sink: &mut impl Sink) {
         if let Some(tube) = self.tube(name)
             && let Some(rate) = tube.policy.as_ref().and_then(|policy| policy.reserve_rate)
