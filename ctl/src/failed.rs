@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use jq_client::{ConnectError, Error, PutError};
+use jq_client::{Bytes, ConnectError, Error, PutError, Reply};
 
 /// Exit status when the server refused something, or anything else went wrong.
 pub const EXIT_FAILED: u8 = 1;
@@ -19,6 +19,11 @@ pub const EXIT_USAGE: u8 = 5;
 pub const EXIT_UNREACHABLE: u8 = 6;
 /// Exit status when a file cannot be read or written, or a line of it is wrong.
 pub const EXIT_FILE: u8 = 7;
+
+/// What the server answered, for a message, without the body.
+pub(crate) fn answered(reply: Reply<Bytes>) -> String {
+    format!("the server answered {:?}", reply.map_body(|_| ()))
+}
 
 /// A command failed.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! jq-server's HTTP API.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use jq_api::server::Problem;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
@@ -191,11 +190,10 @@ fn with_query(mut url: Url, query: &impl Serialize) -> Result<Url, Failed> {
     Ok(url)
 }
 
-/// For a wait between two looks.
-pub(crate) const POLL: Duration = Duration::from_millis(200);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jq_api::server::{JobQuery, JobState};
 
     use super::*;

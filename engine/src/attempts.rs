@@ -89,7 +89,6 @@ impl Engine {
             self.note_ready_again(now, ix, next);
             return self.make(now, ix, next, sink);
         }
-        self.given_up += 1;
         match dead_letter {
             Some(name) => {
                 let tube = self.tubes.find_or_create(name);

@@ -76,12 +76,6 @@ pub struct Engine {
     /// Whether a put may be refused by the server: see [`Engine::guard`].
     pub(crate) guarded: bool,
     pub(crate) limits: Limits,
-    /// Puts that were answered with a job that was there already.
-    pub(crate) known: u64,
-    /// Jobs that nobody took in time.
-    pub(crate) expired: u64,
-    /// Jobs that were set aside because they had failed too often.
-    pub(crate) given_up: u64,
 }
 
 impl Default for Engine {
@@ -119,9 +113,6 @@ impl Engine {
             observer: None,
             guarded: false,
             limits: Limits::NONE,
-            known: 0,
-            expired: 0,
-            given_up: 0,
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use jq_client::{Command, Connection, JobId, PutOptions, Reply};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, watch_only};
 use crate::cli::BenchArgs;
-use crate::failed::Failed;
+use crate::failed::{Failed, answered};
 use crate::look::{Align, number, print, table};
 
 pub(super) async fn bench(context: &Context, args: &BenchArgs) -> Result<(), Failed> {
@@ -23,8 +23,7 @@ pub(super) async fn bench(context: &Context, args: &BenchArgs) -> Result<(), Fai
         }
     }
     queue.use_tube(&args.tube).await?;
-    queue.watch(&args.tube).await?;
-    let _ = queue.ignore(&jq_client::TubeName::default_tube()).await?;
+    watch_only(&mut queue, std::slice::from_ref(&args.tube)).await?;
     let bar = context.look.bar(Some(3 * args.jobs));
     let body = vec![b'x'; args.size as usize];
     let mut ids: Vec<JobId> = Vec::new();
@@ -49,7 +48,7 @@ pub(super) async fn bench(context: &Context, args: &BenchArgs) -> Result<(), Fai
                 ids.push(id);
                 Ok(())
             }
-            reply => Err(format!("the server answered {:?}", reply.map_body(|_| ()))),
+            reply => Err(answered(reply)),
         },
     );
     let reserve = reserve.await?;
@@ -63,7 +62,7 @@ pub(super) async fn bench(context: &Context, args: &BenchArgs) -> Result<(), Fai
         },
         |reply| match reply {
             Reply::Deleted => Ok(()),
-            reply => Err(format!("the server answered {:?}", reply.map_body(|_| ()))),
+            reply => Err(answered(reply)),
         },
     );
     let delete = delete.await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Context, missing};
 use crate::cli::KickArgs;
-use crate::failed::Failed;
+use crate::failed::{Failed, answered};
 use crate::look::number;
 
 /// Number of jobs that a `kick` may be asked for at once: beanstalkd does nothing else meanwhile.
@@ -85,8 +85,7 @@ async fn each(
             Reply::Deleted | Reply::KickedJob => changed.push(*id),
             Reply::NotFound => absent.push(*id),
             reply => {
-                let reply = reply.map_body(|_| ());
-                return Err(Failed::other(format!("job {id}: the server answered {reply:?}")));
+                return Err(Failed::other(format!("job {id}: {}", answered(reply))));
             }
         }
     }

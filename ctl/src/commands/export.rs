@@ -5,13 +5,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use jq_client::{Command, Connection, JobId, JobState, Reply, Stats, TubeName};
+use jq_client::{Command, Connection, JobState, Reply, Stats};
 
-use super::Context;
 use super::jobs::{self, PAGE};
 use super::record::{Record, RecordState};
+use super::{Context, watch_only};
 use crate::cli::ExportArgs;
-use crate::failed::{EXIT_FILE, Failed};
+use crate::failed::{EXIT_FILE, Failed, answered};
 use crate::look::number;
 
 /// Number of bodies in flight. They may be large.
@@ -65,7 +65,10 @@ async fn by_listing(
                     Some(Reply::Found(_, body)) => body,
                     // It has been deleted meanwhile.
                     Some(Reply::NotFound) => continue,
-                    reply => return Err(unexpected(job.id, reply)),
+                    Some(reply) => {
+                        return Err(Failed::other(format!("peek {}: {}", job.id, answered(reply))));
+                    }
+                    None => break,
                 };
                 let (state, delay) = match job.state {
                     JobState::Ready => (RecordState::Ready, 0),
@@ -102,11 +105,7 @@ async fn by_reserving(
     out: &mut Output,
     bar: &ProgressBar,
 ) -> Result<u64, Failed> {
-    queue.watch(&args.tube).await?;
-    let default = TubeName::default_tube();
-    if args.tube != default {
-        let _ = queue.ignore(&default).await?;
-    }
+    watch_only(&mut queue, std::slice::from_ref(&args.tube)).await?;
     let mut written = 0;
     while let Some(job) = queue.reserve_with_timeout(0).await?.into_job() {
         let stats = queue.stats_job(job.id).await?.unwrap_or_default();
@@ -126,11 +125,6 @@ async fn by_reserving(
     }
     queue.quit().await?;
     Ok(written)
-}
-
-fn unexpected(id: JobId, reply: Option<Reply<jq_client::Bytes>>) -> Failed {
-    let reply = reply.map(|reply| reply.map_body(|_| ()));
-    Failed::other(format!("peek {id}: the server answered {reply:?}"))
 }
 
 /// The file that is written.

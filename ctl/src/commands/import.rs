@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Context;
 use super::record::{Record, RecordState};
 use crate::cli::ImportArgs;
-use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed};
+use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed, answered};
 use crate::look::number;
 
 /// Number of commands in flight.
@@ -140,7 +140,7 @@ pub(super) fn inserted(reply: Reply<jq_client::Bytes>) -> Result<JobId, String> 
         Reply::Draining => Err("the server is draining and accepts no new jobs".to_owned()),
         Reply::JobTooBig => Err("it exceeds the server's limit for a job".to_owned()),
         Reply::OutOfMemory => Err("the server has no space for it".to_owned()),
-        reply => Err(format!("the server answered {:?}", reply.map_body(|_| ()))),
+        reply => Err(answered(reply)),
     }
 }
 
@@ -198,8 +198,7 @@ impl Import<'_, '_> {
         let refused = match (sent, reply) {
             (Sent::Use, Reply::Using(_)) => return Ok(()),
             (Sent::Use, reply) => {
-                let message =
-                    format!("to \"use\" the server answered {:?}", reply.map_body(|_| ()));
+                let message = format!("use: {}", answered(reply));
                 return Err(Stop::Lost(Failed::other(message)));
             }
             (Sent::Put { line, size, then_bury }, reply) => {

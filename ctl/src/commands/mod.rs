@@ -19,7 +19,7 @@ mod wait;
 use std::io;
 
 use clap::CommandFactory;
-use jq_client::{ConnectOptions, Connection, ConnectionLimits, JobId};
+use jq_client::{ConnectOptions, Connection, ConnectionLimits, JobId, TubeName};
 
 use crate::cli::{Cli, Command};
 use crate::config::Target;
@@ -96,4 +96,17 @@ fn missing(ids: &[JobId], what: &str) -> Failed {
     let list: Vec<String> = ids.iter().map(JobId::to_string).collect();
     let jobs = if ids.len() == 1 { "job" } else { "jobs" };
     Failed::new(EXIT_NOT_FOUND, format!("{jobs} {} {what}", list.join(", ")))
+}
+
+/// Watches these tubes, of which there is at least one, and no other.
+async fn watch_only(queue: &mut Connection, tubes: &[TubeName]) -> Result<(), Failed> {
+    for tube in tubes {
+        queue.watch(tube).await?;
+    }
+    let default = TubeName::default_tube();
+    if !tubes.contains(&default) {
+        // There is another one by now, so it is no longer the last.
+        let _ = queue.ignore(&default).await?;
+    }
+    Ok(())
 }

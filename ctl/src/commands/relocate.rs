@@ -10,8 +10,11 @@ use tokio::time::sleep;
 use super::{Context, missing};
 use crate::cli::{MoveArgs, State};
 use crate::failed::Failed;
-use crate::http::{Api, POLL};
+use crate::http::Api;
 use crate::look::number;
+
+/// Longest time between two looks at a bulk action.
+const EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn relocate(context: &Context, args: &MoveArgs) -> Result<(), Failed> {
     match &args.from {
@@ -89,7 +92,7 @@ async fn run(context: &Context, api: &Api, request: &BulkRequest) -> Result<Bulk
     let mut pause = Duration::from_millis(5);
     while bulk.state == BulkState::Running {
         sleep(pause).await;
-        pause = (pause * 2).min(POLL);
+        pause = (pause * 2).min(EVERY);
         bulk = api.get(&["api", "v1", "bulk", &bulk.id.to_string()], &()).await?;
         bar.set_position((bulk.progress.unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0) as u64);
     }

@@ -2,21 +2,14 @@
 
 use jq_client::{Outcome, ReleaseOptions, Released, Reservation};
 
-use super::Context;
 use super::show::print_body;
+use super::{Context, watch_only};
 use crate::cli::{ReserveArgs, Then};
 use crate::failed::{EXIT_FAILED, EXIT_TIMED_OUT, Failed};
 
 pub(super) async fn reserve(context: &Context, args: &ReserveArgs) -> Result<(), Failed> {
     let mut queue = context.queue().await?;
-    for tube in &args.tubes {
-        queue.watch(tube).await?;
-    }
-    let default = jq_client::TubeName::default_tube();
-    if !args.tubes.contains(&default) {
-        // There is another one by now, so it is no longer the last.
-        let _ = queue.ignore(&default).await?;
-    }
+    watch_only(&mut queue, &args.tubes).await?;
     for _ in 0..args.count {
         let reservation = match args.within {
             Some(seconds) => queue.reserve_with_timeout(seconds).await?,

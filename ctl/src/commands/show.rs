@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use crate::cli::{PeekState, TubeSort, TubesArgs};
-use crate::failed::Failed;
+use crate::failed::{Failed, answered};
 use crate::look::{Align, BAD, WARN, number, print, printable, table};
 
 /// The number of requests in flight to list many tubes.
@@ -72,10 +72,7 @@ pub(super) async fn all_tubes(
             }
             Some(Reply::NotFound) => {}
             Some(reply) => {
-                let reply = reply.map_body(|_| ());
-                return Err(Failed::other(format!(
-                    "stats-tube {name}: the server answered {reply:?}"
-                )));
+                return Err(Failed::other(format!("stats-tube {name}: {}", answered(reply))));
             }
             None => break,
         }

@@ -128,7 +128,6 @@ impl Engine {
             }
             return;
         }
-        self.expired += 1;
         match dead_letter {
             Some(name) if name != self.tubes[tube].name => {
                 self.detach(ix);

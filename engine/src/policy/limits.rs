@@ -77,13 +77,12 @@ impl Engine {
     /// those of the tube already.
     #[cold]
     #[inline(never)]
-    pub(crate) fn ruled_put(&mut self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
+    pub(crate) fn ruled_put(&self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
         let Tube { ruled, jobs, bytes, .. } = &self.tubes[tube];
         let Some(Ruled { policy, unique, .. }) = ruled.as_deref() else {
             return Ruling::New { ttr };
         };
         if let Some(known) = unique.as_ref().and_then(|unique| unique.find(body, &self.jobs)) {
-            self.known += 1;
             return Ruling::Known(self.jobs[known].id);
         }
         if policy.max_jobs.is_some_and(|most| *jobs > most) {
