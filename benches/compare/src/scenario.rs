@@ -14,7 +14,8 @@ use crate::{
 /// The scenarios that run when none are asked for.
 pub(crate) const DEFAULT: &str = "cycle-1,cycle-50,pipeline-8x64,pipeline-8x64-shared,\
     put-only-50,take-only-50,body-60k,tubes-1,tubes-30k,wakeup,handover-50,waiting-10k,memory-1m,\
-    deep-1m,delayed-1m,kick-1m,disconnect-1m,delete-300k,drain-300k,lists-close-10k,stats-close-10";
+    deep-1m,delayed-1m,kick-1m,disconnect-1m,delete-300k,drain-300k,lists-close-10k,stats-close-10,\
+    undisturbed";
 
 /// The size of a job's body in bytes where the name does not say it.
 const BODY: usize = 128;
@@ -125,6 +126,9 @@ impl Kind {
         let unknown = || format!("'{name}' is not a scenario; --list shows them");
         if name == "wakeup" {
             return Ok(Self::Wakeup);
+        }
+        if name == "undisturbed" {
+            return Ok(Self::Stall(Event::Nothing, 0));
         }
         if name.starts_with("pipeline-") {
             return Self::parse_pipeline(name);
@@ -275,6 +279,7 @@ impl fmt::Display for Scenario {
             Kind::Stall(event, number) => {
                 write!(f, "1 connection: put, reserve, delete while ")?;
                 match event {
+                    Event::Nothing => write!(f, "nothing else happens"),
                     Event::Due => write!(f, "{number} delayed jobs fall due together"),
                     Event::Kick => write!(f, "{number} buried jobs are kicked by one command"),
                     Event::Clear => write!(f, "a tube with {number} ready jobs is cleared"),

@@ -21,6 +21,8 @@ use probe::{Probe, Watch};
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// Nothing: what the machine does by itself.
+    Nothing,
     /// So many jobs were delayed and fall due together.
     Due,
     /// So many jobs were buried, and one `kick` makes them ready.
@@ -84,6 +86,7 @@ pub(crate) fn measure(
     let mut control = session.connect(None)?;
     let jobs = number;
     match event {
+        Event::Nothing => Watch::start(session)?.finish(session, &mut probe),
         Event::Due => {
             let due = put_delayed(session, &mut control, jobs, body)?;
             let ready = control.stat(&stats_tube(), READY)? + jobs;

@@ -238,7 +238,10 @@ impl Book {
                 self.uncommitted.add_fresh(job.now.id, self.position);
                 self.next_id = self.next_id.max(job.now.id + 1);
             }
-            Record::Again(_) => self.records_migrated += 1,
+            Record::Again(_) => {
+                self.records_migrated += 1;
+                self.copied(len);
+            }
             _ => {}
         }
         // Nobody has to wait for what is only recorded again.

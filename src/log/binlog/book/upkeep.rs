@@ -56,7 +56,7 @@ impl Book {
     }
 
     /// Whether compaction has fallen so far behind that nobody is told of anything new before it has
-    /// caught up: what is written since grows the files, rather than only leaving more of them dead. A
+    /// caught up: what others have written since grows the files, rather than only leaving more of them dead. A
     /// mass delete writes next to nothing, so nobody waits until its segments are gone.
     pub(crate) fn is_behind(&mut self) -> bool {
         if self.segments.sealed_bytes() <= self.allowance(2) || self.is_stuck {
@@ -67,6 +67,13 @@ impl Book {
         let grown = self.behind_since.map_or(0, |since| self.position - since);
         let is_behind = grown > self.options.segment_size / 4;
         matches!(self.health, Health::Good) && (is_behind || self.is_overlong())
+    }
+
+    /// So many bytes were only recorded again. That is not growth: it is what makes room.
+    pub(super) fn copied(&mut self, len: u64) {
+        if let Some(since) = &mut self.behind_since {
+            *since += len;
+        }
     }
 
     /// Whether the last segment has grown beyond its size because the next one is not ready, which
