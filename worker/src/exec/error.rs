@@ -49,8 +49,7 @@ pub enum StartProblem {
     /// The program exists, but the interpreter that it names does not.
     NoInterpreter,
     /// The kernel cannot run the program's format: a script without `#!`, or a binary for another
-    /// machine. The GNU C library runs such a file with `/bin/sh` instead, which is fine for a
-    /// script.
+    /// machine, and `/bin/sh`, which is tried for such a file, could not be started either.
     Format,
     /// Anything else: out of memory, too many processes, a NUL byte in an argument.
     Other,

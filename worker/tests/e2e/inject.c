@@ -101,6 +101,11 @@ pid_t fork(void) {
     return fails(wanted("fork")) ? -1 : NEXT(fork)();
 }
 
+/* With these arguments alone, as a keeper calls it. */
+int clone(int (*run)(void *), void *stack, int flags, void *argument, ...) {
+    return fails(wanted("fork")) ? -1 : NEXT(clone)(run, stack, flags, argument);
+}
+
 int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                  const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) {
     int error = wanted("fork");

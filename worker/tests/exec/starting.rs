@@ -90,6 +90,38 @@ async fn why_it_could_not_be_started_is_told() {
 }
 
 #[tokio::test]
+async fn a_bare_name_is_the_first_of_its_path_that_may_be_run() {
+    let directory = TempDir::new();
+    let here = directory.path();
+    for name in ["empty", "plain", "first", "second"] {
+        fs::create_dir(here.join(name)).unwrap();
+    }
+    fs::write(here.join("plain/tool"), "#!/bin/sh\necho plain\n").unwrap();
+    directory.script("first/tool", "#!/bin/sh\necho first\n");
+    directory.script("second/tool", "#!/bin/sh\necho second\n");
+    let within = |names: &[&str]| {
+        let mut marked = command("tool", &[]);
+        let path: Vec<_> = names.iter().map(|name| here.join(name).display().to_string()).collect();
+        marked.spec.env[1].1 = path.join(":").into();
+        run(marked)
+    };
+    let finished = within(&["none", "empty", "plain", "first", "second"]).await.unwrap();
+    assert_eq!(finished.stdout.head, b"first\n");
+    let refused = within(&["plain", "empty"]).await.unwrap_err();
+    let is_named = matches!(refused, RunError::Start { problem: StartProblem::NotExecutable, .. });
+    assert!(is_named, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_script_that_names_no_interpreter_is_run_by_the_shell() {
+    let directory = TempDir::new();
+    let script = directory.script("script", "echo \"$0 <$1> <$2>\"\n");
+    let finished = run(command(&script, &["a b", ""])).await.unwrap();
+    let expected = format!("{} <a b> <>\n", script.display());
+    assert_eq!(String::from_utf8(finished.stdout.head).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn what_cannot_be_said_to_a_process_is_an_error() {
     let marked = command("/bin/true", &["nul\0byte"]);
     let other = run(marked).await.unwrap_err();

@@ -4,10 +4,11 @@
 //! any more. Not known here: time limits, output, jobs. The worker says when to end a run.
 //!
 //! It is our own executable with a hidden first argument, so that there is one file to install
-//! and no question of versions. It has one thread, blocks in one place, and stays small: what it
-//! holds in memory has to be copied for each process that it starts. Its standard input is its
-//! end of a socket to the worker; when that closes, the worker is gone, and everything ends.
+//! and no question of versions. It has one thread and blocks in one place: a new process uses its memory
+//! until it is its program (`becoming`). Its standard input is its end of a socket to the worker; when that
+//! closes, the worker is gone, and everything ends.
 
+mod becoming;
 mod start;
 mod tree;
 
@@ -53,6 +54,8 @@ struct Keeper {
     children: SignalFd,
     /// What the worker says. Kept, because it is long.
     message: Box<[u8]>,
+    /// What a new process has as a stack until it is its program.
+    stack: Box<[u8]>,
 }
 
 /// What was heard from the worker.
@@ -78,7 +81,11 @@ impl Keeper {
         rustix::process::chdir("/")?;
         // Only a name, for who looks at the list of processes.
         let _ = rustix::thread::set_name(c"jq-keeper");
-        Ok(Self { children, message: vec![0; MAX_MESSAGE].into_boxed_slice() })
+        Ok(Self {
+            children,
+            message: vec![0; MAX_MESSAGE].into(),
+            stack: vec![0; becoming::STACK].into(),
+        })
     }
 
     /// Until the worker closes its end.
@@ -103,7 +110,7 @@ impl Keeper {
         };
         let (join, kill_group) = (files.next(), files.next());
         let began = Instant::now();
-        let report = match start::start(command, [stdin, stdout, stderr], join) {
+        let report = match start::start(command, [stdin, stdout, stderr], join, &mut self.stack) {
             Ok(main) => self.keep(run, Tree::new(main, began, kill_group))?,
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);

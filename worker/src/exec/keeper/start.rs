@@ -1,15 +1,21 @@
 //! Starting the first process of a run: its limits, its signals, its death with the keeper.
 
+use super::becoming::Program;
 use crate::exec::command::{Command, Identity, Limits};
 use crate::exec::priority;
 use crate::exec::wire::FILES;
 use nix::sys::signal::SigSet;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{
+    Gid, Pid, Resource, Rlimit, Signal, Uid, chdir, getppid, set_parent_process_death_signal,
+    setpgid, setrlimit,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -21,78 +27,74 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// The most of [`Limits`] that are `setrlimit`'s.
 const RLIMITS: usize = 5;
 
-/// Starts `command` in a process group of its own.
+/// Starts `command` in a process group of its own. `stack` is for the new process, while it is not yet its
+/// program.
 ///
 /// `join` is where it joins its control group, before it is its program.
 pub(super) fn start(
     command: &Command,
     [stdin, stdout, stderr]: [OwnedFd; FILES],
     join: Option<OwnedFd>,
+    stack: &mut [u8],
 ) -> io::Result<Pid> {
-    let mut child = std::process::Command::new(&command.program);
-    child
-        .args(&command.args)
-        .env_clear()
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(&command.directory)
-        .stdin(Stdio::from(stdin))
-        .stdout(Stdio::from(stdout))
-        .stderr(Stdio::from(stderr))
-        .process_group(0);
-    if let Some(Identity { uid, gid }) = command.limits.identity {
-        // Before all that follows, and without any other group.
-        child.uid(uid).gid(gid);
-    }
-    before_exec(&mut child, &command.limits, join);
-    let mut tries = 1;
-    loop {
-        match child.spawn() {
-            Ok(child) => return Ok(Pid::from_child(&child)),
-            Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) && tries < BUSY_TRIES => {
-                tries += 1;
-                thread::sleep(BUSY_PAUSE);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Has the child open its ears, set its limits and priorities, and die with us, before it becomes its program.
-#[allow(unsafe_code)]
-fn before_exec(child: &mut std::process::Command, limits: &Limits, join: Option<OwnedFd>) {
+    let Command { program, args, env, directory, limits } = command;
+    let program = Program::new(program, args, env)?;
+    let directory = CString::new(directory.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let keeper = rustix::process::getpid();
     let no_signals = SigSet::empty();
     let rlimits = rlimits(limits);
-    let &Limits { umask, nice, io_priority, .. } = limits;
-    let prepare = move || {
-        // The mask of the keeper goes to its children, and on to the program.
-        no_signals.thread_set_mask()?;
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        if rustix::process::getppid() != Some(keeper) {
+    let &Limits { umask, nice, io_priority, identity, .. } = limits;
+    let prepare = || {
+        dup2_stdin(&stdin)?;
+        dup2_stdout(&stdout)?;
+        dup2_stderr(&stderr)?;
+        if let Some(Identity { uid, gid }) = identity {
+            // Before all that follows, and without any other group.
+            set_thread_groups(&[])?;
+            set_thread_gid(Gid::from_raw(gid))?;
+            set_thread_uid(Uid::from_raw(uid))?;
+        }
+        chdir(&*directory)?;
+        setpgid(None, None)?;
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(keeper) {
             // The keeper died before the line above: nobody would end this process.
-            return Err(Errno::SRCH.into());
+            return Err(Errno::SRCH);
         }
         if let Some(join) = &join {
             // Zero is whoever writes it.
             rustix::io::write(join, b"0")?;
         }
         for (resource, limit) in rlimits.into_iter().flatten() {
-            rustix::process::setrlimit(resource, limit)?;
+            setrlimit(resource, limit)?;
         }
         if let Some(mask) = umask {
             rustix::process::umask(Mode::from_raw_mode(mask));
         }
         nice.map_or(Ok(()), priority::set_nice)?;
         io_priority.map_or(Ok(()), priority::set_io)?;
-        Ok(())
+        // The mask of the keeper would go on to the program.
+        no_signals.thread_set_mask().map_err(|error| Errno::from_raw_os_error(error as i32))
     };
-    // SAFETY: between fork and exec only what is async-signal-safe may be called. `prepare` does
-    // nothing but the system calls sigprocmask, prctl, getppid, write, setrlimit, umask, setpriority
-    // and ioprio_set, on values
-    // that were made before the fork and are copied into it. It takes no lock, allocates nothing
-    // (an `io::Error` from an error number is that number), closes no file, and changes no other
-    // state.
-    unsafe { child.pre_exec(prepare) };
+    let mut tries = 1;
+    loop {
+        // SAFETY: the keeper has one thread, blocks all signals (`Keeper::new`), and has them do what they do
+        // by default (`default_dispositions`). `prepare` makes system calls only, of values that were made
+        // before: dup2, setgroups, setgid, setuid, chdir, setpgid, prctl, getppid, write, setrlimit, umask,
+        // setpriority, ioprio_set and sigprocmask, none of which changes anything of the keeper's, since files,
+        // the directory, the user and the rest are not shared. An `Errno` is a number; there is nothing in it
+        // that takes a lock, allocates, or panics.
+        #[allow(unsafe_code)]
+        let started = unsafe { program.start(stack, prepare) };
+        match started {
+            Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) && tries < BUSY_TRIES => {
+                tries += 1;
+                thread::sleep(BUSY_PAUSE);
+            }
+            started => return started,
+        }
+    }
 }
 
 /// The limits as the kernel wants them, none above what we may give.
