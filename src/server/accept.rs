@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -69,7 +70,18 @@ pub(crate) async fn accept_all(
             },
         };
         match accepted.and_then(admit) {
-            Ok(stream) => workers.serve(Accepted { stream, service }),
+            Ok(stream) => {
+                if hub.crowd().is_full(workers.connections()) {
+                    // Those whose clients have closed them are closed first.
+                    yield_now().await;
+                }
+                if hub.crowd().is_full(workers.connections()) {
+                    drop(stream);
+                    hub.crowd().refused(hub.clock().now());
+                } else {
+                    workers.serve(Accepted { stream, service });
+                }
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 if exhausted_at.replace(Instant::now()).is_none() {

@@ -128,6 +128,7 @@ impl Engine {
             }
             return;
         }
+        self.count_ruling(tube, |counts| counts.expired += 1);
         match dead_letter {
             Some(name) if name != self.tubes[tube].name => {
                 self.detach(ix);
