@@ -14,7 +14,8 @@ const TABLES: usize = 64;
 /// is compared, but not hashed: a lock is held meanwhile.
 const HASHED: usize = 2048;
 
-/// The jobs that wait in a tube, by their bodies. Takes 10 to 20 bytes for each.
+/// The jobs that wait in a tube, by their bodies. Takes 10 to 21 bytes for each: 9 in a table, which may be
+/// half empty.
 #[derive(Debug)]
 pub(super) struct Unique {
     tables: Box<[HashTable<Entry>]>,
