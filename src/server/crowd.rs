@@ -1,8 +1,9 @@
 //! The maximum number of connections.
 //!
-//! A connection beyond it is accepted and closed at once. If it were left to wait in the kernel's
-//! queue, its client would take it for connected and wait for its first reply, for as long as all
-//! others stay. Closed, it is an error that every client library knows.
+//! A connection beyond it is accepted, told `OUT_OF_MEMORY` and closed at once. If it were left to wait in
+//! the kernel's queue, its client would take it for connected and wait for its first reply, for as long
+//! as all others stay. If it were closed without a word, some client libraries would connect again at
+//! once, for ever. The word is the reply to whatever the client asks first: an error that it knows.
 
 use jq_engine::Nanos;
 use tracing::warn;

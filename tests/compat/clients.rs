@@ -95,7 +95,7 @@ fn only_connection(server: &Server) -> Conn {
     eventually("a connection is let in", || {
         let mut conn = server.connect();
         let is_in = conn.try_send("list-tube-used\r\n").is_ok()
-            && matches!(conn.next(PATIENCE), Input::Reply(_));
+            && matches!(conn.next(PATIENCE), Input::Reply(reply) if reply.line() == b"USING default");
         only = is_in.then_some(conn);
         is_in
     });

@@ -4,7 +4,8 @@ use crate::support::{Conn, Input, PATIENCE, Server, eventually};
 
 /// Whether a new connection is let in.
 fn is_served(conn: &mut Conn) -> bool {
-    conn.try_send("list-tube-used\r\n").is_ok() && matches!(conn.next(PATIENCE), Input::Reply(_))
+    conn.try_send("list-tube-used\r\n").is_ok()
+        && matches!(conn.next(PATIENCE), Input::Reply(reply) if reply.line() == b"USING default")
 }
 
 fn put(conn: &mut Conn, body: &[u8]) -> String {
@@ -78,7 +79,9 @@ fn connections() {
         };
         let before = refused(&mut conns[0]);
         for _ in 0..10 {
-            server.connect().expect_closed();
+            let mut conn = server.connect();
+            conn.expect("OUT_OF_MEMORY\r\n");
+            conn.expect_closed();
         }
         assert_eq!(refused(&mut conns[0]), before + 10);
         let stats = conns[0].ask("stats");

@@ -354,7 +354,7 @@ $suite->check('a full tube refuses a put, and a server with too many connections
     $client->useTube($tube);
     roundTrip($client, 'x');
     $crowded = Pheanstalk::create($suite->host, (int) setting('JQ_CROWDED_PORT'), 5);
-    throws(SocketException::class, fn () => $crowded->stats());
+    throws(ServerOutOfMemoryException::class, fn () => $crowded->stats());
 });
 
 $suite->check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT', function (string $tube) {
