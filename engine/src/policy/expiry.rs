@@ -143,3 +143,14 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/policies.md says what a job costs.
+    #[test]
+    fn a_job_takes_an_entry_here_and_there() {
+        assert_eq!((size_of::<Entry>(), size_of::<(Ix, u64)>()), (24, 16));
+    }
+}

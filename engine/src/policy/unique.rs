@@ -90,3 +90,15 @@ fn table(hash: u32) -> usize {
 fn spread(hash: u32) -> u64 {
     u64::from(hash / TABLES as u32).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/policies.md says what a job costs: an entry and a byte of the table, of which at least seven
+    /// sixteenths and at most seven eighths are in use.
+    #[test]
+    fn a_job_takes_an_entry() {
+        assert_eq!(size_of::<Entry>(), 8);
+    }
+}
