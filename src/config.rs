@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, MAX_JOB_SIZE};
 use clap::{ArgAction, Parser};
+use jq_engine::Limits;
 
 use crate::log::binlog::SyncPolicy;
 use crate::logging;
@@ -161,6 +162,22 @@ struct Flags {
     #[arg(long, value_name = "EXPORTERS", requires = "http", value_delimiter = ',')]
     metrics_compat: Vec<Compat>,
 
+    /// Maximum number of jobs, in all tubes and states; a put beyond that is refused
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    max_jobs: Option<u64>,
+
+    /// Maximum number of bytes that jobs take, bodies and all; a put beyond that is refused
+    #[arg(long, value_name = "BYTES", value_parser = at_least_one, allow_negative_numbers = true)]
+    max_memory: Option<u64>,
+
+    /// Maximum number of connections, those of --http not counted; more are closed at once
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    max_connections: Option<u64>,
+
+    /// Read the policies of tubes from this TOML file, and again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    tubes: Option<PathBuf>,
+
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
@@ -172,6 +189,14 @@ fn size(text: &str) -> Result<u64, &'static str> {
         return Err("expected a number of bytes");
     }
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// A limit. What does not fit is as large as possible.
+fn at_least_one(text: &str) -> Result<u64, &'static str> {
+    match size(text) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("expected a whole number of at least 1"),
+    }
 }
 
 /// An origin of web pages: scheme, host and port.
@@ -311,6 +336,12 @@ pub struct Config {
     pub binlog_check: Option<PathBuf>,
     /// Serve nobody, but print what is kept here.
     pub binlog_dump: Option<PathBuf>,
+    /// Limits on the jobs of all tubes together.
+    pub limits: Limits,
+    /// Maximum number of connections of the protocol.
+    pub max_connections: Option<usize>,
+    /// The file that says what is set for tubes.
+    pub tubes: Option<PathBuf>,
     /// Whose wire behaviour to follow.
     pub dialect: Dialect,
     /// Threads that serve connections, at least 1.
@@ -397,6 +428,14 @@ impl Config {
             }),
             binlog_check: flags.binlog_check,
             binlog_dump: flags.binlog_dump,
+            limits: Limits {
+                jobs: flags.max_jobs.unwrap_or(Limits::NONE.jobs),
+                memory: flags.max_memory.unwrap_or(Limits::NONE.memory),
+            },
+            max_connections: flags
+                .max_connections
+                .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            tubes: flags.tubes,
             dialect: flags.compat,
             threads,
             verbosity: flags.verbosity,
@@ -435,6 +474,17 @@ mod tests {
         assert_eq!(config.binlog_size, 10_485_760);
         assert_eq!(config.dialect, Dialect::V1_13);
         assert_eq!(config.threads, 1);
+        assert_eq!((config.limits, config.max_connections), (Limits::NONE, None));
+        assert_eq!(config.tubes, None);
+    }
+
+    #[test]
+    fn limits() {
+        let args = ["--max-jobs", "7", "--max-memory", "99999999999999999999"];
+        let config = parse(&[&args[..], &["--max-connections=1", "--tubes", "t.toml"]].concat());
+        let config = config.unwrap();
+        assert_eq!(config.limits, Limits { jobs: 7, memory: u64::MAX });
+        assert_eq!((config.max_connections, config.tubes), (Some(1), Some("t.toml".into())));
     }
 
     #[test]
@@ -519,6 +569,15 @@ mod tests {
             &["--metrics-compat", "messagebird"],
             &["--metrics-compat", "prometheus", "--http", "localhost:1"],
             &["--metrics-compat", "", "--http", "localhost:1"],
+            &["--max-jobs", "0"],
+            &["--max-jobs", "-1"],
+            &["--max-jobs", "many"],
+            &["--max-memory", "0"],
+            &["--max-memory", "1G"],
+            &["--max-memory", ""],
+            &["--max-connections", "0"],
+            &["--max-connections", "1.5"],
+            &["--tubes"],
             &["--http-cors", "*"],
             &["--http-cors", "site.example", "--http", "localhost:1"],
             &["--http-cors", "https://site.example/path", "--http", "localhost:1"],

@@ -3,7 +3,7 @@
 //! The root of the library is short on purpose. [`config`] turns flags into a checked
 //! configuration, [`server`] runs one, [`admin`] shows it to those who look and steer by HTTP, [`clock`] is the only reader of the operating system's time,
 //! [`log`] keeps durable facts, and [`logging`] says where
-//! diagnostics go, [`admin`] serves HTTP, and [`observe`] what it shows over time.
+//! diagnostics go, [`observe`] has what it shows over time, and [`policies`] what operators set for tubes.
 
 pub mod admin;
 pub mod clock;
@@ -13,8 +13,12 @@ pub mod log;
 pub mod logging;
 pub mod memory;
 pub mod observe;
+pub mod policies;
 pub mod privileges;
 pub mod server;
+mod settings_file;
+
+pub use settings_file::FileError;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -71,12 +71,12 @@ pub use history::{
     TubeCounts,
 };
 pub use job::{Inserted, Job, JobBody, JobDocument, JobList, JobQuery, JobState, NewJob, PutQuery};
-pub use policy::Policy;
+pub use policy::{Policy, PolicySource};
 pub use problem::{Problem, ProblemKind};
 pub use status::{
     ConnectionCounts, JobCounts, Log, LogHealth, Readiness, Reason, Server, ServerState, Version,
 };
-pub use tube::{Paused, Rates, Tube, TubeList, TubeQuery, TubeSort};
+pub use tube::{Paused, PolicyCounts, Rates, Tube, TubeList, TubeQuery, TubeSort};
 
 /// What the owner of a token may do. Each role includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -81,7 +81,8 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn give_up(&mut self, now: Nanos, ix: Ix, next: DurableState, sink: &mut impl Sink) {
-        let tube = &self.tubes[self.jobs[ix].tube];
+        let from = self.jobs[ix].tube;
+        let tube = &self.tubes[from];
         let dead_letter = tube.ruled.as_ref().and_then(|ruled| ruled.policy.dead_letter.clone());
         let dead_letter = dead_letter.filter(|name| *name != tube.name);
         let change = if dead_letter.is_some() { Change::Move } else { Change::Existing(1) };
@@ -91,11 +92,15 @@ impl Engine {
         }
         match dead_letter {
             Some(name) => {
+                self.count_ruling(from, |counts| counts.dead_letters += 1);
                 let tube = self.tubes.find_or_create(name);
                 self.note_ready_again(now, ix, DurableState::Ready);
                 self.relocate(now, ix, tube, DurableState::Ready, sink);
             }
-            None => self.bury_one(ix, self.jobs[ix].priority, sink),
+            None => {
+                self.count_ruling(from, |counts| counts.buried += 1);
+                self.bury_one(ix, self.jobs[ix].priority, sink);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The engine's state, and everything that is not a command: connecting, disconnecting, and the
 //! passage of time.
 
-use beanstalk_protocol::{CommandCounts, JobId, Reply};
+use beanstalk_protocol::{CommandCounts, JobId, PolicyCounts, Reply};
 
 use crate::arena::{Arena, Ix};
 use crate::attempts::AttemptEnd;
@@ -76,6 +76,7 @@ pub struct Engine {
     /// Whether a put may be refused by the server: see [`Engine::guard`].
     pub(crate) guarded: bool,
     pub(crate) limits: Limits,
+    pub(crate) policy_counts: PolicyCounts,
 }
 
 impl Default for Engine {
@@ -113,6 +114,7 @@ impl Engine {
             observer: None,
             guarded: false,
             limits: Limits::NONE,
+            policy_counts: PolicyCounts::default(),
         }
     }
 

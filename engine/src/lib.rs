@@ -58,7 +58,7 @@ pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use observe::{Activity, Oldest, Overall, Times, TubeView};
 pub use operations::{Action, JobChange, Refusal};
 pub use policy::{Limits, Policy};
-pub use put::{NewJob, PutRefusal};
+pub use put::{Inserted, NewJob, PutRefusal};
 pub use record::{
     Change, DurableState, JobCounters, JobIds, JobRecord, JobUpdate, Pause, Record, SegmentRef,
     ServerSettings, Subject, TubeSettings,

@@ -13,7 +13,7 @@ mod limits;
 mod throttle;
 mod unique;
 
-use beanstalk_protocol::{BadTubeName, Seconds, TubeName};
+use beanstalk_protocol::{BadTubeName, PolicyCounts, Seconds, TubeName};
 
 use crate::arena::Ix;
 use crate::engine::Engine;
@@ -59,6 +59,9 @@ pub struct Policy<N> {
     pub default_ttr: Option<Seconds>,
     /// Maximum number of reserves, in thousandths per second.
     pub reserve_rate: Option<u32>,
+    /// It is from a file that an operator keeps, not from a request. Has no effect here; whoever reads
+    /// the file must know which policies are no longer in it, also after a restart.
+    pub from_file: bool,
 }
 
 impl<N> Default for Policy<N> {
@@ -74,17 +77,18 @@ impl<N> Default for Policy<N> {
             unique: false,
             default_ttr: None,
             reserve_rate: None,
+            from_file: false,
         }
     }
 }
 
 impl<N> Policy<N> {
-    /// Whether nothing is set. The name of a tube alone has no effect.
+    /// Whether nothing is set, wherever it is from.
     pub fn is_empty(&self) -> bool
     where
         N: PartialEq,
     {
-        *self == Self::default()
+        *self == Self { from_file: self.from_file, ..Self::default() }
     }
 
     /// The same policy with another name for the tube `dead_letter`, or the reason why that is none.
@@ -103,6 +107,7 @@ impl<N> Policy<N> {
             unique,
             default_ttr,
             reserve_rate,
+            from_file,
         } = *self;
         Ok(Policy {
             max_jobs,
@@ -115,6 +120,7 @@ impl<N> Policy<N> {
             unique,
             default_ttr,
             reserve_rate,
+            from_file,
         })
     }
 
@@ -146,6 +152,8 @@ impl Policy<&str> {
 #[derive(Debug)]
 pub(crate) struct Ruled {
     pub(crate) policy: Policy<TubeName>,
+    /// What it has brought about.
+    pub(crate) counts: PolicyCounts,
     unique: Option<Unique>,
     expiry: Option<Expiry>,
     throttle: Option<Throttle>,
@@ -159,6 +167,7 @@ impl Ruled {
     fn new(policy: Policy<TubeName>) -> Self {
         let mut ruled = Self {
             policy: Policy::default(),
+            counts: PolicyCounts::default(),
             unique: None,
             expiry: None,
             throttle: None,
@@ -294,6 +303,14 @@ impl Engine {
     pub fn policy(&self, tube: &str) -> Option<&Policy<TubeName>> {
         let tube = &self.tubes[self.tubes.find(tube)?];
         tube.ruled.as_ref().map(|ruled| &ruled.policy)
+    }
+
+    /// The policy of a tube has brought something about.
+    pub(crate) fn count_ruling(&mut self, tube: Ix, count: impl Fn(&mut PolicyCounts)) {
+        count(&mut self.policy_counts);
+        if let Some(ruled) = &mut self.tubes[tube].ruled {
+            count(&mut ruled.counts);
+        }
     }
 
     pub(crate) fn apply_policy(

@@ -25,6 +25,15 @@ pub struct NewJob {
     pub ttr: Seconds,
 }
 
+/// A job that is there after a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inserted {
+    /// Its number.
+    pub id: JobId,
+    /// Whether it was put. Otherwise it was there already, in a tube that takes no body twice.
+    pub is_new: bool,
+}
+
 /// Why a job was not put. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutRefusal {
@@ -56,9 +65,8 @@ impl fmt::Display for PutRefusal {
 impl std::error::Error for PutRefusal {}
 
 impl Engine {
-    /// Puts a job into a tube on behalf of a caller that is not a connection, and returns its id. The
-    /// tube is created if it does not exist. Counts as a job of the server and of the tube, but not as
-    /// a command. If the tube takes no body twice, the id may be that of a job that is there already.
+    /// Puts a job into a tube on behalf of a caller that is not a connection. The tube is created if it
+    /// does not exist. Counts as a job of the server and of the tube, but not as a command.
     ///
     /// # Errors
     ///
@@ -70,7 +78,7 @@ impl Engine {
         new: NewJob,
         body: Box<[u8]>,
         sink: &mut impl Sink,
-    ) -> Result<JobId, PutRefusal> {
+    ) -> Result<Inserted, PutRefusal> {
         if self.guarded {
             self.server_admits(body.len()).map_err(|cause| self.refused(cause))?;
         }
@@ -91,7 +99,7 @@ impl Engine {
                 Ruling::Known(known) => {
                     sink.concerns_caller(known);
                     sink.discard(Body::from(body));
-                    return Ok(known);
+                    return Ok(Inserted { id: known, is_new: false });
                 }
                 Ruling::Full(cause) => return Err(self.refused(cause)),
             }
@@ -104,7 +112,7 @@ impl Engine {
         job.ttr = ttr.max(1);
         let (ix, state) = self.add(now, job, sink);
         self.make(now, ix, state, sink);
-        Ok(id)
+        Ok(Inserted { id, is_new: true })
     }
 
     fn refused(&mut self, cause: Cause) -> PutRefusal {

@@ -1,10 +1,10 @@
 //! Statistics.
 
-use beanstalk_protocol::{JobId, JobStats, Reply, ServerStats, TubeName, TubeStats};
+use beanstalk_protocol::{JobId, JobStats, RefusedPuts, Reply, ServerStats, TubeName, TubeStats};
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine, Flow};
-use crate::refusals::Refusals;
+use crate::refusals::{Cause, Refusals};
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
 
@@ -29,6 +29,16 @@ impl Engine {
             draining: self.settings.draining,
             body_bytes: self.jobs.body_bytes(),
             disconnects: self.disconnects,
+            refused_puts: RefusedPuts {
+                draining: self.refusals.of(Cause::Draining),
+                out_of_memory: self.refusals.of(Cause::NoRoom),
+                max_jobs: self.refusals.of(Cause::MaxJobs),
+                max_memory: self.refusals.of(Cause::MaxMemory),
+                tube_max_jobs: self.refusals.of(Cause::TubeMaxJobs),
+                tube_max_bytes: self.refusals.of(Cause::TubeMaxBytes),
+                job_too_big: self.refusals.of(Cause::TooBig),
+            },
+            policies: self.policy_counts,
         }
     }
 
@@ -124,6 +134,8 @@ impl Engine {
             pauses: tube.pauses,
             pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
             pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
+            body_bytes: tube.bytes,
+            policy: tube.ruled.as_ref().map(|ruled| Box::new(ruled.counts)),
         }
     }
 }

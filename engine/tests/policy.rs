@@ -14,7 +14,7 @@ fn tube() -> TubeName {
 }
 
 fn put(engine: &mut Engine, body: &[u8]) -> Option<u64> {
-    engine.put(NOW, &tube(), NEW, body.into(), &mut Wire::default()).ok()
+    engine.put(NOW, &tube(), NEW, body.into(), &mut Wire::default()).ok().map(|job| job.id)
 }
 
 fn set(engine: &mut Engine, policy: Policy<TubeName>) {

@@ -99,6 +99,7 @@ fn policy() -> impl Strategy<Value = Policy<TubeName>> {
         any::<bool>(),
         prop::option::of(0..4u32),
         prop::option::of(500..3000u32),
+        any::<bool>(),
     );
     (limits, attempts, rest).prop_map(|(limits, attempts, rest)| Policy {
         max_jobs: limits.0,
@@ -111,6 +112,7 @@ fn policy() -> impl Strategy<Value = Policy<TubeName>> {
         unique: rest.1,
         default_ttr: rest.2,
         reserve_rate: rest.3,
+        from_file: rest.4,
     })
 }
 

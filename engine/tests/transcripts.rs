@@ -33,6 +33,8 @@ transcripts! {
     disconnects: "disconnects.txt",
     fairness: "fairness.txt",
     draining: "draining.txt",
+    policies: "policies.txt",
+    limits: "limits.txt",
     dialect: "dialect.txt",
     extensions: "extensions.txt",
     bugs_not_copied: "bugs-not-copied.txt",

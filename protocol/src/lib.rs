@@ -31,7 +31,8 @@ pub use request_decoder::{Rejection, Request, RequestDecoder};
 pub use request_line::RequestLine;
 pub use stats::{
     BinlogHealth, BinlogStats, BinlogUse, CommandCounts, EXTENSIONS, JobState, JobStats,
-    ProcessStats, ServerStats, TubeStats, begin_tube_list, push_tube_list,
+    PolicyCounts, ProcessStats, RefusedPuts, ServerStats, TubeStats, begin_tube_list,
+    push_tube_list,
 };
 pub use types::{
     BadTubeName, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE, MAX_LINE,

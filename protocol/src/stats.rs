@@ -82,6 +82,38 @@ pub struct TubeStats<N> {
     pub pauses: u64,
     pub pause: u64,
     pub pause_time_left: u64,
+    /// Bytes in the bodies of its jobs: a key of our own, as are the following.
+    pub body_bytes: u64,
+    /// What its policy has brought about; `None` if it has none. Boxed, because few tubes have one.
+    pub policy: Option<Box<PolicyCounts>>,
+}
+
+/// What a policy has brought about, since the tube has one; or what all of them and the limits of the
+/// server have, since the server started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PolicyCounts {
+    /// Puts that were refused because of a limit of the tube.
+    pub refused: u64,
+    /// Puts of a body that was in the tube already, which were answered with the job that has it.
+    pub duplicates: u64,
+    /// Jobs that expired: they were deleted, or moved to the tube for dead letters.
+    pub expired: u64,
+    /// Jobs that failed too often and were moved to the tube for dead letters.
+    pub dead_letters: u64,
+    /// Jobs that failed too often and were buried.
+    pub buried: u64,
+}
+
+impl PolicyCounts {
+    /// The keys of those that are about jobs.
+    fn by_key(&self) -> [(&'static str, u64); 4] {
+        [
+            ("duplicate-puts", self.duplicates),
+            ("jobs-expired", self.expired),
+            ("jobs-dead-lettered", self.dead_letters),
+            ("jobs-buried-by-policy", self.buried),
+        ]
+    }
 }
 
 impl<N> TubeStats<N> {
@@ -102,6 +134,8 @@ impl<N> TubeStats<N> {
             pauses: self.pauses,
             pause: self.pause,
             pause_time_left: self.pause_time_left,
+            body_bytes: self.body_bytes,
+            policy: self.policy.clone(),
         }
     }
 }
@@ -162,6 +196,44 @@ pub struct ServerStats {
     pub body_bytes: u64,
     /// How often a connection vanished that had a job reserved, once for each job: a key of our own.
     pub disconnects: u64,
+    /// Puts that were refused, by the reason: keys of our own.
+    pub refused_puts: RefusedPuts,
+    /// What all policies have brought about: keys of our own.
+    pub policies: PolicyCounts,
+}
+
+/// How many puts were refused, for each reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusedPuts {
+    /// The server is draining: `DRAINING`.
+    pub draining: u64,
+    /// There is no memory, or no room in the log: `OUT_OF_MEMORY`.
+    pub out_of_memory: u64,
+    /// The server has as many jobs as it may have: `OUT_OF_MEMORY`, as the following.
+    pub max_jobs: u64,
+    /// The jobs of the server take as much memory as they may.
+    pub max_memory: u64,
+    /// The tube has as many jobs as it may have.
+    pub tube_max_jobs: u64,
+    /// The jobs of the tube have as many bytes as they may.
+    pub tube_max_bytes: u64,
+    /// The body is too large: `JOB_TOO_BIG`.
+    pub job_too_big: u64,
+}
+
+impl RefusedPuts {
+    /// Each with its key in the stats.
+    fn by_key(&self) -> [(&'static str, u64); 7] {
+        [
+            ("refused-puts-draining", self.draining),
+            ("refused-puts-out-of-memory", self.out_of_memory),
+            ("refused-puts-max-jobs", self.max_jobs),
+            ("refused-puts-max-memory", self.max_memory),
+            ("refused-puts-tube-max-jobs", self.tube_max_jobs),
+            ("refused-puts-tube-max-bytes", self.tube_max_bytes),
+            ("refused-puts-job-too-big", self.job_too_big),
+        ]
+    }
 }
 
 /// What the log contributes to the answer to `stats`; without a log all zero, except the size.
@@ -248,6 +320,8 @@ pub struct ProcessStats<'a> {
     pub platform: &'a str,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
+    /// Connections that were closed at once, because there were as many as there may be.
+    pub refused_connections: u64,
 }
 
 /// Writes lines into memory, which cannot fail.
@@ -292,8 +366,14 @@ impl<N: AsRef<str>> TubeStats<N> {
             ("cmd-pause-tube", self.pauses),
             ("pause", self.pause),
             ("pause-time-left", self.pause_time_left),
+            // Keys of our own. They are always there, since programs are written for them.
+            ("current-jobs-bytes", self.body_bytes),
         ];
         put_counts(&mut out, &counts);
+        line!(out, "has-policy: {}", self.policy.is_some());
+        let policy = self.policy.as_deref().copied().unwrap_or_default();
+        put_counts(&mut out, &[("refused-puts", policy.refused)]);
+        put_counts(&mut out, &policy.by_key());
         out
     }
 }
@@ -357,6 +437,9 @@ impl ServerStats {
         ];
         put_counts(&mut out, &ours);
         line!(out, "extensions: {q}{EXTENSIONS}{q}");
+        put_counts(&mut out, &self.refused_puts.by_key());
+        put_counts(&mut out, &[("refused-connections", process.refused_connections)]);
+        put_counts(&mut out, &self.policies.by_key());
         if let Some(own) = own {
             own.put_yaml(&mut out);
         }

@@ -2,8 +2,8 @@
 //! is another one, so that no two can be mixed up.
 
 use beanstalk_protocol::{
-    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState, JobStats, ProcessStats,
-    ServerStats, TubeStats, begin_tube_list, push_tube_list,
+    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState, JobStats, PolicyCounts,
+    ProcessStats, RefusedPuts, ServerStats, TubeStats, begin_tube_list, push_tube_list,
 };
 
 const JOB: &str = "---
@@ -39,6 +39,13 @@ cmd-delete: 210
 cmd-pause-tube: 211
 pause: 212
 pause-time-left: 213
+current-jobs-bytes: 214
+has-policy: true
+refused-puts: 215
+duplicate-puts: 216
+jobs-expired: 217
+jobs-dead-lettered: 218
+jobs-buried-by-policy: 219
 ";
 
 const SERVER: &str = "---
@@ -98,6 +105,18 @@ current-jobs-bytes: 314
 job-disconnects: 315
 memory-resident-bytes: 504
 extensions: \"batch-reserve clear-tube list-jobs move\"
+refused-puts-draining: 316
+refused-puts-out-of-memory: 317
+refused-puts-max-jobs: 318
+refused-puts-max-memory: 319
+refused-puts-tube-max-jobs: 320
+refused-puts-tube-max-bytes: 321
+refused-puts-job-too-big: 322
+refused-connections: 505
+duplicate-puts: 323
+jobs-expired: 324
+jobs-dead-lettered: 325
+jobs-buried-by-policy: 326
 ";
 
 /// What 1.12 prints: the quotes of the versions are the only ones.
@@ -166,8 +185,25 @@ fn stats_tube() {
         pauses: 211,
         pause: 212,
         pause_time_left: 213,
+        body_bytes: 214,
+        policy: Some(Box::new(PolicyCounts {
+            refused: 215,
+            duplicates: 216,
+            expired: 217,
+            dead_letters: 218,
+            buried: 219,
+        })),
     };
     assert_text(|dialect| stats.to_yaml(dialect), TUBE);
+    // Without a policy there are the same keys.
+    let keys = |stats: &TubeStats<&str>| -> Vec<String> {
+        let text = String::from_utf8(stats.to_yaml(Dialect::default())).unwrap();
+        text.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect()
+    };
+    let without = TubeStats { policy: None, ..stats.clone() };
+    assert_eq!(keys(&without), keys(&stats));
+    let text = String::from_utf8(without.to_yaml(Dialect::default())).unwrap();
+    assert!(text.contains("has-policy: false\nrefused-puts: 0\n"), "{text}");
 }
 
 #[test]
@@ -219,6 +255,23 @@ fn stats() {
         draining: true,
         body_bytes: 314,
         disconnects: 315,
+        refused_puts: RefusedPuts {
+            draining: 316,
+            out_of_memory: 317,
+            max_jobs: 318,
+            max_memory: 319,
+            tube_max_jobs: 320,
+            tube_max_bytes: 321,
+            job_too_big: 322,
+        },
+        policies: PolicyCounts {
+            // Not in the text: it is the sum of two that are.
+            refused: 999,
+            duplicates: 323,
+            expired: 324,
+            dead_letters: 325,
+            buried: 326,
+        },
     };
     let process = ProcessStats {
         max_job_size: 501,
@@ -232,6 +285,7 @@ fn stats() {
         os: "#1 SMP Debian 6.1",
         platform: "x86_64",
         resident_bytes: 504,
+        refused_connections: 505,
     };
     let binlog = BinlogStats {
         oldest_index: 601,
@@ -261,7 +315,7 @@ fn stats() {
     };
     let full = text(&own);
     let (before, after) = full.split_at(full.find("binlog-state").unwrap());
-    assert!(before.ends_with("move\"\n"), "{before}");
+    assert!(before.ends_with("jobs-buried-by-policy: 326\n"), "{before}");
     assert_eq!(after, OWN);
 
     // Of the states, each has its word and its number.

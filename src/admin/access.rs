@@ -4,21 +4,19 @@
 //! has either the token itself or the hash; the process keeps hashes only.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method};
 use jq_api::server::Role;
-use nix::libc;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use toml::Spanned;
 use tracing::warn;
+
+use crate::settings_file::{FileError, Mistake, SettingsFile, from_toml};
 
 /// The largest file of tokens, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -93,7 +91,7 @@ pub(crate) fn role_for(method: &Method, path: &str) -> Option<Role> {
 
 impl Access {
     /// With the tokens of this file; without one, everybody may read.
-    pub(crate) fn open(file: Option<PathBuf>) -> Result<Self, TokenFileError> {
+    pub(crate) fn open(file: Option<PathBuf>) -> Result<Self, FileError> {
         let tokens = file.as_deref().map(read).transpose()?.unwrap_or_default();
         Ok(Self { file, tokens: RwLock::new(tokens.into()) })
     }
@@ -105,7 +103,7 @@ impl Access {
 
     /// Reads the file again, if there is one, and returns the number of tokens. With a mistake in the
     /// file, those of before stay.
-    pub(crate) fn reload(&self) -> Result<Option<usize>, TokenFileError> {
+    pub(crate) fn reload(&self) -> Result<Option<usize>, FileError> {
         let Some(file) = &self.file else { return Ok(None) };
         let tokens = read(file)?;
         let count = tokens.len();
@@ -146,38 +144,6 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
 
-/// The file of tokens cannot be used.
-#[derive(Debug)]
-pub struct TokenFileError {
-    file: PathBuf,
-    why: Why,
-}
-
-#[derive(Debug)]
-enum Why {
-    Io(io::Error),
-    /// Where, counted from 1, and what.
-    Mistake {
-        line: usize,
-        column: usize,
-        message: String,
-    },
-}
-
-impl fmt::Display for TokenFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
-        match &self.why {
-            Why::Io(error) => write!(f, "--http-token-file {file}: {error}"),
-            Why::Mistake { line, column, message } => {
-                write!(f, "--http-token-file {file}: line {line}, column {column}: {message}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for TokenFileError {}
-
 /// The file, as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,10 +162,9 @@ struct Entry {
 }
 
 /// Reads the file of tokens.
-fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
-    let failed = |why| TokenFileError { file: path.to_owned(), why };
-    let (text, is_open) = contents(path).map_err(|error| failed(Why::Io(error)))?;
-    let (tokens, has_plain) = parse(&text).map_err(failed)?;
+fn read(path: &Path) -> Result<Vec<Token>, FileError> {
+    let file = SettingsFile { flag: "--http-token-file", path, most: MAX_FILE };
+    let ((tokens, has_plain), is_open) = file.read(parse)?;
     if has_plain && is_open {
         warn!(
             file = %path.display(),
@@ -209,34 +174,10 @@ fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
     Ok(tokens)
 }
 
-/// The text of the file, and whether other users can read it.
-fn contents(path: &Path) -> io::Result<(String, bool)> {
-    // Opening a pipe does not wait for its other end.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = String::new();
-    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(io::Error::other(format!("it is longer than {MAX_FILE} bytes")));
-    }
-    Ok((text, metadata.mode() & 0o004 != 0))
-}
-
 /// The tokens of a file, and whether it has some that are not hashed.
-fn parse(text: &str) -> Result<(Vec<Token>, bool), Why> {
-    let mistake = |at: usize, message: String| {
-        let before = text.get(..at).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Why::Mistake { line, column, message }
-    };
-    let file: File = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        mistake(at, error.message().trim().replace('\n', " "))
-    })?;
+fn parse(text: &str) -> Result<(Vec<Token>, bool), Mistake> {
+    let mistake = |at: usize, message: String| Mistake::at(text, at, message);
+    let file: File = from_toml(text)?;
     let (mut tokens, mut has_plain) = (Vec::<Token>::new(), false);
     for entry in &file.token {
         let at = entry.span().start;
@@ -388,7 +329,7 @@ mod tests {
             (entry(&read).replace("\"a\"", "\"\\u0007\""), (2, 8), "name: expected 1 to 64"),
             ("# \u{e9}\n\u{e9}\u{e9} x".to_owned(), (2, 4), ""),
         ] {
-            let Err(Why::Mistake { line, column, message: told }) = parse(&text) else {
+            let Err(Mistake { line, column, message: told }) = parse(&text) else {
                 panic!("{text}");
             };
             assert_eq!((line, column), place, "{text}: {told}");

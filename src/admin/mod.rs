@@ -24,5 +24,4 @@ mod walk;
 
 mod thread;
 
-pub use self::access::TokenFileError;
 pub use self::thread::{Admin, AdminError};

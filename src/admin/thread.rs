@@ -11,12 +11,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use crate::admin::access::{Access, TokenFileError};
+use crate::admin::access::Access;
 use crate::admin::app::{App, Front, max_content};
 use crate::admin::socket::HttpListener;
 use crate::config::{Config, HttpConfig};
 use crate::server::hub::Hub;
 use crate::server::{Bound, ListenError, Listener};
+use crate::settings_file::FileError;
 
 /// Connections at the same time. Each may have a request in memory.
 const CONNECTIONS: usize = 128;
@@ -42,7 +43,7 @@ pub enum AdminError {
     /// The listener.
     Listen(ListenError),
     /// The file of tokens.
-    Tokens(TokenFileError),
+    Tokens(FileError),
     /// The thread.
     Io(io::Error),
 }

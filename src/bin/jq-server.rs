@@ -9,6 +9,7 @@ use jq_server::clock::Clock;
 use jq_server::config::{self, Config, HttpConfig};
 use jq_server::log::binlog::Options;
 use jq_server::log::{self, OpenError, Opened, v7};
+use jq_server::policies::TubesFile;
 use jq_server::privileges::{self, BecomeError};
 use jq_server::server::{Bound, ServeError};
 use jq_server::{logging, memory, server};
@@ -59,6 +60,13 @@ fn main() -> ExitCode {
         return status;
     }
     privileges::raise_descriptor_limit();
+    let tubes = match config.tubes.as_deref().map(TubesFile::read).transpose() {
+        Ok(tubes) => tubes,
+        Err(failure) => {
+            error!("{failure}");
+            return ExitCode::from(config::EXIT_USAGE);
+        }
+    };
     let admin = match http.map(|(bound, http)| Admin::start(bound, http, &config)).transpose() {
         Ok(admin) => admin,
         Err(failure) => {
@@ -75,7 +83,7 @@ fn main() -> ExitCode {
         Ok(opened) => opened,
         Err(failure) => return cannot_open(&failure),
     };
-    match server::run(bound, &config, clock, opened, admin) {
+    match server::run(bound, &config, clock, opened, admin, tubes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure @ ServeError::Listen(_)) => {
             error!("{failure}");

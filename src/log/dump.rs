@@ -235,6 +235,7 @@ fn policy(policy: &Policy<&str>) -> Value {
         unique,
         default_ttr,
         reserve_rate,
+        from_file,
     } = *policy;
     let all = [
         ("max_jobs", max_jobs.map(Value::from)),
@@ -247,6 +248,7 @@ fn policy(policy: &Policy<&str>) -> Value {
         ("unique", unique.then_some(true.into())),
         ("default_ttr", default_ttr.map(Value::from)),
         ("reserve_rate", reserve_rate.map(|rate| (f64::from(rate) / 1000.0).into())),
+        ("from_file", from_file.then_some(true.into())),
     ];
     let set = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(set.collect())

@@ -59,6 +59,14 @@ impl Gated {
         self.position = self.position.max(position);
     }
 
+    /// Both together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        if other.is_needed() {
+            self.raise(other.position, other.failures);
+        }
+        self
+    }
+
     /// Whether anything must be committed.
     pub fn is_needed(self) -> bool {
         self.position > 0

@@ -42,6 +42,7 @@ impl Sampler {
             overall: engine.overall(),
             activity: engine.activity(),
             server: engine.server_stats(),
+            held_bytes: engine.held_bytes(),
             refusals: engine.refusals(),
             locks: 2,
             ..Snapshot::default()

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub rates: Rates,
     /// The engine's part of `stats`.
     pub server: ServerStats,
+    /// About how many bytes the jobs take.
+    pub held_bytes: u64,
     /// The log's part.
     pub log: BinlogStats,
     /// How often the queue was locked for it.
@@ -171,6 +173,9 @@ impl TubeRow {
             waiting: stats.waiting,
             pauses: stats.pauses,
             pause: (stats.pause > 0).then_some(pause),
+            body_bytes: stats.body_bytes,
+            has_policy: stats.policy.is_some(),
+            policy_counts: None,
             policy: None,
             rates: self.rates,
             oldest_ready: self.oldest.map(|oldest| age(at, oldest.since)),
@@ -264,6 +269,8 @@ mod tests {
             pauses: 0,
             pause: 0,
             pause_time_left: 0,
+            body_bytes: 0,
+            policy: None,
         };
         TubeRow {
             place: 0,

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -20,6 +21,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The shortage is over when there was none for this long. So a crowd of clients that comes and
 /// goes at the limit is logged once, not for each connection.
 const CALM: Duration = Duration::from_secs(3);
+
+/// What a connection is told that is one too many; see `crowd.rs`.
+const REFUSAL: &[u8] = b"OUT_OF_MEMORY\r\n";
 
 /// A listening socket registered with tokio. Its [`Listener`] closes it when dropped.
 enum Source {
@@ -69,7 +73,18 @@ pub(crate) async fn accept_all(
             },
         };
         match accepted.and_then(admit) {
-            Ok(stream) => workers.serve(Accepted { stream, service }),
+            Ok(stream) => {
+                if hub.crowd().is_full(workers.connections()) {
+                    // Those whose clients have closed them are closed first.
+                    yield_now().await;
+                }
+                if hub.crowd().is_full(workers.connections()) {
+                    refuse(stream);
+                    hub.crowd().refused(hub.clock().now());
+                } else {
+                    workers.serve(Accepted { stream, service });
+                }
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 if exhausted_at.replace(Instant::now()).is_none() {
@@ -84,6 +99,15 @@ pub(crate) async fn accept_all(
 /// Closes the connection if there is no memory for what it would need.
 fn admit(stream: Stream) -> io::Result<Stream> {
     if memory::has_room_for_little() { Ok(stream) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+}
+
+/// Tells the client that there are as many connections as there may be, and closes its own.
+fn refuse(stream: Stream) {
+    // A new socket has room for a line. If not, the client is told by the end alone.
+    let _ = match &stream {
+        Stream::Tcp(stream) => stream.try_write(REFUSAL),
+        Stream::Unix(stream) => stream.try_write(REFUSAL),
+    };
 }
 
 /// The client gave up before its connection was accepted: accept(2) reports that here.

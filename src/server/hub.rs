@@ -13,7 +13,8 @@ use std::task::{Poll, Waker};
 
 use beanstalk_protocol::{BinlogStats, Dialect, JobId, Request, ServerStats};
 use jq_engine::{
-    Answer, Body, Change, CloseReason, ConnId, Engine, Flow, Nanos, Record, SegmentRef, Sink,
+    Answer, Body, Change, CloseReason, ConnId, Engine, Flow, Limits, Nanos, Record, SegmentRef,
+    Sink,
 };
 use tokio::sync::Notify;
 
@@ -24,6 +25,8 @@ use crate::log::{
     Appended, Gate, Gated, Log, LogDriver, LoggedQueue, Opened, Place, Progress, Staging,
 };
 use crate::memory;
+use crate::policies::InForce;
+use crate::server::crowd::Crowd;
 use crate::server::http_clients::HttpClients;
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
@@ -60,6 +63,8 @@ pub struct Hub {
     peers: Option<Peers>,
     /// Connections that were closed because they began with an HTTP request.
     pub(crate) http_clients: HttpClients,
+    crowd: Crowd,
+    tubes_file: InForce,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
     /// Notified when the socket of a connection is closed.
@@ -326,7 +331,8 @@ impl State {
 impl Hub {
     /// A hub for a queue and its log, whose driver is still to be started.
     pub fn new(config: &Config, clock: Clock, opened: Opened) -> Arc<Self> {
-        let Opened { engine, log, driver } = opened;
+        let Opened { mut engine, log, driver } = opened;
+        engine.set_limits(config.limits);
         Arc::new(Self {
             keeps_log: log.is_durable(),
             progress: Arc::clone(driver.progress()),
@@ -349,6 +355,8 @@ impl Hub {
             freed: AtomicU64::new(0),
             peers: config.http.is_some().then(Peers::default),
             http_clients: HttpClients::default(),
+            crowd: Crowd::new(config.max_connections),
+            tubes_file: InForce::default(),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
             backlog_drained: Notify::new(),
@@ -357,6 +365,24 @@ impl Hub {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How many connections there may be.
+    pub(crate) fn crowd(&self) -> &Crowd {
+        &self.crowd
+    }
+
+    /// The limits of the server that are set, with their names.
+    pub(crate) fn limits(&self) -> Vec<(&'static str, u64)> {
+        let Limits { jobs, memory } = self.read(|engine, _| engine.limits());
+        let connections = self.crowd.most().map_or(u64::MAX, |most| most as u64);
+        let all = [("jobs", jobs), ("memory", memory), ("connections", connections)];
+        all.into_iter().filter(|(_, limit)| *limit < u64::MAX).collect()
+    }
+
+    /// The file that says what is set for tubes, if there is one.
+    pub(crate) fn tubes_file(&self) -> &InForce {
+        &self.tubes_file
     }
 
     /// Whether replies may be sent: see [`Progress::poll`].
@@ -517,7 +543,9 @@ impl Hub {
         self.release(state, outcome);
         // Free the bodies that were not stored here, where nobody waits for the lock.
         drop(requests);
-        outcome.out.render(|stats, binlog| self.identity.to_yaml(stats, binlog, clock));
+        outcome.out.render(|stats, binlog| {
+            self.identity.to_yaml(stats, binlog, self.crowd.total(), clock)
+        });
         applied
     }
 

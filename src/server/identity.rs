@@ -63,7 +63,13 @@ impl Identity {
     }
 
     /// The text of `stats`.
-    pub(crate) fn to_yaml(&self, stats: &ServerStats, binlog: &BinlogStats, now: Nanos) -> Vec<u8> {
+    pub(crate) fn to_yaml(
+        &self,
+        stats: &ServerStats,
+        binlog: &BinlogStats,
+        refused_connections: u64,
+        now: Nanos,
+    ) -> Vec<u8> {
         let (user_us, system_us) = match getrusage(UsageWho::RUSAGE_SELF) {
             Ok(usage) => (micros(usage.user_time()), micros(usage.system_time())),
             Err(_) => (0, 0),
@@ -80,6 +86,7 @@ impl Identity {
             os: &self.os,
             platform: &self.platform,
             resident_bytes: self.resident_bytes(),
+            refused_connections,
         };
         stats.to_yaml(&process, binlog, self.dialect)
     }

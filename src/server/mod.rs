@@ -3,12 +3,14 @@
 mod accept;
 mod accepted;
 pub mod connection;
+mod crowd;
 mod housekeeping;
 mod http_clients;
 pub mod hub;
 mod identity;
 mod listener;
 pub mod outbuf;
+mod paced;
 pub(crate) mod peers;
 mod signals;
 pub mod socket;
@@ -22,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -39,14 +41,15 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{LoggedQueue, Opened};
+use crate::policies::{Keeper, TubesFile};
 
 /// Time for clients to read their last replies when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal requests a stop, and then until the connections are closed.
 ///
-/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, if
-/// that is asked for. Must not be called within an asynchronous runtime, because it creates one for
+/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, and
+/// `tubes` what is set for tubes, if that is asked for. Must not be called within an asynchronous runtime, because it creates one for
 /// each thread.
 pub fn run(
     bound: Vec<Bound>,
@@ -54,8 +57,9 @@ pub fn run(
     clock: Clock,
     opened: Opened,
     admin: Option<Admin>,
+    tubes: Option<TubesFile>,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, admin, Until::Signal)
+    run_with(bound, config, clock, opened, (admin, tubes), Until::Signal)
 }
 
 /// What makes a server stop.
@@ -68,7 +72,7 @@ pub enum Until {
     Told(oneshot::Receiver<()>),
 }
 
-/// Like [`run`] without HTTP, but `until` says what makes it stop.
+/// Like [`run`] without HTTP and a file of tubes, but `until` says what makes it stop.
 pub fn run_until(
     bound: Vec<Bound>,
     config: &Config,
@@ -76,7 +80,7 @@ pub fn run_until(
     opened: Opened,
     until: Until,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, None, until)
+    run_with(bound, config, clock, opened, (None, None), until)
 }
 
 fn run_with(
@@ -84,7 +88,7 @@ fn run_with(
     config: &Config,
     clock: Clock,
     opened: Opened,
-    admin: Option<Admin>,
+    (admin, tubes): (Option<Admin>, Option<TubesFile>),
     until: Until,
 ) -> Result<(), ServeError> {
     let driver = Arc::clone(&opened.driver);
@@ -100,8 +104,12 @@ fn run_with(
             let _entered = runtime.enter();
             Arc::new(Workers::start(&hub, config.threads)?)
         };
+        let keeper = tubes.map(|file| Keeper::new(&hub, file));
+        if let Some(keeper) = &keeper {
+            keeper.begin();
+        }
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        runtime.block_on(serve(listeners, hub, workers, admin.as_ref(), until))
+        runtime.block_on(serve(listeners, hub, workers, (admin.as_ref(), keeper), until))
     });
     // Nobody may change the queue when its log is stopped.
     drop(admin);
@@ -148,7 +156,7 @@ async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
-    admin: Option<&Admin>,
+    (admin, keeper): (Option<&Admin>, Option<Keeper>),
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -157,6 +165,8 @@ async fn serve(
     };
     let timekeeper = tokio::spawn(timekeeper::run(Arc::clone(&hub)));
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
+    let reload_tubes = Arc::new(Notify::new());
+    let keeping = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&reload_tubes))));
     if let Some(admin) = admin {
         admin.serve(&hub);
     }
@@ -179,7 +189,8 @@ async fn serve(
                 }
                 // The command line cannot have changed, and the log goes to an open descriptor.
                 Request::Reload => {
-                    if !admin.is_some_and(Admin::reload) {
+                    reload_tubes.notify_one();
+                    if !admin.is_some_and(Admin::reload) && keeping.is_none() {
                         info!("SIGHUP is ignored: there is no file to reload");
                     }
                 }
@@ -211,6 +222,9 @@ async fn serve(
     }
     timekeeper.abort();
     housekeeping.abort();
+    if let Some(keeping) = keeping {
+        keeping.abort();
+    }
     info!("stopped");
     lost.map_or(Ok(()), |why| Err(ServeError::LogLost(why)))
 }

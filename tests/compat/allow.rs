@@ -35,6 +35,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry { name: "waiter-order", reason: "upstream serves waiters in an arbitrary order" },
     Entry { name: "lost-timer", reason: "upstream forgets a job's ttr when another job goes" },
     Entry { name: "forgotten-pause", reason: "upstream forgets a pause with the tube's last user" },
+    Entry { name: "policies", reason: "what an operator has set for a tube shows in its stats" },
     Entry { name: "disconnects", reason: "who looks for crashing workers finds them in stats-job" },
     Entry {
         name: "extensions",

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::script::Mode;
-use crate::support::{self, Endpoint, Server};
+use crate::support::folder::Folder;
+use crate::support::{self, Conn, Endpoint, Input, PATIENCE, Server, eventually};
 
 /// What a suite ends with when its library is not installed.
 const NOT_INSTALLED: i32 = 77;
+
+/// A tube that has as many jobs as it may have.
+const FULL: &str = "full";
 
 /// One test for each library: its name in Rust, its folder, and the manners it is tried with.
 macro_rules! clients {
@@ -47,10 +51,30 @@ fn every_client_is_run() {
 }
 
 fn run(client: &str, mode: Mode) {
-    let server = Server::jq(mode.flags());
+    let folder_of_tubes = Folder::new();
+    let tubes = folder_of_tubes.path().join("tubes.toml");
+    fs::write(&tubes, format!("[tubes.{FULL}]\nmax-jobs = 1\n")).expect("the folder is writable");
+    let tubes = ["--tubes", tubes.to_str().expect("it is UTF-8")];
+    // Another server may be tried that knows none of this.
+    let is_ours = support::is_our_server();
+    let tubes = if is_ours { &tubes[..] } else { &[] };
+    let server = Server::jq(&[mode.flags(), tubes].concat());
+    let mut conn = server.connect();
+    conn.send(format!("use {FULL}\r\nput 0 0 60 0\r\n\r\n"));
+    conn.expect(format!("USING {FULL}\r\nINSERTED 1\r\n"));
+    drop(conn);
+    let crowded = is_ours.then(|| {
+        let server = Server::jq(&[mode.flags(), &["--max-connections", "1"]].concat());
+        let only = only_connection(&server);
+        (server, only)
+    });
     let unix_server = Server::jq_unix(mode.flags());
     let Endpoint::Unix(socket) = unix_server.endpoint() else { unreachable!("it was asked for") };
-    let output = Command::new(folder().join(client).join("run"))
+    let mut suite = Command::new(folder().join(client).join("run"));
+    if let Some((crowded, _)) = &crowded {
+        suite.env("JQ_FULL_TUBE", FULL).env("JQ_CROWDED_PORT", crowded.port().to_string());
+    }
+    let output = suite
         .args(["127.0.0.1", &server.port().to_string()])
         .env("JQ_UNIX_SOCKET", socket)
         .env("JQ_QUOTED_NAMES", if mode.quotes_names() { "1" } else { "0" })
@@ -62,6 +86,20 @@ fn run(client: &str, mode: Mode) {
     }
     assert!(output.status.success(), "{}\n{}", output.status, text(&output));
     println!("{}", text(&output));
+}
+
+/// The connection that leaves no room for another.
+fn only_connection(server: &Server) -> Conn {
+    let mut only = None;
+    // The one that has waited for the server to be ready may not be closed yet.
+    eventually("a connection is let in", || {
+        let mut conn = server.connect();
+        let is_in = conn.try_send("list-tube-used\r\n").is_ok()
+            && matches!(conn.next(PATIENCE), Input::Reply(reply) if reply.line() == b"USING default");
+        only = is_in.then_some(conn);
+        is_in
+    });
+    only.expect("it was just let in")
 }
 
 fn folder() -> PathBuf {

@@ -54,9 +54,11 @@ fn a_policy_outlives_a_crash() {
     kill(http.server);
 
     let http = Http::operating(&flags);
-    assert_eq!(http.get(path).expect(200), policy);
-    assert_eq!(put(&http, &large).expect(201)["id"], 1);
-    assert_eq!(put(&http, small).expect(201)["id"], 2);
+    let mut found = http.get(path).expect(200);
+    found.as_object_mut().expect("an object").remove("source");
+    assert_eq!(found, policy);
+    assert_eq!(put(&http, &large).expect(200)["id"], 1);
+    assert_eq!(put(&http, small).expect(200)["id"], 2);
     put(&http, b"z").is_problem(507, "limit-reached");
     http.delete("/api/v1/jobs/1").expect(200);
     // The id of a put that is refused is not used.

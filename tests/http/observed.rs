@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::client::Http;
 use crate::support::folder::Folder;
-use crate::support::{eventually, executable, skip};
+use crate::support::{eventually, executable, scratch_path, skip};
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -116,8 +116,13 @@ fn manual() -> BTreeMap<String, Described> {
 
 #[test]
 fn the_manual_has_each_metric_as_it_is() {
-    let (http, _folder) = server(&[]);
+    // With something of each kind.
+    let tubes = scratch_path("toml");
+    fs::write(&tubes, "[tubes.t]\ndefault-ttr = 60\n").expect("the folder is writable");
+    let path = tubes.to_str().expect("it is UTF-8");
+    let (http, _folder) = server(&["--tubes", path, "--max-jobs", "1000"]);
     let (served, manual) = (described(&metrics(&http)), manual());
+    let _ = fs::remove_file(&tubes);
     assert_eq!(manual, served);
     assert!(served.len() > 40, "the tables were found");
 }

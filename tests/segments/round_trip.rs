@@ -73,6 +73,7 @@ fn policy<'a>(rng: &mut fastrand::Rng, tube: &'a str) -> Policy<&'a str> {
         unique: true,
         default_ttr: rng.bool().then(|| rng.u32(..)),
         reserve_rate: rng.bool().then(|| rng.u32(..)),
+        from_file: rng.bool(),
     }
 }
 

@@ -192,6 +192,10 @@ pub(crate) fn believe(
                     }
                     let is_late = late.is_some();
                     let times = (at, late.unwrap_or(at + 1));
+                    let judged = undisturbed && !is_late;
+                    if model.is_known(id, client.used, body, judged)? {
+                        return Ok(model.known(id));
+                    }
                     model.put((id, is_late), times, client.used, *header, body.clone())?;
                     Ok(model.known(id))
                 }

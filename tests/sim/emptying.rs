@@ -5,7 +5,7 @@ use jq_engine::{CloseReason, ConnId};
 
 use crate::client::{Ask, Client, Exchange, believe, requests};
 use crate::job::{Kept, Place};
-use crate::model::TUBES;
+use crate::model::{Policy, TUBES};
 use crate::observe::{number, tube_name};
 use crate::server::replies;
 use crate::sim::{Sim, Violation};
@@ -17,6 +17,11 @@ const LONG: u64 = 20_000_000_000;
 impl Sim {
     /// Takes all jobs out of the queue, then has an empty one started once more.
     pub(crate) fn empty(&mut self) -> Result<(), Violation> {
+        for tube in 0..TUBES.len() {
+            if !self.rule(tube, Policy::default()) {
+                return Err("a policy cannot be removed on a good disk".into());
+            }
+        }
         let conn = self.server.connect();
         for tube in 0..TUBES.len() {
             self.one(conn, Command::Use(tube_name(tube)));

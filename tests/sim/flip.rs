@@ -7,7 +7,7 @@ use jq_server::log::binlog::{ReplayError, body_name, segment_name};
 
 use crate::history::Moment;
 use crate::job::Job;
-use crate::model::TUBES;
+use crate::model::{Policy, TUBES};
 use crate::observe::tube_name;
 use crate::server::Server;
 use crate::sim::{Sim, Violation};
@@ -137,6 +137,10 @@ impl Sim {
                 let all = (0..TUBES.len()).map(|tube| Command::PauseTube(tube_name(tube), 0));
                 self.server.apply(conn, all.map(Request::Command).collect());
                 self.server.drain(false);
+                let taken = (0..TUBES.len()).all(|tube| self.server.rule(tube, &Policy::default()));
+                if !taken {
+                    return Err("a policy cannot be removed on a good disk".into());
+                }
                 self.model.lose_notes();
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use beanstalk_protocol::{JobId, PutHeader};
+use beanstalk_protocol::{JobId, PutHeader, TubeName};
 use jq_engine::CloseReason;
 use jq_server::log::binlog::format::{JOB_LEN, STORED_LEN};
 
@@ -16,6 +16,9 @@ use crate::observe::Seen;
 /// The tubes that there are.
 pub(crate) const TUBES: [&str; 3] = ["default", "a", "longer-name"];
 
+/// What is set for a tube; without anything if there is no policy.
+pub(crate) type Policy = jq_engine::Policy<TubeName>;
+
 /// A tube's pause: for so many seconds, until then; 0 if there is none.
 pub(crate) type Pause = (u32, u64);
 
@@ -23,6 +26,7 @@ pub(crate) type Pause = (u32, u64);
 pub(crate) struct Model {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) pauses: [History<Pause>; TUBES.len()],
+    pub(crate) policies: [History<Policy>; TUBES.len()],
     pub(crate) draining: History<bool>,
     pub(crate) moment: Moment,
     /// Everything up to here was promised to somebody.
@@ -50,6 +54,7 @@ impl Model {
         Self {
             jobs: BTreeMap::new(),
             pauses: std::array::from_fn(|_| History::new((0, 0))),
+            policies: std::array::from_fn(|_| History::new(Policy::default())),
             draining: History::new(false),
             moment: 0,
             promised: 0,
@@ -94,6 +99,9 @@ impl Model {
             let now = pause.states().rev().find(|pause| seen.shows(pause));
             *pause = History::new(now.copied().unwrap_or_default());
         }
+        for (policy, seen) in self.policies.iter_mut().zip(&seen.policies) {
+            *policy = History::new(seen.clone());
+        }
         self.draining = History::new(seen.draining);
         let last = seen.jobs.keys().next_back().map_or(0, |last| *last);
         self.least_id = self.least_id.max(last + 1);
@@ -107,9 +115,10 @@ impl Model {
         }
     }
 
-    /// No tube is paused, and nothing drained.
+    /// No tube is paused or has a policy, and nothing is drained.
     pub(crate) fn lose_notes(&mut self) {
         self.pauses = std::array::from_fn(|_| History::new((0, 0)));
+        self.policies = std::array::from_fn(|_| History::new(Policy::default()));
         self.draining = History::new(false);
     }
 
@@ -387,6 +396,51 @@ impl Model {
         let (moment, records) = (self.next(), self.records);
         let until = now + u64::from(seconds) * SECOND;
         self.pauses[tube].push(moment, records, true, (seconds, until));
+    }
+
+    /// The policy of a tube is another one.
+    pub(crate) fn rule(&mut self, tube: usize, policy: Policy) {
+        let (moment, records) = (self.next(), self.records);
+        self.policies[tube].push(moment, records, true, policy);
+    }
+
+    /// A put into this tube is answered with a number, as far as its policy is concerned: whether that is
+    /// a job which is there already. `judged`: the policy that there is now has judged the put, and
+    /// nothing happens that is not known yet.
+    pub(crate) fn is_known(
+        &self,
+        id: JobId,
+        tube: usize,
+        body: &[u8],
+        judged: bool,
+    ) -> Result<bool, String> {
+        let policy = self.policies[tube].last();
+        let here = || {
+            let all = self.jobs.iter().filter_map(|(id, job)| Some((id, job, job.now.as_ref()?)));
+            all.filter(|(_, _, now)| now.tube == tube)
+        };
+        let same = || {
+            here().filter(|(_, job, now)| {
+                now.reserved.is_none() && !matches!(now.place, Place::Buried(_)) && job.body == body
+            })
+        };
+        if self.jobs.get(&id).is_some_and(|job| job.now.is_some()) {
+            let is_it = policy.unique && self.jobs[&id].body == body;
+            let waits = same().any(|(other, ..)| *other == id);
+            // Somebody who waited may have got it meanwhile; that is known later.
+            return match is_it && waits {
+                true => Ok(true),
+                false => Err(format!("{id} is not the job that is put: {policy:?}")),
+            };
+        }
+        if judged && policy.unique && same().next().is_some() {
+            return Err(format!("{id} is put, though its body is there: {policy:?}"));
+        }
+        let most = policy.max_jobs.filter(|_| judged);
+        if most.is_some_and(|most| here().count() as u64 >= most) {
+            return Err(format!("{id} is one too many: {policy:?}"));
+        }
+        Ok(false)
     }
 
     pub(crate) fn drain(&mut self, draining: bool) {

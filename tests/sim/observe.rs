@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use beanstalk_protocol::{Command, JobId, Request, TubeName};
 use jq_engine::{CloseReason, ConnId};
 
-use crate::model::{Pause, TUBES};
+use crate::model::{Pause, Policy, TUBES};
 use crate::server::{Server, replies};
 use crate::support::Reply;
 
@@ -35,6 +35,7 @@ pub(crate) struct PauseSeen {
 pub(crate) struct Seen {
     pub(crate) jobs: BTreeMap<JobId, JobSeen>,
     pub(crate) pauses: Vec<PauseSeen>,
+    pub(crate) policies: Vec<Policy>,
     pub(crate) draining: bool,
     /// The first buried job of each tube.
     pub(crate) first_buried: Vec<Option<JobId>>,
@@ -125,5 +126,8 @@ pub(crate) fn observe(server: &Server, ids: JobId) -> Seen {
     let stats = ask(server, conn, vec![Command::Stats]);
     let draining = stats[0].0.value("draining") == Some("true");
     server.hub.disconnect(conn, CloseReason::Quit);
-    Seen { jobs, pauses, draining, first_buried }
+    let policies = server.hub.read(|engine, _| {
+        TUBES.iter().map(|tube| engine.policy(tube).cloned().unwrap_or_default()).collect()
+    });
+    Seen { jobs, pauses, policies, draining, first_buried }
 }

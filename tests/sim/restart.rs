@@ -143,6 +143,10 @@ impl Sim {
                 let only = moments.only(tube, |pause| seen.shows(pause));
                 only.map_err(|error| format!("pause: {seen:?} {error}"))?;
             }
+            for (tube, seen) in self.model.policies.iter().zip(&seen.policies) {
+                let only = moments.only(tube, |policy| policy == seen);
+                only.map_err(|error| format!("policy: {seen:?} {error}"))?;
+            }
             let only = moments.only(&self.model.draining, |draining| *draining == seen.draining);
             only.map_err(|error| format!("draining {}: {error}", seen.draining))?;
         }

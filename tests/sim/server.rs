@@ -16,6 +16,8 @@ use jq_server::server::hub::{Batch, Hub};
 use jq_server::server::outbuf::OutBuf;
 
 use crate::disk::FakeDisk;
+use crate::model::Policy;
+use crate::observe::tube_name;
 use crate::support::Reply;
 
 /// Time passes by at least this between two operations, in nanoseconds. More than the hub adds for
@@ -156,6 +158,15 @@ impl Server {
     /// Refuses new jobs from now on, or takes them again.
     pub(crate) fn drain(&self, draining: bool) {
         self.hub.change(|engine, mut sink, _| engine.set_draining(draining, &mut sink));
+    }
+
+    /// Sets the policy of a tube. Returns false if the log does not take that.
+    pub(crate) fn rule(&self, tube: usize, policy: &Policy) -> bool {
+        let tube = tube_name(tube);
+        let set = self.hub.change(|engine, mut sink, now| {
+            engine.set_policy(now, &tube, Some(policy.clone()), &mut sink)
+        });
+        set.0.is_ok()
     }
 
     /// Lets what is due happen, and returns the time.

@@ -14,8 +14,8 @@ use jq_server::log::{Gate, Place};
 use crate::client::{Ask, Client, Exchange, Held, Staged, Taste, believe, requests, think};
 use crate::disk::{FakeDisk, Faults};
 use crate::job::ClientId;
-use crate::model::Model;
-use crate::observe::number;
+use crate::model::{Model, Policy, TUBES};
+use crate::observe::{number, tube_name};
 use crate::server::{Answers, Server, Time, replies};
 use crate::trace::Trace;
 
@@ -191,7 +191,8 @@ impl Sim {
         self.end_staging()?;
         match self.rng.u8(..100) {
             0..70 => self.ask()?,
-            70..94 => self.random_turn(),
+            70..92 => self.random_turn(),
+            92..94 => self.change_policy(),
             94..96 => self.change_faults(),
             96 => {
                 let draining = self.rng.u8(..8) == 0;
@@ -201,6 +202,34 @@ impl Sim {
             _ => self.reconnect(now)?,
         }
         self.release()
+    }
+
+    /// An operator sets what is set for a tube, or removes it.
+    fn change_policy(&mut self) {
+        let rng = &mut self.rng;
+        let tube = rng.usize(..TUBES.len());
+        // None of these moves or removes a job by itself.
+        let policy = Policy {
+            max_jobs: rng.bool().then(|| rng.u64(1..20)),
+            unique: rng.bool(),
+            default_ttr: rng.bool().then(|| rng.u32(1..100)),
+            dead_letter: rng.bool().then(|| tube_name(rng.usize(..TUBES.len()))),
+            from_file: rng.bool(),
+            ..Policy::default()
+        };
+        let none = rng.u8(..3) == 0;
+        self.rule(tube, if none { Policy::default() } else { policy });
+    }
+
+    /// Sets the policy of a tube, unless the log does not take that.
+    pub(crate) fn rule(&mut self, tube: usize, policy: Policy) -> bool {
+        let policy = if policy.is_empty() { Policy::default() } else { policy };
+        let is_set = self.server.rule(tube, &policy);
+        self.trace.note(format_args!("policy of {tube}, set: {is_set}: {policy:?}"));
+        if is_set {
+            self.model.rule(tube, policy);
+        }
+        is_set
     }
 
     /// A client asks for something, or for several things at once.

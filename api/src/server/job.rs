@@ -208,8 +208,9 @@ pub struct Inserted {
     pub id: u64,
     /// Its tube.
     pub tube: String,
-    /// Whether an earlier request with the same `Idempotency-Key` has put it. Then the status is 200,
-    /// otherwise 201.
+    /// Whether it was there already: an earlier request with the same `Idempotency-Key` has put it, or
+    /// it has the same body and the policy of the tube says `unique`. Then the status is 200, otherwise
+    /// 201.
     pub repeated: bool,
 }
 

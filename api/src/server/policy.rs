@@ -63,4 +63,24 @@ pub struct Policy {
         schema(minimum = 0.001, maximum = 4_294_967, nullable = false)
     )]
     pub reserve_rate: Option<f64>,
+    /// Where it is from; missing if nothing is set. In a request it does not count, so that an answer can
+    /// be changed and sent back.
+    #[serde(
+        default,
+        deserialize_with = "member::present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, inline))]
+    pub source: Option<PolicySource>,
+}
+
+/// Where a policy is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PolicySource {
+    /// The file of `--tubes`. It cannot be set or removed otherwise.
+    File,
+    /// A request.
+    Api,
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::PolicyCounts;
+
 /// Whether the server does its work: `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -86,6 +88,11 @@ pub struct Server {
     pub timeouts: u64,
     /// How often a connection vanished that had a job reserved, once for each job, since the start.
     pub disconnects: u64,
+    /// How many requests were refused since the start, by the reason: `draining`, `max_jobs`,
+    /// `tube_max_jobs`, `bad_format` and so on, as in the metric `jq_refusals_total`.
+    pub refusals: BTreeMap<String, u64>,
+    /// What the policies of all tubes have brought about since the start.
+    pub policy_counts: PolicyCounts,
     /// How often each command was received since the start, by the names of the protocol.
     pub commands: BTreeMap<String, u64>,
     /// Bytes in the bodies of all jobs.
@@ -129,6 +136,9 @@ pub struct ConnectionCounts {
     pub waiting: u64,
     /// How many there have been since the start.
     pub total: u64,
+    /// How many were closed at once since the start, because there were as many as `--max-connections`
+    /// allows. They are not among the others.
+    pub refused: u64,
 }
 
 /// The log of `-b`.

@@ -28,6 +28,13 @@ pub struct Tube {
     /// Its pause, if it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Paused>,
+    /// Bytes in the bodies of its jobs.
+    pub body_bytes: u64,
+    /// Whether anything is set for it.
+    pub has_policy: bool,
+    /// What its policy has brought about since it has one. Missing without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_counts: Option<PolicyCounts>,
     /// What is set for it, if anything is. A list of tubes leaves it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
@@ -38,6 +45,22 @@ pub struct Tube {
     /// that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ready: Option<f64>,
+}
+
+/// What policies have brought about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyCounts {
+    /// Puts that were refused because of `max_jobs` or `max_bytes`.
+    pub refused: u64,
+    /// Puts that were answered with a job that was there already, because of `unique`.
+    pub duplicates: u64,
+    /// Jobs that were deleted or moved because of `expires`.
+    pub expired: u64,
+    /// Jobs that failed too often and were moved to `dead_letter`.
+    pub dead_lettered: u64,
+    /// Jobs that failed too often and were buried.
+    pub buried: u64,
 }
 
 /// A pause that has not ended.

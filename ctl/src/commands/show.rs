@@ -126,6 +126,9 @@ fn trouble(tube: &Tube) -> String {
     } else if tube.count("current-jobs-ready") > 0 && tube.count("current-watching") == 0 {
         said.push(format!("{BAD}nobody watches it{BAD:#}"));
     }
+    if tube.stats.flag("has-policy") == Some(true) {
+        said.push("has a policy".to_owned());
+    }
     said.join(", ")
 }
 

@@ -165,7 +165,9 @@ fn tail_shows_what_passes() {
 fn policies_are_shown_changed_and_removed() {
     let Operated { ctl, .. } = &Operated::start();
     let set = ctl.json(&["policy", "t", "max-jobs=1", "dead-letter=graveyard", "max-reserves=3"]);
-    assert_eq!(set, json!({"max_jobs": 1, "dead_letter": "graveyard", "max_reserves": 3}));
+    let expected =
+        json!({"max_jobs": 1, "dead_letter": "graveyard", "max_reserves": 3, "source": "api"});
+    assert_eq!(set, expected);
     ctl.ok(&["put", "t", "1"]);
     let said = ctl.run(&["put", "t", "2"]);
     assert_eq!(said.status, 1, "{said:?}");
@@ -174,7 +176,11 @@ fn policies_are_shown_changed_and_removed() {
     assert!(ctl.ok(&["policy", "t"]).contains("dead-letter   graveyard"));
     let said = ctl.run(&["policy", "t", "max-jobs=many"]);
     assert_eq!(said.status, 5, "{said:?}");
+    let row = |tubes: &str| tubes.lines().find(|line| line.starts_with("t ")).map(str::to_owned);
+    let listed = || row(&ctl.ok(&["tubes"])).expect("it is listed");
+    assert!(listed().contains("has a policy"), "{}", listed());
     assert_eq!(ctl.run(&["policy", "t", "--remove"]).status, 4);
     ctl.ok(&["policy", "t", "--remove", "--yes"]);
     assert_eq!(ctl.ok(&["policy", "t"]), "t has no policy\n");
+    assert!(!listed().contains("policy"), "{}", listed());
 }

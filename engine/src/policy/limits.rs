@@ -77,7 +77,17 @@ impl Engine {
     /// those of the tube already.
     #[cold]
     #[inline(never)]
-    pub(crate) fn ruled_put(&self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
+    pub(crate) fn ruled_put(&mut self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
+        let ruling = self.ruling(tube, ttr, body);
+        match ruling {
+            Ruling::New { .. } => {}
+            Ruling::Known(_) => self.count_ruling(tube, |counts| counts.duplicates += 1),
+            Ruling::Full(_) => self.count_ruling(tube, |counts| counts.refused += 1),
+        }
+        ruling
+    }
+
+    fn ruling(&self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
         let Tube { ruled, jobs, bytes, .. } = &self.tubes[tube];
         let Some(Ruled { policy, unique, .. }) = ruled.as_deref() else {
             return Ruling::New { ttr };

@@ -64,6 +64,7 @@ impl Wire {
             os: "os",
             platform: "platform",
             resident_bytes: 4096,
+            refused_connections: 0,
         }
     }
 }

@@ -26,6 +26,7 @@ impl Model {
                 return Flow::Continue;
             }
             Request::UnheldBody => {
+                self.refused_puts.out_of_memory += 1;
                 self.forget_put(conn);
                 Reply::OutOfMemory
             }
@@ -45,7 +46,10 @@ impl Model {
             Rejection::BadFormat => {}
             Rejection::BadPut => self.counts.put += 1,
             Rejection::BadPauseTube => self.counts.pause_tube += 1,
-            Rejection::JobTooBig => return Reply::JobTooBig,
+            Rejection::JobTooBig => {
+                self.refused_puts.job_too_big += 1;
+                return Reply::JobTooBig;
+            }
         }
         Reply::BadFormat
     }
@@ -87,6 +91,7 @@ impl Model {
         sink: &mut impl Sink,
     ) -> Flow {
         if self.draining {
+            self.refused_puts.draining += 1;
             self.forget_put(conn);
             sink.answer(conn, Answer::Reply(Reply::Draining));
             return Flow::Continue;

@@ -12,7 +12,9 @@ mod policy;
 mod stats;
 mod time;
 
-use beanstalk_protocol::{CommandCounts, JobId, Priority, Reply, Seconds, TubeName};
+use beanstalk_protocol::{
+    CommandCounts, JobId, PolicyCounts, Priority, RefusedPuts, Reply, Seconds, TubeName,
+};
 use jq_engine::{Answer, Body, CloseReason, ConnId, JobBatch, Nanos, Policy, Sink};
 
 pub(crate) use observed::Seen;
@@ -34,6 +36,8 @@ pub(crate) struct Model {
     total_jobs: u64,
     timeouts: u64,
     disconnects: u64,
+    refused_puts: RefusedPuts,
+    policies: PolicyCounts,
     total_connections: u64,
     draining: bool,
     /// Of all jobs.
@@ -47,6 +51,7 @@ pub(crate) struct Tube {
     number: u32,
     pause: Option<Pause>,
     policy: Option<Policy<TubeName>>,
+    policy_counts: PolicyCounts,
     reserves: policy::Reserves,
     total_jobs: u64,
     deletes: u64,
@@ -141,6 +146,8 @@ impl Model {
             total_jobs: 0,
             timeouts: 0,
             disconnects: 0,
+            refused_puts: RefusedPuts::default(),
+            policies: PolicyCounts::default(),
             total_connections: 0,
             draining: false,
             seen: Seen::default(),
@@ -297,6 +304,7 @@ impl Model {
             number,
             pause: None,
             policy: None,
+            policy_counts: PolicyCounts::default(),
             reserves: policy::Reserves::default(),
             total_jobs: 0,
             deletes: 0,

@@ -1,7 +1,7 @@
 //! What an operator does, in the model.
 
 use beanstalk_protocol::{JobId, JobState, Seconds, TubeName};
-use jq_engine::{Action, Body, JobChange, Nanos, NewJob, PutRefusal, Refusal, Sink};
+use jq_engine::{Action, Body, Inserted, JobChange, Nanos, NewJob, PutRefusal, Refusal, Sink};
 
 use super::policy::Turned;
 use super::{Job, Model, Place};
@@ -85,15 +85,16 @@ impl Model {
         new: NewJob,
         body: Box<[u8]>,
         sink: &mut impl Sink,
-    ) -> Result<JobId, PutRefusal> {
+    ) -> Result<Inserted, PutRefusal> {
         if self.draining {
+            self.refused_puts.draining += 1;
             return Err(PutRefusal::Draining);
         }
         self.create_tube(tube);
         let id = self.next_id;
         match self.judge(id, tube, &body) {
             Ok(()) => {}
-            Err(Turned::Known(known)) => return Ok(known),
+            Err(Turned::Known(known)) => return Ok(Inserted { id: known, is_new: false }),
             Err(Turned::Full(cause)) => return Err(PutRefusal::LimitReached(cause)),
         }
         self.next_id += 1;
@@ -124,7 +125,7 @@ impl Model {
             tube.total_jobs += 1;
         }
         self.make_ready_or_delayed(now, id, new.delay, sink);
-        Ok(id)
+        Ok(Inserted { id, is_new: true })
     }
 
     /// Moves a job that is not arriving; one that is reserved is ready afterwards.

@@ -1,6 +1,6 @@
 //! Policies of tubes, in the model.
 
-use beanstalk_protocol::{JobId, TubeName};
+use beanstalk_protocol::{JobId, PolicyCounts, TubeName};
 use jq_engine::{Cause, ConnId, Nanos, Policy, Sink};
 
 use super::{Model, Place};
@@ -48,6 +48,9 @@ impl Model {
         let rate = |policy: Option<&Policy<TubeName>>| policy.and_then(|it| it.reserve_rate);
         let tube = self.tube(name).expect("it was just created");
         let before = std::mem::replace(&mut tube.policy, policy.clone());
+        if policy.is_none() {
+            tube.policy_counts = PolicyCounts::default();
+        }
         if rate(before.as_ref()) != rate(policy.as_ref()) {
             let kept = rate(before.as_ref()).map_or(0, |_| tube.reserves.full_at);
             tube.reserves = super::policy::Reserves { full_at: kept, until: None };
@@ -126,6 +129,7 @@ impl Model {
 
     pub(super) fn expire(&mut self, now: Nanos, id: JobId, sink: &mut impl Sink) {
         let tube = self.job(id).tube.clone();
+        self.count_ruling(&tube, |counts| counts.expired += 1);
         let dead_letter = self.policy(&tube).and_then(|policy| policy.dead_letter.clone());
         match dead_letter.filter(|name| *name != tube) {
             Some(name) => self.move_job(now, id, &name, sink),
@@ -136,8 +140,35 @@ impl Model {
         }
     }
 
+    /// Counts what a policy has brought about, if the tube has one.
+    fn count_ruling(&mut self, name: &TubeName, count: impl Fn(&mut PolicyCounts)) {
+        if let Some(tube) = self.tube(name)
+            && tube.policy.is_some()
+        {
+            count(&mut tube.policy_counts);
+            count(&mut self.policies);
+        }
+    }
+
     /// A put into this tube: an equal job that is there, or whether there is room.
-    pub(super) fn judge(&self, id: JobId, name: &TubeName, body: &[u8]) -> Result<(), Turned> {
+    pub(super) fn judge(&mut self, id: JobId, name: &TubeName, body: &[u8]) -> Result<(), Turned> {
+        let judged = self.judgement(id, name, body);
+        match judged {
+            Ok(()) => {}
+            Err(Turned::Known(_)) => self.count_ruling(name, |counts| counts.duplicates += 1),
+            Err(Turned::Full(cause)) => {
+                self.count_ruling(name, |counts| counts.refused += 1);
+                match cause {
+                    Cause::TubeMaxJobs => self.refused_puts.tube_max_jobs += 1,
+                    Cause::TubeMaxBytes => self.refused_puts.tube_max_bytes += 1,
+                    cause => panic!("{cause:?} is no limit of a tube"),
+                }
+            }
+        }
+        judged
+    }
+
+    fn judgement(&self, id: JobId, name: &TubeName, body: &[u8]) -> Result<(), Turned> {
         let Some(policy) = self.policy(name) else { return Ok(()) };
         let waits = |place| matches!(place, Place::Ready | Place::Delayed { .. });
         let others = || self.jobs.iter().filter(|job| job.tube == *name && job.id != id);
@@ -196,12 +227,14 @@ impl Model {
         }
         match policy.dead_letter.filter(|name| *name != job.tube) {
             Some(name) => {
+                self.count_ruling(&job.tube, |counts| counts.dead_letters += 1);
                 // Whatever delay was asked for.
                 self.job(id).place =
                     Place::Reserved { by: jq_engine::ConnId(u32::MAX), until: now, order: 0 };
                 self.move_job(now, id, &name, sink);
             }
             None => {
+                self.count_ruling(&job.tube, |counts| counts.buried += 1);
                 let order = self.order();
                 self.see(id, |seen, _| seen.activity.buries += 1);
                 let job = self.job(id);

@@ -114,6 +114,8 @@ impl Model {
             draining: self.draining,
             body_bytes: self.arrived().map(|job| job.body.as_ref().len() as u64).sum(),
             disconnects: self.disconnects,
+            refused_puts: self.refused_puts,
+            policies: self.policies,
         }
     }
 
@@ -138,6 +140,12 @@ impl Model {
             pauses: tube.pauses,
             pause: tube.pause.map_or(0, |pause| u64::from(pause.seconds)),
             pause_time_left: tube.pause.map_or(0, |pause| pause.until.seconds_since(now)),
+            body_bytes: self
+                .arrived()
+                .filter(|job| job.tube == tube.name)
+                .map(|job| job.body.as_ref().len() as u64)
+                .sum(),
+            policy: tube.policy.as_ref().map(|_| Box::new(tube.policy_counts)),
         })
     }
 }

@@ -165,6 +165,7 @@ pub(super) fn policy(rules: &Rules) -> Policy<TubeName> {
         unique,
         default_ttr,
         reserve_rate,
+        from_file: false,
     }
 }
 

@@ -103,6 +103,13 @@ impl Host {
                 self.tick()?;
             }
             Step::Drain(on) => self.engine.set_draining(on, &mut self.wire),
+            Step::Policy(tube, policy) => {
+                let set = self.engine.set_policy(self.now, &tube, Some(policy), &mut self.wire);
+                set.map_err(|refusal| format!("the policy is refused: {refusal:?}"))?;
+                self.deliver();
+                self.tick()?;
+            }
+            Step::Limits(limits) => self.engine.set_limits(limits),
             Step::MaxJobSize(size) => self.wire.max_job_size = size,
             Step::Dialect(dialect) => self.wire.dialect = dialect,
         }

@@ -26,7 +26,8 @@
 //! In texts `|` is CRLF; `\r \n \t \0 \\ \xNN` are single bytes; `{x*200}` is x 200 times.
 //!
 //! `--` commands: `+1.5s` (also `ms`, `ns`); `late +5s` (nothing happens on the way, everything at
-//! the end); `drain on`, `drain off`; and, before anything is sent, `max-job-size 10`,
+//! the end); `drain on`, `drain off`; `policy mail max-jobs=5 unique`, which replaces the one before;
+//! `limits jobs=5 memory=1000` of the server; and, before anything is sent, `max-job-size 10`,
 //! `dialect 1.12`.
 //!
 //! Everything that is received must be written before the next action: silence is checked too.

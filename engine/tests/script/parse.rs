@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use beanstalk_protocol::Dialect;
+use beanstalk_protocol::{Dialect, TubeName};
+use jq_engine::{Limits, Policy};
 
 /// The meaning of a line.
 #[derive(Debug)]
@@ -27,6 +28,10 @@ pub(crate) enum Step {
     /// Time passes, and everything due on the way happens at the end.
     PassLate(Duration),
     Drain(bool),
+    /// The policy of this tube from now on.
+    Policy(TubeName, Policy<TubeName>),
+    /// The limits of the server from now on.
+    Limits(Limits),
     MaxJobSize(u32),
     Dialect(Dialect),
 }
@@ -76,6 +81,8 @@ fn control(text: &str) -> Result<Step, String> {
     Ok(match words[..] {
         ["drain", "on"] => Step::Drain(true),
         ["drain", "off"] => Step::Drain(false),
+        ["policy", name, ref rules @ ..] => Step::Policy(tube(name)?, policy(rules)?),
+        ["limits", ref limits @ ..] => Step::Limits(self::limits(limits)?),
         ["late", time] => Step::PassLate(duration(time)?),
         ["max-job-size", size] => {
             Step::MaxJobSize(size.parse().map_err(|_| format!("no size: {size}"))?)
@@ -84,6 +91,47 @@ fn control(text: &str) -> Result<Step, String> {
         [time] => Step::Pass(duration(time)?),
         _ => return Err(format!("unknown command: {text}")),
     })
+}
+
+fn tube(name: &str) -> Result<TubeName, String> {
+    TubeName::new(name.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Rules such as `max-jobs=5` and `unique`. Without any it is the policy that removes one.
+fn policy(rules: &[&str]) -> Result<Policy<TubeName>, String> {
+    let mut policy = Policy::default();
+    for rule in rules {
+        let (name, value) = rule.split_once('=').unwrap_or((rule, ""));
+        let number = || value.parse::<u32>().map_err(|_| format!("no number: {rule}"));
+        match name {
+            "max-jobs" => policy.max_jobs = Some(number()?.into()),
+            "max-bytes" => policy.max_bytes = Some(number()?.into()),
+            "max-reserves" => policy.max_reserves = Some(number()?),
+            "max-timeouts" => policy.max_timeouts = Some(number()?),
+            "max-disconnects" => policy.max_disconnects = Some(number()?),
+            "dead-letter" => policy.dead_letter = Some(tube(value)?),
+            "expires" => policy.expires = Some(number()?),
+            "unique" => policy.unique = true,
+            "default-ttr" => policy.default_ttr = Some(number()?),
+            "reserves-per-second" => policy.reserve_rate = Some(1000 * number()?),
+            _ => return Err(format!("unknown rule: {rule}")),
+        }
+    }
+    Ok(policy)
+}
+
+fn limits(limits: &[&str]) -> Result<Limits, String> {
+    let mut all = Limits::NONE;
+    for limit in limits {
+        let (name, value) = limit.split_once('=').unwrap_or((limit, ""));
+        let number = value.parse().map_err(|_| format!("no number: {limit}"))?;
+        match name {
+            "jobs" => all.jobs = number,
+            "memory" => all.memory = number,
+            _ => return Err(format!("unknown limit: {limit}")),
+        }
+    }
+    Ok(all)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

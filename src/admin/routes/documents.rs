@@ -2,11 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use beanstalk_protocol::{JobState as State, TubeName, TubeStats};
+use beanstalk_protocol::{self as protocol, JobState as State, TubeName, TubeStats};
 use jiff::Timestamp;
-use jq_api::server::{Connection, Job, JobBody, JobCounts, JobState, Paused, Policy, Tube};
+use jq_api::server::{
+    Connection, Job, JobBody, JobCounts, JobState, Paused, Policy, PolicyCounts, Tube,
+};
 use jq_engine::{ConnInfo, Engine, JobInfo, Nanos};
 
+use crate::policies;
+use crate::server::hub::Hub;
 use crate::server::peers::{PeerInfo, Peers};
 
 /// A moment; the last one that there is, if it is beyond that.
@@ -32,6 +36,9 @@ pub(crate) fn tube(stats: TubeStats<TubeName>) -> Tube {
         waiting: stats.waiting,
         pauses: stats.pauses,
         pause: Some(pause).filter(|pause| pause.seconds > 0),
+        body_bytes: stats.body_bytes,
+        has_policy: stats.policy.is_some(),
+        policy_counts: stats.policy.as_deref().map(policy_counts),
         policy: None,
         rates: None,
         oldest_ready: None,
@@ -39,24 +46,20 @@ pub(crate) fn tube(stats: TubeStats<TubeName>) -> Tube {
 }
 
 /// A tube at `now`, with its policy; `None` if it does not exist.
-pub(crate) fn tube_now(engine: &Engine, now: Nanos, name: &str) -> Option<Tube> {
-    let policy = engine.policy(name).map(policy);
-    Some(Tube { policy, ..tube(engine.tube_stats(now, name)?) })
+pub(crate) fn tube_now(hub: &Hub, engine: &Engine, now: Nanos, name: &TubeName) -> Option<Tube> {
+    let policy = Some(policy(hub, engine, name)).filter(|policy| *policy != Policy::default());
+    Some(Tube { policy, ..tube(engine.tube_stats(now, name.as_str())?) })
 }
 
-pub(crate) fn policy(policy: &jq_engine::Policy<TubeName>) -> Policy {
-    Policy {
-        max_jobs: policy.max_jobs,
-        max_bytes: policy.max_bytes,
-        max_reserves: policy.max_reserves,
-        max_timeouts: policy.max_timeouts,
-        max_disconnects: policy.max_disconnects,
-        dead_letter: policy.dead_letter.as_ref().map(|name| name.as_str().to_owned()),
-        expires: policy.expires,
-        unique: policy.unique,
-        default_ttr: policy.default_ttr,
-        reserve_rate: policy.reserve_rate.map(|rate| f64::from(rate) / 1000.0),
-    }
+/// What is set for a tube.
+pub(crate) fn policy(hub: &Hub, engine: &Engine, name: &TubeName) -> Policy {
+    policies::document(engine.policy(name.as_str()), hub.tubes_file().source(name))
+}
+
+/// What policies have brought about.
+pub(crate) fn policy_counts(counts: &protocol::PolicyCounts) -> PolicyCounts {
+    let protocol::PolicyCounts { refused, duplicates, expired, dead_letters, buried } = *counts;
+    PolicyCounts { refused, duplicates, expired, dead_lettered: dead_letters, buried }
 }
 
 pub(crate) fn state(state: State) -> JobState {

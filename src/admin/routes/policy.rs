@@ -8,12 +8,10 @@ use jq_http::Peer;
 use tracing::info;
 
 use crate::admin::answer::{Answer, Failure, ok};
-use crate::admin::extract::{Change, Json, NoContent, Query, Queue, Tube, tube_name};
+use crate::admin::extract::{Change, Json, NoContent, Query, Queue, Tube};
 use crate::admin::query::Nothing;
 use crate::admin::routes::documents;
-
-/// The highest rate of reserves: it is kept in thousandths per second, as a number of 32 bits.
-const MAX_RATE: f64 = 4_294_967.0;
+use crate::policies::{Mistake, checked};
 
 /// The policy of a tube
 ///
@@ -26,14 +24,15 @@ const MAX_RATE: f64 = 4_294_967.0;
 pub(crate) async fn policy(Queue(hub): Queue, Tube(name): Tube, _: Query<Nothing>) -> Answer {
     let policy = hub.read(|engine, now| {
         engine.tube_stats(now, name.as_str())?;
-        Some(engine.policy(name.as_str()).map(documents::policy).unwrap_or_default())
+        Some(documents::policy(&hub, engine, &name))
     });
     ok(&policy.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?)
 }
 
 /// Sets the policy of a tube
 ///
-/// It replaces the one that there is. The tube is created if it does not exist.
+/// It replaces the one that there is. The tube is created if it does not exist. For a tube of the file of
+/// `--tubes`, what the file says stays.
 #[utoipa::path(
     put, path = "/api/v1/tubes/{tube}/policy", tag = "tubes", security(("token" = ["operate"])),
     params(("tube" = String, Path, description = "The name of a tube. It need not exist")),
@@ -47,7 +46,11 @@ pub(crate) async fn set_policy(
     _: Query<Nothing>,
     Json(policy): Json<Policy>,
 ) -> Answer {
-    let policy = checked(&name, &policy)?;
+    let policy = checked(&name, &policy).map_err(|mistake| {
+        let Mistake { member, is_about_tube, expected } = mistake;
+        let kind = if is_about_tube { ProblemKind::WrongState } else { ProblemKind::BadField };
+        Failure::new(kind, format!("{member}: {expected}")).of(member)
+    })?;
     make(&change, &name, peer.as_deref(), "set-policy", Some(policy)).await
 }
 
@@ -77,56 +80,24 @@ async fn make(
 ) -> Answer {
     let hub = &change.hub;
     let (made, gated) = hub.change(|engine, mut sink, now| {
+        // Under the lock: what the file says is set after it is known that it does.
+        if let Some(file) = hub.tubes_file().says(name) {
+            return Ok(Err(file));
+        }
         if policy.is_none() && engine.tube_stats(now, name.as_str()).is_none() {
             return Err(Refusal::NoTube);
         }
         engine.set_policy(now, name, policy, &mut sink)?;
-        Ok(engine.policy(name.as_str()).map(documents::policy).unwrap_or_default())
+        Ok(Ok(documents::policy(hub, engine, name)))
     });
     let made = made.map_err(|refusal| Failure::refused(hub, refusal, format!("tube {name}")))?;
+    let made = made.map_err(|file| {
+        let detail = format!("the policy of tube {name} is set by the file {}", file.display());
+        Failure::new(ProblemKind::WrongState, detail)
+    })?;
     // Before it is committed: the client may be gone by then, and nobody waits for it here.
     let peer = peer.map_or("", |Peer(address)| address);
     info!(token = &*change.who.name, peer, action, "by HTTP: tube {name}");
     hub.committed(gated).await.map_err(|_| Failure::not_committed(hub))?;
     ok(&made)
-}
-
-/// The policy that a document for this tube says.
-fn checked(tube: &TubeName, policy: &Policy) -> Result<jq_engine::Policy<TubeName>, Failure> {
-    let numbers = [
-        ("max_jobs", policy.max_jobs),
-        ("max_bytes", policy.max_bytes),
-        ("max_reserves", policy.max_reserves.map(u64::from)),
-        ("max_timeouts", policy.max_timeouts.map(u64::from)),
-        ("max_disconnects", policy.max_disconnects.map(u64::from)),
-        ("expires", policy.expires.map(u64::from)),
-        ("default_ttr", policy.default_ttr.map(u64::from)),
-    ];
-    if let Some((field, _)) = numbers.into_iter().find(|(_, number)| *number == Some(0)) {
-        return Err(Failure::field(field, format!("{field}: expected at least 1")));
-    }
-    let dead_letter = policy.dead_letter.as_deref();
-    let dead_letter = dead_letter.map(|name| tube_name("dead_letter", name)).transpose()?;
-    if dead_letter.as_ref() == Some(tube) {
-        // The member is a good one, but not for this tube.
-        let detail = "dead_letter: expected another tube";
-        return Err(Failure::new(ProblemKind::WrongState, detail).of("dead_letter"));
-    }
-    let rate = policy.reserve_rate;
-    if rate.is_some_and(|rate| !(0.001..=MAX_RATE).contains(&rate)) {
-        let detail = format!("reserve_rate: expected a number from 0.001 to {MAX_RATE}");
-        return Err(Failure::field("reserve_rate", detail));
-    }
-    Ok(jq_engine::Policy {
-        max_jobs: policy.max_jobs,
-        max_bytes: policy.max_bytes,
-        max_reserves: policy.max_reserves,
-        max_timeouts: policy.max_timeouts,
-        max_disconnects: policy.max_disconnects,
-        dead_letter,
-        expires: policy.expires,
-        unique: policy.unique,
-        default_ttr: policy.default_ttr,
-        reserve_rate: rate.map(|rate| (rate * 1000.0).round() as u32),
-    })
 }

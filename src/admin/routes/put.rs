@@ -13,8 +13,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use beanstalk_protocol::TubeName;
 use bytes::Bytes;
-use jq_api::server::{Inserted, NewJob, ProblemKind, PutQuery};
-use jq_engine::PutRefusal;
+use jq_api::server::{self, NewJob, ProblemKind, PutQuery};
+use jq_engine::{Inserted, PutRefusal};
 use jq_http::Peer;
 use jq_http::reply::{json, with};
 use tracing::{Instrument as _, info};
@@ -55,9 +55,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         content((NewJob = "application/json"), (Vec<u8> = "application/octet-stream")),
     ),
     responses(
-        (status = 201, body = Inserted, description = "The job was put",
+        (status = 201, body = server::Inserted, description = "The job was put",
          headers(("Location" = String, description = "The path of the job"))),
-        (status = 200, body = Inserted, description = "An earlier request has put it",
+        (status = 200, body = server::Inserted, description = "It is there already: an earlier request has put it, or the tube takes no body twice",
          headers(("Location" = String, description = "The path of the job"))),
     ),
 )]
@@ -173,7 +173,7 @@ impl Put {
                 let (now, owner) = (self.change.hub.clock().now(), &*self.change.who.name);
                 match app.keys.claim(now, owner, key.as_bytes(), *request) {
                     Claim::First(claimed) => Some(claimed),
-                    Claim::Repeated(id) => return Ok(inserted(id, &self.tube, true)),
+                    Claim::Repeated(id) => return Ok(answer(id, &self.tube, true)),
                     Claim::InUse => {
                         let detail = "a request with this key is being carried out";
                         let failure = Failure::new(ProblemKind::KeyInUse, detail);
@@ -189,9 +189,9 @@ impl Put {
         };
         let Self { change, tube, new: (new, body), peer, .. } = self;
         let hub = &change.hub;
-        let (id, gated) =
+        let (inserted, gated) =
             hub.change(|engine, mut sink, now| engine.put(now, &tube, new, body, &mut sink));
-        let id = id.map_err(|refusal| match refusal {
+        let Inserted { id, is_new } = inserted.map_err(|refusal| match refusal {
             PutRefusal::Draining => Failure::because_of(&Reason::Draining),
             PutRefusal::NotRecorded => Failure::not_recorded(hub),
             PutRefusal::LimitReached(_) => {
@@ -199,18 +199,21 @@ impl Put {
             }
         })?;
         let peer = peer.as_ref().map_or("", |Peer(address)| address);
-        info!(token = &*change.who.name, peer, action = "put", "by HTTP: job {id} in tube {tube}");
+        if is_new {
+            let token = &*change.who.name;
+            info!(token, peer, action = "put", "by HTTP: job {id} in tube {tube}");
+        }
         hub.committed(gated).await.map_err(|_| Failure::not_committed(hub))?;
         if let Some(claimed) = claimed {
             claimed.done(id);
         }
-        Ok(inserted(id, &tube, false))
+        Ok(answer(id, &tube, !is_new))
     }
 }
 
-fn inserted(id: u64, tube: &TubeName, repeated: bool) -> jq_http::reply::Reply {
+fn answer(id: u64, tube: &TubeName, repeated: bool) -> jq_http::reply::Reply {
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
-    let reply = json(status, &Inserted { id, tube: tube.as_str().to_owned(), repeated });
+    let reply = json(status, &server::Inserted { id, tube: tube.as_str().to_owned(), repeated });
     match HeaderValue::try_from(format!("/api/v1/jobs/{id}")) {
         Ok(path) => with(reply, LOCATION, path),
         Err(_) => reply,

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use beanstalk_protocol::{BinlogHealth, BinlogUse, CommandCounts};
 use jq_api::server::{Action, Changed, ConnectionCounts, JobCounts, Log, LogHealth, Server};
-use jq_engine::{Change as Changes, Refusal};
+use jq_engine::{Cause, Change as Changes, Refusal, Refusals};
 use jq_http::Peer;
 use jq_http::reply::{Reply, json_bytes};
 
@@ -18,7 +18,7 @@ use crate::admin::extract::{Change, NoContent, Query, Queue};
 use crate::admin::query::Nothing;
 use crate::admin::readiness::{self, Reason};
 use crate::admin::routes::change::changed;
-use crate::admin::routes::documents::timestamp;
+use crate::admin::routes::documents::{policy_counts, timestamp};
 use crate::server::hub::Hub;
 
 /// This description
@@ -72,10 +72,13 @@ fn document(app: &App, hub: &Hub) -> Server {
             workers: queue.workers,
             waiting: queue.waiting,
             total: queue.total_connections,
+            refused: hub.crowd().total(),
         },
         total_jobs: queue.total_jobs,
         timeouts: queue.timeouts,
         disconnects: queue.disconnects,
+        refusals: hub.read(|engine, _| refusals(&engine.refusals())),
+        policy_counts: policy_counts(&queue.policies),
         commands: commands(&queue.commands),
         body_bytes: queue.body_bytes,
         resident_bytes: identity.resident_bytes(),
@@ -87,6 +90,10 @@ fn document(app: &App, hub: &Hub) -> Server {
 fn commands(counts: &CommandCounts) -> BTreeMap<String, u64> {
     let named = |(key, count): (&str, u64)| (key.trim_start_matches("cmd-").to_owned(), count);
     counts.by_key().into_iter().map(named).collect()
+}
+
+fn refusals(refusals: &Refusals) -> BTreeMap<String, u64> {
+    Cause::ALL.map(|cause| (cause.as_str().to_owned(), refusals.of(cause))).into()
 }
 
 fn log_document(log: &BinlogUse) -> Log {

@@ -46,7 +46,7 @@ pub(crate) async fn tube(
     let tube = hub.read(|engine, now| {
         let view = engine.view_tube_named(now, name.as_str())?;
         let oldest = view.oldest_ready(known).map(|oldest| age(now, oldest.since));
-        Some((documents::tube_now(engine, now, name.as_str())?, oldest))
+        Some((documents::tube_now(&hub, engine, now, &name)?, oldest))
     });
     let (tube, oldest_ready) =
         tube.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
@@ -76,7 +76,7 @@ pub(crate) async fn pause(
     change
         .make(&what, peer.as_deref(), |engine, mut sink, now| {
             engine.pause(now, name.as_str(), pause.seconds, &mut sink)?;
-            let tube = documents::tube_now(engine, now, name.as_str());
+            let tube = documents::tube_now(&change.hub, engine, now, &name);
             Ok(Changed { tube, ..changed(Action::Pause, 1) })
         })
         .await
@@ -103,7 +103,7 @@ pub(crate) async fn resume(
                 engine.pause(now, name.as_str(), 0, &mut sink)?;
             }
             // If there is nothing in it, only the pause has kept it.
-            let tube = documents::tube_now(engine, now, name.as_str());
+            let tube = documents::tube_now(&change.hub, engine, now, &name);
             Ok(Changed { tube, ..changed(Action::Resume, u64::from(was_paused)) })
         })
         .await
@@ -131,7 +131,7 @@ pub(crate) async fn clear(
     change
         .make(&format!("tube {name}"), peer.as_deref(), |engine, mut sink, now| {
             let cleared = engine.clear_tube(now, name.as_str(), &mut sink)?;
-            let tube = documents::tube_now(engine, now, name.as_str());
+            let tube = documents::tube_now(&change.hub, engine, now, &name);
             Ok(Changed { tube, ..changed(Action::Clear, cleared) })
         })
         .await

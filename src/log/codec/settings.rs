@@ -20,8 +20,8 @@ pub(crate) const MAX_LEN: usize = 2 + FIELD_LEN + PAUSE_LEN + POLICY_LEN;
 /// Size of the tag and the length of each field, in bytes.
 const FIELD_LEN: usize = 2;
 const PAUSE_LEN: usize = 4 + 8;
-/// All fields of a policy: two numbers of 8 bytes, six of 4, a name, and one without a value.
-const POLICY_LEN: usize = 10 * FIELD_LEN + 2 * 8 + 6 * 4 + MAX_TUBE_NAME;
+/// All fields of a policy: two numbers of 8 bytes, six of 4, a name, and two without a value.
+const POLICY_LEN: usize = 11 * FIELD_LEN + 2 * 8 + 6 * 4 + MAX_TUBE_NAME;
 
 // Tags of a tube's settings.
 const PAUSE: u8 = 1;
@@ -35,6 +35,7 @@ const EXPIRES: u8 = 8;
 const UNIQUE: u8 = 9;
 const DEFAULT_TTR: u8 = 10;
 const RESERVE_RATE: u8 = 11;
+const FROM_FILE: u8 = 12;
 
 // Tags of the server's settings.
 const DRAINING: u8 = 1;
@@ -112,6 +113,7 @@ fn encode_policy(policy: &Policy<&str>, out: &mut Vec<u8>) {
         unique,
         default_ttr,
         reserve_rate,
+        from_file,
     } = *policy;
     for (tag, value) in [(MAX_JOBS, max_jobs), (MAX_BYTES, max_bytes)] {
         if let Some(value) = value {
@@ -136,6 +138,9 @@ fn encode_policy(policy: &Policy<&str>, out: &mut Vec<u8>) {
     }
     if unique {
         put(UNIQUE, &[], out);
+    }
+    if from_file {
+        put(FROM_FILE, &[], out);
     }
 }
 
@@ -183,6 +188,7 @@ fn decode_policy<'a>(
         UNIQUE => policy.unique = true,
         DEFAULT_TTR => policy.default_ttr = Some(value.u32()?),
         RESERVE_RATE => policy.reserve_rate = Some(value.u32()?),
+        FROM_FILE => policy.from_file = true,
         _ => return Ok(false),
     }
     Ok(true)

@@ -38,11 +38,12 @@ pub struct Exported {
     /// Size of the largest body, in bytes.
     largest: usize,
     paused: usize,
+    ruled: usize,
 }
 
 impl fmt::Display for Exported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { jobs, dir, files, aside, largest, paused } = self;
+        let Self { jobs, dir, files, aside, largest, paused, ruled } = self;
         let dir = dir.display();
         writeln!(f, "exported {jobs} jobs to {dir}, as binlog.1 to binlog.{files}")?;
         writeln!(f, "jq-server's own files are kept in {dir}/{aside}")?;
@@ -56,6 +57,12 @@ impl fmt::Display for Exported {
         }
         if *paused > 0 {
             writeln!(f, "{paused} tubes are paused; beanstalkd's files do not keep pauses")?;
+        }
+        if *ruled > 0 {
+            writeln!(
+                f,
+                "{ruled} tubes have policies; beanstalkd has none, and its files do not keep them"
+            )?;
         }
         Ok(())
     }
@@ -104,14 +111,15 @@ fn make(folder: Folder<'_>, options: Options, now: Nanos) -> Result<Exported, V7
     if let Err(error) = folder.sync().and_then(|()| remove(&exporting)) {
         warn!("{error}");
     }
-    let mut paused = 0;
+    let (mut paused, mut ruled) = (0, 0);
     engine.tell_all(|record| {
         if let Record::Tube { settings, .. } = record {
             paused += usize::from(settings.pause.is_some());
+            ruled += usize::from(settings.policy.is_some());
         }
     });
     let jobs = engine.job_count();
-    Ok(Exported { jobs, dir: folder.path().to_owned(), files, aside, largest, paused })
+    Ok(Exported { jobs, dir: folder.path().to_owned(), files, aside, largest, paused, ruled })
 }
 
 /// Replays our segments, as at startup.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use beanstalk_protocol::PolicyCounts;
 use jq_engine::{Activity, Cause, Histogram, Times};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -191,6 +192,16 @@ fn events(activity: Activity) -> [(&'static str, u64); 5] {
     ]
 }
 
+fn ruled(counts: &PolicyCounts) -> [(&'static str, u64); 5] {
+    [
+        ("refuse", counts.refused),
+        ("duplicate", counts.duplicates),
+        ("expire", counts.expired),
+        ("dead_letter", counts.dead_letters),
+        ("bury", counts.buried),
+    ]
+}
+
 fn states(row: &TubeRow) -> [(&'static str, u64); 4] {
     let stats = &row.stats;
     [
@@ -270,6 +281,24 @@ impl Exposition {
             "Requests that were refused, by the reply, in lower case",
             refusals,
         )?;
+        let policies = ruled(&server.policies).map(|(event, count)| ([("event", event)], count));
+        encoder.counters(
+            "jq_policy_events",
+            "What the policies of all tubes have brought about: refuse, duplicate, expire, dead_letter, bury",
+            policies,
+        )?;
+        encoder.gauges(
+            "jq_limit",
+            "The limits of the server that are set: of jobs, the memory that they take, connections",
+            None,
+            self.limits.iter().map(|(limit, value)| ([("limit", *limit)], *value)),
+        )?;
+        encoder.counter(
+            "jq_refused_connections",
+            "Connections that were closed at once, because there were as many as there may be",
+            None,
+            self.refused_connections,
+        )?;
         encoder.counter(
             "jq_disconnects",
             "Reserved jobs whose connection vanished without a quit",
@@ -312,6 +341,12 @@ impl Exposition {
             "Bytes in the bodies of all jobs",
             Some(Unit::Bytes),
             server.body_bytes,
+        )?;
+        encoder.gauge(
+            "jq_job_memory",
+            "About how many bytes all jobs take, with their bodies: what --max-memory limits",
+            Some(Unit::Bytes),
+            self.snapshot.held_bytes,
         )?;
         encoder.gauge(
             "jq_max_job",
@@ -376,6 +411,21 @@ impl Exposition {
             "What is left of the pause of a tube; 0 if it is not paused",
             Some(Unit::Seconds),
             own.iter().map(|row| ([("tube", &*row.name)], row.stats.pause_time_left)),
+        )?;
+        let policies = own.iter().filter_map(|row| Some((row, row.stats.policy.as_deref()?)));
+        let policies = policies.flat_map(|(row, counts)| {
+            ruled(counts).map(|(event, count)| ([("tube", &*row.name), ("event", event)], count))
+        });
+        encoder.counters(
+            "jq_tube_policy_events",
+            "What the policy of a tube has brought about since it has one, by tube and event",
+            policies,
+        )?;
+        encoder.gauges(
+            "jq_tube_body",
+            "Bytes in the bodies of its jobs, by tube",
+            Some(Unit::Bytes),
+            numbers(own, others, |row| row.stats.body_bytes),
         )?;
         let times = |of: fn(&Times) -> &Histogram| {
             let own = own

@@ -72,6 +72,9 @@ pub(super) struct Exposition {
     started: f64,
     uptime: f64,
     max_job_size: u32,
+    /// The limits that are set, with their names.
+    limits: Vec<(&'static str, u64)>,
+    refused_connections: u64,
     compat_version: &'static str,
     log: LogNumbers,
 }
@@ -104,6 +107,8 @@ impl Exposition {
             started: clock.started().0 as f64 / 1e9,
             uptime: super::age(clock.now(), clock.started()),
             max_job_size: hub.max_job_size(),
+            limits: hub.limits(),
+            refused_connections: hub.crowd().total(),
             compat_version: hub.dialect().version(),
             log: LogNumbers {
                 committed: progress.committed(),

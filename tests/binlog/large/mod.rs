@@ -2,6 +2,7 @@
 
 mod gone;
 mod looked_at;
+mod turned_down;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -103,7 +103,7 @@ impl Source {
         Ok(Sample { at: Instant::now(), rows: found.iter().map(row).collect(), tubes, server })
     }
 
-    /// Looks into a tube: everything that the server says about it, and the first jobs.
+    /// Looks into a tube: the first jobs, and everything that the server says about it.
     pub(super) async fn inside(
         &mut self,
         context: &Context,
@@ -112,8 +112,7 @@ impl Source {
         let queue = self.queue(context).await?;
         let stats = queue.stats_tube(tube).await?;
         let stats = stats.ok_or_else(|| Failed::not_found(format!("tube {tube}")))?;
-        let mut lines: Vec<String> =
-            stats.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let mut lines = Vec::new();
         queue.use_tube(tube).await?;
         let first = [
             ("ready", queue.peek_ready().await?),
@@ -122,11 +121,13 @@ impl Source {
         ];
         for (state, job) in first {
             let Some(job) = job else { continue };
-            lines.push(String::new());
             lines.push(format!("first {state}: job {}, {} bytes", job.id, job.body.len()));
             let body = printable(&job.body[..job.body.len().min(SHOWN)]);
             lines.extend(body.lines().map(str::to_owned));
+            lines.push(String::new());
         }
+        // Behind the jobs: there is more of it than fits on a small screen.
+        lines.extend(stats.iter().map(|(name, value)| format!("{name}: {value}")));
         Ok(Inside { tube: tube.clone(), lines })
     }
 }

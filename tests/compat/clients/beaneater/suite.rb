@@ -312,6 +312,15 @@ check('a job whose ttr has passed goes to another worker', 2) do |tube, slow, ot
   job.delete
 end
 
+check('a full tube refuses a put, and a server with too many connections closes') do |tube, client|
+  next unless ENV.key?('JQ_FULL_TUBE')
+
+  raises(Beaneater::OutOfMemoryError) { client.tubes[ENV.fetch('JQ_FULL_TUBE')].put('x') }
+  client.jobs[client.tubes[tube].put('x')[:id]].delete
+  crowded = "#{SUITE.host}:#{ENV.fetch('JQ_CROWDED_PORT')}"
+  raises(Beaneater::OutOfMemoryError) { Beaneater.new(crowded).stats.keys }
+end
+
 check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT, UNKNOWN_COMMAND') do |tube, client|
   limit = client.stats.max_job_size
   raises(Beaneater::JobTooBigError) { client.tubes[tube].put('x' * (limit + 1)) }

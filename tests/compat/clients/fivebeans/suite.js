@@ -8,7 +8,7 @@ const path = require('node:path')
 const fivebeans = require('fivebeans')
 const {
   BINARY, LARGE, TEXT, Suite,
-  assert, hasKeys, host, pick, port, unixSocket, until, unusedPort, within,
+  assert, hasKeys, host, pick, port, setting, unixSocket, until, unusedPort, within,
 } = require('../node/harness')
 
 const suite = new Suite('fivebeans')
@@ -324,6 +324,17 @@ check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT', 1, async (t
   await call(client, 'destroy', await put(client, Buffer.alloc(limit)))
   await refused('BAD_FORMAT', call(client, 'watch', 'two words'))
   equal(await call(client, 'list_tube_used'), tube)
+})
+
+check('a full tube refuses a put, and a server with too many connections closes', 1, async (tube, client) => {
+  await call(client, 'use', setting('JQ_FULL_TUBE'))
+  await refused('OUT_OF_MEMORY', put(client, 'x'))
+  await call(client, 'use', tube)
+  await call(client, 'destroy', await put(client, 'x'))
+  const crowded = new fivebeans.client(host, setting('JQ_CROWDED_PORT'))
+  const closed = once(crowded, 'close')
+  crowded.connect()
+  await within(closed)
 })
 
 check('closing the connection gives its reserved jobs back', 1, async (tube, other) => {

@@ -4,7 +4,7 @@ import socket
 
 import greenstalk
 from harness import BINARY, LARGE, TEXT, Suite
-from harness import equal, has_keys, holds, in_background, raises, unix_socket, until
+from harness import equal, has_keys, holds, in_background, raises, setting, unix_socket, until
 
 suite = Suite("greenstalk")
 address = (suite.host, suite.port)
@@ -325,6 +325,16 @@ def _(tube):
         raises(greenstalk.BadFormatError, client.put, b"", priority=-1)
         raises(greenstalk.UnknownCommandError, client.using)
         equal(client.using(), tube)
+
+
+@suite.check("a full tube refuses a put, and a server with too many connections closes")
+def _(tube):
+    with greenstalk.Client(address, use=setting("JQ_FULL_TUBE")) as client:
+        raises(greenstalk.OutOfMemoryError, client.put, "x")
+        client.use(tube)
+        client.delete(client.put("x"))
+    crowded = (suite.host, int(setting("JQ_CROWDED_PORT")))
+    raises(greenstalk.OutOfMemoryError, lambda: greenstalk.Client(crowded).stats())
 
 
 @suite.check("closing the connection gives its reserved jobs back")

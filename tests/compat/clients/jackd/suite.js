@@ -5,11 +5,12 @@
 // bodies are put by hand; replies that hold YAML are given out as text; `pauseTube` forgets the
 // end of its line, so the suite sends it.
 
+const { once } = require('node:events')
 const Jackd = require('jackd')
 const { parse } = require('yaml')
 const {
   BINARY, LARGE, TEXT, Suite,
-  assert, hasKeys, host, pick, port, putByHand, unixSocket, until, unusedPort, within,
+  assert, hasKeys, host, pick, port, putByHand, setting, unixSocket, until, unusedPort, within,
 } = require('../node/harness')
 
 const suite = new Suite('jackd')
@@ -332,6 +333,16 @@ check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT', 1, async (t
   await client.delete(await client.put('x'.repeat(limit)))
   await refused('BAD_FORMAT', client.watch('two words'))
   equal(await client.listTubeUsed(), tube)
+})
+
+check('a full tube refuses a put, and a server with too many connections closes', 1, async (tube, client) => {
+  await client.use(setting('JQ_FULL_TUBE'))
+  await refused('OUT_OF_MEMORY', client.put('x'))
+  await client.use(tube)
+  await client.delete(await client.put('x'))
+  const crowded = await new Jackd().connect({ host, port: Number(setting('JQ_CROWDED_PORT')) })
+  await within(once(crowded.socket, 'close'))
+  equal(crowded.isConnected(), false)
 })
 
 check('closing the connection gives its reserved jobs back', 1, async (tube, other) => {

@@ -111,6 +111,12 @@ function unixSocket() {
   return process.env.JQ_UNIX_SOCKET
 }
 
+/** What the environment says; without it, the check does not apply. */
+function setting(name) {
+  if (!process.env[name]) throw new Skip(`${name} is not set`)
+  return process.env[name]
+}
+
 /** Puts a job by hand, for bodies that a library cannot send, and returns its id. */
 function putByHand(tube, body) {
   return new Promise((resolve, reject) => {
@@ -142,5 +148,5 @@ function unusedPort() {
 
 module.exports = {
   BINARY, LARGE, TEXT, Suite,
-  assert, hasKeys, host, pick, port, putByHand, unixSocket, until, unusedPort, within,
+  assert, hasKeys, host, pick, port, putByHand, setting, unixSocket, until, unusedPort, within,
 }

@@ -93,6 +93,13 @@ function throws(string $class, callable $function): Throwable
     throw new Exception("expected $class, got none");
 }
 
+/** What the environment says; without it, the check does not apply. */
+function setting(string $name): string
+{
+    $value = getenv($name);
+    return $value === false ? throw new Skip("$name is not set") : $value;
+}
+
 /** Polls until the condition holds. */
 function until(callable $condition): void
 {

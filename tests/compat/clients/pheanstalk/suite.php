@@ -19,6 +19,7 @@ use Pheanstalk\Exception\JobNotFoundException;
 use Pheanstalk\Exception\JobTooBigException;
 use Pheanstalk\Exception\ServerBadFormatException;
 use Pheanstalk\Exception\ServerException;
+use Pheanstalk\Exception\ServerOutOfMemoryException;
 use Pheanstalk\Exception\ServerUnknownCommandException;
 use Pheanstalk\Exception\SocketException;
 use Pheanstalk\Job;
@@ -345,6 +346,15 @@ $suite->check('a job whose ttr has passed goes to another worker', function (str
     equal($other->reserveWithTimeout(5)->getId(), $job->getId());
     throws(JobNotFoundException::class, fn () => $slow->release($job));
     $other->delete($job);
+});
+
+$suite->check('a full tube refuses a put, and a server with too many connections closes', function (string $tube) use ($suite) {
+    $client = connect($tube);
+    throws(ServerOutOfMemoryException::class, fn () => $client->useTube(setting('JQ_FULL_TUBE'))->put('x'));
+    $client->useTube($tube);
+    roundTrip($client, 'x');
+    $crowded = Pheanstalk::create($suite->host, (int) setting('JQ_CROWDED_PORT'), 5);
+    throws(ServerOutOfMemoryException::class, fn () => $crowded->stats());
 });
 
 $suite->check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT', function (string $tube) {

@@ -8,7 +8,7 @@ import logging
 import socket
 
 from harness import BINARY, LARGE, TEXT, Suite
-from harness import equal, has_keys, holds, in_background, raises, until
+from harness import equal, has_keys, holds, in_background, raises, setting, until
 from pystalk import BeanstalkClient, BeanstalkConnectionError, BeanstalkError, ProductionPool
 
 suite = Suite("pystalk")
@@ -349,6 +349,18 @@ def _(tube):
     refused("BAD_FORMAT", client.stats_tube, "two words")
     refused("NOT_FOUND", client.peek_ready)
     client.close()
+
+
+@suite.check("a full tube refuses a put, and a server with too many connections closes")
+def _(tube):
+    client = connect(tube)
+    client.use(setting("JQ_FULL_TUBE"))
+    refused("OUT_OF_MEMORY", client.put_job, "x")
+    client.use(tube)
+    client.delete_job(put(client, "x"))
+    client.close()
+    crowded = BeanstalkClient(suite.host, int(setting("JQ_CROWDED_PORT")))
+    refused("OUT_OF_MEMORY", crowded.stats)
 
 
 @suite.check("closing gives reserved jobs back, and the client connects again as it was")

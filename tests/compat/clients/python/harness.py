@@ -92,6 +92,13 @@ def until(condition):
         time.sleep(0.02)
 
 
+def setting(name):
+    """What the environment says; without it, the check does not apply."""
+    if name not in os.environ:
+        raise Skip(f"{name} is not set")
+    return os.environ[name]
+
+
 def in_background(function):
     """Starts a thread; the returned function waits for its end and gives its result."""
     outcome = []

@@ -74,6 +74,21 @@ pub fn binary() -> Vec<u8> {
     body
 }
 
+/// What the environment says; `None` if it does not, and then the check does not apply.
+pub fn setting(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok();
+    if value.is_none() {
+        println!("skip: {name} is not set");
+    }
+    value
+}
+
+/// The same host with the port of a server that takes no more connections.
+pub fn crowded(server: &Server) -> Option<Server> {
+    let port = setting("JQ_CROWDED_PORT")?.parse().ok()?;
+    Some(Server { port, ..server.clone() })
+}
+
 /// Fails unless the two are equal.
 pub fn equal<A: PartialEq<B> + Debug, B: Debug>(actual: A, expected: B) -> Outcome {
     let short = |value: &dyn Debug| format!("{value:?}").chars().take(200).collect::<String>();

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use beanstalk_client_suites::{Check, Error, LARGE, Outcome, Server, TEXT, keys};
-use beanstalk_client_suites::{binary, equal, has_keys, holds, number, pick, until};
+use beanstalk_client_suites::{binary, crowded, equal, has_keys, holds, number, pick};
+use beanstalk_client_suites::{setting, until};
 use beanstalkc::{Beanstalkc, BeanstalkcError, BeanstalkcResult};
 
 const ZERO: Duration = Duration::ZERO;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ("DEADLINE_SOON ends a waiting reserve", deadline_soon),
         ("a job whose ttr has passed goes to another worker", expiry),
         ("errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT", errors),
+        ("a full tube refuses a put, and a server with too many connections closes", limits),
         ("quit gives the reserved jobs back", quitting),
         ("a blocked reserve is satisfied by another connection", blocking),
     ];
@@ -360,6 +362,19 @@ fn errors(server: &Server, tube: &str) -> Outcome {
     client.delete(id)?;
     refused(client.watch("two words"), "BadFormat")?;
     equal(client.using()?, tube)
+}
+
+fn limits(server: &Server, tube: &str) -> Outcome {
+    let Some(full) = setting("JQ_FULL_TUBE") else { return Ok(()) };
+    let mut client = client(server, tube)?;
+    client.use_tube(&full)?;
+    refused(client.put_default(b"x"), "OutOfMemory")?;
+    client.use_tube(tube)?;
+    let id = client.put_default(b"x")?;
+    client.delete(id)?;
+    let Some(crowded) = crowded(server) else { return Ok(()) };
+    let stats = connect(&crowded).and_then(|mut client| client.stats());
+    holds(stats.is_err(), || format!("crowded: {stats:?}"))
 }
 
 fn quitting(server: &Server, tube: &str) -> Outcome {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use beanstalk_client_suites::{Check, Error, LARGE, Outcome, PATIENCE, Server, TEXT, keys};
-use beanstalk_client_suites::{binary, equal, has_keys, holds, number, pick};
+use beanstalk_client_suites::{binary, crowded, equal, has_keys, holds, number, pick, setting};
 use beanstalkd_rs::Error as Refused;
 use beanstalkd_rs::{BuryResult, DeleteResult, KickJobResult, PauseTubeResult, TouchResult};
 use beanstalkd_rs::{Connection, IgnoreResult, Job, PutResult, ReleaseResult, ReserveResult};
@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         ("DEADLINE_SOON ends a waiting reserve", |s, t| wait(deadline_soon(s, t))),
         ("a job whose ttr has passed goes to another worker", |s, t| wait(expiry(s, t))),
         ("errors leave the connection usable", |s, t| wait(errors(s, t))),
+        ("a full tube refuses a put, and a server with too many connections closes", |s, t| {
+            wait(limits(s, t))
+        }),
         ("quit gives the reserved jobs back", |s, t| wait(quitting(s, t))),
         ("a blocked reserve is satisfied by another connection", |s, t| wait(blocking(s, t))),
     ];
@@ -409,6 +412,23 @@ async fn errors(server: &Server, tube: &str) -> Outcome {
     let two = client.watch("two words").await;
     holds(matches!(two, Err(Refused::BadFormat)), || format!("two words: {two:?}"))?;
     equal(client.list_tube_used().await?, tube)
+}
+
+async fn limits(server: &Server, tube: &str) -> Outcome {
+    let Some(full) = setting("JQ_FULL_TUBE") else { return Ok(()) };
+    let mut client = client(server, tube).await?;
+    client.use_tube(&full).await?;
+    let refused = client.put(0, 0, 60, "x").await;
+    holds(matches!(refused, Err(Refused::OutOfMemory)), || format!("full: {refused:?}"))?;
+    client.use_tube(tube).await?;
+    let id = client.put(0, 0, 60, "x").await?.id();
+    client.delete(id).await?;
+    let Some(crowded) = crowded(server) else { return Ok(()) };
+    let stats = match connect(&crowded).await {
+        Ok(mut client) => client.stats().await,
+        Err(error) => Err(error),
+    };
+    holds(stats.is_err(), || format!("crowded: {stats:?}"))
 }
 
 async fn quitting(server: &Server, tube: &str) -> Outcome {

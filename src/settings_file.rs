@@ -1,0 +1,109 @@
+//! TOML files that operators write: read within limits, with mistakes told by line and column.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use serde::de::DeserializeOwned;
+
+/// A file cannot be used.
+#[derive(Debug)]
+pub struct FileError {
+    /// The flag that names it.
+    flag: &'static str,
+    file: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Io(io::Error),
+    Mistake(Mistake),
+}
+
+/// What is wrong in a file, and where, counted from 1.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.flag, self.file.display())?;
+        match &self.why {
+            Why::Io(error) => error.fmt(f),
+            Why::Mistake(Mistake { line, column, message }) => {
+                write!(f, "line {line}, column {column}: {message}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
+
+impl Mistake {
+    /// At this byte of a text.
+    pub(crate) fn at(text: &str, at: usize, message: impl Into<String>) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+            message: message.into(),
+        }
+    }
+}
+
+/// Reads what a text in TOML has.
+pub(crate) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        Mistake::at(text, at, error.message().trim().replace('\n', " "))
+    })
+}
+
+/// The file that `flag` names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SettingsFile<'a> {
+    pub(crate) flag: &'static str,
+    pub(crate) path: &'a Path,
+    /// The largest size that is read, in bytes.
+    pub(crate) most: u64,
+}
+
+impl SettingsFile<'_> {
+    /// Reads the file, and has `parse` make something of its text. Also tells whether other users can
+    /// read it.
+    pub(crate) fn read<T>(
+        self,
+        parse: impl FnOnce(&str) -> Result<T, Mistake>,
+    ) -> Result<(T, bool), FileError> {
+        let failed = |why| FileError { flag: self.flag, file: self.path.to_owned(), why };
+        let (bytes, is_open) = self.contents().map_err(|error| failed(Why::Io(error)))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            Mistake::at(&good, good.len(), "expected UTF-8")
+        });
+        let parsed = text.and_then(parse).map_err(|mistake| failed(Why::Mistake(mistake)))?;
+        Ok((parsed, is_open))
+    }
+
+    fn contents(self) -> io::Result<(Vec<u8>, bool)> {
+        // Opening a pipe does not wait for its other end.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(self.most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > self.most {
+            return Err(io::Error::other(format!("it is longer than {} bytes", self.most)));
+        }
+        Ok((bytes, metadata.mode() & 0o004 != 0))
+    }
+}
