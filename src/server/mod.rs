@@ -38,6 +38,7 @@ pub(crate) use self::workers::runtime;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::freeing;
 use crate::log::{LoggedQueue, Opened};
 
 /// Time for clients to read their last replies when the server stops.
@@ -87,6 +88,7 @@ fn run_with(
     admin: Option<Admin>,
     until: Until,
 ) -> Result<(), ServeError> {
+    freeing::start();
     let driver = Arc::clone(&opened.driver);
     let hub = Hub::new(config, clock, opened);
     let runtime = workers::runtime()?;
