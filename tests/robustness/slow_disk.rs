@@ -11,7 +11,7 @@ use crate::support::procfs::{address_space, thread};
 use crate::support::{Conn, Reply, Server, eventually, skip};
 
 /// Addresses that a server may have besides those that it begins with, in bytes.
-const MORE: u64 = 160 << 20;
+const MORE: u64 = 120 << 20;
 
 /// As many as a connection puts without waiting for any reply.
 const EACH: usize = 15_000;
@@ -35,7 +35,8 @@ impl Halted {
 
 impl Drop for Halted {
     fn drop(&mut self) {
-        ptrace::detach(self.0, None).expect("it goes on");
+        // If the process has ended, there is nothing to go on.
+        let _ = ptrace::detach(self.0, None);
     }
 }
 
@@ -78,7 +79,7 @@ fn small_records_until_there_is_no_room() {
     }
     let jobs = stat(&mut witness, "current-jobs-ready");
     let put = stat(&mut witness, "cmd-put");
-    assert!(jobs > 500_000 && jobs < put, "{jobs} of {put}");
+    assert!((300_000..put).contains(&jobs), "{jobs} of {put}");
     // Others may look, and change what there is.
     assert_eq!(witness.ask("list-tube-used").line(), b"USING default");
     drop(halted);
