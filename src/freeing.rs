@@ -20,20 +20,27 @@ const LARGE: usize = 4 << 20;
 /// kernel may have made of them, which it would have to split otherwise.
 const STEP: usize = 2 << 20;
 
+/// The thread, once [`start`] has been called and could start it.
+static THREAD: OnceLock<Mutex<mpsc::Sender<Vec<u8>>>> = OnceLock::new();
+
+/// Starts the thread. To be called at the start: when memory has run out, there is none for a thread, and one
+/// that cannot have what it needs to begin ends the process.
+pub(crate) fn start() {
+    let (to, blocks) = mpsc::channel();
+    if THREAD.set(Mutex::new(to)).is_ok() {
+        let run = move || blocks.into_iter().for_each(free_in_steps);
+        // Without it, nobody receives.
+        let _ = thread::Builder::new().name("jq-free".into()).spawn(run);
+    }
+}
+
 /// Frees a block, on another thread if it is large and memory is not short.
 pub(crate) fn free(block: Vec<u8>) {
     if block.capacity() < LARGE || !memory::has_room() {
         return;
     }
-    static THREAD: OnceLock<Option<Mutex<mpsc::Sender<Vec<u8>>>>> = OnceLock::new();
-    let thread = THREAD.get_or_init(|| {
-        let (to, blocks) = mpsc::channel();
-        let run = move || blocks.into_iter().for_each(free_in_steps);
-        thread::Builder::new().name("jq-free".into()).spawn(run).ok()?;
-        Some(Mutex::new(to))
-    });
     // Without a thread, or when it is gone, whoever has the block frees it.
-    if let Some(to) = thread
+    if let Some(to) = THREAD.get()
         && let Ok(to) = to.lock()
     {
         let _ = to.send(block);
@@ -100,6 +107,7 @@ mod tests {
 
     #[test]
     fn blocks_of_all_sizes_are_freed() {
+        start();
         for bytes in [0, 1, 4096, LARGE - 1, LARGE, LARGE + 1, 3 * LARGE + 4095] {
             free_in_steps(vec![7; bytes]);
             free(vec![7; bytes]);

@@ -12,12 +12,14 @@ use crate::refusals::Cause;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
+use crate::wide::Best;
 
 /// A reply without a job's body.
 type Plain = Reply<&'static Body>;
 
 impl Engine {
-    /// Reserves the best job of the watched tubes, or waits for one until `until`.
+    /// Reserves the best job of the watched tubes, or waits for one until `until`. If there is too much to
+    /// look at, in steps.
     pub(crate) fn reserve(
         &mut self,
         now: Nanos,
@@ -27,11 +29,14 @@ impl Engine {
     ) -> Flow {
         let conn = id.0;
         self.make_worker(conn);
-        if let Some(tube) = self.best_tube(conn) {
-            self.reserve_from(now, tube, conn, sink);
-            return Flow::Continue;
+        match self.best_tube(conn, &mut { AT_ONCE }) {
+            Best::Tube(tube) => {
+                self.reserve_from(now, tube, conn, sink);
+                Flow::Continue
+            }
+            Best::None => self.without_job(now, id, until, false, sink),
+            Best::Unknown => self.begin_seek(now, conn, until, None),
         }
-        self.without_job(now, id, until, false, sink)
     }
 
     /// There is no job for a reserve, or for a batch: says so, or waits until `until`.

@@ -10,7 +10,7 @@ use crate::arena::Ix;
 use crate::engine::CloseReason;
 use crate::heap::JobHeap;
 use crate::job::DeadlineKey;
-use crate::steps::Kicking;
+use crate::steps::{Kicking, Seeking};
 use crate::time::Nanos;
 use crate::timers::Listed;
 use crate::waiting::Ticket;
@@ -45,7 +45,9 @@ pub(crate) struct Conn {
     pub(crate) leaving: Option<CloseReason>,
     /// A `kick` in progress that takes many steps.
     pub(crate) kicking: Option<Box<Kicking>>,
-    /// When the next step of `leaving` or `kicking` is due.
+    /// A reserve in progress that takes many steps.
+    pub(crate) seeking: Option<Box<Seeking>>,
+    /// When the next step of `leaving`, `kicking` or `seeking` is due.
     pub(crate) next_step: Nanos,
     pub(crate) listed: Listed,
 }
@@ -89,6 +91,7 @@ impl Conn {
             half_closed: false,
             leaving: None,
             kicking: None,
+            seeking: None,
             next_step: Nanos::NEVER,
             listed: Listed::NOT,
         }

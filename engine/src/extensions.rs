@@ -8,7 +8,9 @@ use crate::inspect::{Cursor, PageSize};
 use crate::job::{Job, Place};
 use crate::operations::Refusal;
 use crate::sink::{Answer, JobBatch, Sink};
+use crate::steps::AT_ONCE;
 use crate::time::Nanos;
+use crate::wide::Best;
 
 /// The most jobs in one answer, whatever the client asks for.
 const MAX_JOBS: u32 = 1000;
@@ -65,9 +67,13 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Flow {
         self.make_worker(conn.0);
-        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let (mut taken, mut bytes, mut looks) = (Vec::new(), 0, AT_ONCE);
         while taken.len() < max.min(MAX_JOBS) as usize && bytes < BATCH_BYTES {
-            let Some(tube) = self.best_tube(conn.0) else { break };
+            let best = self.best_tube(conn.0, &mut looks);
+            if best == Best::Unknown && taken.is_empty() {
+                return self.begin_seek(now, conn.0, until, Some(max));
+            }
+            let Best::Tube(tube) = best else { break };
             let Some(job) = self.take_first(now, tube, conn, sink) else { break };
             bytes += self.jobs[job].body.as_ref().len();
             taken.push(job);

@@ -22,7 +22,7 @@ use crate::arena::Ix;
 use crate::body::Body;
 use crate::engine::{ConnId, Engine};
 use crate::job::{Job, NONE, Place};
-use crate::record::JobCounters;
+use crate::record::{JobCounters, SegmentRef};
 use crate::time::Nanos;
 use crate::tube::Tube;
 
@@ -137,6 +137,13 @@ impl Engine {
     ) -> Page<TubeStats<TubeName>> {
         let tubes = self.tubes.from(from.0);
         page(size, tubes, |ix, _: &Tube| Some(self.stats_of_tube(now, ix, TubeName::clone)))
+    }
+
+    /// One page of the jobs whose record is in this segment. From the first page to the last, each job whose
+    /// record stays there is in one of them.
+    pub fn jobs_in(&self, segment: SegmentRef, from: Cursor, size: PageSize) -> Page<JobId> {
+        let is_there = |job: &Job| job.segment == segment;
+        page(size, self.jobs_from(from), |_, job| is_there(job).then_some(job.id))
     }
 
     /// A job and its body; `None` if there is no job with that id.

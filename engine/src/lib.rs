@@ -23,7 +23,7 @@ mod conn;
 mod dispatch;
 mod engine;
 mod extensions;
-mod growth;
+pub mod growth;
 mod heap;
 mod histogram;
 mod index;

@@ -117,12 +117,6 @@ impl Engine {
         self.find_job(id).map(|ix| self.jobs[ix].segment)
     }
 
-    /// The jobs whose record is in this segment. Scans all jobs.
-    pub fn jobs_in(&self, segment: SegmentRef) -> Vec<JobId> {
-        let jobs = self.jobs.all().map(|ix| &self.jobs[ix]);
-        jobs.filter(|job| job.segment == segment && !self.is_dead(job)).map(|job| job.id).collect()
-    }
-
     /// Undoes a put that was not acknowledged. Records nothing.
     pub fn take_back(&mut self, id: JobId, sink: &mut impl Sink) {
         if let Some(ix) = self.find_job(id) {

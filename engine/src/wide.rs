@@ -14,12 +14,16 @@
 //! A tube that gets a better first job becomes *unknown* for every connection in its `armed` set.
 //! That is one step for each connection that has looked at it since the last time, so the cost is
 //! covered by those looks.
+//!
+//! Others may cause more such looks than a reserve can make in one go. Then it makes the rest in steps
+//! (`steps.rs`), and its client waits for its answer as that of a large kick does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arena::Ix;
 use crate::engine::Engine;
 use crate::job::ReadyKey;
+use crate::steps::AT_ONCE;
 
 /// A connection that watches more tubes than this gets a [`Wide`],
 const WIDE_ABOVE: usize = 16;
@@ -52,26 +56,58 @@ impl Wide {
     }
 }
 
+/// Which of the watched tubes has the best job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Best {
+    /// This one.
+    Tube(Ix),
+    /// There is no job that can be reserved.
+    None,
+    /// There is more to look at than can be in one go.
+    Unknown,
+}
+
 impl Engine {
-    /// The watched tube with the best job that can be reserved.
-    pub(crate) fn best_tube(&mut self, conn: Ix) -> Option<Ix> {
+    /// The watched tube with the best job that can be reserved. If there are many, looks at so many of them
+    /// at most, and takes that off.
+    #[inline]
+    pub(crate) fn best_tube(&mut self, conn: Ix, looks: &mut u64) -> Best {
+        let state = &self.conns[conn];
+        if state.wide.is_some() {
+            return self.best_of_many(conn, looks);
+        }
+        let available = |tube: &Ix| self.tubes[*tube].available().map(|key| (key, *tube));
+        let best = state.watched.keys().filter_map(available).min();
+        best.map_or(Best::None, |(_, tube)| Best::Tube(tube))
+    }
+
+    #[inline(never)]
+    fn best_of_many(&mut self, conn: Ix, looks: &mut u64) -> Best {
         let state = &mut self.conns[conn];
-        let Some(wide) = &mut state.wide else {
-            let available = |tube: &Ix| self.tubes[*tube].available().map(|key| (key, *tube));
-            return state.watched.keys().filter_map(available).min().map(|(_, tube)| tube);
-        };
-        while let Some(tube) = wide.unknown.pop_first() {
-            wide.rank(tube, self.tubes[tube].available());
-            self.tubes[tube].armed.insert(conn);
-        }
-        while let Some(&(key, tube)) = wide.ranking.first() {
-            let actual = self.tubes[tube].available();
-            if actual == Some(key) {
-                return Some(tube);
+        let Some(wide) = &mut state.wide else { return Best::None };
+        while *looks > 0 {
+            *looks -= 1;
+            if let Some(tube) = wide.unknown.pop_first() {
+                wide.rank(tube, self.tubes[tube].available());
+                self.tubes[tube].armed.insert(conn);
+            } else if let Some(&(key, tube)) = wide.ranking.first() {
+                let actual = self.tubes[tube].available();
+                if actual == Some(key) {
+                    return Best::Tube(tube);
+                }
+                wide.rank(tube, actual);
+            } else if state.unqueued.len() as u64 > AT_ONCE {
+                // It is going to wait, which must not begin with all of this.
+                let ticket = self.next_ticket;
+                if let Some(tube) = state.unqueued.pop_first() {
+                    state.watched.insert(tube, Some(ticket));
+                    self.tubes[tube].queue.insert((ticket, conn));
+                }
+            } else {
+                return Best::None;
             }
-            wide.rank(tube, actual);
         }
-        None
+        Best::Unknown
     }
 
     /// Call this when the tube has got a better first job.

@@ -205,7 +205,10 @@ pub fn compact((binlog, engine): &mut Opened) {
             Step::Await(_) => {}
             Step::Again(facts) => {
                 for fact in facts {
-                    fact.record_again(engine, &mut sink);
+                    let mut rest = Some(fact);
+                    while let Some(fact) = rest {
+                        rest = fact.record_again(engine, &mut sink);
+                    }
                 }
             }
         }

@@ -1,13 +1,12 @@
 //! How far a log is committed, and which replies wait for it.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use jq_engine::Histogram;
+use jq_engine::{Histogram, growth};
 use tokio::sync::Notify;
 
 use crate::log::Position;
@@ -15,6 +14,9 @@ use crate::log::Position;
 /// The number of failures that are remembered. A reply that is held over more failures than this
 /// has failed.
 const REMEMBERED_FAILURES: usize = 1000;
+
+/// So many who wait are looked at under one lock.
+const WOKEN_AT_ONCE: usize = 4096;
 
 /// What a log has committed. Shared by the log, which advances it, and the connections, whose
 /// replies wait for it.
@@ -38,7 +40,7 @@ pub struct Progress {
 struct Waiting {
     /// How often wakers were removed.
     round: u64,
-    wakers: Vec<(Position, Waker)>,
+    wakers: VecDeque<(Position, Waker)>,
 }
 
 /// What must be committed before replies may leave.
@@ -116,7 +118,7 @@ impl Progress {
         let here = Some((gated.position, waiting.round));
         if gate == Gate::Held && place.0 != here {
             place.0 = here;
-            waiting.wakers.push((gated.position, waker.clone()));
+            growth::push_back(&mut waiting.wakers, (gated.position, waker.clone()));
         }
         gate
     }
@@ -150,17 +152,7 @@ impl Progress {
     /// Reports that everything before `position` is committed.
     pub fn commit(&self, position: Position) {
         self.committed.fetch_max(position, Ordering::AcqRel);
-        let committed = self.committed();
-        let mut waiting = self.lock();
-        if waiting.wakers.is_empty() {
-            return;
-        }
-        waiting.round += 1;
-        let all = mem::take(&mut waiting.wakers);
-        let (ready, held) = all.into_iter().partition(|(position, _)| *position <= committed);
-        waiting.wakers = held;
-        drop(waiting);
-        wake(ready);
+        self.wake(self.committed());
     }
 
     /// Reports that everything after `committed` has failed.
@@ -174,7 +166,7 @@ impl Progress {
             failed_at.push_back(committed);
             self.failures.fetch_add(1, Ordering::AcqRel);
         }
-        self.wake_all();
+        self.wake(Position::MAX);
     }
 
     /// Reports that the right to write the log is lost for good. `why` is a sentence for people.
@@ -183,7 +175,7 @@ impl Progress {
     pub fn lose(&self, why: &str) {
         if self.lost.set(why.to_owned()).is_ok() {
             self.losing.notify_waiters();
-            self.wake_all();
+            self.wake(Position::MAX);
         }
     }
 
@@ -220,21 +212,42 @@ impl Progress {
         self.lock().wakers.len()
     }
 
-    fn wake_all(&self) {
+    /// Wakes those who wait for something up to `position`: some at a time, so that neither the others nor
+    /// the memory for many at once are waited for.
+    fn wake(&self, position: Position) {
         let mut waiting = self.lock();
+        let mut left = waiting.wakers.len();
+        if left == 0 {
+            return;
+        }
         waiting.round += 1;
-        let all = mem::take(&mut waiting.wakers);
-        drop(waiting);
-        wake(all);
+        let mut ready = Vec::with_capacity(left.min(WOKEN_AT_ONCE));
+        loop {
+            // Whoever comes meanwhile goes behind them, and has seen what is new. Another may wake, too.
+            left = left.min(waiting.wakers.len());
+            for _ in 0..left.min(WOKEN_AT_ONCE) {
+                left -= 1;
+                match waiting.wakers.pop_front() {
+                    Some((end, waker)) if end <= position => ready.push(waker),
+                    Some(held) => waiting.wakers.push_back(held),
+                    None => {}
+                }
+            }
+            if waiting.wakers.is_empty() && waiting.wakers.capacity() > WOKEN_AT_ONCE {
+                waiting.wakers = VecDeque::new();
+            }
+            drop(waiting);
+            ready.drain(..).for_each(Waker::wake);
+            if left == 0 {
+                return;
+            }
+            waiting = self.lock();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("nobody panics while holding this lock")
     }
-}
-
-fn wake(waiting: Vec<(Position, Waker)>) {
-    waiting.into_iter().for_each(|(_, waker)| waker.wake());
 }
 
 #[cfg(test)]

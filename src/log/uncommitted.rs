@@ -2,11 +2,15 @@
 //!
 //! A record waits in memory until a writer takes it, together with all others. It is in flight
 //! until the writer reports that it is committed.
+//!
+//! If there is no memory for another job in the table, all jobs count as ones with a record: then whoever
+//! looks at any waits for the log as well, and nothing is told too early.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use beanstalk_protocol::JobId;
+use jq_engine::growth;
 
 use crate::log::Position;
 
@@ -58,8 +62,20 @@ enum Stage {
 
 impl Uncommitted {
     /// Adds a job, a record of which was appended.
+    #[inline]
     pub fn add(&mut self, job: JobId) {
+        if self.waiting.len() == self.waiting.capacity() && !self.has_grown() {
+            return;
+        }
         self.waiting.insert(job);
+    }
+
+    /// Makes room for more jobs that wait, if there is memory for it. A table that grows once more doubles.
+    #[cold]
+    fn has_grown(&mut self) -> bool {
+        let has_grown = !self.all_waiting && self.waiting.try_reserve(1).is_ok();
+        self.all_waiting |= !has_grown;
+        has_grown
     }
 
     /// A record about any number of jobs was appended: until it is committed, each job counts as one
@@ -70,7 +86,7 @@ impl Uncommitted {
 
     /// Adds a new job, whose record ends at `position`.
     pub fn add_fresh(&mut self, job: JobId, position: Position) {
-        self.fresh.push_back((position, job));
+        growth::push_back(&mut self.fresh, (position, job));
     }
 
     fn stage(&self, job: JobId) -> Stage {
@@ -98,8 +114,11 @@ impl Uncommitted {
         self.all_in_flight |= std::mem::take(&mut self.all_waiting);
         if self.in_flight.is_empty() {
             std::mem::swap(&mut self.in_flight, &mut self.waiting);
-        } else {
+        } else if !self.all_in_flight && self.in_flight.try_reserve(self.waiting.len()).is_ok() {
             self.in_flight.extend(self.waiting.drain());
+        } else {
+            self.all_in_flight = true;
+            self.waiting.clear();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::ALONE_FROM;
 use super::small::{Small, give_back};
@@ -50,8 +51,9 @@ fn refill() -> bool {
 
 /// Whether there is memory for the little that another client needs: the last reserve is there, or can be
 /// had again.
+#[inline]
 pub fn has_room_for_little() -> bool {
-    LAST.refill()
+    LAST.is_there() || LAST.refill()
 }
 
 #[allow(unsafe_code)]
@@ -114,6 +116,10 @@ impl<const BLOCKS: usize> Reserve<BLOCKS> {
 /// if need be, a reserve too.
 #[cold]
 fn with_reserve(size: usize, more: usize, again: impl Fn() -> *mut u8) -> *mut u8 {
+    // One at a time: else a thread might find both reserves spent by others, and what was in them not yet to
+    // be had. The lock needs no memory, and nobody allocates through us while holding it.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // What was freed may be too small for this, or be for the other allocator to have.
     give_back();
     let mut block = again();

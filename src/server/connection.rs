@@ -37,6 +37,9 @@ const READ_SIZE: usize = 64 * 1024;
 /// Memory of the output buffer that a thread keeps between batches, in bytes.
 const KEEP_OUT: usize = 512 * 1024;
 
+/// So much input of each connection is kept for later even if there is hardly any memory left, in bytes.
+const KEEP_SHORT: usize = 4096;
+
 /// Maximum number of requests handled under one lock. Bounds how long others wait for it, and how
 /// much is decoded in vain after a request that blocks.
 const MAX_BATCH: usize = 512;
@@ -50,8 +53,8 @@ const TURN_REQUESTS: usize = 2048;
 const TURN_BYTES: usize = REPLY_LIMIT / 2;
 
 /// Maximum number of batches of one connection whose replies wait for the log. When it is reached,
-/// or [`REPLY_LIMIT`] bytes of such replies, the connection reads nothing more until the log has
-/// caught up.
+/// or [`REPLY_LIMIT`] bytes of such replies, or without memory one, the connection reads nothing more until
+/// the log has caught up.
 const MAX_HELD: usize = 256;
 
 /// What a thread needs to serve a connection, shared by all of its connections.
@@ -117,7 +120,8 @@ impl Held {
     }
 
     fn is_full(&self) -> bool {
-        self.batches.len() >= MAX_HELD || self.bytes >= REPLY_LIMIT
+        let is_short = || !self.is_empty() && !memory::has_room_for_little();
+        self.batches.len() >= MAX_HELD || self.bytes >= REPLY_LIMIT || is_short()
     }
 
     fn push(&mut self, gated: Gated, out: OutBuf) {
@@ -279,6 +283,7 @@ impl<S: Socket> Connection<S> {
                 Poll::Pending => {
                     self.unsent = std::mem::take(&mut batch.outcome.out);
                     self.note_unsent();
+                    self.close_if_short();
                 }
             }
         }
@@ -346,7 +351,9 @@ impl<S: Socket> Connection<S> {
                     Poll::Ready(Err(error)) => self.stop_writing(&error),
                     Poll::Pending => {
                         self.note_unsent();
-                        return Poll::Pending;
+                        if !self.close_if_short() {
+                            return Poll::Pending;
+                        }
                     }
                 }
             }
@@ -439,7 +446,8 @@ impl<S: Socket> Connection<S> {
 
     /// Keeps input for later. Without memory for it, there is no way to go on with this client.
     fn keep(&mut self, input: &[u8]) {
-        if self.unhandled.try_reserve_exact(input.len()).is_ok() {
+        let is_wanted = input.len() <= KEEP_SHORT || memory::has_room_for_little();
+        if is_wanted && self.unhandled.try_reserve_exact(input.len()).is_ok() {
             self.unhandled.extend_from_slice(input);
             self.note_unhandled();
         } else {
@@ -483,6 +491,15 @@ impl<S: Socket> Connection<S> {
             self.stop_writing(&error);
         }
         Poll::Ready(())
+    }
+
+    /// Closes the connection if its client does not read its replies, and there is hardly any memory left.
+    fn close_if_short(&mut self) -> bool {
+        let is_short = !memory::has_room_for_little();
+        if is_short {
+            self.close(&io::ErrorKind::OutOfMemory.into());
+        }
+        is_short
     }
 
     fn close(&mut self, error: &io::Error) {

@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use beanstalk_protocol::{BinlogStats, Dialect, JobId, Request, ServerStats};
 use jq_engine::{
     Answer, Body, Change, CloseReason, ConnId, Engine, Flow, Limits, Nanos, Record, SegmentRef,
-    Sink,
+    Sink, growth,
 };
 use tokio::sync::Notify;
 
@@ -46,6 +46,12 @@ const ALONE: u32 = 1000;
 /// Maximum number of overdue steps taken under one lock, while others wait.
 const TICK_BUDGET: usize = 256;
 
+/// Without memory, all connections are woken at most so often, in nanoseconds.
+const RELIEVED_EVERY: u64 = 100_000_000;
+
+/// Connections that are woken under one lock, when all are.
+const WOKEN_AT_ONCE: usize = 4096;
+
 /// The queue, shared by all threads.
 pub struct Hub {
     state: Mutex<State>,
@@ -57,6 +63,8 @@ pub struct Hub {
     progress: Arc<Progress>,
     driver: Arc<dyn LogDriver>,
     stopping: AtomicBool,
+    /// When [`Hub::relieve`] last woke all connections.
+    relieved: AtomicU64,
     /// Number of connections that [`Hub::close`] has closed and that do not know it yet.
     closing: AtomicUsize,
     /// Who is connected, if somebody may ask.
@@ -351,6 +359,7 @@ impl Hub {
             dialect: config.dialect,
             max_job_size: config.max_job_size,
             stopping: AtomicBool::new(false),
+            relieved: AtomicU64::new(0),
             closing: AtomicUsize::new(0),
             freed: AtomicU64::new(0),
             peers: config.http.is_some().then(Peers::default),
@@ -471,8 +480,8 @@ impl Hub {
         let mut state = self.lock();
         let conn = state.engine.connect();
         let index = conn.0 as usize;
-        if index >= state.mailboxes.len() {
-            state.mailboxes.resize_with(index + 1, Mailbox::vacant);
+        while index >= state.mailboxes.len() {
+            growth::push(&mut state.mailboxes, Mailbox::vacant());
         }
         // The previous connection with this id may have left something in it.
         state.mailboxes[index] = Mailbox { waker, ..Mailbox::vacant() };
@@ -513,9 +522,10 @@ impl Hub {
     }
 
     /// Handles the requests of a batch until all are done, one blocks or closes, or the replies
-    /// reach [`REPLY_LIMIT`].
+    /// reach [`REPLY_LIMIT`]; or if there is hardly any memory left, there is one.
     #[inline]
     pub fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
+        let limit = if memory::has_room_for_little() { REPLY_LIMIT } else { self.relieve() };
         let Batch { requests, outcome } = batch;
         let mut requests = requests.drain(..);
         let mut applied = Applied { flow: Flow::Continue, end: 0 };
@@ -533,9 +543,7 @@ impl Hub {
             applied.flow = engine.handle(now, conn, request, &mut replies);
             applied.end = end;
             now.0 += 1;
-            if applied.flow != Flow::Continue
-                || (may_stop && replies.outcome.out.len() >= REPLY_LIMIT)
-            {
+            if applied.flow != Flow::Continue || (may_stop && replies.outcome.out.len() >= limit) {
                 break;
             }
         }
@@ -607,12 +615,40 @@ impl Hub {
         next
     }
 
+    /// There is hardly any memory left: wakes all connections, so that those whose clients read no replies
+    /// give up theirs. Returns up to how many bytes of replies a batch may have meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn relieve(&self) -> usize {
+        let now = self.clock.now().0;
+        let last = self.relieved.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(last) > RELIEVED_EVERY;
+        let relieved = &self.relieved;
+        if is_due
+            && relieved.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.wake_all();
+        }
+        1
+    }
+
     /// Makes every connection handle what it has received, and close.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        let wakers: Vec<Waker> =
-            self.lock().mailboxes.iter().map(|mailbox| mailbox.waker.clone()).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for from in (0..).step_by(WOKEN_AT_ONCE) {
+            let state = self.lock();
+            let some = state.mailboxes.iter().skip(from).take(WOKEN_AT_ONCE);
+            let wakers: Vec<Waker> = some.map(|mailbox| mailbox.waker.clone()).collect();
+            drop(state);
+            if wakers.is_empty() {
+                break;
+            }
+            wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Closes a connection: its socket closes at once, whatever was received or is still to be sent,

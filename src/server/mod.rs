@@ -40,6 +40,7 @@ pub(crate) use self::workers::runtime;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::freeing;
 use crate::log::{LoggedQueue, Opened};
 use crate::policies::{Keeper, TubesFile};
 
@@ -91,6 +92,7 @@ fn run_with(
     (admin, tubes): (Option<Admin>, Option<TubesFile>),
     until: Until,
 ) -> Result<(), ServeError> {
+    freeing::start();
     let driver = Arc::clone(&opened.driver);
     let hub = Hub::new(config, clock, opened);
     let runtime = workers::runtime()?;

@@ -1,8 +1,9 @@
 //! Replies to be sent to a client.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -11,12 +12,17 @@ use beanstalk_protocol::{
 };
 use jq_engine::{Answer, Body, JobBatch, SegmentRef, TubeNames};
 use tokio::io::AsyncWrite;
+use tokio::task;
 
 use crate::freeing;
 use crate::log::Log;
 
 /// Maximum number of pieces written with one system call.
 const MAX_SLICES: usize = 32;
+
+/// Maximum number of bytes written in one go. The kernel copies them meanwhile, and whoever reads as fast as
+/// that could have a gigabyte before others have their turn.
+const WRITE_AT_ONCE: usize = 512 * 1024;
 
 /// The assumed size of a `stats` reply before it is formatted, in bytes.
 const STATS_SIZE: usize = 2048;
@@ -178,25 +184,32 @@ impl OutBuf {
         }
     }
 
-    /// Writes as much as the socket accepts. Ready when everything is written and flushed. While it
-    /// is pending, the buffer may be empty already, with only the flush left.
+    /// Writes as much as the socket accepts, up to [`WRITE_AT_ONCE`] before others have their turn. Ready
+    /// when everything is written and flushed. While it is pending, the buffer may be empty already, with
+    /// only the flush left.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
+        let mut most = WRITE_AT_ONCE;
         while !self.is_empty() {
+            if most == 0 {
+                return pin!(task::yield_now()).poll(cx).map(Ok);
+            }
             let written = if self.inserts.is_empty() {
-                ready!(Pin::new(&mut *socket).poll_write(cx, &self.bytes[self.written..]))?
+                let rest = &self.bytes[self.written..];
+                ready!(Pin::new(&mut *socket).poll_write(cx, &rest[..rest.len().min(most)]))?
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let count = self.slices(&mut slices);
+                let count = self.slices(&mut slices, most);
                 ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
+            most = most.saturating_sub(written);
         }
         Pin::new(socket).poll_flush(cx)
     }
@@ -261,10 +274,12 @@ impl OutBuf {
         self.inserted += len;
     }
 
-    /// The next pieces to write, in order, up to the maximum.
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+    /// The next pieces to write, in order, up to their maximum and to `most` bytes.
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES], mut most: usize) -> usize {
         let mut count = 0;
         let mut add = |slice: &'a [u8]| {
+            let slice = &slice[..slice.len().min(most)];
+            most -= slice.len();
             if !slice.is_empty() && count < MAX_SLICES {
                 slices[count] = IoSlice::new(slice);
                 count += 1;
@@ -378,6 +393,29 @@ mod tests {
             assert!(matches!(out.poll_write(&mut cx, &mut socket), Poll::Ready(Ok(()))));
             assert!(socket.taken == expected, "step {step}");
             assert_eq!(out.len(), 0);
+        }
+    }
+
+    #[test]
+    fn others_have_their_turn_while_much_is_written() {
+        let body = Body::from(vec![b'L'; 5 * WRITE_AT_ONCE / 2].into_boxed_slice());
+        let mut expected = Vec::new();
+        Reply::Reserved(1, &body).encode(&mut expected);
+        let listed = vec![b'l'; 3 * WRITE_AT_ONCE];
+        let text = OutBuf { bytes: listed.clone(), ..OutBuf::default() };
+        let mut shared = OutBuf::default();
+        shared.push(reserved(1, &body), Dialect::V1_13, &NO_LOG);
+        for (mut out, expected) in [(shared, expected), (text, listed)] {
+            // A socket that takes all that it is given.
+            let mut socket = Trickle { taken: Vec::new(), step: usize::MAX };
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let mut polls = 0;
+            while out.poll_write(&mut cx, &mut socket).is_pending() {
+                polls += 1;
+                assert_eq!(socket.taken.len(), polls * WRITE_AT_ONCE);
+            }
+            assert_eq!(polls, 2);
+            assert!(socket.taken == expected);
         }
     }
 

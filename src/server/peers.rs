@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_engine::{ConnId, Nanos};
+use jq_engine::{ConnId, Nanos, growth};
 use nix::libc;
 
 /// The connections of a server.
@@ -85,8 +85,8 @@ impl Peers {
         table.last += 1;
         let number = table.last;
         let index = conn.0 as usize;
-        if table.peers.len() <= index {
-            table.peers.resize_with(index + 1, || None);
+        while table.peers.len() <= index {
+            growth::push(&mut table.peers, None);
         }
         let peer = Peer { number, address, since, descriptor, backlog: Arc::clone(&backlog) };
         table.peers[index] = Some(peer);

@@ -18,6 +18,7 @@ mod large;
 mod memory;
 mod missing;
 mod numbered;
+mod promised;
 mod small_disk;
 mod stats;
 mod torn;

@@ -1,4 +1,5 @@
-//! Every sentence of the worker's manual names the tests that show that it holds, in `promises.txt`.
+//! Every sentence of the worker's manual, and of the page about the binlog, names the tests that show that it
+//! holds, in `promises.txt`.
 //!
 //! A sentence there is known by how it begins, within its section. So a new sentence, or one that begins in
 //! another way, fails until a test is named for it; so do a test that does not exist, and a sentence that is
@@ -12,17 +13,19 @@ use crate::markdown::{page, project};
 const PROMISES: &str = "tests/docs/promises.txt";
 
 /// The pages, and which section of it; `None` is all.
-const PAGES: [(&str, Option<&str>); 2] =
-    [("docs/worker.md", None), ("README.md", Some("jq-worker"))];
+const PAGES: [(&str, Option<&str>); 3] =
+    [("docs/worker.md", None), ("docs/binlog.md", None), ("README.md", Some("jq-worker"))];
 
 /// Where tests are. A name is the path of a file below one of these, without its end, and a function in it.
-const ROOTS: [&str; 7] = [
+const ROOTS: [&str; 9] = [
     "worker/tests",
     "worker/src",
     "api/src",
     "http/src",
     "http/tests",
     "quickstart/tests",
+    "engine/tests",
+    "src",
     "tests",
 ];
 
@@ -187,7 +190,7 @@ fn exists(test: &str) -> bool {
 }
 
 #[test]
-fn every_sentence_of_the_manual_has_a_test() {
+fn every_sentence_has_a_test() {
     let text = fs::read_to_string(project().join(PROMISES)).expect("it is there");
     let entries = entries(&text);
     let mut wrong = Vec::new();

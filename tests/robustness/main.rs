@@ -31,4 +31,5 @@ mod readers;
 mod resets;
 mod sessions;
 mod slow;
+mod slow_disk;
 mod subject;

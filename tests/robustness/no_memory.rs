@@ -14,6 +14,7 @@ with_one_and_four_threads!(
     half_bodies_until_there_is_no_room,
     jobs_of_all_kinds_until_there_is_no_room,
     tubes_until_there_is_no_room,
+    replies_that_nobody_reads,
 );
 
 fn limit(begins: u64) -> String {
@@ -171,6 +172,32 @@ fn tubes_until_there_is_no_room(threads: usize) {
         witness.ask("use another").line() == b"USING another"
             && witness.ask("stats").value("current-tubes") == Some("2")
     });
+}
+
+/// Without room for jobs, many clients ask for much and read nothing: they are closed, one by one, before the
+/// memory for those who do read is gone.
+fn replies_that_nobody_reads(threads: usize) {
+    const MOST: usize = 600;
+    let server = start(threads);
+    let mut witness = server.connect();
+    let ids = fill(&mut witness, |_| put_bytes("put 0 0 60", &[b'x'; 3000]));
+    let mut clients: Vec<Conn> = Vec::new();
+    let mut connections = usize::MAX;
+    while clients.len() < MOST && connections > clients.len() * 3 / 4 {
+        // While the last of the memory is gone, nobody else is accepted.
+        let Ok(mut client) = Conn::open(server.endpoint()) else { continue };
+        // More than any socket takes. If the client is closed meanwhile, this fails.
+        let _ = client.try_send("stats\r\n".repeat(4000));
+        clients.push(client);
+        let stats = witness.ask("stats");
+        let value = stats.value("current-connections").and_then(|it| it.parse().ok());
+        connections = value.expect("it is a number");
+        // A few may be about to begin.
+        connections += 8;
+    }
+    assert!(clients.len() < MOST, "{connections} connections");
+    drop(clients);
+    expect_served(&server, &mut witness, &ids);
 }
 
 /// With a log too; and what was acknowledged is there for a server that has more memory.

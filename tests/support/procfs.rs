@@ -28,6 +28,17 @@ fn memory(pid: u32, name: &str) -> u64 {
     kib.unwrap_or_else(|| panic!("{name} is in kB, not {text}")) * 1024
 }
 
+/// The thread of a process that has this name.
+pub(crate) fn thread(pid: u32, name: &str) -> i32 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is running");
+    let mut threads = threads.map(|thread| thread.expect("it is a directory").path());
+    let found = threads.find(|path| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+    });
+    let number = found.as_ref().and_then(|path| path.file_name()?.to_str()?.parse().ok());
+    number.unwrap_or_else(|| panic!("there is a thread {name}"))
+}
+
 /// Number of open descriptors of a process.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is running").count()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId, MAX_TUBE_NAME};
-use jq_engine::{Record, SegmentRef, Subject};
+use jq_engine::{Record, SegmentRef, Subject, growth};
 
 use crate::log::binlog::Needs;
 use crate::log::binlog::bodies::Bodies;
@@ -160,7 +160,7 @@ impl Book {
         self.last_begins = self.position;
         self.position += segment.bytes;
         chunk.end = self.position;
-        self.chunks.push(chunk);
+        growth::push(&mut self.chunks, chunk);
         self.segments.push(segment);
         (self.synced, self.marked, self.allocated) = (0, 0, None);
         self.spare = false;
@@ -290,7 +290,7 @@ impl Book {
             self.segments.grow(len, 0);
         }
         let (segment, offset, end) = (last.number, last.bytes, self.position);
-        self.chunks.push(Chunk::new(segment, offset, bytes, end));
+        growth::push(&mut self.chunks, Chunk::new(segment, offset, bytes, end));
     }
 
     /// The segment that is appended to.
@@ -366,7 +366,7 @@ impl Book {
 
     /// Hands what was appended to the writer.
     pub(crate) fn take(&mut self, into: &mut VecDeque<Chunk>) {
-        into.extend(self.chunks.drain(..));
+        self.chunks.drain(..).for_each(|chunk| growth::push_back(into, chunk));
         self.taken = self.position;
         self.uncommitted.take();
     }

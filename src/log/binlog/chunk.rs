@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use beanstalk_protocol::JobId;
-use jq_engine::{JobRecord, Record, Subject};
+use jq_engine::{JobRecord, Record, Subject, growth};
 
 use crate::log::Position;
 use crate::log::binlog::disk::DiskFile;
@@ -15,6 +15,10 @@ use crate::log::binlog::format::{self, Entry, HEADER_LEN, Next, StoredBody};
 
 /// A body from this many bytes on is shared rather than copied.
 pub(crate) const LARGE_FROM: usize = 32 * 1024;
+
+/// A chunk that has so many bytes takes no more records: what waits for a slow disk is in pieces, since there
+/// may be no memory for a large one.
+pub(crate) const MOST: usize = 512 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -73,7 +77,8 @@ impl<'a> Stored<'a> {
 /// Appends to chunks that lie one behind the other in a segment; there is one at least.
 pub(crate) fn append(chunks: &mut Vec<Chunk>, push: impl FnOnce(&mut Chunk)) {
     if let Some(last) = chunks.last().filter(|last| !last.is_open()) {
-        chunks.push(Chunk::new(last.segment, last.offset_end(), Vec::new(), last.end));
+        let next = Chunk::new(last.segment, last.offset_end(), Vec::new(), last.end);
+        growth::push(chunks, next);
     }
     if let Some(last) = chunks.last_mut() {
         push(last);
@@ -98,13 +103,13 @@ impl Chunk {
 
     /// Whether more records can be appended.
     pub(crate) fn is_open(&self) -> bool {
-        self.large.is_none()
+        self.large.is_none() && self.bytes.len() < MOST
     }
 
     /// Appends a record to a chunk that is open. Returns how many bytes it takes.
     #[inline]
     pub(crate) fn push(&mut self, record: &Record<'_>) -> usize {
-        debug_assert!(self.is_open(), "a large body is the end of a chunk");
+        debug_assert!(self.large.is_none(), "a large body is the end of a chunk");
         if let Some(job) = record.whole_job()
             && let Some(body) = job.shared.filter(|body| body.len() >= LARGE_FROM)
         {

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use beanstalk_protocol::JobId;
-use jq_engine::{Engine, Record, SegmentRef, Sink, Subject};
+use jq_engine::{Cursor, Engine, PageSize, Record, SegmentRef, Sink, Subject};
 
 use crate::log::Position;
 use crate::log::binlog::book::Health;
@@ -30,6 +30,9 @@ const STEP_BYTES: u64 = 256 * 1024;
 /// Segments that are removed at once, when nothing in them is live.
 const AT_ONCE: usize = 16;
 
+/// Of a segment that cannot be read, so much is looked for in memory under one lock.
+const AT_A_TIME: PageSize = PageSize { items: 64, looks: 10_000 };
+
 /// Something that may have to be recorded once more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
@@ -42,8 +45,8 @@ pub enum Fact {
     Tube(String),
     /// What is set for the server.
     Server,
-    /// Everything that the book has in the segment of this number: it cannot be read.
-    All(u64),
+    /// Everything that the book has in the segment of this number, from this job on: it cannot be read.
+    All(u64, Cursor),
 }
 
 impl Fact {
@@ -60,8 +63,10 @@ impl Fact {
         }
     }
 
-    /// Has the engine record it once more in `sink`, as far as it is true.
-    pub fn record_again(&self, engine: &mut Engine, mut sink: &mut dyn Sink) {
+    /// Has the engine record it once more in `sink`, as far as it is true. Returns what is left of it, if it
+    /// is too much for one go.
+    #[must_use]
+    pub fn record_again(&self, engine: &mut Engine, mut sink: &mut dyn Sink) -> Option<Self> {
         let sink = &mut sink;
         match self {
             Self::Job(id) => {
@@ -75,9 +80,13 @@ impl Fact {
             }
             Self::Tube(tube) => engine.record_tube_again(tube, sink),
             Self::Server => engine.record_server_again(sink),
-            Self::All(number) => {
-                for id in engine.jobs_in(SegmentRef::of(*number)) {
+            Self::All(number, from) => {
+                let some = engine.jobs_in(SegmentRef::of(*number), *from, AT_A_TIME);
+                for id in some.items {
                     engine.record_again(id, sink);
+                }
+                if let Some(next) = some.next {
+                    return Some(Self::All(*number, next));
                 }
                 for tube in engine.tubes_with_settings() {
                     engine.record_tube_again(&tube, sink);
@@ -85,6 +94,7 @@ impl Fact {
                 engine.record_server_again(sink);
             }
         }
+        None
     }
 }
 
@@ -197,7 +207,7 @@ impl Compactor {
                         "a binlog segment is damaged; writing what was in it from memory"
                     );
                     victim.reader = None;
-                    Step::Again(vec![Fact::All(victim.number)])
+                    Step::Again(vec![Fact::All(victim.number, Cursor::default())])
                 }
             });
         }
@@ -264,7 +274,7 @@ impl Compactor {
                     segment = number,
                     "a binlog segment cannot be read; writing what was in it from memory"
                 );
-                vec![Fact::All(number)]
+                vec![Fact::All(number, Cursor::default())]
             }
         };
         Step::Again(facts)

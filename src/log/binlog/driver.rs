@@ -512,8 +512,13 @@ impl LogDriver for BinlogDriver {
 
 /// Records some facts once more, `most` of them, as far as they still hold.
 fn record_again(facts: &mut VecDeque<Fact>, most: usize, queue: &dyn LoggedQueue) {
-    let count = facts.len().min(most);
     queue.change(&mut |engine, sink| {
-        facts.drain(..count).for_each(|fact| fact.record_again(engine, sink));
+        for _ in 0..most {
+            let Some(fact) = facts.pop_front() else { break };
+            if let Some(rest) = fact.record_again(engine, sink) {
+                facts.push_front(rest);
+                break;
+            }
+        }
     });
 }

@@ -20,37 +20,61 @@ pub(crate) fn read(
     job: JobId,
     body: StoredBody,
 ) -> Result<Box<[u8]>, ReplayError> {
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(body.len as usize).is_err() {
+        return Err(failed(&body_name(job), io::ErrorKind::OutOfMemory.into()));
+    }
+    scan(disk, job, body, |piece| bytes.extend_from_slice(piece))?;
+    Ok(bytes.into_boxed_slice())
+}
+
+/// Looks whether the body of a job is what its record says, and holds no more than a piece of it at a time.
+pub(crate) fn verify(disk: &dyn Disk, job: JobId, body: StoredBody) -> Result<(), ReplayError> {
+    scan(disk, job, body, |_| ())
+}
+
+/// Reads the body of a job piece by piece. Fails if it is not what its record says.
+fn scan(
+    disk: &dyn Disk,
+    job: JobId,
+    body: StoredBody,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), ReplayError> {
     let name = body_name(job);
-    let failed = |error: io::Error| ReplayError::Io { what: format!("read {name}"), error };
     let file = match disk.open(&name) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ReplayError::Missing { file: name, known: Known::Body });
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(&name, error)),
     };
-    let (len, expected) = (file.len().map_err(failed)?, u64::from(body.len));
+    let expected = u64::from(body.len);
+    let len = file.len().map_err(|error| failed(&name, error))?;
     if len < expected {
         return Err(ReplayError::CutShort { file: name, offset: len, end: expected });
     }
-    let mut bytes = Vec::new();
-    let reserved = bytes.try_reserve_exact(body.len as usize);
-    reserved.map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-    let mut crc = 0;
-    while bytes.len() < body.len as usize {
-        let at = bytes.len();
-        bytes.resize((at + PIECE).min(body.len as usize), 0);
-        let count = file.read_at(&mut bytes[at..], at as u64).map_err(failed)?;
-        crc = crc32c_append(crc, &bytes[at..]);
-        if count < bytes.len() - at {
-            let offset = (at + count) as u64;
+    let mut buffer = vec![0; PIECE.min(body.len as usize)];
+    let (mut at, mut crc) = (0, 0);
+    while at < expected {
+        let wanted = PIECE.min((expected - at) as usize);
+        let piece = &mut buffer[..wanted];
+        let count = file.read_at(piece, at).map_err(|error| failed(&name, error))?;
+        if count < wanted {
+            let offset = at + count as u64;
             return Err(ReplayError::CutShort { file: name, offset, end: expected });
         }
+        crc = crc32c_append(crc, piece);
+        take(piece);
+        at += wanted as u64;
     }
     if len > expected || crc != body.crc {
         return Err(ReplayError::DamagedBody { file: name, job });
     }
-    Ok(bytes.into_boxed_slice())
+    Ok(())
+}
+
+fn failed(name: &str, error: io::Error) -> ReplayError {
+    ReplayError::Io { what: format!("read {name}"), error }
 }
 
 /// Copies a file to another one, which is on the disk then. Returns how many bytes that were.

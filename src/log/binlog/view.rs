@@ -31,14 +31,14 @@ impl View {
         Self { path }
     }
 
-    /// Reads everything, as a start does.
+    /// Reads everything, as a start does, but that the jobs do not get bodies that are in files of their own.
     pub(crate) fn replay(
         &self,
         now: Nanos,
         told: &mut Told<'_>,
     ) -> Result<(Engine, Replayed), ReplayError> {
         let mut engine = Engine::new();
-        let replayed = replay::replay_telling(self, &mut engine, now, false, told)?;
+        let replayed = replay::replay_telling(self, &mut engine, now, told)?;
         Ok((engine, replayed))
     }
 }

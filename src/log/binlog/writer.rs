@@ -24,9 +24,9 @@ use crate::log::binlog::options::{Options, SyncPolicy};
 use crate::log::binlog::{Book, lock, segment_name};
 use crate::log::{Position, Progress};
 use beanstalk_protocol::JobId;
+use jq_engine::growth;
 
-/// A chunk longer than this takes so long to write that whoever has others to serve does not, in
-/// bytes.
+/// More than this takes so long to write that whoever has others to serve does not, in bytes.
 const LONG: usize = 1 << 20;
 
 /// A file that is written.
@@ -168,11 +168,11 @@ impl Writer {
         written: &mut Option<Position>,
     ) -> Result<Flushed, Fault> {
         let policy = self.options.policy;
+        if !may_sync && self.queue.iter().map(Chunk::len).sum::<usize>() > LONG {
+            return Ok(Flushed::NeedsSync);
+        }
         while let Some(chunk) = self.queue.front() {
             let number = chunk.segment;
-            if !may_sync && chunk.len() > LONG {
-                return Ok(Flushed::NeedsSync);
-            }
             if self.current.as_ref().is_none_or(|current| current.number != number) {
                 if self.sealed.is_some() || (!may_sync && !self.can_begin(number)) {
                     return Ok(Flushed::NeedsSync);
@@ -191,7 +191,7 @@ impl Writer {
             *written = Some(chunk.end);
             if let Some(chunk) = self.queue.pop_front() {
                 if policy.syncs() {
-                    self.unsynced.push_back(chunk);
+                    growth::push_back(&mut self.unsynced, chunk);
                 } else {
                     current.synced = current.written;
                     self.manifest.reach(current.number, current.written);

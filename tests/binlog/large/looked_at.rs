@@ -126,3 +126,34 @@ fn an_export_has_them_and_an_import_too() {
     assert_eq!(bodies(folder.path()), [1, 3].map(|id| path_of(&folder, id)), "as if put here");
     assert_eq!(conn.ask("peek-ready").body(), Some(&body(1, LARGE)[..]));
 }
+
+/// One body at a time, so that a machine can check what it could not serve.
+#[test]
+fn a_check_holds_one_body_at_a_time() {
+    const SIZE: usize = 40_000_000;
+    let folder = Folder::new();
+    let server = serve(&folder, "-F");
+    let mut conn = server.connect();
+    for number in 1..=10 {
+        conn.send(put(&body(number, SIZE)));
+        conn.expect(format!("INSERTED {number}\r\n"));
+    }
+    stop(server);
+    // More than the program needs, and less than the bodies do.
+    let check = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v 300000 && exec \"$@\"", "sh"]).arg(jq_server());
+        command.arg("--binlog-check").arg(folder.path()).output().expect("it can be started")
+    };
+    let checked = check();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(said.contains("10 jobs"), "{said}{}", String::from_utf8_lossy(&checked.stderr));
+    // All of each is looked at.
+    let last = path_of(&folder, 10);
+    let mut bytes = fs::read(&last).expect("it is there");
+    bytes[SIZE - 1] ^= 1;
+    fs::write(&last, bytes).expect("it can be written");
+    let checked = check();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.code() == Some(11) && said.contains("body-0000000010"), "{said}");
+}
