@@ -8,5 +8,6 @@ pub mod decoder;
 pub mod engine_ops;
 pub mod job;
 pub mod journal;
+pub mod packs;
 pub mod replay;
 pub mod result;

@@ -253,7 +253,7 @@ impl Ending {
                 ..NOTHING
             },
             Self::Duplicate => Consequences {
-                queue: QueueAction::Release,
+                queue: QueueAction::Return,
                 counter: Some(Counted::GivenBack),
                 message: "a job of the same id is here: given back",
                 ..NOTHING

@@ -473,6 +473,11 @@ impl Executor {
                 attempt.stderr = Some(output::last_words(&stderr_tail));
                 attempt.fail_saying(FailureKind::Timeout, late(timeout), true, &stderr_tail);
             }
+            Err(PersistentError::Mute { stderr_tail }) => {
+                attempt.stderr = Some(output::last_words(&stderr_tail));
+                let message = "the process closed its standard output before it answered";
+                attempt.fail_saying(FailureKind::Executor, message, true, &stderr_tail);
+            }
             Err(PersistentError::Died { exit, stderr_tail }) => {
                 attempt.stderr = Some(output::last_words(&stderr_tail));
                 attempt.ended(exit);

@@ -1,7 +1,8 @@
-//! How often this worker gave jobs back without running them.
+//! How often something was done to jobs that was no attempt at them.
 //!
-//! The queue counts each of these releases as it counts retries. So they are subtracted from its
-//! number when the attempts at a job are counted.
+//! The queue counts it all the same: a job that a [look](crate::look) sets aside is released as for a retry, and
+//! a connection that was lost vanished. So they are subtracted from its number when attempts and crashes are
+//! counted.
 //!
 //! Owns: the counts. Must not know: why a job was given back.
 

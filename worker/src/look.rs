@@ -3,9 +3,11 @@
 //! A waiting reserve would bring the same jobs again and again. So many are reserved over one connection, it
 //! is noted which they are, and all go back at once with a `quit`. Those that can be run are then reserved
 //! by their numbers. Other workers can have the rest, and no counter of the queue takes it for an attempt.
-//! A release with a delay would be simpler, but the queue counts each of them, and other workers take that
-//! for an attempt. So it is only done when a look did not come to the end of the ready jobs, and none of
-//! those that it saw can be run: what is behind them would not be found otherwise.
+//! When a look did not come to the end of the ready jobs, and none of those that it saw can be run, those behind
+//! them have to be found in another way. jq-server [lists](beyond) them. beanstalkd shows a job that is ready
+//! only if it is the first, is reserved, or is asked for by its number. So there, some of those in front are
+//! released with a delay: the only way to have others in front without holding these. The queue counts that,
+//! and other workers take it for an attempt.
 //!
 //! While a look is under way nobody else can have these jobs. So looks take at most a fifth of the time, and
 //! after one that saw all there is another only when the queue says that something has changed, or after a
@@ -23,6 +25,10 @@ use tracing::debug;
 use crate::parked::Candidate;
 use crate::retry::{Backoff, jitter};
 use crate::source::{Source, Taker};
+
+use beyond::Beyond;
+
+mod beyond;
 
 /// How far a look goes.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +82,8 @@ pub(crate) struct Looks {
     earliest: Option<Instant>,
     /// Until then there is none unless something has changed, and what changes are measured against.
     idle: Option<(Instant, Counts)>,
+    /// How far those behind have been seen.
+    beyond: Beyond,
 }
 
 /// What the tubes of a server say of their jobs.
@@ -135,12 +143,52 @@ impl Looks {
             return Ok(());
         }
         let began = Instant::now();
-        let all = look_through(source, taker).await?;
+        let all = self.look_through(source, taker).await?;
         let now = Instant::now();
         self.earliest = Some(now + (PAUSE * (now - began)).max(MIN_PAUSE));
         // What has come since the counts were taken may have been seen, or not.
         self.idle = all.map(|ready| (now + LOOK_AGAIN, Counts { ready, ..counts }));
         Ok(())
+    }
+
+    /// Looks through the ready jobs. Returns how many there are. `None`: it did not see all of them.
+    async fn look_through(
+        &mut self,
+        source: &Arc<Source>,
+        taker: &impl Taker,
+    ) -> Result<Option<u64>, Error> {
+        let (source, taker, mut beyond) = (Arc::clone(source), taker.clone(), self.beyond);
+        let look = async move {
+            let connection = source.connection().await?;
+            // While there are others to run, none needs to be set aside.
+            let aside = if taker.has_runnable(&source) { 0 } else { EXTENT.aside };
+            taker.begin_look(&source);
+            let mut seen = Seen::default();
+            let began = Instant::now();
+            let extent = Extent { aside, ..EXTENT };
+            let looked = seen.look(connection, &source, &taker, extent, &mut beyond).await;
+            debug!(
+                server = source.name(),
+                jobs = seen.jobs.len(),
+                is_all = seen.is_all,
+                has_runnable = seen.has_runnable,
+                took = ?began.elapsed(),
+                "looked through the ready jobs"
+            );
+            if looked.is_err() {
+                // They vanished with the connection, but no worker has died.
+                seen.jobs.iter().for_each(|job| source.note_lost(*job));
+                seen.found.clear();
+            }
+            taker.end_look(&source, seen.found, seen.is_all && looked.is_ok());
+            looked.map(|()| (seen.is_all.then_some(seen.jobs.len() as u64), beyond))
+        };
+        // It goes on if the loop is stopped: dropped in between, the connection would have vanished with all
+        // the jobs that it has, which the queue may count against them.
+        let Ok(looked) = tokio::spawn(look).await else { return Ok(None) };
+        let (all, beyond) = looked?;
+        self.beyond = beyond;
+        Ok(all)
     }
 }
 
@@ -169,38 +217,6 @@ async fn counts(source: &Arc<Source>) -> Result<Counts, Error> {
     Ok(counts)
 }
 
-/// Looks through the ready jobs. Returns how many there are. `None`: it did not see all of them.
-async fn look_through(source: &Arc<Source>, taker: &impl Taker) -> Result<Option<u64>, Error> {
-    let (source, taker) = (Arc::clone(source), taker.clone());
-    let look = async move {
-        let connection = source.connection().await?;
-        // While there are others to run, none needs to be set aside.
-        let aside = if taker.has_runnable(&source) { 0 } else { EXTENT.aside };
-        taker.begin_look(&source);
-        let mut seen = Seen::default();
-        let began = Instant::now();
-        let looked = seen.look(connection, &source, &taker, Extent { aside, ..EXTENT }).await;
-        debug!(
-            server = source.name(),
-            jobs = seen.jobs.len(),
-            is_all = seen.is_all,
-            has_runnable = seen.has_runnable,
-            took = ?began.elapsed(),
-            "looked through the ready jobs"
-        );
-        if looked.is_err() {
-            // They vanished with the connection, but no worker has died.
-            seen.jobs.iter().for_each(|job| source.note_lost(*job));
-            seen.found.clear();
-        }
-        taker.end_look(&source, seen.found, seen.is_all && looked.is_ok());
-        looked.map(|()| seen.is_all.then_some(seen.jobs.len() as u64))
-    };
-    // It goes on if the loop is stopped: dropped in between, the connection would have vanished with all
-    // the jobs that it has, which the queue may count against them.
-    tokio::spawn(look).await.unwrap_or(Ok(None))
-}
-
 /// What a look has seen.
 #[derive(Debug, Default)]
 struct Seen {
@@ -219,14 +235,24 @@ impl Seen {
         source: &Arc<Source>,
         taker: &impl Taker,
         extent: Extent,
+        beyond: &mut Beyond,
     ) -> Result<(), Error> {
         self.reserve(&mut connection, source, taker, extent).await?;
-        if !self.is_all && !self.has_runnable {
+        let is_stuck = !self.is_all && !self.has_runnable && extent.aside > 0;
+        let can_list = is_stuck && beyond::can_list(source).await?;
+        if is_stuck && !can_list {
             self.set_aside(&mut connection, source, taker, extent.aside).await?;
         }
         // Only then are they ready again. It counts as no vanished worker.
         connection.quit().await?;
-        self.await_return(source).await
+        self.await_return(source).await?;
+        if can_list {
+            let seen = self.jobs.iter().copied().collect();
+            let found = beyond.find(source, taker, &seen, extent).await?;
+            self.has_runnable = !found.is_empty();
+            self.found.extend(found);
+        }
+        Ok(())
     }
 
     /// Waits until the last one is ready again, for a moment: a server may give many back in steps, and what

@@ -1,8 +1,8 @@
 //! Jobs that are ready in a queue and wait there until they can be run here.
 //!
-//! There is no room for their type, or their results could not be sent at present. Any worker can have them.
-//! When they can be run here, they are reserved by their numbers. So a type with a limit is as busy as its
-//! limit allows, and no job stays reserved that is not run.
+//! There is no room for their type, their results could not be sent at present, or another job of their id is
+//! to be over first. Any worker can have them. When they can be run here, they are reserved by their numbers.
+//! So a type with a limit is as busy as its limit allows, and no job stays reserved that is not run.
 //!
 //! What is known of a server is replaced by each [look](crate::look) at its ready jobs, if that came to their
 //! end. While a look is under way it has these jobs itself, so none of them is taken.
@@ -72,6 +72,8 @@ pub struct Candidate {
     pub wait: Wait,
     /// Where it is.
     pub job: Parked,
+    /// Another job of its id is to be over first.
+    pub is_second: bool,
 }
 
 /// Jobs of one server that need the same.
@@ -99,6 +101,9 @@ pub struct Parking {
 struct Lot {
     /// Each with its number in the order of all.
     groups: HashMap<Group, VecDeque<(u64, Parked)>>,
+    /// Those that wait for another job of their id. They are in no group: there may be thousands, and no two
+    /// of them are alike.
+    seconds: HashMap<Uuid, Vec<(Wait, Parked)>>,
     /// How many jobs of a server are about to be reserved again.
     taken: HashMap<Server, usize>,
     /// Servers whose ready jobs are looked through.
@@ -110,25 +115,59 @@ struct Lot {
 }
 
 impl Lot {
-    fn add(&mut self, wait: Wait, job: Parked) {
-        let server = server(&job.source);
-        if self.known.len() < MAX_PARKED && self.known.insert((server, job.number)) {
-            self.total += 1;
-            let jobs = self.groups.entry(Group { server, wait }).or_default();
-            jobs.push_back((self.total, job));
+    fn add(&mut self, Candidate { wait, job, is_second }: Candidate) {
+        if self.known.len() >= MAX_PARKED || !self.known.insert((server(&job.source), job.number)) {
+            return;
         }
+        match job.id.filter(|_| is_second) {
+            Some(id) => self.seconds.entry(id).or_default().push((wait, job)),
+            None => self.join(wait, job),
+        }
+    }
+
+    fn join(&mut self, wait: Wait, job: Parked) {
+        self.total += 1;
+        let group = Group { server: server(&job.source), wait };
+        self.groups.entry(group).or_default().push_back((self.total, job));
     }
 
     fn forget(&mut self, server: Server) {
         self.groups.retain(|group, _| group.server != server);
+        self.seconds.retain(|_, jobs| {
+            jobs.retain(|(_, job)| self::server(&job.source) != server);
+            !jobs.is_empty()
+        });
         self.known.retain(|(of, _)| *of != server);
+    }
+
+    /// How many of a server wait for another job of their id.
+    fn seconds_of(&self, of: Server) -> usize {
+        let jobs = self.seconds.values().flatten();
+        jobs.filter(|(_, job)| server(&job.source) == of).count()
     }
 }
 
 impl Parking {
     /// Remembers a job.
-    pub fn park(&self, wait: Wait, job: Parked) {
-        self.lot().add(wait, job);
+    pub fn park(&self, job: Candidate) {
+        self.lot().add(job);
+    }
+
+    /// Jobs that wait for another one of their id: one for each id.
+    pub fn seconds(&self) -> Vec<(Uuid, Arc<Source>, JobId)> {
+        let lot = self.lot();
+        let first = |(id, jobs): (&Uuid, &Vec<(Wait, Parked)>)| {
+            let (_, job) = jobs.first()?;
+            Some((*id, Arc::clone(&job.source), job.number))
+        };
+        lot.seconds.iter().filter_map(first).collect()
+    }
+
+    /// Those that wait for another job of this id need not wait for it any more.
+    pub fn free_seconds(&self, id: Uuid) {
+        let mut lot = self.lot();
+        let jobs = lot.seconds.remove(&id).unwrap_or_default();
+        jobs.into_iter().for_each(|(wait, job)| lot.join(wait, job));
     }
 
     /// A look through the ready jobs of a server begins.
@@ -143,13 +182,14 @@ impl Parking {
         if is_all {
             lot.forget(server(source));
         }
-        found.into_iter().for_each(|Candidate { wait, job }| lot.add(wait, job));
+        found.into_iter().for_each(|found| lot.add(found));
     }
 
     /// Forgets all of them: the servers are others now.
     pub fn clear(&self) {
         let mut lot = self.lot();
         lot.groups.clear();
+        lot.seconds.clear();
         lot.known.clear();
     }
 
@@ -158,7 +198,7 @@ impl Parking {
         let (lot, server) = (self.lot(), server(source));
         let groups = lot.groups.iter().filter(|(group, _)| group.server == server);
         let known: usize = groups.map(|(_, jobs)| jobs.len()).sum();
-        known + lot.taken.get(&server).copied().unwrap_or(0)
+        known + lot.seconds_of(server) + lot.taken.get(&server).copied().unwrap_or(0)
     }
 
     /// Counts a job of this server as known, until the returned value is dropped.
@@ -170,12 +210,14 @@ impl Parking {
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.lot().groups.is_empty()
+        let lot = self.lot();
+        lot.groups.is_empty() && lot.seconds.is_empty()
     }
 
     /// Whether none of this server is known.
     pub fn is_empty_of(&self, source: &Arc<Source>) -> bool {
-        !self.lot().groups.keys().any(|group| group.server == server(source))
+        let (lot, server) = (self.lot(), server(source));
+        !lot.groups.keys().any(|group| group.server == server) && lot.seconds_of(server) == 0
     }
 
     /// All groups, that of the first job first.
@@ -229,9 +271,12 @@ impl Parking {
     pub fn counts(&self) -> HashMap<JobType, usize> {
         let lot = self.lot();
         let mut counts = HashMap::new();
-        for (group, jobs) in &lot.groups {
-            if let Some(kind) = &group.wait.kind {
-                *counts.entry(kind.clone()).or_default() += jobs.len();
+        let seconds = lot.seconds.values().flatten().map(|(wait, _)| (wait, 1));
+        for (wait, jobs) in
+            lot.groups.iter().map(|(it, jobs)| (&it.wait, jobs.len())).chain(seconds)
+        {
+            if let Some(kind) = &wait.kind {
+                *counts.entry(kind.clone()).or_default() += jobs;
             }
         }
         counts
@@ -277,6 +322,10 @@ mod tests {
         Parked { source: Arc::clone(source), number, id: Some(Uuid::nil()) }
     }
 
+    fn first(wait: Wait, job: Parked) -> Candidate {
+        Candidate { wait, job, is_second: false }
+    }
+
     fn wait(kind: &str) -> Wait {
         Wait { kind: Some(kind.parse().unwrap()), place: None }
     }
@@ -285,9 +334,9 @@ mod tests {
     fn first_come_first_served_by_what_they_wait_for() {
         let (parking, source) = (Parking::default(), source());
         for number in [1, 2, 2, 3] {
-            parking.park(wait("a"), parked(&source, number));
+            parking.park(first(wait("a"), parked(&source, number)));
         }
-        parking.park(wait("b"), parked(&source, 7));
+        parking.park(first(wait("b"), parked(&source, 7)));
         let groups = parking.groups();
         assert_eq!([&groups[0].wait, &groups[1].wait], [&wait("a"), &wait("b")]);
         let next = |group: &Group| parking.next(group).map(|job| job.number);
@@ -301,8 +350,8 @@ mod tests {
     #[test]
     fn a_look_replaces_what_was_known_of_its_server() {
         let (parking, one, other) = (Arc::new(Parking::default()), source(), source());
-        parking.park(wait("a"), parked(&one, 1));
-        parking.park(wait("a"), parked(&other, 1));
+        parking.park(first(wait("a"), parked(&one, 1)));
+        parking.park(first(wait("a"), parked(&other, 1)));
         let groups = parking.groups();
         assert_eq!((groups.len(), parking.groups_of(&one).len()), (2, 1));
         let taking = parking.taking(&one);
@@ -312,7 +361,7 @@ mod tests {
         parking.begin_look(&one);
         assert_eq!(parking.groups(), parking.groups_of(&other));
         assert!(parking.next(&groups[0]).is_none() && !parking.is_empty_of(&one));
-        let found = |number| Candidate { wait: wait("b"), job: parked(&one, number) };
+        let found = |number| first(wait("b"), parked(&one, number));
         parking.end_look(&one, vec![found(5)], true);
         parking.end_look(&one, vec![found(5), found(6)], false);
         assert_eq!(parking.count_of(&one), 2);
@@ -321,7 +370,7 @@ mod tests {
         assert_eq!(group.wait, wait("b"));
         assert_eq!(parking.next(group).unwrap().number, 5);
         assert_eq!(parking.any_of(group.wait.kind.as_ref()).unwrap().number, 6);
-        parking.park(wait("b"), parked(&one, 7));
+        parking.park(first(wait("b"), parked(&one, 7)));
         parking.end_look(&one, Vec::new(), true);
         assert!(parking.is_empty_of(&one) && !parking.is_empty_of(&other));
         parking.clear();
@@ -329,10 +378,37 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_another_of_its_id_is_known_but_not_taken() {
+        let (parking, source, other) = (Parking::default(), source(), source());
+        let second =
+            |number| Candidate { is_second: true, ..first(wait("a"), parked(&source, number)) };
+        parking.park(second(1));
+        parking.park(second(2));
+        parking.park(second(2));
+        assert!(parking.groups().is_empty() && !parking.is_empty());
+        assert!(!parking.is_empty_of(&source) && parking.is_empty_of(&other));
+        assert_eq!(parking.count_of(&source), 2);
+        assert_eq!(parking.counts(), HashMap::from([("a".parse().unwrap(), 2)]));
+        let [(id, _, number)] = parking.seconds()[..] else { panic!("there is one id") };
+        assert_eq!((id, number), (Uuid::nil(), 1));
+        parking.free_seconds(Uuid::max());
+        parking.end_look(&other, Vec::new(), true);
+        assert!(parking.groups().is_empty());
+        parking.free_seconds(id);
+        assert!(parking.seconds().is_empty());
+        let group = &parking.groups()[0];
+        assert_eq!(parking.next(group).unwrap().number, 1);
+        parking.end_look(&source, vec![second(3)], true);
+        assert!(parking.groups().is_empty());
+        parking.end_look(&source, Vec::new(), true);
+        assert!(parking.is_empty());
+    }
+
+    #[test]
     fn it_is_bounded() {
         let (parking, source) = (Parking::default(), source());
         for number in 0..2 * MAX_PARKED as u64 {
-            parking.park(wait("a"), parked(&source, number));
+            parking.park(first(wait("a"), parked(&source, number)));
         }
         let group = &parking.groups()[0];
         let mut count = 0;

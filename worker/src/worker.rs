@@ -193,6 +193,7 @@ impl Worker {
     pub fn start(&self) {
         self.fetch();
         tokio::spawn(Arc::clone(&self.lifecycle).keep_unparking());
+        tokio::spawn(Arc::clone(&self.lifecycle).keep_freeing_seconds());
         let readiness = Readiness {
             room: Arc::clone(&self.room),
             servers: Arc::clone(&self.servers),

@@ -1,4 +1,4 @@
-//! The fuzz targets for documents and the journal, with what is worth keeping, and with random changes of
+//! The fuzz targets for documents, the journal and packs, with what is worth keeping, and with random changes of
 //! that.
 
 #[path = "../../fuzz/src/corpus.rs"]
@@ -7,6 +7,8 @@ pub mod corpus;
 pub mod job;
 #[path = "../../fuzz/src/journal.rs"]
 pub mod journal;
+#[path = "../../fuzz/src/packs.rs"]
+pub mod packs;
 #[path = "../../fuzz/src/result.rs"]
 pub mod result;
 
@@ -73,4 +75,9 @@ fn results_and_outputs() {
 #[test]
 fn journals() {
     replay("journal", journal::run, 20);
+}
+
+#[test]
+fn packs_of_results() {
+    replay("packs", packs::run, 6);
 }

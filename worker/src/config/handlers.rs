@@ -366,6 +366,7 @@ fn build(
     let in_file = process::env_file(settings, from.paths).map_err(bad)?;
     let in_file = in_file.iter().map(|(name, value)| (name.into(), value.into()));
     let given = settings.env.iter().map(|(name, value)| (name.into(), value.into()));
+    process::check_strings(settings, program, args).map_err(bad)?;
     let named = identity::identity(settings.user.as_deref(), settings.group.as_deref());
     let (identity, of_user) = named.map_err(bad)?;
     // By way of a map: what is given goes before what is in the file, that before what is of the user, and

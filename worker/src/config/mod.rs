@@ -187,13 +187,22 @@ impl Config {
         {
             return Err(ConfigError(format!("public_url is {url}: expected http or https")));
         }
+        if let Some(url) = public_url.as_ref().filter(|it| it.query().or(it.fragment()).is_some()) {
+            let why = format!("public_url is {url}: expected neither a query nor a fragment");
+            return Err(ConfigError(why));
+        }
+        let worker_id = flags.id.clone().or(file.id).unwrap_or_else(host_name);
+        if worker_id.is_empty() || worker_id.contains(char::is_control) {
+            let why = "expected one or more characters, none of them a control character";
+            return Err(ConfigError(format!("id is {worker_id:?}: {why}")));
+        }
         let servers = or(flags.server.clone(), file.servers);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
         let secret = |name: &str, path: &Path| secret(name, &base.join(path));
         let token = file.control.token_file.as_deref();
         let callback_secrets = file.callbacks.secret_files.iter();
         Ok(Self {
-            worker_id: flags.id.clone().or(file.id).unwrap_or_else(host_name),
+            worker_id,
             servers: if servers.is_empty() { vec![default_server] } else { servers },
             tubes: or(flags.tube.clone(), file.tubes),
             concurrency,

@@ -92,6 +92,34 @@ pub(super) fn working_directory(
     }
 }
 
+/// What no process can be given would look like a machine that cannot start any.
+pub(super) fn check_strings(
+    settings: &HandlerSettings,
+    program: &str,
+    args: &[String],
+) -> Result<(), String> {
+    let has_nul = |text: &str| text.contains('\0');
+    if std::iter::once(program).chain(args.iter().map(String::as_str)).any(has_nul) {
+        return Err("command: expected strings without the character U+0000".to_owned());
+    }
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
+    let mut names = settings.env.keys().map(|it| ("env", it));
+    let mut passed = settings.pass_env.iter().map(|it| ("pass_env", it));
+    if let Some((setting, name)) =
+        names.by_ref().chain(passed.by_ref()).find(|(_, it)| !is_name(it))
+    {
+        return Err(format!(
+            "{setting} has the name {name:?}: expected one or more characters, neither = nor U+0000"
+        ));
+    }
+    match settings.env.iter().find(|(_, value)| has_nul(value)) {
+        Some((name, _)) => {
+            Err(format!("env.{name}: expected a value without the character U+0000"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The variables in the file of this handler. Their values may be secret: no message shows one.
 pub(super) fn env_file(
     settings: &HandlerSettings,

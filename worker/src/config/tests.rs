@@ -261,6 +261,15 @@ fn what_is_wrong_is_named() {
         (&format!("max_unpublished = 0\n{handler}"), "max_unpublished is 0"),
         (&format!("listen = \"here\"\n{handler}"), "listen is \"here\""),
         (&format!("public_url = \"ftp://x/\"\n{handler}"), "http or https"),
+        (&format!("public_url = \"http://x/?a\"\n{handler}"), "neither a query nor a fragment"),
+        (&format!("public_url = \"http://x/#a\"\n{handler}"), "neither a query nor a fragment"),
+        (&format!("id = \"\"\n{handler}"), "id is \"\": expected one or more characters"),
+        (&format!("id = \"a\\nb\"\n{handler}"), "id is \"a\\nb\": expected one or more"),
+        (&format!("{handler}env = {{ \"A=B\" = \"1\" }}"), "env has the name \"A=B\""),
+        (&format!("{handler}env = {{ \"\" = \"1\" }}"), "env has the name \"\""),
+        (&format!("{handler}env = {{ A = \"\\u0000\" }}"), "env.A: expected a value without"),
+        (&format!("{handler}pass_env = [\"A=\"]"), "pass_env has the name \"A=\""),
+        ("[handlers.x]\ncommand = [\"true\", \"\\u0000\"]", "command: expected strings without"),
         (&format!("{handler}[control]\ntoken_file = \"gone\""), "control.token_file"),
     ] {
         let error = folder.refused(text);

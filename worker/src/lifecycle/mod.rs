@@ -44,7 +44,7 @@ use crate::job::{BadJob, Job};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::parked::{Parked, Parking};
-use crate::retry::{self, Backoff, jitter};
+use crate::retry;
 use crate::room::{Permit, Room};
 use crate::servers::Servers;
 use crate::setup::CurrentSetup;
@@ -58,9 +58,6 @@ use events::{Event, Events};
 use held::Held;
 use same_id::Earlier;
 use settle::Settler;
-
-/// A job of the same id as one that is here comes back after so long at first. It doubles each time.
-const DUPLICATE: Backoff = Backoff { first: Duration::from_secs(5), max: Duration::from_secs(300) };
 
 /// What jobs need on their way.
 #[derive(Debug)]
@@ -231,7 +228,7 @@ impl Lifecycle {
         };
         match self.earlier(&mut lease, &job, handler.rerun).await {
             Ok(Earlier::Nothing) => {}
-            Ok(Earlier::Here) => return self.give_back_duplicate(lease).await,
+            Ok(Earlier::Here) => return self.park_second(lease, permit, job.id).await,
             Ok(Earlier::Answered(action)) => {
                 drop(permit);
                 return self.settler.answer(lease, job.id, action).await;
@@ -270,13 +267,14 @@ impl Lifecycle {
         // The age is in whole seconds.
         let queued = || Timestamp::now().checked_sub(lease.facts.age).ok();
         let created = job.created_at.or_else(queued);
-        let mut active = ActiveJob::new(job.id, job.kind.clone(), attempt, Some(place), created);
+        let id = job.id;
+        let mut active = ActiveJob::new(id, job.kind.clone(), attempt, Some(place), created);
         active.units = permit.units().to_vec();
         if let Some(waiting) = self.table.waiting(job.id).filter(|_| attempt > 1) {
             active.earlier = waiting.attempts;
         }
         let Some(active) = self.register(active) else {
-            return self.give_back_duplicate(lease).await;
+            return self.park_second(lease, permit, id).await;
         };
         if attempt == 1 {
             self.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
@@ -310,17 +308,5 @@ impl Lifecycle {
             info!("this job is done already: it is not run again");
             entry
         })
-    }
-
-    async fn give_back_duplicate(&self, lease: Lease) {
-        self.give_back(lease, Ending::Duplicate, |times| DUPLICATE.delay(times, jitter())).await;
-    }
-
-    /// Gives a job back that was not run. `delay` is told how often that has happened to it.
-    async fn give_back(&self, lease: Lease, ending: Ending, delay: impl FnOnce(u32) -> Duration) {
-        let place = &lease.facts.place;
-        let times = self.given_back.add(&place.server, place.job);
-        self.events.record(ending, &Event::default());
-        self.settler.let_go(lease, ending, delay(times)).await;
     }
 }

@@ -50,12 +50,12 @@ impl Lifecycle {
             BadJob { id: Some(id), kind: Some(kind), .. } => {
                 let active = ActiveJob::new(*id, kind.clone(), attempt, None, None);
                 let Some(active) = self.register(active) else {
-                    return self.give_back_duplicate(lease).await;
+                    return self.park_second(lease, permit, *id).await;
                 };
                 Some(active)
             }
             BadJob { id: Some(id), .. } if self.deliveries.is_active(*id) => {
-                return self.give_back_duplicate(lease).await;
+                return self.park_second(lease, permit, *id).await;
             }
             _ => None,
         };

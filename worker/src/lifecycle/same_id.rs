@@ -7,20 +7,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jq_client::JobId;
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::Lifecycle;
+use super::events::Event;
 use crate::config::Rerun;
-use crate::ending::{QueueAction, Verdict};
+use crate::ending::{Ending, QueueAction, Verdict};
 use crate::job::Job;
 use crate::lease::{Lease, Lost};
+use crate::parked::{Candidate, Parked, Wait};
 use crate::result::{FinalStatus, QueuePlace};
+use crate::room::Permit;
 use crate::store::Found;
 
 /// How long a queue may take to say whether it has a job.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the first job of an id is over.
+const FREE: Duration = Duration::from_millis(500);
+
+/// The queue is asked every so many times whether one that waits for its next attempt is there still.
+const ASK: u32 = 4;
 
 /// What is known of a job's id.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,8 +63,8 @@ impl Lifecycle {
         rerun: Rerun,
     ) -> Result<Earlier, Lost> {
         let place = lease.facts.place.clone();
-        let is_active = self.table.get(job.id).is_some() || self.deliveries.is_active(job.id);
-        if is_active || lease.keep_while(self.waits_elsewhere(job, &place)).await? {
+        let first = self.first_waiting(job.id, &place.server, place.job);
+        if self.is_active(job.id) || lease.keep_while(self.is_waiting(job.id, first)).await? {
             return Ok(Earlier::Here);
         }
         if rerun == Rerun::Always {
@@ -73,17 +83,86 @@ impl Lifecycle {
         kept.is_ok_and(|kept| kept.job_digest.is_some() && kept.queue.as_ref() != Some(place))
     }
 
-    /// Whether a job of this id, but of another number, is in the queue for its next attempt.
-    async fn waits_elsewhere(&self, job: &Job, place: &QueuePlace) -> bool {
-        let first = self.table.waiting(job.id).and_then(|document| document.queue);
-        let Some(first) = first.filter(|first| first != place) else { return false };
+    /// Whether another job of this id than the one of this number is to be over first, as far as that is known
+    /// without asking anybody.
+    pub(super) fn is_second(&self, id: Uuid, server: &str, number: JobId) -> bool {
+        if self.first_waiting(id, server, number).is_some() {
+            return true;
+        }
+        let is_itself = || {
+            let place = self.store.owed(id).and_then(|(entry, _)| entry.place.clone());
+            place.is_some_and(|place| place.job == number && place.server == server)
+        };
+        self.is_active(id) && !is_itself()
+    }
+
+    /// Gives a job back because another one of its id is to be over first, and remembers to take it again
+    /// then.
+    pub(super) async fn park_second(&self, lease: Lease, permit: Permit, id: Uuid) {
+        let (wait, _) = Wait::of(&lease.body);
+        let job = Parked { source: lease.source(), number: lease.facts.place.job, id: Some(id) };
+        self.events.record(Ending::Duplicate, &Event::default());
+        // Before it is ready again, as for all that are given back.
+        self.parking.park(Candidate { wait, job, is_second: true });
+        self.settler.let_go(lease, Ending::Duplicate, Duration::ZERO).await;
+        drop(permit);
+    }
+
+    /// Takes jobs again that have waited for another one of their id. As long as it is polled.
+    pub async fn keep_freeing_seconds(self: Arc<Self>) {
+        for round in 1_u32.. {
+            sleep(FREE).await;
+            let mut waiting = Vec::new();
+            let mut is_any_free = false;
+            for (id, source, number) in self.parking.seconds() {
+                match self.first_waiting(id, source.name(), number) {
+                    Some(first) => waiting.push((id, first)),
+                    None if self.is_second(id, source.name(), number) => {}
+                    None => {
+                        self.parking.free_seconds(id);
+                        is_any_free = true;
+                    }
+                }
+            }
+            if round.is_multiple_of(ASK) {
+                // As far as there is time; who was left out has a turn later.
+                fastrand::shuffle(&mut waiting);
+                let asked = async {
+                    for (id, first) in waiting {
+                        if !self.is_waiting(id, Some(first)).await {
+                            self.parking.free_seconds(id);
+                            is_any_free = true;
+                        }
+                    }
+                };
+                let _ = timeout(LOOK, asked).await;
+            }
+            if is_any_free {
+                self.unpark();
+            }
+        }
+    }
+
+    fn is_active(&self, id: Uuid) -> bool {
+        self.table.get(id).is_some() || self.deliveries.is_active(id)
+    }
+
+    /// Where the job of this id is that waits for its next attempt, if it is another one than this.
+    fn first_waiting(&self, id: Uuid, server: &str, number: JobId) -> Option<QueuePlace> {
+        let first = self.table.waiting(id)?.queue?;
+        (first.job != number || first.server != server).then_some(first)
+    }
+
+    /// Whether the job of this id that waits for its next attempt is in the queue still.
+    async fn is_waiting(&self, id: Uuid, first: Option<QueuePlace>) -> bool {
+        let Some(first) = first else { return false };
         let Some(source) = self.settler.servers.named(&first.server) else { return false };
-        let is_it = |body: &[u8]| Job::parse(body).is_ok_and(|it| it.id == job.id);
+        let is_it = |body: &[u8]| Job::parse(body).is_ok_and(|it| it.id == id);
         // If the queue does not say, the second one waits.
         let has_it = timeout(LOOK, source.has_job(first.job, is_it)).await;
         let is_gone = matches!(has_it, Ok(Ok(false)));
         if is_gone {
-            self.table.clear_waiting(job.id);
+            self.table.clear_waiting(id);
         }
         !is_gone
     }

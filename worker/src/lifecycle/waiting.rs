@@ -1,8 +1,8 @@
 //! Jobs that cannot be run here yet: they are ready in their queue, where any worker can have them, and are
 //! reserved again by their numbers when they can be run.
 //!
-//! That is so for want of room of their type, while their results could not be sent, and for a job that is
-//! to run while nothing else does.
+//! That is so for want of room of their type, while their results could not be sent, while another job of
+//! their id is here (see [`same_id`](super::same_id)), and for a job that is to run while nothing else does.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ impl Lifecycle {
         let parked = parked(&lease, job);
         self.events.record(ending, &Event::default());
         // Before it is ready again: from now on it is looked for jobs that can be run.
-        self.parking.park(Wait::of_job(job), parked);
+        self.parking.park(Candidate { wait: Wait::of_job(job), job: parked, is_second: false });
         // Its permit is held until it is back, or the next one would be it again.
         self.settler.let_go(lease, ending, Duration::ZERO).await;
         drop(permit);
@@ -91,7 +91,7 @@ impl Lifecycle {
     }
 
     /// Takes jobs again that could not be run before, as far as they can be now.
-    fn unpark(self: &Arc<Self>) {
+    pub(super) fn unpark(self: &Arc<Self>) {
         if !self.room.is_open() {
             return;
         }
@@ -143,9 +143,12 @@ impl Lifecycle {
     async fn take_again(self: &Arc<Self>, parked: Parked, permit: Permit, taking: Taking) {
         let source = Arc::clone(&parked.source);
         let Ok(mut connection) = source.connection().await else { return };
-        // A buried job can be reserved by its number too; but it is over.
+        // Others can be reserved by their numbers too. But a buried job is over, and one that another worker
+        // has delayed waits for its next attempt.
+        let is_ours = || self.given_back.count(source.name(), parked.number) > 0;
         match connection.stats_job(parked.number).await {
-            Ok(Some(stats)) if matches!(stats.get("state"), Some("ready" | "delayed")) => {}
+            Ok(Some(stats)) if stats.get("state") == Some("ready") => {}
+            Ok(Some(stats)) if stats.get("state") == Some("delayed") && is_ours() => {}
             Ok(_) => return source.give(connection),
             Err(_) => return,
         }
@@ -221,14 +224,16 @@ impl Taker for Arc<Lifecycle> {
 
     fn choose(&self, source: &Arc<Source>, number: JobId, body: &[u8]) -> (Candidate, bool) {
         let (wait, id) = Wait::of(body);
-        let is_runnable = self.is_runnable(&self.setup.get(), &wait);
+        let is_second = id.is_some_and(|id| self.is_second(id, source.name(), number));
+        let is_runnable = !is_second && self.is_runnable(&self.setup.get(), &wait);
         let job = Parked { source: Arc::clone(source), number, id };
-        (Candidate { wait, job }, is_runnable)
+        (Candidate { wait, job, is_second }, is_runnable)
     }
 
     fn may_set_aside(&self, found: &Candidate) -> bool {
-        // What this machine is at fault for costs the job nothing.
-        found.wait.kind.as_ref().is_some_and(|kind| self.health.wants(kind) == Wanted::All)
+        // What this machine or another job is at fault for costs the job nothing.
+        !found.is_second
+            && found.wait.kind.as_ref().is_some_and(|kind| self.health.wants(kind) == Wanted::All)
     }
 
     fn note_set_aside(&self, source: &Arc<Source>, job: JobId) -> u32 {

@@ -15,7 +15,7 @@ use jq_api::job::Method;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Client, ClientBuilder, Response, redirect};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
 use tracing::warn;
 use url::Url;
 
@@ -165,14 +165,19 @@ impl Outbound {
     /// Fetches the content, into memory. If a digest is given, the content has it.
     ///
     /// # Errors
-    /// If the URL is refused, the exchange fails or takes too long, the answer is not 2xx, or the
-    /// content is too long or has another digest.
+    /// If the URL is refused, the exchange fails or takes too long, the answer is not the content (any
+    /// but 200 and 203), or the content is too long or has another digest.
     pub async fn fetch(&self, url: &Url, expected: Option<&Digest>) -> Result<Fetched, FetchError> {
         let fail = |failure| ExchangeError::new(url, failure);
         let limit = self.max_input_bytes;
 
         let request = self.client_for(url)?.get(url.clone());
         let mut response = successful(url, request.send().await)?;
+        // What comes with 202 says that it is not there yet, with 206 it is a part.
+        if !matches!(response.status(), StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION)
+        {
+            return Err(not_so(url, &response));
+        }
         // Of what was decoded it is gone.
         if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
@@ -281,12 +286,17 @@ fn client_builder(options: &Options, reach: Reach) -> ClientBuilder {
 /// The response, if its status is 2xx.
 fn successful(url: &Url, answer: reqwest::Result<Response>) -> Result<Response, ExchangeError> {
     let response = answer.map_err(|error| ExchangeError::from_reqwest(url, &error))?;
-    let status = response.status();
-    if status.is_success() {
+    if response.status().is_success() {
         return Ok(response);
     }
+    Err(not_so(url, &response))
+}
+
+/// This status is not what is wanted.
+fn not_so(url: &Url, response: &Response) -> ExchangeError {
+    let status = response.status();
     let retry_after = retry_after(response.headers(), Timestamp::now());
-    Err(ExchangeError::new(url, Failure::Status { status, retry_after }))
+    ExchangeError::new(url, Failure::Status { status, retry_after })
 }
 
 async fn next_chunk(url: &Url, response: &mut Response) -> Result<Option<Bytes>, ExchangeError> {

@@ -85,7 +85,7 @@ impl ExchangeError {
     }
 
     /// Whether the same exchange may well succeed later: the other side could not be reached, was
-    /// too slow, or said that it is busy or broken (408, 425, 429, 5xx). If not, then somebody has
+    /// too slow, or said that it is busy or broken, or not ready yet (202, 408, 425, 429, 5xx). If not, then somebody has
     /// to change the job, the configuration or the other side first.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
@@ -96,7 +96,7 @@ impl ExchangeError {
             | Failure::TimedOut(_)
             | Failure::Broken(_) => true,
             Failure::Status { status, .. } => {
-                status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+                status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 425 | 429)
             }
             Failure::Refused(_)
             | Failure::Encoding(_)
@@ -144,7 +144,9 @@ impl fmt::Display for Failure {
             }
             Self::TimedOut(stage) => write!(f, "timed out {stage}"),
             Self::Broken(why) => write!(f, "the answer is broken: {why}"),
-            Self::Status { status, .. } if status.is_redirection() => {
+            Self::Status { status, .. }
+                if status.is_redirection() && *status != StatusCode::NOT_MODIFIED =>
+            {
                 write!(f, "answered {status}, and redirects are not followed")
             }
             Self::Status { status, .. } => write!(f, "answered {status}"),
@@ -203,6 +205,9 @@ fn classify(error: &reqwest::Error) -> Failure {
         } else {
             "waiting for the answer"
         })
+    } else if error.is_body() || error.is_decode() {
+        // Something was answered, but it ended too early or cannot be decoded.
+        Failure::Broken(words())
     } else if error.is_connect() || last.is_some_and(<dyn StdError>::is::<io::Error>) {
         Failure::Connection(words())
     } else {
@@ -259,6 +264,8 @@ mod tests {
             (Failure::Digest { expected: digest.clone(), found: digest }, false),
         ];
         let codes = [
+            (202, true),
+            (206, false),
             (301, false),
             (304, false),
             (400, false),

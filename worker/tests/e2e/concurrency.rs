@@ -15,6 +15,7 @@ each_queue!(
     jobs_with_the_shortest_time_to_run_are_looked_through,
     others_are_found_soon_and_bodies_that_are_no_jobs_too,
     a_pipeline_is_never_overfilled,
+    what_is_behind_more_than_a_look_sees_is_found,
 );
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
@@ -207,4 +208,35 @@ fn a_pipeline_is_never_overfilled(kind: Kind) {
     assert_eq!(processes.len(), 2, "{processes:?}");
     worker.stop();
     rig.assert_no_process(&[]);
+}
+
+fn what_is_behind_more_than_a_look_sees_is_found(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("narrow", WAIT, "concurrency = 1").handler("wide", "echo 2", "");
+    let first = rig.job("narrow");
+    queue.put(first.body());
+    // They are not run.
+    let body = rig.job("narrow").without("result").body();
+    let put = format!("put 100 0 100 {}\r\n{body}\r\n", body.len());
+    const MANY: usize = 20_500;
+    let mut conn = queue.connect();
+    for _ in 0..MANY / 100 {
+        conn.send(put.repeat(100));
+        (0..100).for_each(|_| assert!(crate::queue::inserted(&mut conn) > 0));
+    }
+    let wide = rig.job("wide");
+    queue.put(wide.body());
+    let worker = rig.work(&queue, &["--concurrency", "2"]);
+    rig.await_runs(&first, 1);
+    assert_eq!(rig.result(&wide)["attempt"], 1);
+    // beanstalkd does not show them in another way than by having those in front step aside.
+    let is_counted = queue.job(2, "releases").as_deref() != Some("0");
+    assert_eq!(is_counted, kind == Kind::Beanstalkd);
+    if kind == Kind::Jq {
+        assert_eq!(queue.count(TUBE, "current-jobs-delayed"), 0);
+    }
+    go(&rig);
+    assert_eq!(rig.result(&first)["status"], "successful");
+    let mut worker = worker;
+    worker.kill();
 }

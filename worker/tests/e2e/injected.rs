@@ -15,7 +15,7 @@ each_queue!(files_that_cannot_be_opened, files_that_cannot_be_written, files_tha
 each_queue!(processes_that_cannot_be_started, one_sync_covers_all_results_that_are_ready);
 
 /// Compiles the library that makes calls fail. `None`, after saying so, if that cannot be done.
-fn library(rig: &Rig) -> Option<PathBuf> {
+pub(crate) fn library(rig: &Rig) -> Option<PathBuf> {
     let path = rig.dir.join("inject.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/inject.c");
     let mut command = Command::new("cc");

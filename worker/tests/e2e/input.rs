@@ -29,7 +29,10 @@ fn inputs_that_cannot_be_had(kind: Kind) {
     let body = |length: usize| Answer::Body(200, vec![b'x'; length]);
     let whole = url("/digest", body(5));
     let digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
-    let cases: [(&str, &str, Value, &str); 9] = [
+    let status = |code: u16| Answer::Body(code, b"{}".to_vec());
+    let cases: [(&str, &str, Value, &str); 11] = [
+        ("a part", "ok", json!(url("/206", status(206))), "answered 206 Partial Content"),
+        ("unchanged", "ok", json!(url("/304", Answer::Body(304, Vec::new()))), "answered 304"),
         ("missing", "ok", json!(url("/404", Answer::Body(404, Vec::new()))), "404"),
         ("digest", "ok", json!({"url": whole, "digest": digest}), "digest"),
         ("no digest", "ok", json!({"url": whole, "digest": "md5=:x:"}), "digest"),
@@ -61,14 +64,15 @@ fn an_input_that_comes_later(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     rig.configure("retry_delay = 1");
     rig.handler("ok", "cat $JQ_INPUT_FILE", "");
-    let answers = [Answer::Body(503, Vec::new()), Answer::Body(200, b"[1]".to_vec())];
+    let answers = [(503, "busy"), (202, "{\"status\":\"running\"}"), (200, "[1]")];
+    let answers = answers.map(|(status, body)| Answer::Body(status, body.into()));
     rig.site.script("/in", answers);
     let worker = rig.work(&queue, &[]);
-    let job = rig.job("ok").with("input", rig.site.url("/in")).with("retry", 1);
+    let job = rig.job("ok").with("input", rig.site.url("/in")).with("retry", 2);
     let id = queue.put(job.body());
     queue.await_deleted(id);
     let result = rig.result(&job);
-    assert_eq!((&result["output"], &result["attempt"]), (&json!([1]), &json!(2)));
+    assert_eq!((&result["output"], &result["attempt"]), (&json!([1]), &json!(3)));
     rig.finish(worker);
 }
 

@@ -8,6 +8,7 @@
 mod support;
 
 mod callbacks;
+mod clock;
 mod commands;
 mod concurrency;
 mod control;
@@ -33,6 +34,7 @@ mod sick;
 mod site;
 mod start;
 mod startup;
+mod suspended;
 mod together;
 mod user;
 mod watching;

@@ -14,18 +14,40 @@ each_queue!(
     other_content_is_refused,
     a_second_one_waits_for_the_retry_of_the_first,
     a_second_worker_runs_it_again,
+    a_batch_with_both_and_what_is_no_job,
 );
 
 const WAIT: &str = r#"while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1"#;
 
+/// Nobody takes it that this job was tried, or that a worker died of it.
+fn assert_uncounted(kind: Kind, queue: &Queue, id: u64) {
+    let disconnects = (kind == Kind::Jq).then_some("disconnects");
+    for key in ["releases", "timeouts", "buries", "kicks"].into_iter().chain(disconnects) {
+        assert_eq!(queue.job(id, key).as_deref(), Some("0"), "{key} of {id}");
+    }
+}
+
 fn a_second_one_is_answered_by_the_first(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
-    rig.handler("wait", WAIT, "");
+    rig.handler("wait", WAIT, "").handler("ok", "echo 1", "");
     let worker = rig.work(&queue, &["--concurrency", "2"]);
     let job = rig.job("wait");
     let ids = [queue.put(job.body()), queue.put(job.body())];
     rig.await_runs(&job, 1);
     worker.await_log("a job of the same id is here");
+    // It waits where others can have it, and nobody counts that. More often than once it would not do so.
+    let mut second = None;
+    eventually("one of them is ready", || {
+        second = ids.into_iter().find(|id| queue.job(*id, "state").as_deref() == Some("ready"));
+        second.is_some()
+    });
+    let second = second.expect("it was found");
+    assert_uncounted(kind, &queue, second);
+    // Others are found beside it.
+    let other = rig.job("ok");
+    queue.put(other.body());
+    assert_eq!(rig.result(&other)["attempt"], 1);
+    assert_uncounted(kind, &queue, second);
     std::fs::write(rig.dir.join("go"), "").unwrap();
     let result = rig.result(&job);
     for id in ids {
@@ -109,6 +131,8 @@ fn a_second_one_waits_for_the_retry_of_the_first(kind: Kind) {
     let second = queue.put(job.body());
     worker.await_log("a job of the same id is here");
     assert_eq!((rig.runs(&job), worker.get(&job.path()).status()), (vec![1], 202));
+    queue.await_state(second, "ready");
+    assert_uncounted(kind, &queue, second);
     // When the first is gone, the second is the first.
     std::fs::write(rig.dir.join("go"), "").unwrap();
     queue.connect().ask(format!("delete {first}"));
@@ -129,4 +153,28 @@ fn a_second_worker_runs_it_again(kind: Kind) {
         assert_eq!((rig.runs(&job).len(), rig.sent(&job)), (times, times));
         rig.finish(worker);
     }
+}
+
+/// Jobs that share a connection, of the same id; and one that is refused.
+fn a_batch_with_both_and_what_is_no_job(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let script = r#"while read -r line; do
+        while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo 1
+    done"#;
+    rig.handler("stays", script, "mode = 'persistent'\npipeline = 4\ngrace = 1");
+    let job = rig.job("stays");
+    let bad = job.clone().with("timeout", -1);
+    let ids = [&job, &job, &job, &bad].map(|job| queue.put(job.body()));
+    let mut worker = rig.work(&queue, &["--concurrency", "8"]);
+    worker.await_log("a job of the same id is here");
+    for id in ids {
+        if queue.job(id, "state").as_deref() == Some("ready") {
+            assert_uncounted(kind, &queue, id);
+        }
+    }
+    std::fs::write(rig.dir.join("go"), "").unwrap();
+    ids[..3].iter().for_each(|id| queue.await_deleted(*id));
+    queue.await_state(ids[3], "buried");
+    assert_eq!((rig.sent(&job), worker.result(&job)["attempt"].clone()), (1, json!(1)));
+    worker.stop();
 }

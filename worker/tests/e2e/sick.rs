@@ -228,10 +228,12 @@ fn an_input_that_does_not_fit(kind: Kind) {
     rig.handler("ok", "echo 1", "");
     let flags = ["--results", &disk.results(), "--concurrency", "3"];
     let worker = rig.work(&queue, &flags);
+    // A hundred of them are fetched: they are as small as may be, with room for a result still.
+    fs::write(disk.0.join("filler"), vec![b' '; 320 << 10]).unwrap();
     let input = rig.site.url("/big");
-    let big = crate::site::Answer::Body(200, vec![b'x'; 1 << 20]);
+    let big = crate::site::Answer::Body(200, vec![b'x'; 200 << 10]);
     rig.site.script("/big", vec![big; 400]);
-    let (name, why) = ("handler", "cannot write the input (1048576 bytes)");
+    let (name, why) = ("handler", "cannot write the input (204800 bytes)");
     let play = Play { rig: &rig, queue: &queue, worker: &worker, kind: "ok", name, why };
     play.run(|job| job.with("input", input.as_str()), || {});
     rig.finish(worker);

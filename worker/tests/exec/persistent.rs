@@ -174,6 +174,12 @@ async fn a_process_that_breaks_the_rules_is_replaced() {
     assert!(matches!(closed, Err(PersistentError::Died { exit: Exit::Code(4), .. })), "{closed:?}");
     assert!(after.unwrap().line.ends_with(b",4]"));
     kept.end().await;
+    // It is told to end, and that is not what is wrong with it.
+    let kept = keep(sh("echo why >&2; exec >&-; sleep 60"), 1, 1);
+    let mute = kept.run("1").await;
+    let Err(PersistentError::Mute { stderr_tail }) = &mute else { panic!("{mute:?}") };
+    assert_eq!(stderr_tail, b"why\n");
+    kept.end().await;
 }
 
 #[tokio::test]

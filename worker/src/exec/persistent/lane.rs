@@ -241,8 +241,15 @@ impl Lane {
                 }
             }
             Over::Silent => {
+                let told = Instant::now() + grace;
                 let ended = child.end(Haste::Close, grace, &mut stderr.all, ignore).await;
-                self.judge(ended, &heard, &mut stderr)
+                match &ended {
+                    // The signal was ours.
+                    Ok(Ended { exit: Exit::Signal(_), .. }) if Instant::now() >= told => {
+                        Some(PersistentError::Mute { stderr_tail: stderr.all.tail_after(0).into() })
+                    }
+                    _ => self.judge(ended, &heard, &mut stderr),
+                }
             }
             // However it ends in these cases, the reason why it was ended is what is reported.
             Over::Fault(fault) => {

@@ -78,6 +78,11 @@ pub enum PersistentError {
         /// The end of its standard error, at most [`super::TAIL`] bytes.
         stderr_tail: Vec<u8>,
     },
+    /// The process closed its standard output and did not exit. It was ended.
+    Mute {
+        /// The end of its standard error, at most [`super::TAIL`] bytes.
+        stderr_tail: Vec<u8>,
+    },
     /// The job exceeded its time limit. The process was ended.
     Timeout {
         /// The end of its standard error, at most [`super::TAIL`] bytes.
@@ -200,6 +205,9 @@ impl fmt::Display for PersistentError {
             }
             Self::Died { exit: Exit::Signal(signal), .. } => {
                 write!(f, "signal {signal} ended the process before it answered")
+            }
+            Self::Mute { .. } => {
+                f.write_str("the process closed its standard output before it answered")
             }
             Self::Timeout { .. } => f.write_str("the process did not answer in time"),
             Self::Cancelled => f.write_str("cancelled"),

@@ -47,6 +47,7 @@ async fn anything_but_success_is_an_error_and_redirects_are_not_followed() {
     let peer = Peer::start().await;
     let outbound = peer.outbound();
     for (path, status, temporary, words) in [
+        ("/created", 201, false, "/created: answered 201 Created"),
         ("/missing?token=secret", 404, false, "/missing: answered 404 Not Found"),
         ("/busy", 503, true, "/busy: answered 503 Service Unavailable"),
         ("/redirect", 302, false, "answered 302 Found, and redirects are not followed"),
@@ -73,6 +74,8 @@ async fn what_is_encoded_unasked_is_decoded() {
     let error = fail(&outbound, &peer.url("/encoded/compress")).await;
     assert_eq!(*error.failure(), Failure::Encoding("compress".into()));
     assert!(!error.is_temporary());
+    let error = fail(&outbound, &peer.url("/encoded/cut")).await;
+    assert!(matches!(error.failure(), Failure::Broken(_)) && error.is_temporary(), "{error}");
 }
 
 #[tokio::test]

@@ -98,7 +98,8 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<St
 }
 
 /// [`CONTENT`] in each encoding, as other programs make it, and four million zeros.
-const ENCODED: [(&str, &[u8]); 5] = [
+const ENCODED: [(&str, &[u8]); 6] = [
+    ("cut", b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV"),
     (
         "gzip",
         b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV\xaaP\xb2\x8a6\xd41\xd21\x8e\xad\x05\0\xdf\xe0\xaaR\r\0\0\0",
@@ -112,7 +113,7 @@ const ENCODED: [(&str, &[u8]); 5] = [
 async fn behave_encoded(stream: &mut TcpStream, name: &str) -> std::io::Result<()> {
     let found = ENCODED.iter().find(|(of, _)| *of == name);
     let (name, body) = found.copied().unwrap_or((name, b"whatever"));
-    let name = if name == "bomb" { "gzip" } else { name };
+    let name = if matches!(name, "bomb" | "cut") { "gzip" } else { name };
     let length = body.len();
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ncontent-encoding: {name}\r\n\r\n");

@@ -42,7 +42,7 @@ pub(super) struct Spot {
 #[derive(Debug)]
 pub(super) struct Index {
     filter: Filter,
-    /// The last time of all results.
+    /// The last time of all results; without any, the first that there is.
     pub(super) newest: i64,
     /// How many results there are.
     pub(super) results: usize,
@@ -58,12 +58,13 @@ enum Entries {
 }
 
 impl Index {
-    /// Of these results, of which no two have the same id.
-    pub(super) fn new(mut entries: Vec<(Uuid, Spot)>) -> Self {
+    /// Of these results, of which no two have the same id. The pack has results of that time too.
+    pub(super) fn new(mut entries: Vec<(Uuid, Spot)>, newest: i64) -> Self {
         entries.sort_unstable_by_key(|(id, _)| *id);
         let mut filter = Filter::new(entries.len());
         entries.iter().for_each(|(id, _)| filter.add(*id));
-        let newest = entries.iter().map(|(_, spot)| spot.finished).max().unwrap_or(0);
+        let finished = entries.iter().map(|(_, spot)| spot.finished);
+        let newest = finished.fold(newest, i64::max);
         let results = entries.len();
         Self { filter, newest, results, entries: Entries::InMemory(entries) }
     }
@@ -238,7 +239,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("jq-index-{}", Uuid::new_v4()));
         for count in [1, 127, 128, 129, 5000] {
             let entries = entries(count);
-            let mut index = Index::new(entries.clone());
+            let mut index = Index::new(entries.clone(), i64::MIN);
             let read = |index: &Index| {
                 for (id, spot) in &entries {
                     assert!(index.may_have(*id));

@@ -68,6 +68,12 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Whose result a damaged line is, if that can be read.
+pub(super) fn damaged_id(line: &[u8]) -> Option<Uuid> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    Uuid::try_parse_ascii(line.splitn(4, |byte| *byte == b' ').nth(2)?).ok()
+}
+
 /// Where the lines of a pack are, without one at its end that has no line feed.
 pub(super) fn lines(pack: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
@@ -100,6 +106,11 @@ mod tests {
                     // The sum may be in capitals.
                     let same_sum = changed[..8].eq_ignore_ascii_case(&text[..8]) && at < 8;
                     assert!(same_sum || Line::read(&changed).is_none(), "byte {at}, bit {bit}");
+                    let is_in_id = at >= text.len() - body.map_or(1, |it| it.len() + 1) - 36;
+                    let is_named = damaged_id(&changed) == Some(id);
+                    assert!(
+                        is_named || is_in_id || b" \n".contains(&text[at]) || changed[at] == b' '
+                    );
                 }
                 assert_eq!(Line::read(&text[..at]), None);
             }

@@ -105,7 +105,7 @@ struct Active {
     file: Arc<File>,
     size: u32,
     spots: HashMap<Uuid, Spot>,
-    /// The times of its oldest and newest results.
+    /// The times of its oldest and newest results. For damaged ones, it is that of the file.
     oldest: i64,
     newest: i64,
 }
@@ -220,6 +220,15 @@ impl Packs {
 
     fn read(&self, id: Uuid, number: u64, spot: Spot) -> io::Result<InPack> {
         let path = path(&self.dir, number, "pack");
+        let damaged = || {
+            let (path, at) = (path.display(), spot.offset);
+            let message = format!("{path}: the result of {id} at byte {at} is damaged");
+            io::Error::new(ErrorKind::InvalidData, message)
+        };
+        // No pack has a line of that length, whatever its index says.
+        if spot.length > FULL {
+            return Err(damaged());
+        }
         let mut line = vec![0; spot.length as usize];
         let read =
             File::open(&path).and_then(|file| file.read_exact_at(&mut line, spot.offset.into()));
@@ -232,11 +241,7 @@ impl Packs {
         let length = match Line::read(&line) {
             Some(Line { id: it, body: Some(body), .. }) if it == id => body.len(),
             Some(Line { id: it, body: None, .. }) if it == id => return Ok(InPack::InFile),
-            _ => {
-                let (path, at) = (path.display(), spot.offset);
-                let message = format!("{path}: the result of {id} at byte {at} is damaged");
-                return Err(io::Error::new(ErrorKind::InvalidData, message));
-            }
+            _ => return Err(damaged()),
         };
         let line = Bytes::from(line);
         Ok(InPack::Result(line.slice(line.len() - length..)))
@@ -312,8 +317,9 @@ impl Packs {
 
     /// Takes no more results in the newest pack. As [`Self::append`], by one thread at a time.
     pub(super) fn seal(&self) {
-        let Some((number, spots)) = self.state().active.as_ref().map(Active::copy) else { return };
-        let mut index = Index::new(spots);
+        let copy = self.state().active.as_ref().map(|it| (it.copy(), it.newest));
+        let Some(((number, spots), newest)) = copy else { return };
+        let mut index = Index::new(spots, newest);
         let path = path(&self.dir, number, "index");
         if let Err(error) = index.write(&path) {
             // It can be made at the next start.
@@ -470,7 +476,7 @@ impl Active {
 
     /// The time of its newest result, if it has any.
     fn newest(&self) -> Option<i64> {
-        (!self.spots.is_empty()).then_some(self.newest)
+        (self.newest > i64::MIN).then_some(self.newest)
     }
 
     fn copy(&self) -> (u64, Vec<(Uuid, Spot)>) {

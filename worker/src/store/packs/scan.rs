@@ -6,10 +6,11 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::index::{Index, Spot};
-use super::line::{Line, lines};
+use super::line::{Line, damaged_id, lines};
 use super::{Active, Sealed, State, path, remove};
 
 /// Which files there are of a pack.
@@ -55,6 +56,10 @@ fn list(dir: &Path, may_write: bool) -> io::Result<BTreeMap<u64, Parts>> {
         let number = path.file_stem().and_then(|name| name.to_str()?.parse().ok());
         let extension = path.extension().and_then(|it| it.to_str());
         let (Some(number), Some(extension)) = (number, extension) else { continue };
+        // Whoever names one in another way keeps it for himself, also one behind which there could be none.
+        if number == u64::MAX || path != super::path(dir, number, extension) {
+            continue;
+        }
         match extension {
             "pack" => packs.entry(number).or_default().pack = true,
             "index" => packs.entry(number).or_default().index = true,
@@ -99,11 +104,14 @@ fn sealed(dir: &Path, number: u64, parts: &Parts, may_write: bool) -> io::Result
     Ok(Some(Sealed::new(number, index, parts.gone || (is_lost && may_write))))
 }
 
-/// Reads a pack that has no index. What is damaged is left out, and said.
+/// Reads a pack that has no index. What is damaged is said.
 fn scan(dir: &Path, number: u64, may_write: bool) -> io::Result<Active> {
     let path = path(dir, number, "pack");
     let bytes = fs::read(&path)?;
     let file = OpenOptions::new().read(true).append(may_write).open(&path)?;
+    // Of what is damaged, it is not known how old it is.
+    let modified =
+        Timestamp::try_from(file.metadata()?.modified()?).map_or(0, Timestamp::as_millisecond);
     let mut active = Active::of(number, file);
     let mut damaged: Option<usize> = None;
     let mut lost = 0_usize;
@@ -111,14 +119,20 @@ fn scan(dir: &Path, number: u64, may_write: bool) -> io::Result<Active> {
     for line in lines(&bytes) {
         end = line.end;
         let position = |at: usize| u32::try_from(at).map_err(io::Error::other);
+        let (offset, length) = (position(line.start)?, position(line.len())?);
         match Line::read(&bytes[line.clone()]) {
             Some(Line { id, finished, .. }) => {
-                let (offset, length) = (position(line.start)?, position(line.len())?);
                 active.add(id, Spot { offset, length, finished });
             }
             None => {
                 damaged.get_or_insert(line.start);
                 lost += 1;
+                // The pack is not removed at once: somebody may be able to read it.
+                active.newest = active.newest.max(modified);
+                // An earlier result of this job must not be taken for the last one.
+                if let Some(id) = damaged_id(&bytes[line]) {
+                    active.add(id, Spot { offset, length, finished: modified });
+                }
             }
         }
     }
@@ -138,7 +152,7 @@ fn scan(dir: &Path, number: u64, may_write: bool) -> io::Result<Active> {
 
 fn seal(dir: &Path, active: &Active, may_write: bool) -> Sealed {
     let (number, spots) = active.copy();
-    let mut index = Index::new(spots);
+    let mut index = Index::new(spots, active.newest);
     let path = path(dir, number, "index");
     if may_write && let Err(error) = index.write(&path) {
         warn!(path = %path.display(), %error, "cannot write the index of a pack of results");

@@ -161,12 +161,71 @@ fn damage_costs_only_what_is_damaged_and_is_named() {
     let packs = folder.open();
     assert_eq!(packs.find(id(1)).unwrap(), result("{\"a\":1}"));
     assert_eq!(packs.find(id(2)).unwrap(), InPack::Nothing);
+    let error = packs.find(id(3)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData);
     bytes[second.end - 1] = b'\n';
     fs::write(&path, &bytes).unwrap();
     assert_eq!(folder.open().find(id(3)).unwrap(), result("3"));
     // Cut in the middle, as nobody does who appends.
+    let packs = folder.open();
     fs::write(&path, &bytes[..second.start]).unwrap();
-    packs.find(id(3)).unwrap();
+    assert_eq!(packs.find(id(3)).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(packs.find(id(1)).unwrap(), result("{\"a\":1}"));
+}
+
+#[test]
+fn no_earlier_result_takes_the_place_of_a_damaged_one() {
+    let folder = Folder::new();
+    let packs = folder.open();
+    packs.append(&[packed(1, "\"failed\"")]).unwrap();
+    packs.seal();
+    packs.append(&[packed(2, "1"), packed(1, "\"successful\"")]).unwrap();
+    drop(packs);
+    let path = folder.path("00000001.pack");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() - 3;
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let mut packs = folder.open();
+    for _ in 0..2 {
+        let error = packs.find(id(1)).unwrap_err().to_string();
+        assert!(
+            error.contains("00000001.pack: the result of") && error.contains("damaged"),
+            "{error}"
+        );
+        assert_eq!(packs.find(id(2)).unwrap(), result("1"));
+        packs.seal();
+        packs = folder.open();
+    }
+    // One that comes later does.
+    packs.append(&[packed(1, "3")]).unwrap();
+    assert_eq!(packs.find(id(1)).unwrap(), result("3"));
+}
+
+/// Another version may be able to read it.
+#[test]
+fn a_pack_that_cannot_be_read_is_kept_for_as_long_as_any() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let path = folder.path("00000000.pack");
+    fs::write(&path, "{\"version\":2}\n{\"of\":\"the future\"}\n").unwrap();
+    let packs = folder.open();
+    packs.set_retention(HOUR);
+    assert!(!packs.is_newest_over());
+    packs.seal();
+    packs.append(&[packed(1, "1")]).unwrap();
+    for packs in [packs, folder.open()] {
+        packs.set_retention(HOUR);
+        assert_eq!(remove_all(&packs), 0);
+        assert!(path.exists());
+        assert_eq!(packs.find(id(1)).unwrap(), result("1"));
+    }
+    fs::remove_file(folder.path("00000000.index")).unwrap();
+    let long_ago = SystemTime::now() - 2 * HOUR;
+    File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    let packs = folder.open();
+    packs.set_retention(HOUR);
+    assert!(remove_all(&packs) > 0 && !path.exists());
 }
 
 #[test]
@@ -333,14 +392,22 @@ fn an_end_that_was_interrupted_is_finished() {
 fn strange_files_are_left_alone() {
     let folder = Folder::new();
     drop(folder.open());
-    let names = ["README", "x.pack", "7", "99999999999999999999999.pack"];
+    let names = [
+        "18446744073709551615.pack",
+        "7",
+        "7.pack",
+        "99999999999999999999999.pack",
+        "README",
+        "x.pack",
+    ];
     names.iter().for_each(|name| fs::write(folder.path(name), "?").unwrap());
     // Of somebody who has made one by hand.
     fs::write(folder.path("00000003.gone"), "?").unwrap();
     let packs = folder.open();
     packs.append(&[packed(1, "1")]).unwrap();
     assert_eq!(packs.find(id(1)).unwrap(), result("1"));
-    assert_eq!(folder.names(), ["00000004.pack", "7", names[3], "README", "x.pack"]);
+    let ours = ["00000004.pack"];
+    assert_eq!(folder.names(), ours.into_iter().chain(names).collect::<Vec<_>>());
 }
 
 /// Every form of a pack that was ever written.
