@@ -121,14 +121,14 @@ impl Engine {
         if !sink.admits(Change::Delete) {
             return self.not_recorded();
         }
-        self.delete_one(now, ix, sink);
+        self.delete_one(now, ix, id, sink);
         Reply::Deleted
     }
 
-    /// Deletes a job in any state.
+    /// Deletes the job at this place, which has this id, in any state.
     #[inline(always)]
-    pub(crate) fn delete_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
-        sink.record(Record::Delete(self.jobs[ix].id));
+    pub(crate) fn delete_one(&mut self, now: Nanos, ix: Ix, id: JobId, sink: &mut impl Sink) {
+        sink.record(Record::Delete(id));
         self.deletes += 1;
         self.take_out(ix, Some(now), sink);
     }
