@@ -12,6 +12,7 @@ use crate::refusals::Cause;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
+use crate::timers::Owner;
 
 /// A reply without a job's body.
 type Plain = Reply<&'static Body>;
@@ -191,10 +192,11 @@ impl Engine {
         let job = &self.jobs[ix];
         if let Place::Reserved { position, .. } = job.place() {
             let at = now.after(job.ttr);
-            let reserved = &mut self.conns[conn.0].reserved;
-            let (_, turn) = reserved.key_at(position);
-            reserved.set_key(position, (at, turn), &mut self.jobs);
-            self.schedule_conn(conn.0);
+            let state = &mut self.conns[conn.0];
+            let (_, turn) = state.reserved.key_at(position);
+            state.reserved.set_key(position, (at, turn), &mut self.jobs);
+            let next = state.deadline();
+            self.timers.at_latest(Owner::Conn(conn.0), &mut state.listed, next);
         }
         Reply::Touched
     }
