@@ -7,7 +7,7 @@
 One connection puts, reserves and deletes jobs of its own. Meanwhile an HTTP client reads all pages of a tube
 of a million jobs, scrapes /metrics of 10,000 tubes again and again, changes the priority of the million jobs,
 deletes as many of another tube, or clears the tube; or nobody does anything. Prints how long the connection
-has waited for its replies, how long each of it took, and what the first and the last page take.
+has waited for its replies, how long each of it took, and what pages take.
 """
 
 import argparse
@@ -59,17 +59,24 @@ def clear():
     yield "POST", "/api/v1/tubes/big/clear", None
 
 
+def read_page(server, cursor):
+    """A page, and the seconds that it took."""
+    began = time.perf_counter()
+    _, page = server.request("GET", PAGE + (f"&cursor={cursor}" if cursor else ""))
+    return page, time.perf_counter() - began
+
+
 def page_times(server, cursors, count):
-    """Seconds that the first and the last page took, in turn."""
-    times = {"first": [], "last": []}
-    # The last one may be short.
-    last = cursors[-2] if len(cursors) > 1 else cursors[-1]
+    """Seconds that pages take, in turn: the first, the last that is full, and the one at the end, which
+    finds no more jobs of this tube and looks through the places of others."""
+    full = len(json.loads(read_page(server, "")[0])["jobs"])
+    is_full = lambda cursor: len(json.loads(read_page(server, cursor)[0])["jobs"]) == full
+    which = {"first": "", "last full": next(filter(is_full, reversed(cursors))), "end": cursors[-1]}
+    times = {name: [] for name in which}
     for _ in range(count):
-        for which, cursor in (("first", ""), ("last", last)):
-            began = time.perf_counter()
-            server.request("GET", PAGE + (f"&cursor={cursor}" if cursor else ""))
-            times[which].append(time.perf_counter() - began)
-    return {which: statistics.median(of_it) for which, of_it in times.items()}
+        for name, cursor in which.items():
+            times[name].append(read_page(server, cursor)[1])
+    return {name: statistics.median(of_it) for name, of_it in times.items()}
 
 
 def measure(args, waits, took, page, cpus):
@@ -123,7 +130,7 @@ def main():
             values = [quantile(ordered, share) for ordered in rounds]
             print(f"        {which} {spread(values, scale=1e3, digits=3)}")
     for which, values in page.items():
-        print(f"    the {which} page: {spread(values, scale=1e3, digits=3)}")
+        print(f"    page, {which}: {spread(values, scale=1e3, digits=3)}")
 
 
 if __name__ == "__main__":
