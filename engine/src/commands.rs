@@ -12,6 +12,7 @@ use crate::refusals::Cause;
 use crate::sink::{Answer, Sink};
 use crate::steps::AT_ONCE;
 use crate::time::Nanos;
+use crate::timers::Owner;
 use crate::wide::Best;
 
 /// A reply without a job's body.
@@ -126,14 +127,14 @@ impl Engine {
         if !sink.admits(Change::Delete) {
             return self.not_recorded();
         }
-        self.delete_one(now, ix, sink);
+        self.delete_one(now, ix, id, sink);
         Reply::Deleted
     }
 
-    /// Deletes a job in any state.
+    /// Deletes the job at this place, which has this id, in any state.
     #[inline(always)]
-    pub(crate) fn delete_one(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
-        sink.record(Record::Delete(self.jobs[ix].id));
+    pub(crate) fn delete_one(&mut self, now: Nanos, ix: Ix, id: JobId, sink: &mut impl Sink) {
+        sink.record(Record::Delete(id));
         self.deletes += 1;
         self.take_out(ix, Some(now), sink);
     }
@@ -196,10 +197,11 @@ impl Engine {
         let job = &self.jobs[ix];
         if let Place::Reserved { position, .. } = job.place() {
             let at = now.after(job.ttr);
-            let reserved = &mut self.conns[conn.0].reserved;
-            let (_, turn) = reserved.key_at(position);
-            reserved.set_key(position, (at, turn), &mut self.jobs);
-            self.schedule_conn(conn.0);
+            let state = &mut self.conns[conn.0];
+            let (_, turn) = state.reserved.key_at(position);
+            state.reserved.set_key(position, (at, turn), &mut self.jobs);
+            let next = state.deadline();
+            self.timers.at_latest(Owner::Conn(conn.0), &mut state.listed, next);
         }
         Reply::Touched
     }

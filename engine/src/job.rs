@@ -169,6 +169,18 @@ impl Job {
         (self.counters == Counters::reserves(0)).then(|| self.created.after(self.delay))
     }
 
+    /// Counts a reserve, if there is room for it in the job itself. Returns whether there was.
+    #[inline]
+    pub(crate) fn count_reserve(&mut self) -> bool {
+        match self.counters.get() {
+            Ok(times) if times + 1 < Counters::ONLY_RESERVES => {
+                self.counters = Counters::reserves(times + 1);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The state that statistics show.
     pub(crate) fn state(&self) -> JobState {
         match self.state {
@@ -331,15 +343,17 @@ impl Jobs {
     }
 
     /// Counts a reserve of the job.
-    #[inline]
     pub(crate) fn count_reserve(&mut self, ix: Ix) {
-        let job = &mut self.arena[ix];
-        match job.counters.get() {
-            Ok(times) if times + 1 < Counters::ONLY_RESERVES => {
-                job.counters = Counters::reserves(times + 1);
-            }
-            _ => self.count(ix, |counters| counters.reserves += 1),
+        if !self.arena[ix].count_reserve() {
+            self.count_reserve_beside(ix);
         }
+    }
+
+    /// Counts a reserve of a job that has no room for it: see [`Job::count_reserve`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn count_reserve_beside(&mut self, ix: Ix) {
+        self.count(ix, |counters| counters.reserves += 1);
     }
 
     /// Changes the counters of a job.

@@ -131,7 +131,7 @@ impl Engine {
                 let priority = priority.unwrap_or(self.jobs[ix].priority);
                 self.bury_one(ix, priority, sink);
             }
-            Action::Delete => self.delete_one(now, ix, sink),
+            Action::Delete => self.delete_one(now, ix, self.jobs[ix].id, sink),
             Action::Release => {
                 let priority = self.jobs[ix].priority;
                 self.end_attempt(now, ix, AttemptEnd::Released { priority, delay: 0 }, sink);

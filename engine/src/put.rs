@@ -9,7 +9,7 @@ use crate::body::Body;
 use crate::engine::Engine;
 use crate::job::Job;
 use crate::policy::Ruling;
-use crate::record::{Change, DurableState};
+use crate::record::{Change, DurableState, JobCounters, JobRecord, JobUpdate, Record};
 use crate::refusals::Cause;
 use crate::sink::Sink;
 use crate::time::Nanos;
@@ -126,18 +126,36 @@ impl Engine {
 
     /// Adds and records a job that is admitted. It is not in its state yet: see `make`.
     #[inline]
-    pub(crate) fn add(&mut self, now: Nanos, job: Job, sink: &mut impl Sink) -> (Ix, DurableState) {
+    pub(crate) fn add(
+        &mut self,
+        now: Nanos,
+        mut job: Job,
+        sink: &mut impl Sink,
+    ) -> (Ix, DurableState) {
         let (bytes, tube, state) =
             (job.body.as_ref().len(), job.tube, DurableState::after(now, job.delay));
-        let ix = self.jobs.insert(job, bytes);
         self.total_jobs += 1;
         let target = &mut self.tubes[tube];
         target.total_jobs += 1;
         target.bytes += bytes as u64;
+        // While it is at hand: in the table, it would have to be found again.
+        job.segment = sink.record(Record::Put(JobRecord {
+            tube: target.name.as_str(),
+            created: job.created,
+            ttr: job.ttr,
+            now: JobUpdate {
+                id: job.id,
+                priority: job.priority,
+                delay: job.delay,
+                state,
+                counters: JobCounters::default(),
+            },
+            body: job.body.as_ref(),
+            shared: job.body.shared(),
+        }));
         if target.total_jobs == 1 {
             self.note_first_job(tube);
         }
-        self.record_put(ix, state, sink);
-        (ix, state)
+        (self.jobs.insert(job, bytes), state)
     }
 }

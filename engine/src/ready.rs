@@ -128,12 +128,15 @@ impl ReadyJobs {
             Some((at, _)) if previous == next => {
                 self.lines.swap_remove(at);
             }
+            Some((_, line)) if previous == NONE => {
+                let first = &mut jobs[next];
+                *first.links().0 = NONE;
+                (line.jobs.first, line.first_key) = (next, first.ready_key());
+            }
             Some((_, line)) => {
-                line.jobs.remove(previous, next, jobs);
-                match previous {
-                    NONE => line.first_key = jobs[next].ready_key(),
-                    _ => line.last_key = jobs[previous].ready_key(),
-                }
+                let last = &mut jobs[previous];
+                *last.links().1 = NONE;
+                (line.jobs.last, line.last_key) = (previous, last.ready_key());
             }
         }
         self.gone(job);

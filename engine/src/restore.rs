@@ -49,12 +49,6 @@ impl Engine {
         }
     }
 
-    /// Records everything about a job that is, or is about to be, in this state.
-    pub(crate) fn record_put(&mut self, ix: Ix, state: DurableState, sink: &mut impl Sink) {
-        let segment = sink.record(Record::Put(self.job_record(ix, state)));
-        self.jobs[ix].segment = segment;
-    }
-
     fn job_record(&self, ix: Ix, state: DurableState) -> JobRecord<'_> {
         let job = &self.jobs[ix];
         JobRecord {

@@ -8,7 +8,7 @@ use beanstalk_protocol::Reply;
 
 use crate::arena::Ix;
 use crate::engine::{ConnId, Engine};
-use crate::job::{DeadlineKey, NONE, Place};
+use crate::job::{DeadlineKey, NONE, Place, ReadyKey};
 use crate::record::Record;
 use crate::sink::{Answer, Sink};
 use crate::time::Nanos;
@@ -22,23 +22,35 @@ impl Engine {
         job.set_place(Place::Nowhere);
         let tube = &mut self.tubes[job.tube];
         let mut reserved = None;
+        // Called where it is known which kind of place it is, so that this is decided only once.
+        let mut leave = || {
+            tube.counts.leave(place, priority);
+            self.counts.leave(place, priority);
+        };
         match place {
-            Place::Nowhere => {}
+            Place::Nowhere => return None,
             Place::Lined { previous, next } => {
                 tube.ready.remove_lined(ix, previous, next, &mut self.jobs);
+                leave();
             }
-            Place::Ready { position } => tube.ready.remove_other(position, &mut self.jobs),
+            Place::Ready { position } => {
+                tube.ready.remove_other(position, &mut self.jobs);
+                leave();
+            }
             Place::Delayed { position } => {
                 tube.delayed.remove(position, &mut self.jobs);
+                leave();
             }
             Place::Reserved { conn, position } => {
                 let ((_, turn), _) = self.conns[conn].reserved.remove(position, &mut self.jobs);
                 reserved = Some(Nanos(turn));
+                leave();
             }
-            Place::Buried { previous, next } => tube.buried.remove(previous, next, &mut self.jobs),
+            Place::Buried { previous, next } => {
+                tube.buried.remove(previous, next, &mut self.jobs);
+                leave();
+            }
         }
-        tube.counts.leave(place, priority);
-        self.counts.leave(place, priority);
         if tube.special {
             tube.ruled_leaves(ix, place, &self.jobs);
         }
@@ -48,14 +60,26 @@ impl Engine {
     /// Makes a job ready. The connection that has waited longest gets it at once, if there is one.
     pub(crate) fn make_ready(&mut self, now: Nanos, ix: Ix, sink: &mut impl Sink) {
         self.note_survivor(ix);
-        self.enter(ix, Place::Ready { position: 0 });
         let job = &self.jobs[ix];
+        debug_assert_eq!(job.place(), Place::Nowhere, "a job leaves one place before the next");
         let (tube, key) = (job.tube, job.ready_key());
         let state = &mut self.tubes[tube];
+        let place = Place::Ready { position: 0 };
+        state.counts.enter(place, job.priority);
+        self.counts.enter(place, job.priority);
         state.ready.push(key, ix, &mut self.jobs);
+        let is_awaited = state.is_awaited();
         if state.special {
             self.ruled_ready(now, ix);
         }
+        if is_awaited {
+            self.offer(now, tube, key, sink);
+        }
+    }
+
+    /// The tube has another ready job, with this key, for those that wait for one.
+    #[inline(never)]
+    fn offer(&mut self, now: Nanos, tube: Ix, key: ReadyKey, sink: &mut impl Sink) {
         self.serve(now, tube, sink);
         if self.tubes[tube].available() == Some(key) {
             self.alert(tube);
@@ -102,10 +126,14 @@ impl Engine {
         tube.counts.enter(place, job.priority);
         self.counts.enter(place, job.priority);
         let until = now.after(job.ttr);
+        // That is forgotten when the reserve is counted.
+        let is_observed = has_waited && self.observer.is_some();
+        let since = if is_observed { job.ready_at() } else { None };
+        let is_counted = job.count_reserve();
         if let Some(observer) = &mut self.observer
             && has_waited
         {
-            let since = match job.ready_at() {
+            let since = match since {
                 Some(since) => Some(since),
                 None => self.jobs.ready_again_since(ix),
             };
@@ -113,11 +141,15 @@ impl Engine {
                 observer.times(&mut tube.slot).wait.add(now.0.saturating_sub(since.0));
             }
         }
-        self.jobs.count_reserve(ix);
+        if !is_counted {
+            self.jobs.count_reserve_beside(ix);
+        }
         self.next_turn = self.next_turn.max(now.0);
         let key = self.deadline_key(until);
-        self.conns[conn].reserved.push(key, ix, &mut self.jobs);
-        self.schedule_conn(conn);
+        let state = &mut self.conns[conn];
+        state.reserved.push(key, ix, &mut self.jobs);
+        let at = state.deadline();
+        self.timers.at_latest(Owner::Conn(conn), &mut state.listed, at);
     }
 
     /// The number of the next burial.

@@ -158,6 +158,12 @@ impl Tube {
         if self.held { None } else { self.ready.first().map(|(key, _)| key) }
     }
 
+    /// Whether somebody is to be told of another ready job.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.queue.is_empty() || !self.armed.is_empty()
+    }
+
     /// What has happened in it.
     pub(crate) fn activity(&self) -> Activity {
         Activity {

@@ -231,6 +231,8 @@ impl RequestDecoder {
     }
 
     /// The rest of a body that is not held.
+    #[cold]
+    #[inline(never)]
     fn discard(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
         let State::Discard { left, why } = &mut self.state else { return None };
         let here = (input.len() - *at).min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -265,7 +267,14 @@ impl RequestDecoder {
             self.state = State::Line;
             return Some(request);
         }
+        self.body_in_pieces(input, at)
+    }
 
+    /// A body that has not arrived as a whole.
+    #[inline(never)]
+    fn body_in_pieces(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
+        let State::Body { body, size, trailer } = &mut self.state else { return None };
+        let rest = &input[*at..];
         let here = rest.len().min(*size - body.len());
         if !grow(body, here, *size, self.has_room) {
             // What came of it is freed, and what is to come is not kept.

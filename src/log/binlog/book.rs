@@ -193,16 +193,10 @@ impl Book {
     }
 
     pub(crate) fn append(&mut self, record: &Record<'_>, urgent: bool) -> SegmentRef {
-        if !urgent && matches!(self.health, Health::Failed(_)) {
-            // Of this there may be much before the log can be written again. The rest is what is
-            // recorded again, whose record before that is forgotten already.
+        if !urgent && !self.takes_what_nobody_awaits() {
             return self.appending_to();
         }
         let full = matches!(self.health, Health::Full(_));
-        if !urgent && full && !self.admits_bytes(SMALL_LEN as u64) {
-            // What is left is for deletes.
-            return self.appending_to();
-        }
         let stored = self.stored_body(record);
         // The room to delete all jobs is in the last segment, so a full log stays with that.
         if self.spare && !full {
@@ -223,33 +217,42 @@ impl Book {
         };
         self.position += len;
         chunk.end = self.position;
+        let segment = SegmentRef::of(chunk.segment);
         self.records_written += 1;
         self.segments.grow(len, live);
         self.jobs += u64::from(live > 0);
-        let id = match record.subject() {
-            Subject::Job(id) => Some(id),
-            subject => {
-                self.append_other(subject);
-                None
-            }
-        };
         match record {
             Record::Put(job) => {
                 self.uncommitted.add_fresh(job.now.id, self.position);
                 self.next_id = self.next_id.max(job.now.id + 1);
+                if urgent {
+                    self.uncommitted.add(job.now.id);
+                }
             }
+            // Nobody has to wait for what is only recorded again.
             Record::Again(_) => {
                 self.records_migrated += 1;
                 self.copied(len);
             }
-            _ => {}
+            other => match other.subject() {
+                Subject::Job(id) if urgent => self.uncommitted.add(id),
+                Subject::Job(_) => {}
+                subject => self.append_other(subject),
+            },
         }
-        // Nobody has to wait for what is only recorded again.
-        let is_awaited = urgent && !matches!(record, Record::Again(_));
-        if is_awaited && let Some(id) = id {
-            self.uncommitted.add(id);
+        segment
+    }
+
+    /// Whether there is room for a record that no client waits for.
+    fn takes_what_nobody_awaits(&self) -> bool {
+        match self.health {
+            Health::Good => true,
+            // What is left is for deletes.
+            Health::Full(_) => self.admits_bytes(SMALL_LEN as u64),
+            // Of this there may be much before the log can be written again. The rest is what is
+            // recorded again, whose record before that is forgotten already.
+            Health::Failed(_) => false,
         }
-        self.appending_to()
     }
 
     /// A record was appended that is not about one job.

@@ -76,11 +76,14 @@ impl Book {
 
     /// Whether the writer should set room aside.
     pub(crate) fn wants_room(&self) -> bool {
+        if self.allocated.is_none() {
+            return false;
+        }
         let full = matches!(self.health, Health::Full(_));
         let kept = self.delete_room() + self.options.reserve() + self.options.more_reserve() / 2;
         let short = self.room() < self.options.ahead() / 2 || self.reserved < kept;
         let short = short && !self.cannot_allocate;
-        self.allocated.is_some() && (full || short || self.wants_spare())
+        full || short || self.wants_spare()
     }
 
     pub(crate) fn wants_spare(&self) -> bool {
