@@ -412,9 +412,15 @@ fn unsent(failure: Failure) -> Error {
 }
 
 fn mark_unsent(error: Error) -> Error {
+    with_sent(error, false)
+}
+
+/// A loss is all the same, but what it means for the whole of several commands may be more, or less,
+/// than for the one that it hit.
+pub(crate) fn with_sent(error: Error, sent: bool) -> Error {
     match error {
-        Error::Disconnected { source, .. } => Error::Disconnected { sent: false, source },
-        Error::NoReply { command, after, .. } => Error::NoReply { command, after, sent: false },
+        Error::Disconnected { source, .. } => Error::Disconnected { sent, source },
+        Error::NoReply { command, after, .. } => Error::NoReply { command, after, sent },
         error => error,
     }
 }

@@ -6,7 +6,7 @@ use beanstalk_protocol::{
 use bytes::Bytes;
 
 use crate::call::{self, Request};
-use crate::connection::Connection;
+use crate::connection::{Connection, with_sent};
 use crate::error::{Error, Refusal};
 use crate::job::{Job, Outcome, Reservation};
 
@@ -68,38 +68,66 @@ impl Connection {
     /// On a server without `clear-tube`, it looks at the next job of the tube and deletes it, as
     /// often as there were jobs when it began. If the future is dropped meanwhile, the connection may
     /// use the tube that was to be cleared.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is lost, [`Error::may_have_had_effect`] is true if jobs may have been
+    /// removed. What the server refuses tells nothing of jobs that were removed before.
     pub async fn clear_tube(&mut self, tube: &TubeName) -> Result<Option<u64>, Error> {
         match self.call(&call::clear_tube(tube)).await {
             Err(Error::Refused { refusal: Refusal::UnknownCommand, .. }) => {}
             result => return result,
         }
-        let Some(stats) = self.stats_tube(tube).await? else { return Ok(None) };
-        let count = |key: &str| stats.number(key).unwrap_or(0);
-        let jobs = ["current-jobs-ready", "current-jobs-delayed", "current-jobs-buried"];
-        let most = jobs.into_iter().map(count).sum();
-        let used = self.list_tube_used().await?;
-        self.use_tube(tube).await?;
-        let deleted = self.delete_one_by_one(most).await;
-        self.use_tube(&used).await?;
-        deleted.map(Some)
+        let mut deleted = 0;
+        match self.clear_one_by_one(tube, &mut deleted).await {
+            Ok(true) => Ok(Some(deleted)),
+            Ok(false) => Ok(None),
+            Err(error) if deleted > 0 => Err(with_sent(error, true)),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Deletes so many jobs of the used tube, if there are that many.
-    async fn delete_one_by_one(&mut self, most: u64) -> Result<u64, Error> {
-        let mut deleted = 0;
+    /// Deletes as many jobs of a tube as it has now, and counts them. False: there is no such tube.
+    async fn clear_one_by_one(
+        &mut self,
+        tube: &TubeName,
+        deleted: &mut u64,
+    ) -> Result<bool, Error> {
+        let without_effect = |error| with_sent(error, false);
+        let stats = self.stats_tube(tube).await.map_err(without_effect)?;
+        let Some(stats) = stats else { return Ok(false) };
+        let count = |key: &str| stats.number(key).unwrap_or(0);
+        let jobs = ["current-jobs-ready", "current-jobs-delayed", "current-jobs-buried"];
+        let most: u64 = jobs.into_iter().map(count).sum();
+        let used = self.list_tube_used().await.map_err(without_effect)?;
+        self.use_tube(tube).await.map_err(without_effect)?;
+        let result = self.delete_one_by_one(most, deleted).await;
+        // On a connection that is lost it is of no use, and its error says less.
+        let restored = self.use_tube(&used).await.map_err(without_effect);
+        result.and(restored).map(|()| true)
+    }
+
+    /// Deletes so many jobs of the used tube, if there are that many, and counts them.
+    async fn delete_one_by_one(&mut self, most: u64, deleted: &mut u64) -> Result<(), Error> {
         for _ in 0..most {
-            let mut next = self.peek_ready().await?;
-            if next.is_none() {
-                next = self.peek_buried().await?;
-            }
-            if next.is_none() {
-                next = self.peek_delayed().await?;
-            }
+            let next = self.peek_any().await.map_err(|error| with_sent(error, false))?;
             let Some(job) = next else { break };
             // Somebody else may have it by now.
-            deleted += u64::from(self.delete(job.id).await?.is_done());
+            *deleted += u64::from(self.delete(job.id).await?.is_done());
         }
-        Ok(deleted)
+        Ok(())
+    }
+
+    /// Shows a job of the used tube that is not reserved.
+    async fn peek_any(&mut self) -> Result<Option<Job>, Error> {
+        let mut next = self.peek_ready().await?;
+        if next.is_none() {
+            next = self.peek_buried().await?;
+        }
+        if next.is_none() {
+            next = self.peek_delayed().await?;
+        }
+        Ok(next)
     }
 
     /// A page of the jobs of a tube, in this state or in any, without their bodies. `None`: there is

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 #[path = "../../tests/support/peer.rs"]
 mod peer;
+#[path = "../../tests/support/program.rs"]
+mod program;
 
 /// Longest time that anything may take. Never reached when all is well.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,11 +34,15 @@ struct Server {
 impl Server {
     /// Starts one on a socket that is named after the test. `None`: there is no server to be had.
     async fn start(name: &str) -> Option<Self> {
+        Some(Self::start_this(&find_server(name)?, name).await)
+    }
+
+    /// Starts this program on a socket that is named after the test.
+    async fn start_this(program: &Path, name: &str) -> Self {
         let file = format!("jq-client-against-{name}-{}.sock", std::process::id());
         let address = Address::Unix(std::env::temp_dir().join(file));
-        let program = find_server(name)?;
         let flags = ["-l", &address.to_string()];
-        Some(Self::spawn(&program, &flags, address.clone()).await.expect("the server listens"))
+        Self::spawn(program, &flags, address.clone()).await.expect("the server listens")
     }
 
     /// The error is a server that ended.
@@ -106,7 +112,12 @@ fn id_of(reservation: Reservation) -> u64 {
 /// With a server that has them, and with one that has not.
 #[tokio::test]
 async fn extensions_or_what_stands_for_them() {
+    extensions(Server::start_this(&program::program("jq-server"), "extensions").await).await;
     let Some(server) = Server::start("extensions").await else { return };
+    extensions(server).await;
+}
+
+async fn extensions(server: Server) {
     let mut c = server.connect().await;
     let ids =
         [c.put(b"a", with_ttr(100)).await.unwrap(), c.put(b"b", with_ttr(100)).await.unwrap()];
@@ -349,6 +360,68 @@ async fn a_client_outlives_its_server() {
     let counted = client.stats_tube(&tube("work")).await.unwrap().unwrap();
     assert_eq!(counted.number("current-using"), Some(1));
     client.quit().await.unwrap();
+}
+
+/// The same of a client, whose server is replaced by one that has them while the client holds what
+/// it knows of the first.
+#[tokio::test]
+async fn extensions_of_the_server_that_is_there() {
+    let Some(mut server) = Server::start("upgraded").await else { return };
+    let mut client = server.client();
+    let has_extensions = client.stats().await.unwrap().get("extensions").is_some();
+    use_extensions(&mut client, has_extensions).await;
+    let lease = client.reserve().await.unwrap().into_job().expect("one is left");
+    server.kill();
+    let mut server = Server::start_this(&program::program("jq-server"), "upgraded").await;
+    assert_eq!(client.move_reserved(&lease, &tube("t")).await.unwrap(), Outcome::NotFound);
+    use_extensions(&mut client, true).await;
+    server.kill();
+    let _server = Server::start("upgraded").await.expect("it was there before");
+    use_extensions(&mut client, has_extensions).await;
+}
+
+/// Uses all of them on an empty server, and leaves a ready job.
+async fn use_extensions(client: &mut Client, has_extensions: bool) {
+    let (t, u, all) = (tube("t"), tube("u"), PutOptions::default());
+    client.watch(&t);
+    client.use_tube(&t);
+    let ids = [client.put(b"a", all).await.unwrap(), client.put(b"b", all).await.unwrap()];
+    let batch = client.reserve_batch(10, 0).await.unwrap().into_job().expect("two are ready");
+    assert_eq!(batch.len(), if has_extensions { 2 } else { 1 });
+    assert_eq!((batch[0].id(), &batch[0].body()[..]), (ids[0], &b"a"[..]));
+    let moved = [
+        client.move_reserved(&batch[0], &u).await,
+        client.move_job(ids[0], &t).await,
+        client.list_jobs(&t, None, 0, 100).await.map(|jobs| {
+            assert_eq!(jobs.expect("it is there").jobs.len(), 2);
+            Outcome::Done
+        }),
+    ];
+    for result in moved {
+        match result {
+            Ok(outcome) => assert!(outcome.is_done() && has_extensions),
+            Err(Error::Refused { refusal: Refusal::UnknownCommand, .. }) => {
+                assert!(!has_extensions);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    for lease in &batch {
+        // The first was moved, if it could be.
+        let done = client.delete(lease).await.unwrap().is_done();
+        assert!(done || lease.id() == ids[0]);
+    }
+    assert_eq!(client.clear_tube(&tube("nowhere")).await.unwrap(), None);
+    client.use_tube(&u);
+    client.put(b"left", all).await.unwrap();
+    client.clear_tube(&t).await.unwrap().expect("it is there");
+    assert_eq!(client.stats_tube(&t).await.unwrap().unwrap().number("current-jobs-ready"), Some(0));
+    // Clearing has not changed the used tube.
+    let id = client.put(b"left", all).await.unwrap();
+    assert_eq!(client.stats_job(id).await.unwrap().unwrap().get("tube"), Some("u"));
+    assert_eq!(client.clear_tube(&u).await.unwrap(), Some(2));
+    client.use_tube(&t);
+    client.put(b"left", all).await.unwrap();
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub(crate) mod folder;
 mod peer;
 mod process;
 pub(crate) mod procfs;
+mod program;
 mod reply;
 mod server;
 mod wait;
@@ -19,9 +20,10 @@ mod wait;
 pub(crate) use conn::{Conn, Input};
 pub(crate) use peer::{beanstalkd, executable, skip};
 pub(crate) use process::{Process, send_signal};
+pub(crate) use program::program;
 pub(crate) use reply::Reply;
 pub(crate) use server::{
-    Endpoint, Server, by_shell, exit_status, is_our_server, jq_server, program, scratch_path,
+    Endpoint, Server, by_shell, exit_status, is_our_server, jq_server, scratch_path,
 };
 use wait::POLL_INTERVAL;
 pub(crate) use wait::{PATIENCE, comes_true, eventually};

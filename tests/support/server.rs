@@ -7,12 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Conn, Input, PATIENCE, Process, eventually};
+use super::{Conn, Input, PATIENCE, Process, eventually, program};
 
 /// Another process may take a free port between our finding it and the server's binding it.
 const PORT_ATTEMPTS: usize = 10;
@@ -186,32 +185,6 @@ pub(crate) fn jq_server() -> PathBuf {
 
 fn built_server() -> PathBuf {
     option_env!("CARGO_BIN_EXE_jq-server").map_or_else(|| program("jq-server"), PathBuf::from)
-}
-
-/// The program of a package of the workspace that is named like it. Cargo tells where it is to the
-/// tests of that package only. Those of another find it beside their own, and build it if nobody has.
-pub(crate) fn program(name: &str) -> PathBuf {
-    static ONE_BUILDS: Mutex<()> = Mutex::new(());
-    let own = option_env!("CARGO_BIN_EXE_jq-server")
-        .or(option_env!("CARGO_BIN_EXE_jq-worker"))
-        .or(option_env!("CARGO_BIN_EXE_jq-ctl"));
-    let own = Path::new(own.expect("a package that uses this has a program of its own"));
-    let path = own.with_file_name(name);
-    let _building = ONE_BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
-    if !path.exists() {
-        build(own.parent().expect("it is in a folder"), name);
-    }
-    path
-}
-
-/// Builds a program into a folder of Cargo's, `target/debug` say.
-fn build(folder: &Path, name: &str) {
-    let profile = folder.file_name().expect("it has a name");
-    let profile = if profile == "debug" { OsStr::new("dev") } else { profile };
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", name, "--bin", name, "--profile"]);
-    cargo.arg(profile).arg("--target-dir").arg(folder.parent().expect("it is in Cargo's"));
-    assert!(cargo.status().is_ok_and(|status| status.success()), "{name} can be built");
 }
 
 /// Whether the program under test is ours, and not a beanstalkd that stands in for it.

@@ -1,6 +1,7 @@
 //! A connection that reconnects.
 
 mod commands;
+mod extensions;
 mod pace;
 mod tubes;
 
@@ -52,20 +53,20 @@ use tubes::{Applied, Step, Wanted};
 /// An operation is always repeated if it cannot have had an effect, because its last byte was never
 /// handed to the operating system. Otherwise it depends:
 ///
-/// - Operations that only look are repeated: `peek*`, `stats*`, `list_tubes`.
+/// - Operations that only look are repeated: `peek*`, `stats*`, `list_*`.
 /// - Reserves are repeated. If a job was on its way when the connection was lost, the server gives
 ///   it to others.
 /// - A put, which would put the job twice, fails with an [`Error::Disconnected`] that says `sent`,
 ///   unless [`ClientOptions::resend_puts`] allows it.
-/// - `kick*`, `pause_tube` and `delete_job` fail in the same way.
+/// - `kick*`, `pause_tube`, `delete_job`, `move_job` and `clear_tube` fail in the same way.
 /// - Operations on a [`Lease`] are never repeated, because the lease is gone.
 ///
 /// # Leases
 ///
 /// The server takes back the jobs of a connection that is lost. So a [`Lease`] is valid only for
 /// the connection that it came over. With a lease of an earlier connection, [`touch`](Self::touch),
-/// [`delete`](Self::delete), [`release`](Self::release) and [`bury`](Self::bury) return `NotFound`
-/// and send nothing: with the id alone they could affect a job that another worker has by now, or
+/// [`delete`](Self::delete), [`release`](Self::release), [`bury`](Self::bury) and
+/// [`move_reserved`](Self::move_reserved) return `NotFound` and send nothing: with the id alone they could affect a job that another worker has by now, or
 /// even a different job, if a server without a log was restarted and its ids started from 1 again.
 ///
 /// # Dropped futures

@@ -111,10 +111,28 @@ impl Applied {
         }
     }
 
+    /// A command is about to be sent that may leave another tube used. Returns what is known until
+    /// then, for [`restore`](Self::restore).
+    pub(super) fn forget_used(&mut self) -> Used {
+        Used { tube: self.used.take(), version: self.version.take() }
+    }
+
+    /// The command left the used tube as it was.
+    pub(super) fn restore(&mut self, Used { tube, version }: Used) {
+        (self.used, self.version) = (tube, version);
+    }
+
     /// All steps are made.
     pub(super) fn complete(&mut self, wanted: &Wanted) {
         self.version = Some(wanted.version);
     }
+}
+
+/// What is known of the used tube.
+#[derive(Debug)]
+pub(super) struct Used {
+    tube: Option<TubeName>,
+    version: Option<u64>,
 }
 
 #[cfg(test)]
@@ -189,5 +207,17 @@ mod tests {
         let mut applied = Applied::new();
         applied.begin(&Step::Use(tube("u")));
         assert!(applied.steps_to(&wanted).contains(&Step::Use(tube("default"))));
+    }
+
+    #[test]
+    fn a_used_tube_that_is_not_known_is_used_again() {
+        let wanted = Wanted::new();
+        let mut applied = Applied::new();
+        apply_all(&mut applied, &wanted);
+        drop(applied.forget_used());
+        assert_eq!(apply_all(&mut applied, &wanted), [Step::Use(tube("default"))]);
+        let used = applied.forget_used();
+        applied.restore(used);
+        assert_eq!(applied.steps_to(&wanted), []);
     }
 }

@@ -16,7 +16,7 @@ use crate::{poll_once, tube};
 
 const PUT: &str = "put 2147483648 0 60 1\r\nx\r\n";
 
-fn options() -> ClientOptions {
+pub(crate) fn options() -> ClientOptions {
     ClientOptions {
         first_delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(10),
@@ -25,7 +25,7 @@ fn options() -> ClientOptions {
     }
 }
 
-async fn start() -> (Client, Server) {
+pub(crate) async fn start() -> (Client, Server) {
     let server = Server::start().await;
     (Client::new(server.address(), options()), server)
 }
@@ -35,7 +35,7 @@ async fn put(client: &mut Client) -> Result<u64, PutError> {
 }
 
 /// Accepts a connection, plays so much, and closes.
-async fn visit(server: &Server, exchanges: &[(&str, &str)]) {
+pub(crate) async fn visit(server: &Server, exchanges: &[(&str, &str)]) {
     server.accept().await.play(exchanges).await;
 }
 

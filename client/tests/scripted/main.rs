@@ -3,6 +3,7 @@
 
 mod cancel;
 mod client;
+mod client_extensions;
 mod commands;
 mod extensions;
 mod fake;
