@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+mod descriptors;
 mod freeing;
 pub mod log;
 pub mod logging;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::connection::Service;
@@ -13,6 +14,9 @@ use crate::{Acceptor, Handler, Limits};
 
 /// The pause after a failure to accept. The usual cause is a temporary lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A failure to accept is logged if there was none for this long.
+const CALM: Duration = Duration::from_secs(3);
 
 /// Signals that serving ends; so does dropping it.
 #[derive(Debug)]
@@ -62,10 +66,11 @@ impl Server {
         let service = Arc::new(Service { handler, limits: Arc::clone(&self.limits), ending });
         let room = Room::new(self.limits.connections);
         let mut connections = JoinSet::new();
+        let mut failed_at = None;
         tokio::pin!(stop);
         loop {
             let next = async {
-                let accepted = accept(&*acceptor).await;
+                let accepted = accept(&*acceptor, &mut failed_at).await;
                 (accepted, Arc::new(room.enter().await))
             };
             let (accepted, seat) = tokio::select! {
@@ -88,12 +93,15 @@ impl Server {
 }
 
 /// The next connection. Retries forever, because no caller could do better.
-async fn accept<A: Acceptor>(acceptor: &A) -> A::Accepted {
+async fn accept<A: Acceptor>(acceptor: &A, failed_at: &mut Option<Instant>) -> A::Accepted {
     loop {
         match acceptor.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                warn!(%error, "cannot accept a connection");
+                let before = failed_at.replace(Instant::now());
+                if before.is_none_or(|at| at.elapsed() > CALM) {
+                    warn!(%error, "cannot accept connections; retrying");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

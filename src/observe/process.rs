@@ -5,6 +5,8 @@ use std::fs;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeVal;
 
+use crate::descriptors;
+
 /// Numbers of a process; those that the system does not tell are missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Process {
@@ -24,15 +26,21 @@ impl Process {
         let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
         let user = usage.map(|usage| seconds(usage.user_time()));
         let system = usage.map(|usage| seconds(usage.system_time()));
-        let count = |path: &str| Some(fs::read_dir(path).ok()?.count() as u64);
+        let count = |path: &str| fs::read_dir(path).map(|entries| entries.count() as u64);
+        let max_fds = getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft);
         Self {
             cpu_seconds: user.zip(system).map(|(user, system)| user + system),
             user_seconds: user,
             system_seconds: system,
-            // The one that reads the directory is not counted.
-            open_fds: count("/proc/self/fd").map(|count| count.saturating_sub(1)),
-            max_fds: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
-            threads: count("/proc/self/task"),
+            open_fds: match count("/proc/self/fd") {
+                // The one that reads the directory is not counted.
+                Ok(count) => Some(count.saturating_sub(1)),
+                // There is none for that: all are open.
+                Err(error) if descriptors::are_missing(&error) => max_fds,
+                Err(_) => None,
+            },
+            max_fds,
+            threads: count("/proc/self/task").ok(),
         }
     }
 }

@@ -13,10 +13,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
 
-use crate::log::binlog::descriptors::Descriptors;
+use crate::descriptors::Descriptors;
 
 /// Bytes that are taken away at a time from a long file that is to be removed.
 const SHORTENED: u64 = 32 << 20;
+
+/// Descriptors that are kept back. They are for files that the log may open beside those that it has open:
+/// the next segment, an old one that is read to be reclaimed, one that is written anew after a failure,
+/// the reserve, the directory.
+const KEPT: usize = 6;
 
 /// A directory of files.
 pub trait Disk: fmt::Debug + Send + Sync {
@@ -79,7 +84,7 @@ pub struct RealDisk {
 impl RealDisk {
     /// The directory at `path`, which must exist.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, descriptors: Descriptors::keep() }
+        Self { path, descriptors: Descriptors::keep(KEPT) }
     }
 
     fn create_with(

@@ -14,7 +14,7 @@
 //! - `manifest`: what segments there must be
 //! - `read`, `replay`: from the files to the engine; repair
 //! - `view`: reading without changing anything
-//! - `disk`: the few things that are asked of a file system, with `descriptors` kept back for it
+//! - `disk`: the few things that are asked of a file system, with descriptors kept back for it
 //! - `stager`: writes them
 //! - `driver`: the threads that keep it
 
@@ -22,7 +22,6 @@ mod bodies;
 mod book;
 mod chunk;
 mod compact;
-mod descriptors;
 mod disk;
 pub mod driver;
 pub mod format;
@@ -57,6 +56,7 @@ pub use self::options::{Options, SyncPolicy};
 pub use self::replay::{Known, ReplayError};
 pub use self::writer::Flushed;
 use self::writer::{Fault, Held, Writer};
+use crate::descriptors;
 use crate::log::{Appended, Log, Position, Progress};
 
 const PREFIX: &str = "segment-";

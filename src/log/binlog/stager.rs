@@ -13,7 +13,7 @@ use beanstalk_protocol::JobId;
 use crc32c::crc32c_append;
 use tracing::{info, warn};
 
-use crate::log::binlog::descriptors;
+use crate::descriptors;
 use crate::log::binlog::disk::DiskFile;
 use crate::log::binlog::driver::{BinlogDriver, Turn};
 use crate::log::binlog::format::StoredBody;
