@@ -169,11 +169,7 @@ pub(crate) enum Command {
     /// Let the server accept new jobs again (HTTP)
     Undrain,
     /// List the connections, or close some (HTTP)
-    Connections {
-        /// Close this connection; may be repeated
-        #[arg(long, value_name = "ID")]
-        close: Vec<u64>,
-    },
+    Connections(ConnectionsArgs),
     /// Watch the tubes live: what hurts most comes first
     Top {
         /// Seconds between two looks
@@ -236,6 +232,10 @@ pub(crate) struct JobsArgs {
     /// Only jobs in this state
     #[arg(long, value_enum)]
     pub(crate) state: Option<State>,
+    /// Only jobs that came back at least this often: timed out, were released, or were held by a
+    /// connection that vanished
+    #[arg(long, value_name = "N")]
+    pub(crate) returned: Option<u64>,
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: usize,
@@ -351,6 +351,22 @@ pub(crate) struct PolicyArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ConnectionsArgs {
+    /// Only those of clients on this host: an IP address, or "unix"
+    #[arg(long, value_name = "HOST")]
+    pub(crate) from: Option<String>,
+    /// Sum them up for each host, those with the most first
+    #[arg(long, conflicts_with_all = ["close", "close_all"])]
+    pub(crate) by_host: bool,
+    /// Close this connection; may be repeated
+    #[arg(long, value_name = "ID", conflicts_with = "from")]
+    pub(crate) close: Vec<u64>,
+    /// With --from: close all of them
+    #[arg(long, requires = "from")]
+    pub(crate) close_all: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     pub(crate) tube: TubeName,
     /// The file; "-": standard output
@@ -440,6 +456,9 @@ mod tests {
             &["policy", "t", "max-jobs=1", "--remove"],
             &["stats", "--server", "nowhere"],
             &["import", "f", "--from-line", "0"],
+            &["connections", "--close-all"],
+            &["connections", "--close", "1", "--from", "unix"],
+            &["connections", "--by-host", "--close", "1"],
             &[],
         ] {
             assert!(parse(args).is_err(), "{args:?}");

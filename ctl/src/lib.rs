@@ -9,6 +9,7 @@
 
 pub mod cli;
 mod commands;
+mod completions;
 mod config;
 mod failed;
 mod http;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::Cli;
+pub use crate::completions::completions;
 pub use crate::failed::{
     EXIT_FAILED, EXIT_FILE, EXIT_NOT_CONFIRMED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, EXIT_UNREACHABLE,
     EXIT_USAGE,

@@ -33,7 +33,12 @@ pub(super) async fn jobs(context: &Context, args: &JobsArgs) -> Result<(), Faile
         let left = args.limit.saturating_sub(jobs.len());
         let left = u32::try_from(left).unwrap_or(u32::MAX).min(PAGE);
         let page = page(&mut queue, &args.tube, args.state, cursor, left).await?;
-        jobs.extend(page.jobs);
+        jobs.extend(page.jobs.into_iter().filter(|job| {
+            args.returned.is_none_or(|least| {
+                [job.timeouts, job.releases, job.disconnects].map(u64::from).iter().sum::<u64>()
+                    >= least
+            })
+        }));
         cursor = page.next;
         if cursor == 0 || jobs.len() >= args.limit {
             break;

@@ -16,12 +16,13 @@ mod tail;
 mod top;
 mod wait;
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::CommandFactory;
 use jq_client::{ConnectOptions, Connection, ConnectionLimits, JobId, TubeName};
 
 use crate::cli::{Cli, Command};
+use crate::completions::completions;
 use crate::config::Target;
 use crate::failed::{EXIT_NOT_FOUND, Failed};
 use crate::look::Look;
@@ -50,8 +51,8 @@ impl Context {
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> Result<(), Failed> {
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "jq-ctl", &mut io::stdout());
-        return Ok(());
+        let script = completions(shell, &mut Cli::command());
+        return Ok(io::stdout().write_all(script.as_bytes())?);
     }
     let look = Look::new(&cli.global);
     let context = Context { target: Target::load(&cli.global)?, look };
@@ -84,7 +85,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failed> {
         Command::Policy(args) => policy::policy(context, &args).await,
         Command::Drain => server::set_draining(context, true).await,
         Command::Undrain => server::set_draining(context, false).await,
-        Command::Connections { close } => server::connections(context, &close).await,
+        Command::Connections(args) => server::connections(context, &args).await,
         Command::Top { interval } => top::top(context, interval).await,
         // Needs no server, so it is dealt with before.
         Command::Completions { .. } => Ok(()),

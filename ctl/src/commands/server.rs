@@ -1,13 +1,16 @@
 //! Commands about the server as a whole, over HTTP.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use comfy_table::Cell;
 use jq_api::server::{Action, Changed, Connection, ConnectionList, PageQuery};
 use reqwest::Method;
+use serde::Serialize;
 
 use super::Context;
-use crate::failed::Failed;
+use crate::cli::ConnectionsArgs;
+use crate::failed::{EXIT_NOT_FOUND, Failed};
 use crate::http::Api;
 use crate::look::{Align, number, print, table};
 
@@ -31,11 +34,31 @@ pub(super) async fn set_draining(context: &Context, draining: bool) -> Result<()
     })
 }
 
-pub(super) async fn connections(context: &Context, close: &[u64]) -> Result<(), Failed> {
+pub(super) async fn connections(context: &Context, args: &ConnectionsArgs) -> Result<(), Failed> {
     let api = Api::new(&context.target, "connections")?;
-    if !close.is_empty() {
-        return close_all(context, &api, close).await;
+    if !args.close.is_empty() {
+        return close(context, &api, &args.close, false).await;
     }
+    let mut connections = all_connections(&api).await?;
+    if let Some(host) = &args.from {
+        connections.retain(|connection| host_of(&connection.address) == host);
+    }
+    if args.close_all {
+        let ids: Vec<u64> = connections.iter().map(|connection| connection.id).collect();
+        if ids.is_empty() {
+            let host = args.from.as_deref().unwrap_or_default();
+            return Err(Failed::not_found(format!("connection from {host}")));
+        }
+        // Some may have closed by themselves meanwhile.
+        return close(context, &api, &ids, true).await;
+    }
+    if args.by_host {
+        return context.look.show(&hosts(&connections), |hosts, out| print_hosts(hosts, out));
+    }
+    context.look.show(&connections, |connections, out| print_connections(connections, out))
+}
+
+async fn all_connections(api: &Api) -> Result<Vec<Connection>, Failed> {
     let mut connections = Vec::new();
     let mut cursor = None;
     loop {
@@ -44,10 +67,75 @@ pub(super) async fn connections(context: &Context, close: &[u64]) -> Result<(), 
         connections.extend(page.connections);
         cursor = page.next;
         if cursor.is_none() {
-            break;
+            return Ok(connections);
         }
     }
-    context.look.show(&connections, |connections, out| print_connections(connections, out))
+}
+
+/// The part of a client's address without the port, and without the brackets of IPv6.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The connections of a host, in sum.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+struct Host {
+    host: String,
+    connections: u64,
+    /// How many of them wait for a job.
+    waiting: u64,
+    /// How many jobs they have reserved.
+    reserved: u64,
+    /// Seconds since something came from any of them, if that is known.
+    idle: Option<u64>,
+}
+
+/// Those with the most connections first.
+fn hosts(connections: &[Connection]) -> Vec<Host> {
+    let mut hosts: BTreeMap<&str, Host> = BTreeMap::new();
+    for connection in connections {
+        let host = host_of(&connection.address);
+        let sum = hosts.entry(host).or_insert_with(|| Host {
+            host: host.to_owned(),
+            connections: 0,
+            waiting: 0,
+            reserved: 0,
+            idle: connection.idle,
+        });
+        sum.connections += 1;
+        sum.waiting += u64::from(connection.waiting);
+        sum.reserved += connection.reserved;
+        sum.idle = sum.idle.min(connection.idle);
+    }
+    let mut hosts: Vec<Host> = hosts.into_values().collect();
+    hosts.sort_by_key(|host| std::cmp::Reverse(host.connections));
+    hosts
+}
+
+fn print_hosts(hosts: &[Host], out: &mut dyn Write) -> io::Result<()> {
+    let mut rows = table(&[
+        ("HOST", Align::Left),
+        ("CONNECTIONS", Align::Right),
+        ("WAITING", Align::Right),
+        ("HOLDS", Align::Right),
+        ("IDLE", Align::Right),
+    ]);
+    for host in hosts {
+        rows.add_row(vec![
+            Cell::new(&host.host),
+            Cell::new(number(host.connections)),
+            Cell::new(number(host.waiting)),
+            Cell::new(number(host.reserved)),
+            Cell::new(seconds(host.idle)),
+        ]);
+    }
+    print(&rows, out)
+}
+
+/// A time, if it is known.
+fn seconds(time: Option<u64>) -> String {
+    time.map(|time| format!("{} s", number(time))).unwrap_or_default()
 }
 
 fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Result<()> {
@@ -80,29 +168,46 @@ fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Res
             Cell::new(&connection.using),
             Cell::new(watches),
             Cell::new(number(connection.reserved)),
-            Cell::new(
-                connection.idle.map(|idle| format!("{} s", number(idle))).unwrap_or_default(),
-            ),
-            Cell::new(format!("{} s", number(connection.age))),
+            Cell::new(seconds(connection.idle)),
+            Cell::new(seconds(Some(connection.age))),
             Cell::new(number(connection.unsent_bytes)),
         ]);
     }
     print(&rows, out)
 }
 
-async fn close_all(context: &Context, api: &Api, ids: &[u64]) -> Result<(), Failed> {
-    context.look.confirm(&format!(
-        "Close {}? Its reserved jobs go to others.",
-        if ids.len() == 1 {
-            "this connection".into()
-        } else {
-            format!("{} connections", ids.len())
-        }
-    ))?;
+async fn close(context: &Context, api: &Api, ids: &[u64], may_be_gone: bool) -> Result<(), Failed> {
+    let (what, whose) = match ids.len() {
+        1 => ("this connection".to_owned(), "Its"),
+        count => (format!("{count} connections"), "Their"),
+    };
+    context.look.confirm(&format!("Close {what}? {whose} reserved jobs go to others."))?;
     for id in ids {
         let path = ["api", "v1", "connections", &id.to_string()];
-        let changed: Changed = api.send(Method::DELETE, &path, NOTHING).await?;
-        context.look.show(&changed, |_, out| writeln!(out, "connection {id} closed"))?;
+        let changed: Result<Changed, Failed> = api.send(Method::DELETE, &path, NOTHING).await;
+        match changed {
+            Err(failed) if may_be_gone && failed.status == EXIT_NOT_FOUND => {}
+            Err(failed) => return Err(failed),
+            Ok(changed) => {
+                context.look.show(&changed, |_, out| writeln!(out, "connection {id} closed"))?;
+            }
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_addresses() {
+        for (address, host) in [
+            ("192.0.2.7:4711", "192.0.2.7"),
+            ("[2001:db8::1]:4711", "2001:db8::1"),
+            ("unix", "unix"),
+        ] {
+            assert_eq!(host_of(address), host);
+        }
+    }
 }

@@ -1,17 +1,19 @@
 //! What needs the HTTP API.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::rig::Ctl;
-use crate::support::{Server, comes_true, scratch_path};
+use crate::support::{Endpoint, Server, comes_true, scratch_path};
 
 /// A server that may be operated, and the program that may do so.
 struct Operated {
-    _server: Server,
+    server: Server,
     ctl: Ctl,
     url: String,
     files: [std::path::PathBuf; 2],
@@ -33,7 +35,7 @@ impl Operated {
         let address = line.split("address=\"").nth(1).unwrap().split('"').next().unwrap();
         let url = format!("http://{address}/");
         let ctl = Ctl::of(&server).with(&["--http", &url, "--token-file", token.to_str().unwrap()]);
-        Self { _server: server, ctl, url, files: [tokens, token] }
+        Self { server, ctl, url, files: [tokens, token] }
     }
 }
 
@@ -135,6 +137,72 @@ fn connections_are_listed_and_closed() {
     );
     assert_eq!(waiting.wait().unwrap().code(), Some(6));
     assert_eq!(ctl.run(&["connections", "--close", &id, "--yes"]).status, 2);
+}
+
+#[test]
+fn connections_of_a_host() {
+    let operated = Operated::start();
+    let ctl = &operated.ctl;
+    let Endpoint::Tcp(server) = *operated.server.endpoint() else { panic!("it has a port") };
+    // Clients on other addresses of this machine.
+    let from = |host: &str| -> Vec<TcpStream> {
+        let connect = |_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let host: SocketAddr = format!("{host}:0").parse().unwrap();
+            socket.bind(&host.into()).unwrap();
+            socket.connect(&server.into()).unwrap();
+            TcpStream::from(socket)
+        };
+        (0..3).map(connect).collect()
+    };
+    let (mut two, three) = (from("127.0.0.2"), from("127.0.0.3"));
+    two[0].write_all(b"put 0 0 60 1\r\na\r\nreserve\r\nreserve\r\n").unwrap();
+    drop(three.into_iter().next());
+    let hosts = || ctl.json(&["connections", "--by-host"]);
+    let is_there = |host: &str, connections: u64, waiting: u64, reserved: u64| {
+        comes_true(|| {
+            let hosts = hosts();
+            let found = hosts.as_array().unwrap().iter().find(|it| it["host"] == host);
+            found.map_or((0, 0, 0), |it| {
+                let count = |name: &str| it[name].as_u64().unwrap();
+                (count("connections"), count("waiting"), count("reserved"))
+            }) == (connections, waiting, reserved)
+        })
+    };
+    assert!(is_there("127.0.0.2", 3, 1, 1), "{}", hosts());
+    assert!(is_there("127.0.0.3", 0, 0, 0), "{}", hosts());
+    let shown = ctl.ok(&["connections", "--by-host"]);
+    let first: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(first[..4], ["127.0.0.2", "3", "1", "1"], "{shown}");
+    let list = ctl.json(&["connections", "--from", "127.0.0.2"]);
+    assert_eq!(list.as_array().unwrap().len(), 3);
+    assert_eq!(ctl.json(&["connections", "--from", "192.0.2.1"]), json!([]));
+    assert_eq!(ctl.run(&["connections", "--from", "127.0.0.2", "--close-all"]).status, 4);
+    let closed = ctl.ok(&["connections", "--from", "127.0.0.2", "--close-all", "--yes"]);
+    assert_eq!(closed.lines().count(), 3, "{closed}");
+    assert!(is_there("127.0.0.2", 0, 0, 0), "{}", hosts());
+    let none = ctl.run(&["connections", "--from", "127.0.0.2", "--close-all", "--yes"]);
+    assert_eq!(none.status, 2, "{none:?}");
+    // Its job is there for others.
+    assert_eq!(ctl.ok(&["reserve", "default", "--within", "20"]), "a\n");
+}
+
+/// Only those that came back so often, on whichever page.
+#[test]
+fn jobs_that_came_back() {
+    let Operated { ctl, .. } = &Operated::start();
+    let bodies: String = (0..50).map(|it| format!("{it}\n")).collect();
+    assert_eq!(ctl.run_on(&["put", "t", "--lines"], bodies.as_bytes()).status, 0);
+    ctl.ok(&["reserve", "t", "--count", "2"]);
+    let ids = |args: &[&str]| -> Vec<u64> {
+        let list = ctl.json(&[&["jobs", "t"], args].concat());
+        list["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_u64().unwrap()).collect()
+    };
+    // Twice the same, which is ready first again.
+    assert_eq!(ids(&["--returned", "2"]), [1]);
+    assert_eq!(ids(&["--returned", "3"]), [] as [u64; 0]);
+    assert_eq!(ids(&["--returned", "1", "--limit", "1"]), [1]);
+    assert_eq!(ids(&["--returned", "0"]).len(), 50);
 }
 
 #[test]
