@@ -20,6 +20,10 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/jq-worker /usr/local/bin/jq-worker
+COPY packaging/man/jq-worker.1 /usr/local/share/man/man1/
+COPY packaging/completions/bash/jq-worker /usr/share/bash-completion/completions/
+COPY packaging/completions/zsh/_jq-worker /usr/local/share/zsh/site-functions/
+COPY packaging/completions/fish/jq-worker.fish /usr/share/fish/vendor_completions.d/
 RUN useradd --system --user-group --no-create-home --home-dir /nonexistent \
             --shell /usr/sbin/nologin jq \
  && install -d -m 0700 -o jq -g jq /var/lib/jq-worker \
@@ -35,6 +39,13 @@ ENTRYPOINT ["jq-worker", "--results", "/var/lib/jq-worker", "--handlers", "/hand
 FROM debian:bookworm-slim AS server
 # The link is for scripts and compose files that run `beanstalkd`.
 COPY --from=build /src/target/release/jq-server /src/target/release/jq-ctl /usr/local/bin/
+COPY packaging/man/jq-server.1 packaging/man/jq-ctl.1 /usr/local/share/man/man1/
+COPY packaging/completions/bash/jq-server packaging/completions/bash/jq-ctl \
+     /usr/share/bash-completion/completions/
+COPY packaging/completions/zsh/_jq-server packaging/completions/zsh/_jq-ctl \
+     /usr/local/share/zsh/site-functions/
+COPY packaging/completions/fish/jq-server.fish packaging/completions/fish/jq-ctl.fish \
+     /usr/share/fish/vendor_completions.d/
 RUN ln -s jq-server /usr/local/bin/beanstalkd \
  && useradd --system --user-group --no-create-home --home-dir /nonexistent \
             --shell /usr/sbin/nologin jq \

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, MAX_JOB_SIZE};
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use jq_engine::Limits;
 
 use crate::log::binlog::SyncPolicy;
@@ -181,6 +181,11 @@ struct Flags {
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Flags::command()
 }
 
 /// A number of bytes. What does not fit is as large as possible, since a limit follows anyway.

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Flags};
 use crate::store::StoreError;
@@ -108,6 +108,11 @@ impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
         Self::other(error)
     }
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Does what the arguments say.
