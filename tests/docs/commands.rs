@@ -11,9 +11,11 @@ use crate::{cargo, programs, support};
 /// Programs of others, of which only the files that they are given are checked.
 const OTHERS: &[&str] = &[
     "beanstalkd",
+    "cp",
     "curl",
     "docker",
     "export",
+    "kubectl",
     "mdbook",
     "mkdir",
     "nc",

@@ -40,6 +40,16 @@ fn they_are_current() {
     assert_eq!(found, made, "nothing is there that is not made any more");
 }
 
+/// Somebody who adds a program would otherwise forget them there.
+#[test]
+fn the_image_has_them() {
+    let dockerfile = fs::read_to_string(packaging().join("../Dockerfile")).expect("it is there");
+    for (path, _) in files() {
+        let path = Path::new("packaging").join(path);
+        assert!(dockerfile.contains(path.to_str().expect("it is text")), "{}", path.display());
+    }
+}
+
 /// All flags, subcommands, variables and statuses of each program.
 #[test]
 fn the_pages_have_everything() {
