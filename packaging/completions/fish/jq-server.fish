@@ -16,6 +16,10 @@ complete -c jq-server -l http-token-file -d 'With --http: read the tokens of tho
 complete -c jq-server -l http-cors -d 'With --http: allow web pages of this origin, which is a scheme, a host and perhaps a port, to use it; * for any. May be given several times' -r
 complete -c jq-server -l metrics-max-tubes -d 'With --http: maximum number of tubes with metrics of their own; all others are summed' -r
 complete -c jq-server -l metrics-compat -d 'With --http: also serve the metrics under the names of these exporters, separated by commas: messagebird, davidtannock' -r
+complete -c jq-server -l max-jobs -d 'Maximum number of jobs, in all tubes and states; a put beyond that is refused' -r
+complete -c jq-server -l max-memory -d 'Maximum number of bytes that jobs take, bodies and all; a put beyond that is refused' -r
+complete -c jq-server -l max-connections -d 'Maximum number of connections, those of --http not counted; more are closed at once' -r
+complete -c jq-server -l tubes -d 'Read the policies of tubes from this TOML file, and again on SIGHUP' -r -F
 complete -c jq-server -l log-format -d 'Format of log lines' -r -f -a "text\t'Human-readable text'
 json\t'One JSON object per line'"
 complete -c jq-server -s F -d 'With -b: never fsync'

@@ -51,7 +51,10 @@ pub fn server() -> Facts {
             ("SIGTERM, SIGINT", "Answers what it has received, and exits with status 0."),
             ("SIGUSR1", "Starts draining: new jobs are refused."),
             ("SIGUSR2", "Ends draining."),
-            ("SIGHUP", "Reads the file of --http-token-file again. Never ends the server."),
+            (
+                "SIGHUP",
+                "Reads the files of --tubes and --http-token-file again. Never ends the server.",
+            ),
         ],
         see_also: vec!["jq-ctl", "jq-worker"],
     }
