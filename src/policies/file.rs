@@ -36,7 +36,7 @@ pub(crate) struct InForce(RwLock<Option<Arc<TubesFile>>>);
 
 impl InForce {
     /// This file counts from now on.
-    pub(super) fn set(&self, file: &Arc<TubesFile>) {
+    pub(crate) fn set(&self, file: &Arc<TubesFile>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(file));
     }
 
@@ -66,12 +66,12 @@ impl TubesFile {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// What it says about each tube.
-    pub(super) fn tubes(&self) -> &BTreeMap<TubeName, Policy<TubeName>> {
+    pub(crate) fn tubes(&self) -> &BTreeMap<TubeName, Policy<TubeName>> {
         &self.tubes
     }
 }

@@ -8,6 +8,7 @@ mod housekeeping;
 mod http_clients;
 pub mod hub;
 mod identity;
+mod keeper;
 mod listener;
 pub mod outbuf;
 mod paced;
@@ -34,6 +35,7 @@ pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::{Signals, ignore_hangup};
 
 use self::hub::Hub;
+use self::keeper::Keeper;
 use self::signals::Request;
 use self::workers::Workers;
 pub(crate) use self::workers::runtime;
@@ -42,7 +44,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::freeing;
 use crate::log::{LoggedQueue, Opened};
-use crate::policies::{Keeper, TubesFile};
+use crate::policies::TubesFile;
 
 /// Time for clients to read their last replies when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);

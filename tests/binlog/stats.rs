@@ -8,8 +8,25 @@ use crate::support::procfs::resident;
 use crate::support::{Conn, Server, beanstalkd, eventually};
 
 /// Ours, which come behind theirs with a log or without.
-const OURS: &[&str] =
-    &["jq-version", "current-jobs-bytes", "job-disconnects", "memory-resident-bytes", "extensions"];
+const OURS: &[&str] = &[
+    "jq-version",
+    "current-jobs-bytes",
+    "job-disconnects",
+    "memory-resident-bytes",
+    "extensions",
+    "refused-puts-draining",
+    "refused-puts-out-of-memory",
+    "refused-puts-max-jobs",
+    "refused-puts-max-memory",
+    "refused-puts-tube-max-jobs",
+    "refused-puts-tube-max-bytes",
+    "refused-puts-job-too-big",
+    "refused-connections",
+    "duplicate-puts",
+    "jobs-expired",
+    "jobs-dead-lettered",
+    "jobs-buried-by-policy",
+];
 
 /// Those that come behind these with a log.
 const OF_THE_LOG: &[&str] = &[

@@ -70,7 +70,7 @@ pub struct Policy {
         deserialize_with = "member::present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[cfg_attr(feature = "openapi", schema(nullable = false, inline))]
+    #[cfg_attr(feature = "openapi", schema(value_type = PolicySource, required = false))]
     pub source: Option<PolicySource>,
 }
 

@@ -12,8 +12,8 @@ use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::file::TubesFile;
 use crate::log::Gated;
+use crate::policies::TubesFile;
 use crate::server::hub::Hub;
 
 /// Tubes that are looked at under one lock.
