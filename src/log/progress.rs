@@ -316,6 +316,31 @@ mod tests {
         assert_eq!(progress.lock().wakers.len(), 1);
     }
 
+    /// More than are looked at under one lock.
+    #[test]
+    fn all_of_many_are_woken_once() {
+        struct Counts(AtomicU64);
+        impl std::task::Wake for Counts {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let many = 5 * WOKEN_AT_ONCE as u64 / 2;
+        let counts = std::sync::Arc::new(Counts(AtomicU64::new(0)));
+        let waker = Waker::from(std::sync::Arc::clone(&counts));
+        let progress = Progress::default();
+        for number in 0..2 * many {
+            let gated = Gated { position: 1 + number % 2, failures: 0 };
+            assert_eq!(progress.poll(gated, &mut Place::default(), &waker), Gate::Held);
+        }
+        for (position, woken) in [(1, many), (1, many), (2, 2 * many)] {
+            progress.commit(position);
+            assert_eq!(counts.0.load(Ordering::Relaxed), woken);
+            assert_eq!(progress.waiting() as u64, 2 * many - woken);
+        }
+        assert!(progress.lock().wakers.capacity() < WOKEN_AT_ONCE, "the memory goes");
+    }
+
     #[test]
     fn nothing_leaves_once_the_log_is_lost() {
         let progress = Progress::default();
