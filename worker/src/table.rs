@@ -226,6 +226,14 @@ impl Table {
         None
     }
 
+    /// Where a job that went back to the queue is.
+    pub fn waits_at(&self, id: Uuid) -> Option<QueuePlace> {
+        let state = self.state();
+        let waiting = state.waiting.get(&id)?;
+        let place = waiting.document.queue.as_ref()?;
+        (waiting.until > Timestamp::now()).then(|| place.clone())
+    }
+
     /// All jobs that went back to the queue and are not unknown yet.
     pub fn all_waiting(&self) -> Vec<Waiting> {
         let now = Timestamp::now();
@@ -331,10 +339,11 @@ mod tests {
         let place = QueuePlace { job: 7, tube: "t".into(), server: "s".into() };
         let queued = JobResult { queue: Some(place.clone()), ..document.clone() };
         table.set_waiting(queued, soon);
+        assert_eq!(table.waits_at(id).as_ref(), Some(&place));
         assert_eq!(table.to_be_looked_for(id), Some(place));
         assert_eq!(table.to_be_looked_for(id), None, "not so soon again");
         table.set_waiting(document.clone(), Timestamp::UNIX_EPOCH);
-        assert!(table.all_waiting().is_empty());
+        assert!(table.all_waiting().is_empty() && table.waits_at(id).is_none());
         assert!(table.waiting(id).is_none());
         for _ in 0..2 * MAX_WAITING {
             table.set_waiting(JobResult { id: Uuid::new_v4(), ..document.clone() }, soon);

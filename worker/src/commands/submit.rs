@@ -82,7 +82,7 @@ async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {
     let outbound = Outbound::new(&options).map_err(|error| bad(&error))?;
     let mut shown = String::new();
     loop {
-        let said = match outbound.fetch(&url, None).await {
+        let said = match outbound.fetch_any(&url).await {
             Ok(fetched) => {
                 let document: JobResult = serde_json::from_slice(&fetched.bytes)
                     .map_err(|error| Failed::other(format!("{url} is not a result: {error}")))?;

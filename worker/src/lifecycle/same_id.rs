@@ -149,7 +149,7 @@ impl Lifecycle {
 
     /// Where the job of this id is that waits for its next attempt, if it is another one than this.
     fn first_waiting(&self, id: Uuid, server: &str, number: JobId) -> Option<QueuePlace> {
-        let first = self.table.waiting(id)?.queue?;
+        let first = self.table.waits_at(id)?;
         (first.job != number || first.server != server).then_some(first)
     }
 

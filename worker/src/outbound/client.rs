@@ -168,14 +168,32 @@ impl Outbound {
     /// If the URL is refused, the exchange fails or takes too long, the answer is not the content (any
     /// but 200 and 203), or the content is too long or has another digest.
     pub async fn fetch(&self, url: &Url, expected: Option<&Digest>) -> Result<Fetched, FetchError> {
+        // What comes with 202 says that it is not there yet, with 206 it is a part.
+        let is_content =
+            |status| matches!(status, StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION);
+        self.fetch_if(url, expected, is_content).await
+    }
+
+    /// As [`fetch`](Self::fetch), but takes what comes with any 2xx.
+    ///
+    /// # Errors
+    /// As those, but for the status.
+    pub async fn fetch_any(&self, url: &Url) -> Result<Fetched, FetchError> {
+        self.fetch_if(url, None, |status| status.is_success()).await
+    }
+
+    async fn fetch_if(
+        &self,
+        url: &Url,
+        expected: Option<&Digest>,
+        is_wanted: impl Fn(StatusCode) -> bool,
+    ) -> Result<Fetched, FetchError> {
         let fail = |failure| ExchangeError::new(url, failure);
         let limit = self.max_input_bytes;
 
         let request = self.client_for(url)?.get(url.clone());
         let mut response = successful(url, request.send().await)?;
-        // What comes with 202 says that it is not there yet, with 206 it is a part.
-        if !matches!(response.status(), StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION)
-        {
+        if !is_wanted(response.status()) {
             return Err(not_so(url, &response));
         }
         // Of what was decoded it is gone.

@@ -57,6 +57,7 @@ async fn anything_but_success_is_an_error_and_redirects_are_not_followed() {
         assert_eq!(error.is_temporary(), temporary, "{error}");
         assert!(error.to_string().ends_with(words), "{error}");
     }
+    assert_eq!(outbound.fetch_any(&peer.url("/created")).await.unwrap().bytes, "{}");
     let error = fail(&outbound, &peer.url("/busy")).await;
     assert_eq!(error.retry_after(), Some(Duration::from_secs(20)));
 }
