@@ -16,7 +16,7 @@ use crate::admin::app::{App, Front, max_content};
 use crate::admin::socket::HttpListener;
 use crate::config::{Config, HttpConfig};
 use crate::server::hub::Hub;
-use crate::server::{Bound, ListenError, Listener};
+use crate::server::{Bound, ListenError};
 use crate::settings_file::FileError;
 
 /// Connections at the same time. Each may have a request in memory.
@@ -77,6 +77,11 @@ impl Admin {
         let listener = bound.listen().map_err(AdminError::Listen)?;
         let address = listener.address();
         let runtime = crate::server::runtime()?;
+        // All descriptors that it needs it has now, before clients of the queue can take them.
+        let listener = {
+            let _entered = runtime.enter();
+            HttpListener::new(listener)?
+        };
         let limits = limits(config.max_job_size as usize);
         let (stop, stopped) = oneshot::channel();
         let serve = {
@@ -130,7 +135,7 @@ fn limits(max_job_size: usize) -> Limits {
 
 fn run(
     runtime: &Runtime,
-    listener: Listener,
+    listener: HttpListener,
     limits: Limits,
     app: &Arc<App>,
     front: Front,
@@ -146,10 +151,9 @@ fn run(
         let _ = app.streams.set(Streams::new(STREAMS, server.ending()));
         let observing = Arc::clone(app);
         tokio::spawn(async move { observing.observe().await });
-        match HttpListener::new(listener) {
-            Ok(HttpListener::Tcp(socket, _listener)) => server.serve(socket, front, stopped).await,
-            Ok(HttpListener::Unix(socket, _listener)) => server.serve(socket, front, stopped).await,
-            Err(error) => error!(%error, "cannot serve HTTP"),
+        match listener {
+            HttpListener::Tcp(socket, _listener) => server.serve(socket, front, stopped).await,
+            HttpListener::Unix(socket, _listener) => server.serve(socket, front, stopped).await,
         }
     });
 }
