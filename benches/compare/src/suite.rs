@@ -451,7 +451,7 @@ mod tests {
         );
         assert_eq!(cells(text, "restart-1m")[..4], ["10.0", "15.0", "", "0.5"]);
         assert_eq!(cells(text, "tubes-100k")[..4], ["", "5.00 / 5.00", "5.00 / 5.00", "1.3"]);
-        assert!(text.ends_with("\n0 of 75 rounds were not quiet.\n"), "{text}");
+        assert!(text.ends_with("\n0 of 76 rounds were not quiet.\n"), "{text}");
         assert_eq!(cells(costs, "cycle-1")[..3], ["20.0 / 2.000", "30.0 / 3.000", "30.0 / 3.000"]);
         assert_eq!(cells(costs, "body-60k")[..3], ["20.0", "30.0", "30.0"]);
         assert!(!costs.contains("wakeup"), "only rates have costs: {costs}");

