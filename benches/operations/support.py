@@ -216,14 +216,18 @@ class Probe:
         reply = b""
         while True:
             ready = {descriptor for descriptor, _ in poll.poll(10)}
+            is_answered = False
             if self.socket.fileno() in ready:
                 reply += self.socket.recv(4096)
                 lines = 2 if reply.startswith(b"RESERVED") else 1
-                if reply.count(b"\r\n") == lines:
-                    self.waits.append(time.perf_counter() - sent)
-                    return reply
+                is_answered = reply.count(b"\r\n") == lines
+            if is_answered:
+                self.waits.append(time.perf_counter() - sent)
+            # Also if the probe is answered, which it may be each time.
             if actor:
                 actor.step(actor.socket.fileno() in ready)
+            if is_answered:
+                return reply
             if time.perf_counter() - sent > PATIENCE:
                 sys.exit("the queue does not answer")
 
