@@ -18,8 +18,8 @@ pub enum Answer<'a> {
     ServerStats(Box<ServerStats>),
     /// To `stats-job`.
     JobStats(JobStats<'a>),
-    /// To `stats-tube`.
-    TubeStats(TubeStats<&'a str>),
+    /// To `stats-tube`. Boxed, as every answer is as large as the largest.
+    TubeStats(Box<TubeStats<&'a str>>),
     /// To the list commands.
     Tubes(TubeNames<'a>),
     /// To `batch-reserve`, if there was a job.

@@ -108,7 +108,8 @@ impl Engine {
             sink.answer(conn, Answer::Reply(Reply::NotFound));
             return Flow::Continue;
         };
-        sink.answer(conn, Answer::TubeStats(self.stats_of_tube(now, ix, TubeName::as_str)));
+        let stats = self.stats_of_tube(now, ix, TubeName::as_str);
+        sink.answer(conn, Answer::TubeStats(Box::new(stats)));
         Flow::Continue
     }
 

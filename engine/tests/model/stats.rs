@@ -49,7 +49,10 @@ impl Model {
             Command::StatsJob(job) => {
                 self.find(*job).map(|job| Answer::JobStats(job_stats(job, now)))
             }
-            Command::StatsTube(name) => self.tube_stats(name.as_str(), now).map(Answer::TubeStats),
+            Command::StatsTube(name) => {
+                let stats = self.tube_stats(name.as_str(), now);
+                stats.map(|stats| Answer::TubeStats(Box::new(stats)))
+            }
             Command::ListTubes => {
                 names.extend(self.tubes.iter().map(|tube| tube.name.as_str()));
                 Some(Answer::Tubes(TubeNames::listed(&names)))
