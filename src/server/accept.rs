@@ -49,6 +49,10 @@ impl Source {
     }
 }
 
+/// When there are too many connections, so many turns of all others come before one is refused: those whose
+/// clients have closed them are closed first.
+const TURNS: u32 = 4;
+
 /// Accepts connections until dropped. Fails only if the socket cannot be registered with tokio.
 pub(crate) async fn accept_all(
     listener: &Listener,
@@ -74,8 +78,8 @@ pub(crate) async fn accept_all(
         };
         match accepted.and_then(admit) {
             Ok(stream) => {
-                if hub.crowd().is_full(workers.connections()) {
-                    // Those whose clients have closed them are closed first.
+                let mut turns = 0..TURNS;
+                while hub.crowd().is_full(workers.connections()) && turns.next().is_some() {
                     yield_now().await;
                 }
                 if hub.crowd().is_full(workers.connections()) {

@@ -100,13 +100,20 @@ fn connections() {
     }
 }
 
-/// A client that closes its connection and opens another is not refused, though the limit is reached.
+/// A client that closes its connection and opens another is hardly ever refused, though the limit is reached. It
+/// may be: the kernel can tell of the new one before it tells that the old one is closed.
 #[test]
 fn a_client_that_comes_again() {
+    const TIMES: usize = 200;
     let server = Server::jq(&["--max-connections", "1"]);
     eventually("the first is let in", || is_served(&mut server.connect()));
-    for _ in 0..200 {
-        let mut conn = server.connect();
-        assert_eq!(conn.ask("list-tube-used").line(), b"USING default");
+    let mut refused = 0;
+    for _ in 0..TIMES {
+        eventually("it is let in", || {
+            let is_served = is_served(&mut server.connect());
+            refused += usize::from(!is_served);
+            is_served
+        });
     }
+    assert!(refused < TIMES / 10, "refused {refused} times");
 }
