@@ -80,12 +80,17 @@ mod tests {
     #[test]
     fn what_is_resident_grows_with_what_is_touched() {
         const MORE: usize = 64 << 20;
+        /// Other tests may free as much meanwhile.
+        const TIMES: usize = 100;
         let _alone = MEASURING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let resident = Resident::new();
-        let before = resident.bytes();
-        let touched = vec![1u8; MORE];
-        let after = resident.bytes();
-        assert!(before > 0 && after > before + MORE as u64 / 2, "{before}, then {after}");
-        drop(touched);
+        let grows = || {
+            let before = resident.bytes();
+            let touched = vec![1u8; MORE];
+            let after = resident.bytes();
+            drop(touched);
+            before > 0 && after > before + MORE as u64 / 2
+        };
+        assert!((0..TIMES).any(|_| grows()), "{} and more at no time", resident.bytes());
     }
 }
