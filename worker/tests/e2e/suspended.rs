@@ -12,8 +12,6 @@ use crate::rig::{Job, Rig, Worker};
 use crate::support::eventually;
 
 each_queue!(
-    a_worker_that_stood_still_says_what_is_run_again,
-    what_another_worker_has_done_meanwhile_counts,
     a_queue_that_stood_still_costs_no_job_anything,
     a_worker_that_is_killed_again_and_again_loses_no_result,
 );
@@ -54,12 +52,10 @@ fn assert_each_is_successful_once(rig: &Rig, queue: &Queue, jobs: &[Job]) {
     }
 }
 
-fn a_worker_that_stood_still_says_what_is_run_again(kind: Kind) {
-    if kind == Kind::Beanstalkd {
-        // It does not always take such jobs back: see the manual.
-        return;
-    }
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
+/// Stock beanstalkd does not always take such jobs back: see the manual.
+#[test]
+fn a_worker_that_stood_still_says_what_is_run_again() {
+    let (rig, queue) = (Rig::new(), Queue::start(Kind::Jq));
     let mut worker = start(&rig, &queue);
     let (jobs, ids) = batch(&rig, &queue);
     await_reserved(&queue);
@@ -75,12 +71,10 @@ fn a_worker_that_stood_still_says_what_is_run_again(kind: Kind) {
 }
 
 /// The processes of the one that stands still have answered by the time it goes on.
-fn what_another_worker_has_done_meanwhile_counts(kind: Kind) {
-    if kind == Kind::Beanstalkd {
-        // As above.
-        return;
-    }
-    let (rig, queue) = (Rig::new(), Queue::start(kind));
+/// On jq-server alone, as above.
+#[test]
+fn what_another_worker_has_done_meanwhile_counts() {
+    let (rig, queue) = (Rig::new(), Queue::start(Kind::Jq));
     let mut worker = start(&rig, &queue);
     let (jobs, ids) = batch(&rig, &queue);
     await_reserved(&queue);

@@ -145,7 +145,12 @@ fn pointers(strings: &[CString]) -> Vec<Pointer> {
     strings.iter().map(|string| string.as_ptr()).chain([null()]).collect()
 }
 
-fn string(text: &OsStr) -> io::Result<CString> {
+/// A text as the kernel wants it.
+///
+/// # Errors
+///
+/// `EINVAL` if there is a NUL byte in it.
+pub(super) fn string(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 

@@ -1,6 +1,6 @@
 //! Starting the first process of a run: its limits, its signals, its death with the keeper.
 
-use super::becoming::Program;
+use super::becoming::{Program, string};
 use crate::exec::command::{Command, Identity, Limits};
 use crate::exec::priority;
 use crate::exec::wire::FILES;
@@ -13,9 +13,7 @@ use rustix::process::{
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -39,8 +37,7 @@ pub(super) fn start(
 ) -> io::Result<Pid> {
     let Command { program, args, env, directory, limits } = command;
     let program = Program::new(program, args, env)?;
-    let directory = CString::new(directory.as_os_str().as_bytes())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let directory = string(directory.as_os_str())?;
     let keeper = rustix::process::getpid();
     let no_signals = SigSet::empty();
     let rlimits = rlimits(limits);
