@@ -46,6 +46,8 @@ impl Engine {
                 Reply::OutOfMemory
             }
             Request::Rejected(rejection) => self.reject(rejection),
+            // The caller knows who its clients are; nothing here does.
+            Request::Auth(_) => self.reject(Rejection::UnknownCommand),
         };
         sink.answer(conn, Answer::Reply(reply));
         Flow::Continue

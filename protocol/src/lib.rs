@@ -35,6 +35,6 @@ pub use stats::{
     push_tube_list,
 };
 pub use types::{
-    BadTubeName, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE, MAX_LINE,
-    MAX_TUBE_NAME, Priority, Seconds, TubeName, URGENT_PRIORITY,
+    BadToken, BadTubeName, DEFAULT_MAX_JOB_SIZE, DEFAULT_PRIORITY, JobId, MAX_JOB_SIZE, MAX_LINE,
+    MAX_TUBE_NAME, Priority, Seconds, Token, TubeName, URGENT_PRIORITY,
 };

@@ -17,7 +17,7 @@ use nom::sequence::preceded;
 
 use crate::command::{Command, PutHeader};
 use crate::dialect::Dialect;
-use crate::types::{TubeName, is_name_byte};
+use crate::types::{BadToken, Token, TubeName, is_name_byte};
 
 /// A valid command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum Line {
     Command(Command),
     /// A body of the announced size follows.
     Put(PutHeader),
+    /// For a server that knows this command. `Err`: what follows the word is no token.
+    Auth(Result<Token, BadToken>),
 }
 
 /// Why a line is not a command.
@@ -156,6 +158,7 @@ pub(crate) fn parse_line(line: &[u8], dialect: Dialect, max_size: u32) -> Result
             None => return Err(Malformed::Unknown),
         },
         Some(b'q') if line.starts_with(b"quit") => Command::Quit,
+        Some(b'a') => return extensions::auth(line),
         _ => return Err(Malformed::Unknown),
     };
     Ok(Line::Command(command))

@@ -49,6 +49,10 @@ pub enum Reply<B> {
     Cleared(u64),
     /// To `move`.
     Moved,
+    /// To `auth`: the server knows who it is.
+    Authenticated,
+    /// To `auth`: the token is nobody's.
+    NotAuthenticated,
     /// The job or tube does not exist, or not in a state that allows the command.
     NotFound,
     /// The server has no room for the job.
@@ -91,6 +95,8 @@ impl<B> Reply<B> {
             Self::Batch(count) => Reply::Batch(count),
             Self::Cleared(count) => Reply::Cleared(count),
             Self::Moved => Reply::Moved,
+            Self::Authenticated => Reply::Authenticated,
+            Self::NotAuthenticated => Reply::NotAuthenticated,
             Self::NotFound => Reply::NotFound,
             Self::OutOfMemory => Reply::OutOfMemory,
             Self::InternalError => Reply::InternalError,
@@ -151,6 +157,8 @@ impl<B: AsRef<[u8]>> Reply<B> {
             Self::KickedJob => b"KICKED\r\n",
             Self::Paused => b"PAUSED\r\n",
             Self::Moved => b"MOVED\r\n",
+            Self::Authenticated => b"AUTHENTICATED\r\n",
+            Self::NotAuthenticated => b"NOT_AUTHENTICATED\r\n",
             Self::NotFound => b"NOT_FOUND\r\n",
             Self::OutOfMemory => b"OUT_OF_MEMORY\r\n",
             Self::InternalError => b"INTERNAL_ERROR\r\n",

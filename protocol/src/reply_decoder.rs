@@ -165,6 +165,8 @@ fn parse_reply(line: &[u8]) -> Result<Parsed, ReplyError> {
             b"KICKED" => Reply::KickedJob,
             b"PAUSED" => Reply::Paused,
             b"MOVED" => Reply::Moved,
+            b"AUTHENTICATED" => Reply::Authenticated,
+            b"NOT_AUTHENTICATED" => Reply::NotAuthenticated,
             b"NOT_FOUND" => Reply::NotFound,
             b"OUT_OF_MEMORY" => Reply::OutOfMemory,
             b"INTERNAL_ERROR" => Reply::InternalError,

@@ -4,7 +4,7 @@ use crate::command::{Command, PutHeader};
 use crate::dialect::Dialect;
 use crate::line::{LineEnd, LineReader};
 use crate::parse::{Line, Malformed, parse_line};
-use crate::types::MAX_LINE;
+use crate::types::{BadToken, MAX_LINE, Token};
 
 /// One step of a client, in the order in which it arrived.
 ///
@@ -21,13 +21,17 @@ pub enum Request {
     Body(Box<[u8]>),
     /// The body of the put before it was not followed by CRLF. Its bytes are discarded.
     BrokenBody,
-    /// There was no memory for the body of the put before it. Its bytes are discarded.
+    /// There was no memory for the body of the put before it, or it is not wanted
+    /// ([`RequestDecoder::hold_nothing`]). Its bytes are discarded.
     UnheldBody,
     /// The line of a put over the size limit. Its body is discarded as it arrives, and then
     /// [`Rejection::JobTooBig`] follows.
     OversizedPut,
     /// Something that must be answered with an error.
     Rejected(Rejection),
+    /// The client says who it is: `auth <token>`. Only of a decoder that is to know this command
+    /// ([`RequestDecoder::with_auth`]); for others, it is an unknown one.
+    Auth(Token),
 }
 
 /// Why a request is answered with an error.
@@ -61,6 +65,10 @@ pub struct RequestDecoder {
     free: fn(Vec<u8>),
     /// Bodies from this many bytes on are set aside.
     aside_from: usize,
+    /// Whether `auth` is a command.
+    knows_auth: bool,
+    /// Whether bodies are discarded as they arrive.
+    holds_nothing: bool,
 }
 
 /// Bodies from this many bytes on are held only if there is memory; what is smaller, everything else needs
@@ -90,6 +98,7 @@ enum State {
 enum Unheld {
     TooBig,
     NoMemory,
+    Unwanted,
 }
 
 /// What of a body's CRLF has arrived.
@@ -114,6 +123,8 @@ impl RequestDecoder {
             has_room: || true,
             free: drop,
             aside_from: usize::MAX,
+            knows_auth: false,
+            holds_nothing: false,
         }
     }
 
@@ -134,6 +145,17 @@ impl RequestDecoder {
     /// `from` bytes, but sets it aside: [`RequestDecoder::take_aside`].
     pub fn with_aside(self, from: usize) -> Self {
         Self { aside_from: from, ..self }
+    }
+
+    /// The same, which knows the command `auth`.
+    pub fn with_auth(self) -> Self {
+        Self { knows_auth: true, ..self }
+    }
+
+    /// Whether to discard the bodies of puts that follow as they arrive, so that each becomes a
+    /// [`Request::UnheldBody`]: for a client of which nothing is taken.
+    pub fn hold_nothing(&mut self, holds_nothing: bool) {
+        self.holds_nothing = holds_nothing;
     }
 
     /// Takes the body that was set aside. To be called when [`RequestDecoder::decode`] says that more is
@@ -215,9 +237,15 @@ impl RequestDecoder {
             Ok(Line::Command(command)) => return Request::Command(command),
             Ok(Line::Put(header)) => {
                 let size = header.size as usize;
+                if self.holds_nothing {
+                    let left = u64::from(header.size) + 2;
+                    self.state = State::Discard { left, why: Unheld::Unwanted };
+                    return Request::Put(header);
+                }
                 self.state = State::Body { body: Vec::new(), size, trailer: Trailer::Nothing };
                 return Request::Put(header);
             }
+            Ok(Line::Auth(token)) => return self.auth(token),
             Err(Malformed::TooBig { size }) => {
                 self.state = State::Discard { left: u64::from(size) + 2, why: Unheld::TooBig };
                 return Request::OversizedPut;
@@ -228,6 +256,15 @@ impl RequestDecoder {
             Err(Malformed::BadPauseTube) => Rejection::BadPauseTube,
         };
         Request::Rejected(rejection)
+    }
+
+    #[cold]
+    fn auth(&self, token: Result<Token, BadToken>) -> Request {
+        match token {
+            _ if !self.knows_auth => Request::Rejected(Rejection::UnknownCommand),
+            Ok(token) => Request::Auth(token),
+            Err(BadToken) => Request::Rejected(Rejection::BadFormat),
+        }
     }
 
     /// The rest of a body that is not held.
@@ -245,7 +282,7 @@ impl RequestDecoder {
         self.state = State::Line;
         Some(match why {
             Unheld::TooBig => Request::Rejected(Rejection::JobTooBig),
-            Unheld::NoMemory => Request::UnheldBody,
+            Unheld::NoMemory | Unheld::Unwanted => Request::UnheldBody,
         })
     }
 

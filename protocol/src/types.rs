@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::BufMut;
+
 /// Longest command line in bytes, its CRLF included. Longer ones are discarded and answered with
 /// `BAD_FORMAT`. It fits the longest name in the longest command: `pause-tube`, 200 bytes and a
 /// ten-digit number.
@@ -32,6 +34,57 @@ pub type Seconds = u32;
 
 /// Id of a job: unique in one server for as long as its log exists, counting up from 1.
 pub type JobId = u64;
+
+/// The argument of [`auth`](crate::Request::Auth): 1 to [`MAX_TOKEN`](Token::MAX) visible ASCII
+/// characters. It is a secret: `Debug` does not show it. `==` is for tests: the time it takes tells
+/// something of what it compares.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Box<[u8]>);
+
+impl Token {
+    /// Longest token in bytes: what the longest line has room for.
+    pub const MAX: usize = MAX_LINE - b"auth \r\n".len();
+
+    /// Checks `token` against the rules of a token.
+    pub fn new(token: &[u8]) -> Result<Self, BadToken> {
+        let fits = (1..=Self::MAX).contains(&token.len());
+        if fits && token.iter().all(u8::is_ascii_graphic) {
+            Ok(Self(token.into()))
+        } else {
+            Err(BadToken)
+        }
+    }
+
+    /// The token as it is on the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Appends the command line that shows it to a server.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(b"auth ");
+        out.put_slice(&self.0);
+        out.put_slice(b"\r\n");
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(secret)")
+    }
+}
+
+/// A text is not a [`Token`]. The message says what one is, and not what the text was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadToken;
+
+impl fmt::Display for BadToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a token has 1 to {} visible ASCII characters, and no spaces", Token::MAX)
+    }
+}
+
+impl std::error::Error for BadToken {}
 
 /// Name of a tube: 1 to [`MAX_TUBE_NAME`] bytes from `A-Z a-z 0-9 - + / ; . $ _ ( )`, not
 /// beginning with `-`.

@@ -35,6 +35,7 @@ impl Model {
                 Reply::ExpectedCrlf
             }
             Request::Rejected(rejection) => self.reject(rejection),
+            Request::Auth(_) => self.reject(Rejection::UnknownCommand),
         };
         sink.answer(conn, Answer::Reply(reply));
         Flow::Continue

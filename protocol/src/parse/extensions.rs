@@ -1,10 +1,10 @@
 //! The arguments of commands that are not beanstalkd's. There is no behaviour to follow, so there is
 //! one way to write each: one space before each argument, and decimal numbers.
 
-use super::{Malformed, decimal};
+use super::{Line, Malformed, decimal};
 use crate::command::{Command, JobMove, JobQuery};
 use crate::stats::JobState;
-use crate::types::TubeName;
+use crate::types::{Token, TubeName};
 
 /// `<max> <timeout>`
 #[cold]
@@ -48,6 +48,16 @@ pub(super) fn clear_tube(rest: &[u8]) -> Result<Command, Malformed> {
 pub(super) fn move_job(rest: &[u8]) -> Result<Command, Malformed> {
     let [id, tube] = arguments(rest)?;
     Ok(Command::Move(Box::new(JobMove { id: number(id)?, to: name(tube)? })))
+}
+
+/// `auth <token>`
+#[cold]
+#[inline(never)]
+pub(super) fn auth(line: &[u8]) -> Result<Line, Malformed> {
+    match line.strip_prefix(b"auth ") {
+        Some(token) => Ok(Line::Auth(Token::new(token))),
+        None => Err(Malformed::Unknown),
+    }
 }
 
 /// Exactly so many words with one space between two.

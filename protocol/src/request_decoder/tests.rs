@@ -351,3 +351,63 @@ fn a_body_that_nobody_gets_is_freed_by_whoever_says_how() {
     assert_eq!(FREED.take(), [b"abc"]);
     assert_eq!(decoder.take_partial(), b"d");
 }
+
+/// The requests that a decoder which knows `auth` makes of these bytes.
+fn decode_knowing(mut decoder: RequestDecoder, bytes: &[u8]) -> Vec<Request> {
+    let mut at = 0;
+    std::iter::from_fn(|| decoder.decode(bytes, &mut at)).collect()
+}
+
+#[test]
+fn auth_is_a_command_where_it_is_to_be_known() {
+    let longest = "t".repeat(Token::MAX);
+    let too_long = "t".repeat(Token::MAX + 1);
+    let auth = |token: &str| Request::Auth(Token::new(token.as_bytes()).unwrap());
+    for (line, known) in [
+        ("auth site.0123", auth("site.0123")),
+        (&format!("auth {longest}"), auth(&longest)),
+        (&format!("auth {too_long}"), BAD_FORMAT),
+        ("auth ", BAD_FORMAT),
+        ("auth a b", BAD_FORMAT),
+        ("auth  a", BAD_FORMAT),
+        ("auth \u{e9}", BAD_FORMAT),
+        ("auth", UNKNOWN),
+        ("authx", UNKNOWN),
+        ("a", UNKNOWN),
+    ] {
+        let decoder = RequestDecoder::new(Dialect::default(), MAX).with_auth();
+        let bytes = format!("{line}\r\nstats\r\n");
+        assert_eq!(decode_knowing(decoder, bytes.as_bytes()), [known.clone(), STATS], "{line}");
+        let unknown = if known == BAD_FORMAT && line.len() > 222 { BAD_FORMAT } else { UNKNOWN };
+        assert_eq!(decode(&bytes), [unknown, STATS], "{line}");
+    }
+    assert!(!format!("{:?}", auth("secret7")).contains("secret7"));
+}
+
+#[test]
+fn a_body_that_is_not_wanted_is_not_held() {
+    let bytes = b"put 0 0 1 20\r\n01234567890123456789\r\nput 0 0 1 3\r\nabcxyput 0 0 1 21\r\n\
+                  012345678901234567890\r\nstats\r\n";
+    for pieces in [bytes.len(), 1, 7] {
+        let mut decoder = RequestDecoder::new(Dialect::default(), MAX);
+        decoder.hold_nothing(true);
+        let mut requests = Vec::new();
+        for piece in bytes.chunks(pieces) {
+            let mut at = 0;
+            while let Some(request) = decoder.decode(piece, &mut at) {
+                requests.push(request);
+            }
+            assert!(decoder.held_bytes() <= MAX_LINE, "{}", decoder.held_bytes());
+        }
+        let expected = [
+            put(20),
+            Request::UnheldBody,
+            put(3),
+            Request::UnheldBody,
+            Request::OversizedPut,
+            TOO_BIG,
+            STATS,
+        ];
+        assert_eq!(requests, expected);
+    }
+}

@@ -126,6 +126,8 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply<Bytes>> {
         Reply::KickedJob,
         Reply::Paused,
         Reply::Moved,
+        Reply::Authenticated,
+        Reply::NotAuthenticated,
         Reply::NotFound,
         Reply::OutOfMemory,
         Reply::InternalError,
