@@ -3,16 +3,21 @@
 //! The short flags are beanstalkd's, with its meanings, defaults and exit statuses; everything of
 //! our own is a long one.
 
+mod listen_url;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, MAX_JOB_SIZE};
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use jq_engine::Limits;
 
+use self::listen_url::ListenUrl;
 use crate::log::binlog::SyncPolicy;
 use crate::logging;
 use crate::observe::{self, metrics::Compat};
@@ -71,6 +76,11 @@ struct Flags {
     /// Listen on this TCP port; 0 picks a free one and logs it
     #[arg(short = 'p', value_name = "PORT", default_value_t = DEFAULT_PORT)]
     port: u16,
+
+    /// Also listen here, and may be given several times: tcp://ADDR:PORT, tls://ADDR:PORT or unix:PATH,
+    /// with options behind a question mark. Without -l and -p, listen nowhere else
+    #[arg(long = "listen", value_name = "URL")]
+    listeners: Vec<ListenUrl>,
 
     /// Switch to this user and its groups once the port is open
     #[arg(short = 'u', value_name = "USER")]
@@ -227,6 +237,36 @@ pub struct ListenerConfig {
     pub address: ListenAddress,
     /// What connections to it are for.
     pub service: Service,
+    /// Whether and how its connections are encrypted.
+    pub tls: Option<ListenTls>,
+    /// The principal that its connections act for, if they do not say another.
+    pub acts_as: Option<Arc<str>>,
+    /// Who may connect to a Unix socket.
+    pub file: SocketFileAccess,
+}
+
+impl ListenerConfig {
+    /// For this service at this address, with nothing else set.
+    pub fn plain(address: ListenAddress, service: Service) -> Self {
+        let file = SocketFileAccess::default();
+        Self { address, service, tls: None, acts_as: None, file }
+    }
+}
+
+/// How the connections of a listener are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenTls {
+    /// Whether a client may do without a certificate, although there is an authority for them.
+    pub client_may_be_unknown: bool,
+}
+
+/// The permissions of a Unix socket's file; what is not set is left as the system makes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SocketFileAccess {
+    /// As of chmod(1).
+    pub mode: Option<u32>,
+    /// The group that owns it.
+    pub group: Option<String>,
 }
 
 /// What is spoken over the connections of a listener.
@@ -371,14 +411,19 @@ pub struct Exit {
 impl Config {
     /// Reads a command line, the program's name first.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        let flags = Flags::try_parse_from(args).map_err(|error| Exit {
+        let parsed = Flags::command().try_get_matches_from(args).and_then(|matches| {
+            let flags = Flags::from_arg_matches(&matches)?;
+            Ok((flags, matches))
+        });
+        let (flags, matches) = parsed.map_err(|error| Exit {
             status: if error.use_stderr() { EXIT_USAGE } else { 0 },
             message: error.to_string(),
         })?;
-        Self::from_flags(flags)
+        let given = |flag: &str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+        Self::from_flags(flags, given)
     }
 
-    fn from_flags(flags: Flags) -> Result<Self, Exit> {
+    fn from_flags(flags: Flags, given: impl Fn(&str) -> bool) -> Result<Self, Exit> {
         let usage =
             |message: String| Exit { message: format!("error: {message}\n"), status: EXIT_USAGE };
         let mut warnings = Vec::new();
@@ -402,6 +447,20 @@ impl Config {
             Host::Name(host) => ListenAddress::Tcp(host, flags.port),
             Host::Unix(path) => ListenAddress::Unix(path),
         };
+        let mut listeners: Vec<_> = flags.listeners.into_iter().map(|url| url.0).collect();
+        if listeners.is_empty() || given("listen") || given("port") {
+            listeners.insert(0, ListenerConfig::plain(address, Service::Protocol));
+        }
+        for listener in &listeners {
+            if listener.tls.is_some() {
+                let message = format!("--listen tls://{}: it needs --tls-cert", listener.address);
+                return Err(usage(message));
+            }
+            if let Some(name) = &listener.acts_as {
+                let message = format!("--listen {}?as={name}: it needs --auth", listener.address);
+                return Err(usage(message));
+            }
+        }
         let http = flags.http.map(|address| HttpConfig {
             address,
             token_file: flags.http_token_file,
@@ -412,7 +471,7 @@ impl Config {
             },
         });
         Ok(Self {
-            listeners: vec![ListenerConfig { address, service: Service::Protocol }],
+            listeners,
             http,
             user: flags.user,
             max_job_size,
@@ -461,7 +520,8 @@ mod tests {
 
     /// The address of the only listener.
     fn address(config: &Config) -> &ListenAddress {
-        let [ListenerConfig { address, service: Service::Protocol }] = &config.listeners[..] else {
+        let [ListenerConfig { address, service: Service::Protocol, .. }] = &config.listeners[..]
+        else {
             panic!("{:?}", config.listeners);
         };
         address
@@ -583,6 +643,9 @@ mod tests {
             &["--max-connections", "0"],
             &["--max-connections", "1.5"],
             &["--tubes"],
+            &["--listen", "127.0.0.1:1"],
+            &["--listen", "tcp://127.0.0.1"],
+            &["--listen"],
             &["--http-cors", "*"],
             &["--http-cors", "site.example", "--http", "localhost:1"],
             &["--http-cors", "https://site.example/path", "--http", "localhost:1"],
@@ -592,6 +655,20 @@ mod tests {
             assert_eq!(exit.status, EXIT_USAGE, "{args:?}");
             assert!(exit.message.contains(args[0]), "{args:?}: {}", exit.message);
         }
+    }
+
+    #[test]
+    fn listeners_come_beside_the_usual_one_only_if_that_is_asked_for_too() {
+        let addresses = |args: &[&str]| {
+            let listeners = parse(args).unwrap().listeners;
+            listeners.iter().map(|it| it.address.to_string()).collect::<Vec<_>>()
+        };
+        let two = ["--listen", "tcp://127.0.0.1:1", "--listen", "unix:/q"];
+        assert_eq!(addresses(&two), ["127.0.0.1:1", "unix:/q"]);
+        let all = addresses(&[&two[..], &["-p", "5"]].concat());
+        assert_eq!(all, ["0.0.0.0:5", "127.0.0.1:1", "unix:/q"]);
+        let all = addresses(&[&["-l", "::1"], &two[..]].concat());
+        assert_eq!(all, ["[::1]:11300", "127.0.0.1:1", "unix:/q"]);
     }
 
     #[test]

@@ -60,7 +60,6 @@ pub(crate) async fn accept_all(
     workers: &Workers,
 ) -> io::Result<()> {
     let source = Source::new(listener.socket())?;
-    let service = listener.service();
     let mut exhausted_at: Option<Instant> = None;
     loop {
         // Registered before the attempt, so that a close in between is not missed.
@@ -86,7 +85,7 @@ pub(crate) async fn accept_all(
                     refuse(stream);
                     hub.crowd().refused(hub.clock().now());
                 } else {
-                    workers.serve(Accepted { stream, service });
+                    workers.serve(Accepted { stream, origin: listener.origin().clone() });
                 }
             }
             Err(error) if is_about_one_connection(&error) => {}

@@ -3,16 +3,41 @@
 use std::io;
 use std::net::TcpStream as StdTcpStream;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::Service;
+use crate::config::{ListenTls, ListenerConfig, Service};
 
-/// A client's socket registered with this thread's runtime, and the service of its listener.
+/// What is known of a connection by its listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// What it is for.
+    pub(crate) service: Service,
+    /// Whether and how it is encrypted.
+    pub(crate) tls: Option<ListenTls>,
+    /// The principal that it acts for, if it does not say another.
+    pub(crate) acts_as: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// For this service, with nothing else known.
+    pub(crate) fn plain(service: Service) -> Self {
+        Self { service, tls: None, acts_as: None }
+    }
+
+    /// What this listener's connections are for.
+    pub(crate) fn of(listener: &ListenerConfig) -> Self {
+        let ListenerConfig { service, tls, acts_as, .. } = listener;
+        Self { service: *service, tls: *tls, acts_as: acts_as.clone() }
+    }
+}
+
+/// A client's socket registered with this thread's runtime, and where it comes from.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
-    pub(crate) service: Service,
+    pub(crate) origin: Origin,
 }
 
 /// A socket of any kind that a listener accepts.
@@ -26,7 +51,7 @@ pub(crate) enum Stream {
 #[derive(Debug)]
 pub(crate) struct Detached {
     stream: DetachedStream,
-    service: Service,
+    origin: Origin,
 }
 
 #[derive(Debug)]
@@ -42,7 +67,7 @@ impl Accepted {
             Stream::Tcp(stream) => DetachedStream::Tcp(stream.into_std()?),
             Stream::Unix(stream) => DetachedStream::Unix(stream.into_std()?),
         };
-        Ok(Detached { stream, service: self.service })
+        Ok(Detached { stream, origin: self.origin })
     }
 }
 
@@ -53,6 +78,6 @@ impl Detached {
             DetachedStream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             DetachedStream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Accepted { stream, service: self.service })
+        Ok(Accepted { stream, origin: self.origin })
     }
 }

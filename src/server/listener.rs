@@ -1,18 +1,20 @@
 //! Listening sockets: opened here, or passed in by the service manager.
 
 use std::fmt;
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::Group;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tracing::{info, warn};
 
-use crate::config::{ListenAddress, ListenerConfig, Service};
+use crate::config::{ListenAddress, ListenerConfig, Service, SocketFileAccess};
+use crate::server::accepted::Origin;
 
 /// Maximum number of connections that the kernel queues until they are accepted. The kernel limits
 /// it to `net.core.somaxconn`.
@@ -31,7 +33,7 @@ pub struct Bound {
     /// The address, for people.
     what: String,
     kind: Kind,
-    service: Service,
+    origin: Origin,
 }
 
 #[derive(Debug)]
@@ -41,14 +43,14 @@ enum Kind {
     Inherited(ListeningSocket),
 }
 
-/// A listening socket, and the service for its connections.
+/// A listening socket, and what its connections are for.
 #[derive(Debug)]
 pub struct Listener {
     /// The file of a Unix socket that we have to remove. It is removed before the socket is closed,
     /// so that a file that exists belongs to a socket in use.
     _file: Option<SocketFile>,
     socket: ListeningSocket,
-    service: Service,
+    origin: Origin,
 }
 
 /// A listening socket of any kind.
@@ -88,13 +90,13 @@ impl Bound {
             let bound = |socket: ListeningSocket| Self {
                 what: socket.address(),
                 kind: Kind::Inherited(socket),
-                service: Service::Protocol,
+                origin: Origin::plain(Service::Protocol),
             };
             return Ok(inherited.into_iter().map(bound).collect());
         }
         let mut bound = Vec::new();
-        for ListenerConfig { address, service } in configured {
-            let next = Self::bind(address, *service, &bound)?;
+        for listener in configured {
+            let next = Self::bind(listener, &bound)?;
             bound.push(next);
         }
         Ok(bound)
@@ -102,23 +104,20 @@ impl Bound {
 
     /// Binds the socket of `--http`. The others must be bound already.
     pub fn open_http(address: &ListenAddress, others: &[Self]) -> Result<Self, ListenError> {
-        Self::bind(address, Service::Http, others)
+        Self::bind(&ListenerConfig::plain(address.clone(), Service::Http), others)
     }
 
-    fn bind(
-        address: &ListenAddress,
-        service: Service,
-        others: &[Self],
-    ) -> Result<Self, ListenError> {
+    fn bind(listener: &ListenerConfig, others: &[Self]) -> Result<Self, ListenError> {
+        let ListenerConfig { address, file, .. } = listener;
         let what = address.to_string();
         let kind = match address {
             ListenAddress::Tcp(host, port) => bind_tcp(host, *port).map(Kind::Tcp),
             ListenAddress::Unix(path) => {
-                bind_unix(path, others).map(|(socket, file)| Kind::Unix(socket, file))
+                bind_unix(path, file, others).map(|(socket, file)| Kind::Unix(socket, file))
             }
         };
         match kind {
-            Ok(kind) => Ok(Self { what, kind, service }),
+            Ok(kind) => Ok(Self { what, kind, origin: Origin::of(listener) }),
             Err(error) => Err(ListenError { what, error }),
         }
     }
@@ -145,7 +144,7 @@ impl Bound {
 
     /// Makes the socket listen: it accepts connections from here on.
     pub fn listen(self) -> Result<Listener, ListenError> {
-        let Self { what, kind, service } = self;
+        let Self { what, kind, origin } = self;
         let listen = |socket: &Socket| -> io::Result<()> {
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)
@@ -160,7 +159,7 @@ impl Bound {
             Kind::Inherited(socket) => Ok((socket, None)),
         };
         match listening {
-            Ok((socket, file)) => Ok(Listener { _file: file, socket, service }),
+            Ok((socket, file)) => Ok(Listener { _file: file, socket, origin }),
             Err(error) => Err(ListenError { what, error }),
         }
     }
@@ -180,9 +179,9 @@ impl Listener {
         self.socket.address()
     }
 
-    /// The service for its connections.
-    pub(crate) fn service(&self) -> Service {
-        self.service
+    /// What its connections are for.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     pub(crate) fn socket(&self) -> &ListeningSocket {
@@ -246,7 +245,11 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<Socket> {
 
 /// Replaces a socket that an earlier server left behind, but not one in use or a file of another
 /// kind.
-fn bind_unix(path: &Path, bound: &[Bound]) -> io::Result<(Socket, SocketFile)> {
+fn bind_unix(
+    path: &Path,
+    access: &SocketFileAccess,
+    bound: &[Bound],
+) -> io::Result<(Socket, SocketFile)> {
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             let message = "the path exists and is not a socket";
@@ -260,7 +263,23 @@ fn bind_unix(path: &Path, bound: &[Bound]) -> io::Result<(Socket, SocketFile)> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
-    Ok((socket, SocketFile(path.to_owned())))
+    let file = SocketFile(path.to_owned());
+    set_access(path, access)?;
+    Ok((socket, file))
+}
+
+/// Sets who may connect. The socket does not listen yet, so nobody was faster.
+fn set_access(path: &Path, access: &SocketFileAccess) -> io::Result<()> {
+    if let Some(name) = &access.group {
+        let group = Group::from_name(name)?.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("there is no group \"{name}\""))
+        })?;
+        std::os::unix::fs::chown(path, None, Some(group.gid.as_raw()))?;
+    }
+    if let Some(mode) = access.mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<Socket> {

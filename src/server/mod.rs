@@ -176,7 +176,9 @@ async fn serve(
     }
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        info!(address = listener.address(), "listening");
+        let origin = listener.origin();
+        let (tls, acts_as) = (origin.tls.map(|_| true), origin.acts_as.as_deref());
+        info!(address = listener.address(), tls, acts_as, "listening");
         let (hub, workers) = (Arc::clone(&hub), Arc::clone(&workers));
         accepting.spawn(async move { accept::accept_all(&listener, &hub, &workers).await });
     }

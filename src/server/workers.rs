@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::config::Service;
-use crate::server::accepted::{Accepted, Detached, Stream};
+use crate::server::accepted::{Accepted, Detached, Origin, Stream};
 use crate::server::connection::Connection;
 use crate::server::hub::Hub;
 use crate::server::socket::Socket;
@@ -121,18 +121,18 @@ impl Other {
 }
 
 fn spawn(accepted: Accepted, ticket: Ticket) {
-    let Accepted { stream, service } = accepted;
+    let Accepted { stream, origin } = accepted;
     match stream {
-        Stream::Tcp(stream) => spawn_service(service, stream, ticket),
-        Stream::Unix(stream) => spawn_service(service, stream, ticket),
+        Stream::Tcp(stream) => spawn_service(origin, stream, ticket),
+        Stream::Unix(stream) => spawn_service(origin, stream, ticket),
     }
 }
 
 /// Serves a socket whose handshake is done, if it has one. From here on the hub knows the
 /// connection.
-fn spawn_service(service: Service, socket: impl Socket, ticket: Ticket) {
+fn spawn_service(origin: Origin, socket: impl Socket, ticket: Ticket) {
     let hub = Arc::clone(&ticket.hub);
-    match service {
+    match origin.service {
         Service::Protocol => drop(tokio::spawn(counted(Connection::new(socket, hub), ticket))),
         // Its listener is not among those of the queue.
         Service::Http => drop((socket, ticket)),

@@ -19,12 +19,12 @@ use crate::support::{Conn, Endpoint, scratch_path};
 /// The protocol on a port of the loopback interface; 0 is any.
 fn tcp(port: u16) -> ListenerConfig {
     let address = ListenAddress::Tcp("127.0.0.1".to_owned(), port);
-    ListenerConfig { address, service: Service::Protocol }
+    ListenerConfig::plain(address, Service::Protocol)
 }
 
 /// The protocol on a socket in the file system.
 fn unix(path: &Path) -> ListenerConfig {
-    ListenerConfig { address: ListenAddress::Unix(path.to_owned()), service: Service::Protocol }
+    ListenerConfig::plain(ListenAddress::Unix(path.to_owned()), Service::Protocol)
 }
 
 /// A server on a thread of this process.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -86,4 +86,29 @@ fn a_file_of_another_kind_is_left_alone() {
     assert_eq!(status, 111, "{output}");
     assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
     fs::remove_file(&path).expect("it is ours");
+}
+
+#[test]
+fn several_listeners_of_different_kinds() {
+    let path = scratch_path("socket");
+    let url = format!("unix:{}?mode=0606", path.display());
+    let server = start(&["--listen", "tcp://127.0.0.1:0", "--listen", &url]);
+    server.await_output(&format!("unix:{}", path.display()));
+    let Endpoint::Tcp(address) = endpoint(&server) else { panic!("the first is of TCP") };
+    connect(&Endpoint::Tcp(address));
+    connect(&Endpoint::Unix(path.clone()));
+    let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o606);
+    // Nothing listens where it would without --listen.
+    assert_eq!(server.output().matches("listening").count(), 2, "{}", server.output());
+}
+
+#[test]
+fn a_group_that_there_is_not() {
+    let path = scratch_path("socket");
+    let url = format!("unix:{}?group=no-such-group", path.display());
+    let (status, output) = run(&["--listen", &url]);
+    assert_eq!(status, 111, "{output}");
+    assert!(output.contains("there is no group \"no-such-group\""), "{output}");
+    assert!(!path.exists(), "it is gone");
 }

@@ -2,6 +2,7 @@ complete -c jq-server -s b -d 'Keep jobs in write-ahead log files in this direct
 complete -c jq-server -s f -d 'With -b: fsync within MS milliseconds; 0: before each answer' -r
 complete -c jq-server -s l -d 'Listen on this address: an IPv4 or IPv6 address, a host name, or unix:PATH' -r
 complete -c jq-server -s p -d 'Listen on this TCP port; 0 picks a free one and logs it' -r
+complete -c jq-server -l listen -d 'Also listen here, and may be given several times: tcp://ADDR:PORT, tls://ADDR:PORT or unix:PATH, with options behind a question mark. Without -l and -p, listen nowhere else' -r
 complete -c jq-server -s u -d 'Switch to this user and its groups once the port is open' -r
 complete -c jq-server -s z -d 'Maximum job size in bytes, at most 1073741824' -r
 complete -c jq-server -s s -d 'With -b: size of each write-ahead log file in bytes' -r
