@@ -11,7 +11,9 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin jq-server --bin jq-worker --bin jq-ctl \
+# With cargo-auditable, the programs say which crates they are made of: `cargo audit bin jq-server`.
+RUN cargo install cargo-auditable --version 0.7.7 --locked --debug \
+ && cargo auditable build --release --locked -p jq-server -p jq-worker -p jq-ctl --bins \
  && strip --strip-debug target/release/jq-server target/release/jq-worker target/release/jq-ctl
 
 FROM debian:bookworm-slim AS worker

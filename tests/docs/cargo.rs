@@ -16,7 +16,7 @@ use crate::support;
 const BUILT_IN: &[&str] = &["build", "run", "test", "bench", "check", "doc", "install"];
 
 /// Further ones: components of the toolchain, and tools to be installed.
-const EXTERNAL: &[&str] = &["fmt", "clippy", "deny", "fuzz"];
+const EXTERNAL: &[&str] = &["fmt", "clippy", "deny", "fuzz", "audit", "auditable"];
 
 /// The package of the workspace's root.
 const ROOT: &str = "jq-server";
@@ -40,13 +40,15 @@ pub(crate) fn accepts(arguments: &[String]) -> Result<(), String> {
     }
     cargo_accepts(subcommand, &own)?;
     let package = value(&own, &["-p", "--package"]);
-    if let Some(package) = package.filter(|package| !names("name").contains(*package)) {
+    if let Some(package) = package.filter(|package| !names().contains(*package)) {
         return Err(format!("there is no package {package}"));
     }
+    let packages = selected(&own);
     for kind in ["test", "bench", "bin", "example"] {
-        let target = value(&own, &[&format!("--{kind}")]);
-        if let Some(target) = target.filter(|target| !names(kind).contains(*target)) {
-            return Err(format!("there is no {kind} {target}"));
+        for target in values(&own, &[&format!("--{kind}")]) {
+            if !targets(kind, packages.as_deref()).contains(target) {
+                return Err(format!("there is no {kind} {target} in the packages that are meant"));
+            }
         }
     }
     if subcommand == "run" {
@@ -83,12 +85,41 @@ fn cargo() -> Command {
 }
 
 fn value<'a>(words: &[&'a String], flags: &[&str]) -> Option<&'a str> {
-    let at = words.iter().position(|word| flags.contains(&&***word))?;
-    words.get(at + 1).map(|word| word.as_str())
+    values(words, flags).next()
 }
 
-/// The names of the workspace's packages (`name`), or of its targets of one kind.
-fn names(kind: &str) -> BTreeSet<String> {
+/// What follows any of these flags.
+fn values<'a>(words: &[&'a String], flags: &[&str]) -> impl Iterator<Item = &'a str> {
+    let pairs = words.windows(2).filter(|pair| flags.contains(&&**pair[0]));
+    pairs.map(|pair| pair[1].as_str())
+}
+
+/// The packages that a command is about; `None` for all.
+fn selected<'a>(words: &[&'a String]) -> Option<Vec<&'a str>> {
+    if words.iter().any(|word| *word == "--workspace" || *word == "--all") {
+        return None;
+    }
+    let named: Vec<&str> = values(words, &["-p", "--package"]).collect();
+    Some(if named.is_empty() { vec![ROOT] } else { named })
+}
+
+/// The names of the workspace's packages.
+fn names() -> BTreeSet<String> {
+    packages().iter().map(name_of).collect()
+}
+
+/// The names of the targets of one kind, in these packages or in all.
+fn targets(kind: &str, of: Option<&[&str]>) -> BTreeSet<String> {
+    let packages = packages().iter().filter(|it| of.is_none_or(|of| of.contains(&&*name_of(it))));
+    let targets = packages.flat_map(|it| it["targets"].as_array().expect("it has targets"));
+    targets.filter(|it| it["kind"][0] == kind).map(name_of).collect()
+}
+
+fn name_of(it: &Value) -> String {
+    it["name"].as_str().expect("it has a name").to_owned()
+}
+
+fn packages() -> &'static [Value] {
     static METADATA: OnceLock<Value> = OnceLock::new();
     let metadata = METADATA.get_or_init(|| {
         let mut command = cargo();
@@ -96,13 +127,7 @@ fn names(kind: &str) -> BTreeSet<String> {
         let output = command.output().expect("cargo starts");
         serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
     });
-    let packages = metadata["packages"].as_array().expect("there are packages");
-    let name_of = |it: &Value| it["name"].as_str().expect("it has a name").to_owned();
-    if kind == "name" {
-        return packages.iter().map(name_of).collect();
-    }
-    let targets = packages.iter().flat_map(|it| it["targets"].as_array().expect("it has targets"));
-    targets.filter(|it| it["kind"][0] == kind).map(name_of).collect()
+    metadata["packages"].as_array().expect("there are packages")
 }
 
 #[test]
@@ -127,6 +152,8 @@ fn what_cargo_refuses_is_found() {
         "test -p no-such",
         "test --test no-such",
         "bench --bench no-such",
+        "build --bin jq-worker",
+        "build -p jq-worker --bin jq-worker --bin jq-server",
         "clippy --all-target",
         "run -p jq-compare -- --no-such",
         "run -- --no-such",

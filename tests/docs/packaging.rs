@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::cargo;
 use crate::markdown::project;
 
 /// The values of a setting in a unit.
@@ -33,5 +34,24 @@ fn the_unit_of_the_worker_is_what_the_manual_says() {
     assert_eq!(value("RestartPreventExitStatus"), "5 10");
     for status in ["5 invalid flags or configuration", "10 the state directory cannot be used"] {
         assert!(manual.replace('\n', " ").contains(status), "{status}");
+    }
+}
+
+/// What builds the image would be taken by cargo.
+#[test]
+fn the_commands_of_the_image_are_accepted() {
+    let text = fs::read_to_string(project().join("Dockerfile")).expect("it is there");
+    let text = text.replace("\\\n", " ");
+    let runs = text.lines().filter_map(|line| line.strip_prefix("RUN "));
+    let commands: Vec<Vec<String>> = runs
+        .flat_map(|run| run.split("&&"))
+        .map(|command| command.split_whitespace().map(str::to_owned).collect())
+        .filter(|words: &Vec<String>| words.first().is_some_and(|word| word == "cargo"))
+        .collect();
+    assert!(!commands.is_empty(), "the image is built by cargo");
+    for words in commands {
+        // It hands all of its arguments on.
+        let from = 1 + usize::from(words[1] == "auditable");
+        assert_eq!(cargo::accepts(&words[from..]), Ok(()), "{}", words.join(" "));
     }
 }

@@ -10,6 +10,7 @@ mod kubernetes;
 mod output;
 mod page;
 mod scene;
+mod seccomp;
 mod sizing;
 #[path = "../binlog/small_disk.rs"]
 mod small_disk;
