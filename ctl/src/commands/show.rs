@@ -127,9 +127,28 @@ fn trouble(tube: &Tube) -> String {
         said.push(format!("{BAD}nobody watches it{BAD:#}"));
     }
     if tube.stats.flag("has-policy") == Some(true) {
-        said.push("has a policy".to_owned());
+        said.push(policy(tube));
     }
     said.join(", ")
+}
+
+/// What the policy of a tube has brought about that somebody should know.
+fn policy(tube: &Tube) -> String {
+    let given_up = tube.count("jobs-dead-lettered") + tube.count("jobs-buried-by-policy");
+    let counts = [
+        (tube.count("refused-puts"), "puts refused"),
+        (given_up, "jobs given up"),
+        (tube.count("jobs-expired"), "jobs expired"),
+    ];
+    let brought: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", number(*count)))
+        .collect();
+    if brought.is_empty() {
+        return "has a policy".to_owned();
+    }
+    format!("has a policy: {WARN}{}{WARN:#}", brought.join(", "))
 }
 
 pub(super) async fn job(context: &Context, id: JobId) -> Result<(), Failed> {

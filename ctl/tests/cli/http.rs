@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::rig::Ctl;
-use crate::support::{Endpoint, Server, comes_true, scratch_path};
+use crate::support::{Endpoint, Input, PATIENCE, Server, comes_true, eventually, scratch_path};
 
 /// A server that may be operated, and the program that may do so.
 struct Operated {
@@ -229,6 +229,24 @@ fn tail_shows_what_passes() {
     tail.wait().unwrap();
 }
 
+/// What a server with as many connections as there may be answers is not about its memory.
+#[test]
+fn a_full_server_says_so() {
+    let server = &Server::jq(&["--max-connections", "1"]);
+    let mut only = None;
+    // The one that has waited for the server to be ready may not be closed yet.
+    eventually("one is connected", || {
+        let mut conn = server.connect();
+        let is_served = conn.try_send("list-tube-used\r\n").is_ok()
+            && matches!(conn.next(PATIENCE), Input::Reply(reply) if reply.line() == b"USING default");
+        only = is_served.then_some(conn);
+        is_served
+    });
+    let said = Ctl::of(server).run(&["stats"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.err.contains("as many connections as --max-connections allows"), "{said:?}");
+}
+
 /// A policy goes to a file with its tube, and comes back if that is asked for: when all jobs are in.
 #[test]
 fn a_policy_goes_to_a_file_and_back() {
@@ -313,6 +331,9 @@ fn policies_are_shown_changed_and_removed() {
     ctl.ok(&["put", "t", "1"]);
     let said = ctl.run(&["put", "t", "2"]);
     assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.err.contains("no room") && said.err.contains("stats refused"), "{said:?}");
+    let tubes = ctl.ok(&["tubes"]);
+    assert!(tubes.contains("has a policy: 1 puts refused"), "{tubes}");
     assert_eq!(ctl.json(&["policy", "t", "max-jobs="]).get("max_jobs"), None);
     ctl.ok(&["put", "t", "2"]);
     assert!(ctl.ok(&["policy", "t"]).contains("dead-letter   graveyard"));
