@@ -275,7 +275,11 @@ impl Import<'_, '_> {
             Ok(1) => return context.look.done(format!("{queued}, 1 policy set")),
             Ok(many) => return context.look.done(format!("{queued}, {many} policies set")),
             Err(Stop::Policy(failed)) => {
-                let message = format!("{queued}, but {}", failed.message);
+                let message = format!(
+                    "{queued}, but {}. Only this is done again with --from-line {}",
+                    failed.message,
+                    lines + 1
+                );
                 Failed { message, ..failed }
             }
             Err(Stop::Line { line, why }) => Failed::new(

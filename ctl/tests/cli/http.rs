@@ -313,7 +313,10 @@ fn what_is_wrong_about_a_policy_in_a_file_is_said() {
         said.err.contains("1 jobs queued, but the policy of tube t, line 1, was not"),
         "{said:?}"
     );
-    assert!(said.err.contains("dead_letter"), "{said:?}");
+    assert!(said.err.contains("dead_letter") && said.err.contains("--from-line 3"), "{said:?}");
+    let mended = [&policy("t", r#"{"max_jobs":1}"#), job].map(String::from).join("\n");
+    let said = ctl.run_on(&["import", "--with-policy", "--from-line", "3"], mended.as_bytes());
+    assert_eq!(said.out, "0 jobs queued, 1 policy set\n", "{said:?}");
     // Without HTTP nothing is begun.
     let said = Ctl::of(server).run_on(&["import", "--with-policy"], job.as_bytes());
     assert_eq!(said.status, 5, "{said:?}");
