@@ -392,6 +392,9 @@ pub(crate) struct ImportArgs {
     /// Put all jobs into this tube, whatever the file says
     #[arg(long, value_name = "TUBE")]
     pub(crate) tube: Option<TubeName>,
+    /// Also set the policies in the file, when all jobs are in (HTTP)
+    #[arg(long)]
+    pub(crate) with_policy: bool,
     /// Go on at this line, as an import that failed said
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]

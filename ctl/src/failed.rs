@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use jq_client::{Bytes, ConnectError, Error, PutError, Reply};
+use jq_client::{Bytes, ConnectError, Error, PutError, Refusal, Reply};
 
 /// Exit status when the server refused something, or anything else went wrong.
 pub const EXIT_FAILED: u8 = 1;
@@ -52,6 +52,16 @@ impl Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
+        // A put that is refused is told by its reply. Nothing else that comes from here needs room.
+        if let Error::Refused { refusal: Refusal::OutOfMemory, .. } = error {
+            return Self::new(
+                EXIT_FAILED,
+                format!(
+                    "{error}: it has as many connections as --max-connections allows, or no memory. With --http, \
+                     jq-ctl connections lists and closes some"
+                ),
+            );
+        }
         let status = match &error {
             Error::Connect(_) | Error::Disconnected { .. } | Error::NoReply { .. } => {
                 EXIT_UNREACHABLE
@@ -72,6 +82,10 @@ impl From<PutError> for Failed {
     fn from(error: PutError) -> Self {
         match error {
             PutError::Failed(error) => error.into(),
+            PutError::OutOfMemory => Self::other(
+                "the server has no room for the job: a limit is reached, or its memory or its disk is full. \
+                 jq-ctl stats refused says which",
+            ),
             error => Self::other(error),
         }
     }

@@ -62,6 +62,12 @@ impl Look {
         if self.json { Ok(()) } else { Ok(writeln!(anstream::stdout(), "{what}")?) }
     }
 
+    /// Says what whoever asked should know although it went well: on standard error, to people and programs.
+    pub(crate) fn note(self, what: impl std::fmt::Display) {
+        // Nobody may be there to read it; what was asked for is done all the same.
+        let _ = writeln!(anstream::stderr(), "jq-ctl: {what}");
+    }
+
     /// Asks before something is destroyed. Without a terminal nobody can answer, so `--yes` is
     /// needed.
     pub(crate) fn confirm(self, question: &str) -> Result<(), Failed> {

@@ -30,6 +30,10 @@ const BYTES_PER_SECOND: usize = 1 << 20;
 
 /// Serves HTTP on a thread of its own, so that nothing that it does holds up the queue's threads, until
 /// it is dropped.
+///
+/// The thread has the priority of all others. With a lower one it would keep the lock of the queue whenever it
+/// loses the processor while it has it, until all others have had their turn: on two busy cores, the longest wait
+/// of others grew from 12 to 51 ms (medians of 8 rounds, nice 19).
 #[derive(Debug)]
 pub struct Admin {
     app: Arc<App>,

@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::pin;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use crate::memory;
 use crate::server::accepted::{Accepted, Stream};
+use crate::server::crowd::{Verdict, Waiting};
 use crate::server::hub::Hub;
 use crate::server::listener::{Listener, ListeningSocket};
 use crate::server::workers::Workers;
@@ -49,10 +50,6 @@ impl Source {
     }
 }
 
-/// When there are too many connections, so many turns of all others come before one is refused: those whose
-/// clients have closed them are closed first.
-const TURNS: u32 = 4;
-
 /// Accepts connections until dropped. Fails only if the socket cannot be registered with tokio.
 pub(crate) async fn accept_all(
     listener: &Listener,
@@ -61,12 +58,30 @@ pub(crate) async fn accept_all(
 ) -> io::Result<()> {
     let source = Source::new(listener.socket())?;
     let mut exhausted_at: Option<Instant> = None;
+    let mut waiting = Waiting::new();
     loop {
         // Registered before the attempt, so that a close in between is not missed.
         let closed = hub.connection_closed.notified();
-        let accepted = match exhausted_at {
-            None => source.accept().await,
-            Some(at) => match timeout_at(at + CALM, source.accept()).await {
+        pin!(closed);
+        while let Some(verdict) = waiting.next(hub.crowd().is_full(workers.connections())) {
+            match verdict {
+                Verdict::LetIn(stream) => {
+                    workers.serve(Accepted { stream, origin: listener.origin().clone() });
+                }
+                Verdict::Refuse(stream) => {
+                    refuse(stream);
+                    hub.crowd().refused(hub.clock().now());
+                }
+            }
+        }
+        let accepted = match (waiting.until(), exhausted_at) {
+            (Some(until), _) => tokio::select! {
+                accepted = source.accept(), if !waiting.is_full() => accepted,
+                () = &mut closed => continue,
+                () = sleep_until(until) => continue,
+            },
+            (None, None) => source.accept().await,
+            (None, Some(at)) => match timeout_at(at + CALM, source.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
                     info!("accepting connections again");
@@ -76,24 +91,15 @@ pub(crate) async fn accept_all(
             },
         };
         match accepted.and_then(admit) {
-            Ok(stream) => {
-                let mut turns = 0..TURNS;
-                while hub.crowd().is_full(workers.connections()) && turns.next().is_some() {
-                    yield_now().await;
-                }
-                if hub.crowd().is_full(workers.connections()) {
-                    refuse(stream);
-                    hub.crowd().refused(hub.clock().now());
-                } else {
-                    workers.serve(Accepted { stream, origin: listener.origin().clone() });
-                }
-            }
+            Ok(stream) => waiting.push(stream),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 if exhausted_at.replace(Instant::now()).is_none() {
                     warn!(%error, connections = hub.connections(), "cannot accept connections; retrying");
                 }
-                let _ = timeout(RETRY, closed).await;
+                let again = Instant::now() + RETRY;
+                let again = waiting.until().map_or(again, |until| until.min(again));
+                let _ = timeout_at(again, closed).await;
             }
         }
     }

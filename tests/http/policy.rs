@@ -163,6 +163,9 @@ fn the_file_wins() {
     http.delete(other).is_problem(409, "wrong-state");
     let limits = ["jq_limit{limit=\"jobs\"} 7", "jq_limit{limit=\"connections\"} 9"];
     await_metrics(&http, &limits);
+    let server = http.get("/api/v1/server").expect(200);
+    assert_eq!(server["limits"], json!({"jobs": 7, "connections": 9}));
+    assert_eq!(server["job_memory_bytes"], 0);
     let _ = fs::remove_file(&file);
 }
 

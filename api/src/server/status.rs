@@ -99,8 +99,15 @@ pub struct Server {
     pub body_bytes: u64,
     /// Resident memory of the process, in bytes.
     pub resident_bytes: u64,
+    /// About what all jobs take, with their bodies, in bytes: what `--max-memory` limits.
+    #[serde(default)]
+    pub job_memory_bytes: u64,
     /// The largest body that is accepted, in bytes.
     pub max_job_size: u32,
+    /// The limits of the server that are set: of `jobs`, of the `memory` that they take, in bytes, and of
+    /// `connections`.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
     /// The log of `-b`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,

@@ -1,17 +1,21 @@
-//! `export`: the jobs of a tube, as lines of a file.
+//! `export`: the policy and the jobs of a tube, as lines of a file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use indicatif::ProgressBar;
+use jq_api::server::Policy;
 use jq_client::{Command, Connection, JobState, Reply, Stats};
+use serde::Serialize;
 
 use super::jobs::{self, PAGE};
-use super::record::{Record, RecordState};
+use super::policy;
+use super::record::{PolicyLine, Record, RecordState};
 use super::{Context, watch_only};
 use crate::cli::ExportArgs;
 use crate::failed::{EXIT_FILE, Failed, answered};
+use crate::http::Api;
 use crate::look::number;
 
 /// Number of bodies in flight. They may be large.
@@ -21,8 +25,15 @@ pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<(), F
     let mut queue = context.queue().await?;
     let stats = queue.stats_tube(&args.tube).await?;
     let stats = stats.ok_or_else(|| Failed::not_found(format!("tube {}", args.tube)))?;
+    let policy = match stats.flag("has-policy") {
+        Some(true) => policy_line(context, args).await,
+        _ => None,
+    };
     let bar = context.look.bar(Some(expected(&stats, args)));
     let mut out = Output::create(&args.file)?;
+    if let Some(line) = policy {
+        out.write(&line)?;
+    }
     let written = if args.by_reserving {
         by_reserving(queue, args, &mut out, &bar).await
     } else {
@@ -35,6 +46,26 @@ pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<(), F
     })?;
     out.finish()?;
     if out.is_stdout { Ok(()) } else { context.look.done(format!("{} exported", number(written))) }
+}
+
+/// The policy of the tube. The jobs are worth having without it, so if it cannot be had, that is said.
+async fn policy_line(context: &Context, args: &ExportArgs) -> Option<PolicyLine> {
+    let asked = match Api::new(&context.target, "it") {
+        Ok(api) => policy::get(&api, &args.tube).await,
+        Err(failed) => Err(failed),
+    };
+    match asked {
+        // Where it is from is not what it says.
+        Ok(policy) => Some(PolicyLine {
+            tube: args.tube.to_string(),
+            policy: Policy { source: None, ..policy },
+        }),
+        Err(failed) => {
+            let why = failed.message;
+            context.look.note(format!("the policy of tube {} is not exported: {why}", args.tube));
+            None
+        }
+    }
 }
 
 fn expected(stats: &Stats, args: &ExportArgs) -> u64 {
@@ -148,7 +179,7 @@ impl Output {
         Ok(Self { name, file: BufWriter::with_capacity(1 << 20, file), is_stdout })
     }
 
-    fn write(&mut self, record: &Record<'_>) -> Result<(), Failed> {
+    fn write(&mut self, record: &impl Serialize) -> Result<(), Failed> {
         let line = serde_json::to_writer(&mut self.file, record).map_err(io::Error::from);
         let line = line.and_then(|()| self.file.write_all(b"\n"));
         line.map_err(|error| self.failed(error))

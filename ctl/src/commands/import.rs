@@ -1,7 +1,9 @@
-//! `import`: puts the jobs of a file.
+//! `import`: puts the jobs of a file, and sets the policies in it if that is asked for.
 //!
 //! Puts are pipelined, so when something goes wrong, several are on their way. All replies that
 //! come are counted, so that the message can say which lines are in the queue and where to go on.
+
+mod policies;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,10 +14,11 @@ use jq_client::{Command, JobId, Pipeline, PutError, PutOptions, Reply, TubeName}
 use serde_json::json;
 
 use super::Context;
-use super::record::{Record, RecordState};
+use super::record::{Line, Record, RecordState};
 use crate::cli::ImportArgs;
 use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed, answered};
 use crate::look::number;
+use policies::Policies;
 
 /// Number of commands in flight.
 pub(super) const IN_FLIGHT: usize = 1024;
@@ -58,6 +61,8 @@ enum Stop {
     Refused,
     /// The connection is lost, or the server answers nonsense.
     Lost(Failed),
+    /// All jobs are in the queue, but a policy was not set.
+    Policy(Failed),
 }
 
 /// An import in progress.
@@ -80,6 +85,7 @@ const NAMED: usize = 10;
 
 pub(super) async fn import(context: &Context, args: &ImportArgs) -> Result<(), Failed> {
     let mut input = open(&args.file)?;
+    let mut policies = Policies::new(context, args.with_policy)?;
     let mut queue = context.queue().await?;
     let bar = context.look.bar(None);
     let mut import = Import {
@@ -101,10 +107,20 @@ pub(super) async fn import(context: &Context, args: &ImportArgs) -> Result<(), F
             Ok(_) => lines += 1,
             Err(error) => break Some(Stop::Input(error)),
         }
-        if lines < args.from_line || line.trim_ascii().is_empty() {
+        let is_done = lines < args.from_line;
+        if line.trim_ascii().is_empty() || is_done && !policies.are_wanted() {
             continue;
         }
-        if let Err(stop) = import.send(lines, &line).await {
+        let read = match Line::parse(&line) {
+            Ok(Line::Policy(policy)) => {
+                let taken = policies.take(lines, policy, args.tube.as_ref());
+                taken.map_err(|why| Stop::Line { line: lines, why })
+            }
+            _ if is_done => Ok(()),
+            Ok(Line::Job(record)) => import.send(lines, record).await,
+            Err(why) => Err(Stop::Line { line: lines, why }),
+        };
+        if let Err(stop) = read {
             break Some(stop);
         }
         bar.set_position(import.queued);
@@ -115,7 +131,14 @@ pub(super) async fn import(context: &Context, args: &ImportArgs) -> Result<(), F
         _ => import.settle(0, true).await,
     };
     bar.finish_and_clear();
-    import.report(context, args, stop.or(rest.err()), lines)
+    let stop = match stop.or(rest.err()) {
+        None => policies.set().await.map_err(Stop::Policy),
+        Some(stop) => Err(stop),
+    };
+    if stop.is_ok() {
+        policies.note(context);
+    }
+    import.report(context, args, stop, lines)
 }
 
 fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, Failed> {
@@ -146,9 +169,8 @@ pub(super) fn inserted(reply: Reply<jq_client::Bytes>) -> Result<JobId, String> 
 
 impl Import<'_, '_> {
     /// Puts the job of a line.
-    async fn send(&mut self, line: u64, text: &[u8]) -> Result<(), Stop> {
+    async fn send(&mut self, line: u64, record: Record<'_>) -> Result<(), Stop> {
         let wrong = |why: String| Stop::Line { line, why };
-        let record = Record::parse(text).map_err(wrong)?;
         let body = record.bytes().map_err(wrong)?;
         let tube = match self.into {
             Some(tube) => tube.clone(),
@@ -232,35 +254,47 @@ impl Import<'_, '_> {
         Ok(())
     }
 
-    /// Says how it ended.
+    /// Says how it ended: with so many policies, or before its end.
     fn report(
         self,
         context: &Context,
         args: &ImportArgs,
-        stop: Option<Stop>,
+        ended: Result<u64, Stop>,
         lines: u64,
     ) -> Result<(), Failed> {
         let queued = format!("{} jobs queued", number(self.queued));
         if context.look.json {
-            context.look.document(&json!({"queued": self.queued, "lines": lines}))?;
+            let policies = ended.as_ref().copied().unwrap_or_default();
+            context
+                .look
+                .document(&json!({"queued": self.queued, "lines": lines, "policies": policies}))?;
         }
         let file = args.file.display();
-        let failed = match stop {
-            None if context.look.json => return Ok(()),
-            None => return context.look.done(queued),
-            Some(Stop::Line { line, why }) => Failed::new(
+        let failed = match ended {
+            Ok(0) => return context.look.done(queued),
+            Ok(1) => return context.look.done(format!("{queued}, 1 policy set")),
+            Ok(many) => return context.look.done(format!("{queued}, {many} policies set")),
+            Err(Stop::Policy(failed)) => {
+                let message = format!(
+                    "{queued}, but {}. Only this is done again with --from-line {}",
+                    failed.message,
+                    lines + 1
+                );
+                Failed { message, ..failed }
+            }
+            Err(Stop::Line { line, why }) => Failed::new(
                 EXIT_FILE,
                 format!(
                     "{file}, line {line}: {why}. {queued}; mend the line, and go on with \
                      --from-line {line}"
                 ),
             ),
-            Some(Stop::Input(error)) => Failed::new(
+            Err(Stop::Input(error)) => Failed::new(
                 EXIT_FILE,
                 format!("{file}: {error}. {queued}; go on with --from-line {}", lines + 1),
             ),
-            Some(Stop::Refused) => self.refusal(&queued, lines),
-            Some(Stop::Lost(failed)) => {
+            Err(Stop::Refused) => self.refusal(&queued, lines),
+            Err(Stop::Lost(failed)) => {
                 let unknown = self.sent.iter().find_map(|sent| match sent {
                     Sent::Put { line, .. } => Some(*line),
                     _ => None,

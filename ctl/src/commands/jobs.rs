@@ -106,7 +106,7 @@ fn print_jobs(jobs: &[ListedJob], next: Option<u32>, out: &mut dyn Write) -> io:
     ]);
     for job in jobs {
         let timed = matches!(job.state, JobState::Reserved | JobState::Delayed);
-        let left = if timed { format!("{} s", job.time_left) } else { String::new() };
+        let left = if timed { format!("{} s", number(job.time_left)) } else { String::new() };
         rows.add_row(vec![
             Cell::new(job.id),
             Cell::new(job.state.as_str()),

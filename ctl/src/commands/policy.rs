@@ -12,28 +12,40 @@ use super::server::NOTHING;
 use crate::cli::PolicyArgs;
 use crate::failed::Failed;
 use crate::http::Api;
-use crate::look::{Align, number, print, table};
+use crate::look::{Align, print, table};
 
 pub(super) async fn policy(context: &Context, args: &PolicyArgs) -> Result<(), Failed> {
     let api = Api::new(&context.target, "a policy")?;
-    let path = ["api", "v1", "tubes", args.tube.as_str(), "policy"];
     let policy: Policy = if args.remove {
         context.look.confirm(&format!("Remove the policy of tube {}?", args.tube))?;
-        api.send(Method::DELETE, &path, NOTHING).await?
+        api.send(Method::DELETE, &path(&args.tube), NOTHING).await?
     } else if args.set.is_empty() {
-        api.get(&path, &()).await?
+        get(&api, &args.tube).await?
     } else {
-        let present: Result<Policy, Failed> = api.get(&path, &()).await;
-        let present = match present {
+        let present = match get(&api, &args.tube).await {
             Ok(policy) => policy,
             // A tube that is not there yet comes to be with its policy.
             Err(failed) if failed.status == crate::failed::EXIT_NOT_FOUND => Policy::default(),
             Err(failed) => return Err(failed),
         };
         let wanted = change(&present, &args.set)?;
-        api.send(Method::PUT, &path, Some(&wanted)).await?
+        set(&api, &args.tube, &wanted).await?
     };
     context.look.show(&policy, |policy, out| show(&args.tube, policy, out))
+}
+
+/// What is set for a tube.
+pub(super) async fn get(api: &Api, tube: &TubeName) -> Result<Policy, Failed> {
+    api.get(&path(tube), &()).await
+}
+
+/// Replaces what is set for a tube.
+pub(super) async fn set(api: &Api, tube: &TubeName, policy: &Policy) -> Result<Policy, Failed> {
+    api.send(Method::PUT, &path(tube), Some(policy)).await
+}
+
+fn path(tube: &TubeName) -> [&str; 5] {
+    ["api", "v1", "tubes", tube.as_str(), "policy"]
 }
 
 /// The policy with these members set, each as `NAME=VALUE`.
@@ -76,7 +88,7 @@ fn show(tube: &TubeName, policy: &Policy, out: &mut dyn Write) -> io::Result<()>
     for (name, value) in members {
         let shown = match value {
             Value::String(text) => text,
-            Value::Number(it) if it.is_u64() => number(it.as_u64().unwrap_or_default()),
+            // Numbers as they are given: these are to be copied.
             value => value.to_string(),
         };
         rows.add_row([name.replace('_', "-"), shown]);
@@ -92,6 +104,14 @@ mod tests {
         let present = Policy { max_jobs: Some(5), unique: true, ..Policy::default() };
         let assignments: Vec<String> = assignments.iter().map(ToString::to_string).collect();
         change(&present, &assignments).map_err(|failed| failed.message)
+    }
+
+    #[test]
+    fn what_is_shown_can_be_set() {
+        let policy = Policy { max_bytes: Some(100_000_000), ..Policy::default() };
+        let mut shown = Vec::new();
+        show(&"t".parse().unwrap(), &policy, &mut shown).unwrap();
+        assert_eq!(String::from_utf8(shown).unwrap(), "max-bytes  100000000\n");
     }
 
     #[test]

@@ -1,11 +1,70 @@
-//! A job as a line of a file: one JSON object.
+//! The lines of a file of jobs. Each is a JSON object: a job, or the policy of a tube.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use jq_api::server::Policy;
 use jq_client::{BadTubeName, DEFAULT_PRIORITY, DEFAULT_TTR, JobId, PutOptions, TubeName};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Line<'a> {
+    /// A job.
+    Job(Record<'a>),
+    /// What is set for a tube.
+    Policy(PolicyLine),
+}
+
+/// The policy of a tube in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyLine {
+    /// The tube.
+    pub(super) tube: String,
+    /// What is set for it.
+    pub(super) policy: Policy,
+}
+
+/// What distinguishes the line of a policy, however wrong the rest of it is.
+#[derive(Deserialize)]
+struct HasPolicy {
+    #[serde(rename = "policy")]
+    _policy: IgnoredAny,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line.
+    pub(super) fn parse(line: &'a [u8]) -> Result<Self, String> {
+        match Record::parse(line) {
+            Ok(job) => Ok(Self::Job(job)),
+            // Nearly all lines are jobs, which pay nothing for the others.
+            Err(_) if serde_json::from_slice::<HasPolicy>(line).is_ok() => {
+                parse(line).map(Self::Policy)
+            }
+            Err(why) => Err(why),
+        }
+    }
+}
+
+impl PolicyLine {
+    /// Its tube.
+    pub(super) fn tube(&self) -> Result<TubeName, String> {
+        self.tube.parse().map_err(|error: BadTubeName| format!("tube: {error}"))
+    }
+}
+
+/// Reads a line of which the caller knows the number.
+fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(line).map_err(|error| {
+        let text = error.to_string();
+        text.replace(&format!(" at line 1 column {}", error.column()), &{
+            format!(", at column {}", error.column())
+        })
+    })
+}
 
 /// A job in a file. Members that are not known are errors: one that is misspelt would be ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,15 +121,9 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Reads a line.
-    pub(super) fn parse(line: &'a [u8]) -> Result<Self, String> {
-        serde_json::from_slice(line).map_err(|error| {
-            // There is only one line, and the caller knows which.
-            let text = error.to_string();
-            text.replace(&format!(" at line 1 column {}", error.column()), &{
-                format!(", at column {}", error.column())
-            })
-        })
+    /// Reads a line that is a job.
+    fn parse(line: &'a [u8]) -> Result<Self, String> {
+        parse(line)
     }
 
     /// The bytes of its body.
@@ -130,6 +183,22 @@ mod tests {
         let read = Record::parse(br#"{"body":"x"}"#).unwrap();
         assert_eq!(read.options(), PutOptions::default());
         assert_eq!(read.tube(), Ok(None));
+    }
+
+    #[test]
+    fn a_policy_is_a_line_of_its_own() {
+        let policy = Policy { max_jobs: Some(5), unique: true, ..Policy::default() };
+        let line = PolicyLine { tube: "t".into(), policy };
+        let text = serde_json::to_string(&line).unwrap();
+        assert_eq!(text, r#"{"tube":"t","policy":{"max_jobs":5,"unique":true}}"#);
+        assert_eq!(Line::parse(text.as_bytes()), Ok(Line::Policy(line)));
+        let error = |line: &str| Line::parse(line.as_bytes()).unwrap_err();
+        assert!(error(r#"{"tube":"t","policy":{"max_jobs":0.5}}"#).contains("0.5"));
+        assert!(error(r#"{"tube":"t","policy":{"jobs":1}}"#).starts_with("unknown field `jobs`"));
+        let both = error(r#"{"tube":"t","policy":{},"body":"x"}"#);
+        assert!(both.starts_with("unknown field `body`, expected `tube` or `policy`"), "{both}");
+        assert!(error(r#"{"policy":{}}"#).starts_with("missing field `tube`"));
+        assert!(error(r#"{"tube":"t","polic":{}}"#).starts_with("unknown field `polic`"));
     }
 
     #[test]

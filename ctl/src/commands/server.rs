@@ -14,6 +14,9 @@ use crate::failed::{EXIT_NOT_FOUND, Failed};
 use crate::http::Api;
 use crate::look::{Align, number, print, table};
 
+/// Number of watched tubes that the table has for each connection. It would be as wide as the longest list.
+const SHOWN: usize = 4;
+
 /// The body of a request that has none.
 pub(super) const NOTHING: Option<&()> = None;
 
@@ -156,8 +159,9 @@ fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Res
             Connection { reserved: 1.., .. } => "works",
             _ => "",
         };
-        let mut watches = connection.watching.join(" ");
-        let more = connection.watched.saturating_sub(connection.watching.len() as u64);
+        let shown = &connection.watching[..connection.watching.len().min(SHOWN)];
+        let mut watches = shown.join(" ");
+        let more = connection.watched.saturating_sub(shown.len() as u64);
         if more > 0 {
             watches += &format!(" and {more} more");
         }
@@ -199,6 +203,31 @@ async fn close(context: &Context, api: &Api, ids: &[u64], may_be_gone: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that watches many tubes does not make the table wider than any screen.
+    #[test]
+    fn a_long_list_of_tubes_is_cut() {
+        let connection = json(100, 64);
+        let mut shown = Vec::new();
+        print_connections(&[connection], &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("  t0 t1 t2 t3 and 96 more  "), "{shown}");
+        let mut shown = Vec::new();
+        print_connections(&[json(2, 2)], &mut shown).unwrap();
+        assert!(String::from_utf8(shown).unwrap().contains("  t0 t1  "));
+    }
+
+    /// A connection that watches so many tubes, of which so many are listed.
+    fn json(watched: u64, listed: usize) -> Connection {
+        let watching: Vec<String> = (0..listed).map(|number| format!("t{number}")).collect();
+        serde_json::from_value(serde_json::json!({
+            "id": 1, "address": "192.0.2.7:1", "age": 1,
+            "using": "default", "watching": watching, "watched": watched, "reserved": 0,
+            "waiting": false, "producer": false, "worker": true, "unsent_bytes": 0,
+            "unread_bytes": 0,
+        }))
+        .unwrap()
+    }
 
     #[test]
     fn hosts_of_addresses() {

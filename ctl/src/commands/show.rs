@@ -127,9 +127,28 @@ fn trouble(tube: &Tube) -> String {
         said.push(format!("{BAD}nobody watches it{BAD:#}"));
     }
     if tube.stats.flag("has-policy") == Some(true) {
-        said.push("has a policy".to_owned());
+        said.push(policy(tube));
     }
     said.join(", ")
+}
+
+/// What the policy of a tube has brought about that somebody should know.
+fn policy(tube: &Tube) -> String {
+    let given_up = tube.count("jobs-dead-lettered") + tube.count("jobs-buried-by-policy");
+    let counts = [
+        (tube.count("refused-puts"), "puts refused"),
+        (given_up, "jobs given up"),
+        (tube.count("jobs-expired"), "jobs expired"),
+    ];
+    let brought: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", number(*count)))
+        .collect();
+    if brought.is_empty() {
+        return "has a policy".to_owned();
+    }
+    format!("has a policy: {WARN}{}{WARN:#}", brought.join(", "))
 }
 
 pub(super) async fn job(context: &Context, id: JobId) -> Result<(), Failed> {
@@ -225,13 +244,32 @@ fn typed(name: &str, value: &str) -> Value {
     }
 }
 
+/// Whether a number of the stats is a name or a setting, not an amount. It is shown without separators, so that
+/// it can be copied into a command or looked for in a log.
+fn is_copied(name: &str) -> bool {
+    matches!(
+        name,
+        "id" | "pid"
+            | "pri"
+            | "delay"
+            | "ttr"
+            | "file"
+            | "pause"
+            | "max-job-size"
+            | "binlog-max-size"
+            | "binlog-oldest-index"
+            | "binlog-current-index"
+            | "binlog-state-code"
+    )
+}
+
 /// Prints stats in the server's order.
 fn print_entries(stats: &Stats, filter: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let mut rows = table(&[("", Align::Left), ("", Align::Left)]);
     for (name, value) in entries(stats, filter) {
         let value = match typed(name, value) {
             Value::String(text) => printable(text.as_bytes()),
-            Value::Number(number) if number.is_u64() && name != "id" && name != "pid" => {
+            Value::Number(number) if number.is_u64() && !is_copied(name) => {
                 self::number(number.as_u64().unwrap_or_default())
             }
             value => value.to_string(),
@@ -258,6 +296,22 @@ mod tests {
         });
         assert_eq!(document(&stats, None), expected);
         assert_eq!(document(&stats, Some("jobs")), json!({"current-jobs-ready": u64::MAX}));
+    }
+
+    #[test]
+    fn only_amounts_have_separators() {
+        let stats = Stats::parse(
+            b"---\nid: 12345\npri: 4294967295\nttr: 86400\nfile: 1000\nmax-job-size: 65535\n\
+              age: 12345\ncurrent-jobs-ready: 1000000\n",
+        )
+        .unwrap();
+        let mut shown = Vec::new();
+        print_entries(&stats, None, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        let values: Vec<&str> =
+            shown.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        let expected = ["12345", "4294967295", "86400", "1000", "65535", "12,345", "1,000,000"];
+        assert_eq!(values, expected);
     }
 
     #[test]

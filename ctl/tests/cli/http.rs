@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::rig::Ctl;
-use crate::support::{Endpoint, Server, comes_true, scratch_path};
+use crate::support::{Endpoint, Input, PATIENCE, Server, comes_true, eventually, scratch_path};
 
 /// A server that may be operated, and the program that may do so.
 struct Operated {
@@ -229,6 +229,101 @@ fn tail_shows_what_passes() {
     tail.wait().unwrap();
 }
 
+/// What a server with as many connections as there may be answers is not about its memory.
+#[test]
+fn a_full_server_says_so() {
+    let server = &Server::jq(&["--max-connections", "1"]);
+    let mut only = None;
+    // The one that has waited for the server to be ready may not be closed yet.
+    eventually("one is connected", || {
+        let mut conn = server.connect();
+        let is_served = conn.try_send("list-tube-used\r\n").is_ok()
+            && matches!(conn.next(PATIENCE), Input::Reply(reply) if reply.line() == b"USING default");
+        only = is_served.then_some(conn);
+        is_served
+    });
+    let said = Ctl::of(server).run(&["stats"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.err.contains("as many connections as --max-connections allows"), "{said:?}");
+}
+
+/// A policy goes to a file with its tube, and comes back if that is asked for: when all jobs are in.
+#[test]
+fn a_policy_goes_to_a_file_and_back() {
+    let Operated { ctl, server, .. } = &Operated::start();
+    ctl.ok(&["put", "t", "1"]);
+    ctl.ok(&["put", "t", "2"]);
+    ctl.ok(&["policy", "t", "max-jobs=1", "unique=true", "reserve-rate=2.5"]);
+    let expected = json!({"max_jobs": 1, "unique": true, "reserve_rate": 2.5});
+    let exported = ctl.ok(&["export", "t"]);
+    let lines: Vec<Value> =
+        exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{exported}");
+    assert_eq!(lines[0], json!({"tube": "t", "policy": expected}));
+    // Without HTTP it is said that it is missing, and the jobs are there.
+    let plain = &Ctl::of(server);
+    let said = plain.run(&["export", "t"]);
+    assert_eq!((said.status, said.out.lines().count()), (0, 2), "{said:?}");
+    for part in ["the policy of tube t is not exported", "--http URL"] {
+        assert!(said.err.contains(part), "{said:?}");
+    }
+    // It is set only if that is asked for, and said otherwise.
+    let said = plain.run_on(&["import", "--tube", "jobs"], exported.as_bytes());
+    assert_eq!((said.status, said.out.as_str()), (0, "2 jobs queued\n"), "{said:?}");
+    assert!(said.err.contains("--with-policy"), "{said:?}");
+    assert_eq!(ctl.ok(&["policy", "jobs"]), "jobs has no policy\n");
+    // The limit of one job refuses neither.
+    let said = ctl.run_on(&["import", "--tube", "copy", "--with-policy"], exported.as_bytes());
+    assert_eq!(said.out, "2 jobs queued, 1 policy set\n", "{said:?}");
+    let mut set = ctl.json(&["policy", "copy"]);
+    set.as_object_mut().unwrap().remove("source");
+    assert_eq!(set, expected);
+    assert_eq!(ctl.json(&["tube", "copy"])["current-jobs-ready"], json!(2));
+    // Also when an import goes on behind its line.
+    let rest = ["import", "--tube", "rest", "--with-policy", "--from-line", "3"];
+    let said = ctl.run_on(&rest, exported.as_bytes());
+    assert_eq!(said.out, "1 jobs queued, 1 policy set\n", "{said:?}");
+}
+
+#[test]
+fn what_is_wrong_about_a_policy_in_a_file_is_said() {
+    let Operated { ctl, server, .. } = &Operated::start();
+    let job = r#"{"tube":"t","body":"x"}"#;
+    let policy = |tube: &str, policy: &str| format!(r#"{{"tube":"{tube}","policy":{policy}}}"#);
+    let import =
+        |lines: &[&str]| ctl.run_on(&["import", "--with-policy"], lines.join("\n").as_bytes());
+    for (line, why) in [
+        (policy("t", r#"{"maximum":1}"#), "unknown field `maximum`"),
+        (policy("t", r#"{"max_jobs":-1}"#), "-1"),
+        (policy("a b", "{}"), "tube: "),
+        (policy("t", r#"{"max_jobs":2}"#), "tube t has another policy in line 2"),
+    ] {
+        let first = policy("t", r#"{"max_jobs":1}"#);
+        let said = import(&[job, &first, &line]);
+        assert_eq!(said.status, 7, "{said:?}");
+        for part in ["line 3: ", why, "1 jobs queued", "--from-line 3"] {
+            assert!(said.err.contains(part), "{part} in {said:?}");
+        }
+        assert_eq!(ctl.ok(&["policy", "t"]), "t has no policy\n");
+    }
+    // What only the server can know.
+    let said = import(&[&policy("t", r#"{"dead_letter":"t"}"#), job]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(
+        said.err.contains("1 jobs queued, but the policy of tube t, line 1, was not"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("dead_letter") && said.err.contains("--from-line 3"), "{said:?}");
+    let mended = [&policy("t", r#"{"max_jobs":1}"#), job].map(String::from).join("\n");
+    let said = ctl.run_on(&["import", "--with-policy", "--from-line", "3"], mended.as_bytes());
+    assert_eq!(said.out, "0 jobs queued, 1 policy set\n", "{said:?}");
+    // Without HTTP nothing is begun.
+    let said = Ctl::of(server).run_on(&["import", "--with-policy"], job.as_bytes());
+    assert_eq!(said.status, 5, "{said:?}");
+    assert!(said.err.contains("--with-policy needs the HTTP API"), "{said:?}");
+    assert_eq!(ctl.json(&["tube", "t"])["current-jobs-ready"], json!(5));
+}
+
 #[test]
 fn policies_are_shown_changed_and_removed() {
     let Operated { ctl, .. } = &Operated::start();
@@ -239,6 +334,9 @@ fn policies_are_shown_changed_and_removed() {
     ctl.ok(&["put", "t", "1"]);
     let said = ctl.run(&["put", "t", "2"]);
     assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.err.contains("no room") && said.err.contains("stats refused"), "{said:?}");
+    let tubes = ctl.ok(&["tubes"]);
+    assert!(tubes.contains("has a policy: 1 puts refused"), "{tubes}");
     assert_eq!(ctl.json(&["policy", "t", "max-jobs="]).get("max_jobs"), None);
     ctl.ok(&["put", "t", "2"]);
     assert!(ctl.ok(&["policy", "t"]).contains("dead-letter   graveyard"));

@@ -388,6 +388,7 @@ complete -c jq-ctl -n "__fish_jq_ctl_using_subcommand import" -l color -d 'When 
 always\t''
 never\t''"
 complete -c jq-ctl -n "__fish_jq_ctl_using_subcommand import" -l timeout -d 'Seconds to wait for the server\'s answer' -r
+complete -c jq-ctl -n "__fish_jq_ctl_using_subcommand import" -l with-policy -d 'Also set the policies in the file, when all jobs are in (HTTP)'
 complete -c jq-ctl -n "__fish_jq_ctl_using_subcommand import" -l json -d 'Print JSON, for programs'
 complete -c jq-ctl -n "__fish_jq_ctl_using_subcommand import" -s y -l yes -d 'Do not ask before something is destroyed'
 complete -c jq-ctl -n "__fish_jq_ctl_using_subcommand import" -s h -l help -d 'Print help'

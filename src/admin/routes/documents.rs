@@ -80,8 +80,14 @@ pub(crate) fn protocol_state(state: JobState) -> State {
     }
 }
 
-/// A job at `now`. To be called while the queue is locked, so that the holder is still the same.
-pub(crate) fn job(now: Nanos, job: &JobInfo, peers: Option<&Peers>) -> Job {
+/// The number of the connection that has reserved a job. To be called while the queue is locked, so that it is
+/// still the same.
+pub(crate) fn holder(job: &JobInfo, peers: Option<&Peers>) -> Option<u64> {
+    peers?.number(job.holder?)
+}
+
+/// A job at `now`, with its [`holder`].
+pub(crate) fn job(now: Nanos, job: &JobInfo, holder: Option<u64>) -> Job {
     let counters = job.counters;
     Job {
         id: job.id,
@@ -93,7 +99,7 @@ pub(crate) fn job(now: Nanos, job: &JobInfo, peers: Option<&Peers>) -> Job {
         created: timestamp(job.created),
         age: now.seconds_since(job.created),
         time_left: job.due.map(|due| due.seconds_since(now)),
-        connection: job.holder.and_then(|holder| peers?.number(holder)),
+        connection: holder,
         size: job.size as u64,
         reserves: counters.reserves,
         timeouts: counters.timeouts,

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, HeaderValue};
 use bytes::Bytes;
 use jq_api::server::{Action, Bury, Changed, JobChange, JobDocument, JobList, JobQuery, Move};
-use jq_engine::{self as engine, Body, Refusal};
+use jq_engine::{self as engine, Body, JobInfo, Refusal};
 use jq_http::Peer;
 use jq_http::reply::{content, with};
 
@@ -39,11 +39,16 @@ pub(crate) async fn jobs(
     let from = cursor::place(Listing::Jobs, query.cursor.as_deref())?;
     let state = query.state.map(documents::protocol_state);
     let page = walk(from, limit(query.limit), |from, size| {
-        hub.read(|engine, now| {
+        let (page, holders, now) = hub.read(|engine, now| {
             let page = engine.jobs_page(name.as_str(), state, from, size)?;
-            let jobs = page.items.iter().map(|job| documents::job(now, job, hub.peers()));
-            Some(engine::Page { items: jobs.collect(), next: page.next })
-        })
+            let holders: Vec<_> =
+                page.items.iter().map(|job| documents::holder(job, hub.peers())).collect();
+            Some((page, holders, now))
+        })?;
+        // What can be done without the lock is.
+        let jobs = page.items.iter().zip(holders);
+        let items = jobs.map(|(job, holder)| documents::job(now, job, holder)).collect();
+        Some(engine::Page { items, next: page.next })
     });
     let page = page.await.ok_or_else(|| Failure::not_found(format_args!("tube {name}")))?;
     let next = page.next.map(|next| cursor::of_place(Listing::Jobs, next));
@@ -59,7 +64,7 @@ pub(crate) async fn jobs(
 pub(crate) async fn job(Queue(hub): Queue, Id(id): Id, _: Query<Nothing>) -> Answer {
     let found = hub.read(|engine, now| {
         let (job, body) = engine.job(id)?;
-        Some((documents::job(now, &job, hub.peers()), body))
+        Some((documents::job(now, &job, documents::holder(&job, hub.peers())), body))
     });
     let (job, body) = found.ok_or_else(|| Failure::not_found(format_args!("job {id}")))?;
     ok(&JobDocument { job, body: documents::body(body.as_ref()) })
@@ -213,11 +218,13 @@ async fn act(
 ) -> Answer {
     change
         .make(&format!("job {id}"), peer.as_deref(), |engine, mut sink, now| {
+            let peers = change.hub.peers();
+            let document = |job: &JobInfo| documents::job(now, job, documents::holder(job, peers));
             let (before, _) = engine.job(id).ok_or(Refusal::NoJob)?;
-            let before = documents::job(now, &before, change.hub.peers());
+            let before = document(&before);
             engine.act(now, id, wanted, &mut sink)?;
             let after = engine.job(id).filter(|_| action != Action::Delete);
-            let after = after.map(|(job, _)| documents::job(now, &job, change.hub.peers()));
+            let after = after.map(|(job, _)| document(&job));
             Ok(Changed { job: Some(after.unwrap_or(before)), ..changed(action, 1) })
         })
         .await

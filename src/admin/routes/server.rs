@@ -82,7 +82,9 @@ fn document(app: &App, hub: &Hub) -> Server {
         commands: commands(&queue.commands),
         body_bytes: queue.body_bytes,
         resident_bytes: identity.resident_bytes(),
+        job_memory_bytes: hub.read(|engine, _| engine.held_bytes()),
         max_job_size: hub.max_job_size(),
+        limits: hub.limits().into_iter().map(|(name, most)| (name.to_owned(), most)).collect(),
         log: log.own.as_deref().map(log_document),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use jq_api::server::{Server, Tube as ApiTube, TubeList, TubeQuery, TubeSort};
+use jq_api::server::{JobCounts, Server, Tube as ApiTube, TubeList, TubeQuery, TubeSort};
 use jq_client::{Connection, TubeName};
 
 use super::super::{Context, show};
 use crate::failed::Failed;
 use crate::http::Api;
-use crate::look::printable;
+use crate::look::{number, printable};
 
 /// Number of tubes that are asked for. The server sorts them, so these are the ones that matter.
 const FROM_API: u32 = 500;
@@ -34,6 +34,8 @@ pub(super) struct Row {
     /// Jobs ever put, and deleted: rates are differences of these.
     pub(super) puts: u64,
     pub(super) deletes: u64,
+    /// Puts that its policy has refused.
+    pub(super) refused: u64,
     /// For how long its oldest ready job has been ready, in seconds, if the server says so.
     pub(super) oldest: Option<f64>,
 }
@@ -45,6 +47,8 @@ pub(super) struct Sample {
     pub(super) rows: Vec<Row>,
     /// Number of tubes, of which the rows may be a part.
     pub(super) tubes: u64,
+    /// Which tubes the rows are, if they are not all.
+    pub(super) part: &'static str,
     /// What the server as a whole has to say, in words.
     pub(super) server: Vec<String>,
 }
@@ -88,8 +92,8 @@ impl Source {
         let stats = queue.stats().await?;
         let count = |key: &str| stats.number(key).unwrap_or(0);
         let mut server = vec![
-            format!("{} connections", count("current-connections")),
-            format!("{} workers", count("current-workers")),
+            format!("{} connections", number(count("current-connections"))),
+            format!("{} workers", number(count("current-workers"))),
         ];
         if stats.flag("draining") == Some(true) {
             server.push("draining: new jobs are refused".to_owned());
@@ -100,7 +104,14 @@ impl Source {
         }
         let tubes = count("current-tubes");
         let found = show::all_tubes(queue, None, ONE_BY_ONE).await?;
-        Ok(Sample { at: Instant::now(), rows: found.iter().map(row).collect(), tubes, server })
+        let rows = found.iter().map(row).collect();
+        Ok(Sample {
+            at: Instant::now(),
+            rows,
+            tubes,
+            part: "the first; --http shows those with trouble",
+            server,
+        })
     }
 
     /// Looks into a tube: the first jobs, and everything that the server says about it.
@@ -145,6 +156,7 @@ fn row(tube: &show::Tube) -> Row {
         paused: (count("pause") > 0).then(|| count("pause-time-left")),
         puts: count("total-jobs"),
         deletes: count("cmd-delete"),
+        refused: count("refused-puts"),
         oldest: None,
     }
 }
@@ -170,12 +182,34 @@ async fn from_api(api: &Api) -> Result<Sample, Failed> {
             break;
         }
     }
+    let part = "most ready or buried jobs";
+    Ok(Sample { at: Instant::now(), rows, tubes, part, server: said(server) })
+}
+
+/// What the server as a whole has to say: also how near it is to the limits that are set.
+fn said(server: Server) -> Vec<String> {
+    let limit = |name: &str| server.limits.get(name).copied();
+    let JobCounts { ready, reserved, delayed, buried, .. } = server.jobs;
+    let jobs = ready + reserved + delayed + buried;
     let mut said = vec![
-        format!("{} connections", server.connections.open),
-        format!("{} workers", server.connections.workers),
+        of_limit(server.connections.open, limit("connections"), "connections"),
+        format!("{} workers", number(server.connections.workers)),
     ];
+    said.extend(limit("jobs").map(|most| of_limit(jobs, Some(most), "jobs")));
+    let memory = |most| of_limit(server.job_memory_bytes >> 20, Some(most >> 20), "MiB of jobs");
+    said.extend(limit("memory").map(memory));
     said.extend(server.reasons.into_iter().map(|reason| reason.detail));
-    Ok(Sample { at: Instant::now(), rows, tubes, server: said })
+    said
+}
+
+fn of_limit(count: u64, most: Option<u64>, what: &str) -> String {
+    match most {
+        Some(most) if count >= most => {
+            format!("{} of {} {what} (full)", number(count), number(most))
+        }
+        Some(most) => format!("{} of {} {what}", number(count), number(most)),
+        None => format!("{} {what}", number(count)),
+    }
 }
 
 fn row_of_api(tube: ApiTube) -> Option<Row> {
@@ -190,6 +224,20 @@ fn row_of_api(tube: ApiTube) -> Option<Row> {
         paused: tube.pause.map(|pause| pause.left),
         puts: tube.total_jobs,
         deletes: tube.deletes,
+        refused: tube.policy_counts.map_or(0, |counts| counts.refused),
         oldest: tube.oldest_ready,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_beside_what_they_limit() {
+        assert_eq!(of_limit(40, Some(1000), "connections"), "40 of 1,000 connections");
+        let full = of_limit(1000, Some(1000), "connections");
+        assert_eq!(full, "1,000 of 1,000 connections (full)");
+        assert_eq!(of_limit(1234, None, "connections"), "1,234 connections");
+    }
 }

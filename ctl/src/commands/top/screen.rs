@@ -35,10 +35,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
 
 fn header(view: &View) -> Text<'static> {
     let mut said = vec![view.address.clone(), format!("{} tubes", number(view.tubes))];
-    if (view.lines.len() as u64) < view.tubes {
-        said.push(format!("{} of them here", number(view.lines.len() as u64)));
-    }
     said.extend(view.server.iter().cloned());
+    // Last: on a narrow screen it is what can be done without.
+    if (view.lines.len() as u64) < view.tubes {
+        said.push(format!("{} tubes here: {}", number(view.lines.len() as u64), view.part));
+    }
     Text::styled(said.join("  "), Style::new().add_modifier(Modifier::BOLD))
 }
 
@@ -65,9 +66,12 @@ fn footer(view: &View) -> Text<'_> {
 }
 
 fn tubes(frame: &mut Frame<'_>, view: &View, area: Rect) {
-    let header = [
-        "TUBE", "READY", "RESERVED", "DELAYED", "BURIED", "WATCH", "PUT/S", "DEL/S", "DELETES", "",
-    ];
+    let numbers = ["READY", "RESERVED", "DELAYED", "BURIED", "WATCH", "PUT/S", "DEL/S"];
+    let left = |name| Cell::new(Text::raw(name));
+    let header = [left("TUBE")]
+        .into_iter()
+        .chain(numbers.map(|name| Cell::new(Text::raw(name).right_aligned())))
+        .chain([left("DELETES"), left("")]);
     let rows = view.lines.iter().map(|line| row(view, line));
     let widths = [
         Constraint::Fill(2),
@@ -112,6 +116,7 @@ fn trouble(line: &Line) -> Span<'static> {
         Trouble::Paused => {
             (format!("paused for {} s", line.row.paused.unwrap_or(0)), Color::Yellow)
         }
+        Trouble::Refuses => ("its policy refuses jobs".to_owned(), Color::Red),
         Trouble::Grows => ("grows".to_owned(), Color::Yellow),
         Trouble::Buried => ("buried jobs".to_owned(), Color::Yellow),
         Trouble::None => (String::new(), Color::Reset),
@@ -171,6 +176,7 @@ mod tests {
             paused: None,
             puts: 0,
             deletes,
+            refused: 0,
             oldest: Some(12.3),
         };
         let mut view = View::new("queue:11300".into());
@@ -179,6 +185,7 @@ mod tests {
                 at: begin + Duration::from_secs(second),
                 rows: vec![row(1_234_567, second * second * 10)],
                 tubes: 2,
+                part: "some",
                 server: vec!["7 connections".into()],
             });
         }
@@ -189,10 +196,13 @@ mod tests {
     fn the_tubes_are_on_the_screen() {
         let shown = shown(&view());
         let lines: Vec<&str> = shown.lines().collect();
-        assert_eq!(lines[0], "queue:11300  2 tubes  1 of them here  7 connections");
+        assert_eq!(lines[0], "queue:11300  2 tubes  7 connections  1 tubes here: some");
         for part in ["mail", "1,234,567", "nobody watches it, oldest 12 s", "▂▅█"] {
             assert!(lines[2].contains(part), "{part} in {:?}", lines[2]);
         }
+        // A number ends where its name ends.
+        let end = |line: &str, text: &str| line.find(text).map(|at| line[..at].len() + text.len());
+        assert_eq!(end(lines[1], "READY"), end(lines[2], "1,234,567"));
         assert!(lines[5].starts_with("q quit"));
     }
 

@@ -59,6 +59,8 @@ pub(super) enum Trouble {
     Grows,
     /// Jobs are ready, and a pause keeps them.
     Paused,
+    /// Its policy refuses new jobs.
+    Refuses,
     /// Jobs are ready, and no connection watches the tube.
     Unwatched,
 }
@@ -88,6 +90,8 @@ pub(super) struct View {
     pub(super) address: String,
     pub(super) lines: Vec<Line>,
     pub(super) tubes: u64,
+    /// Which of them the lines are, if they are not all.
+    pub(super) part: &'static str,
     pub(super) server: Vec<String>,
     pub(super) sort: Sort,
     pub(super) selected: usize,
@@ -104,6 +108,7 @@ impl View {
             address,
             lines: Vec::new(),
             tubes: 0,
+            part: "",
             server: Vec::new(),
             sort: Sort::Trouble,
             selected: 0,
@@ -117,7 +122,7 @@ impl View {
     /// Takes a sample. The selected tube stays selected, wherever it goes.
     pub(super) fn take(&mut self, sample: Sample) {
         let selected = self.selected();
-        let Sample { at, rows, tubes, server } = sample;
+        let Sample { at, rows, tubes, part, server } = sample;
         let mut past = std::mem::take(&mut self.past);
         self.lines = rows
             .into_iter()
@@ -129,6 +134,7 @@ impl View {
             })
             .collect();
         self.tubes = tubes;
+        self.part = part;
         self.server = server;
         self.said.clear();
         self.order(selected.as_ref());
@@ -192,7 +198,7 @@ impl View {
 /// A row beside the one before it.
 fn compare(at: Instant, row: Row, before: Option<Past>) -> (Line, Past) {
     let (mut puts, mut deletes) = (0.0, 0.0);
-    let mut grows = false;
+    let (mut grows, mut refuses) = (false, false);
     let mut rates = VecDeque::with_capacity(KEPT);
     if let Some(before) = before {
         let seconds = at.saturating_duration_since(before.at).as_secs_f64().max(1e-3);
@@ -200,6 +206,7 @@ fn compare(at: Instant, row: Row, before: Option<Past>) -> (Line, Past) {
         puts = row.puts.saturating_sub(before.row.puts) as f64 / seconds;
         deletes = row.deletes.saturating_sub(before.row.deletes) as f64 / seconds;
         grows = row.ready > before.row.ready;
+        refuses = row.refused > before.row.refused;
         rates = before.rates;
         rates.push_back(deletes.round() as u64);
         if rates.len() > KEPT {
@@ -208,6 +215,8 @@ fn compare(at: Instant, row: Row, before: Option<Past>) -> (Line, Past) {
     }
     let trouble = if row.ready > 0 && row.watching == 0 {
         Trouble::Unwatched
+    } else if refuses {
+        Trouble::Refuses
     } else if row.ready > 0 && row.paused.is_some() {
         Trouble::Paused
     } else if grows {
@@ -239,12 +248,13 @@ mod tests {
             paused: None,
             puts: 0,
             deletes: 0,
+            refused: 0,
             oldest: None,
         }
     }
 
     fn sample(at: Instant, rows: Vec<Row>) -> Sample {
-        Sample { at, tubes: rows.len() as u64, rows, server: Vec::new() }
+        Sample { at, tubes: rows.len() as u64, part: "", rows, server: Vec::new() }
     }
 
     fn names(view: &View) -> Vec<&str> {
@@ -255,17 +265,20 @@ mod tests {
     fn what_hurts_comes_first() {
         let begin = Instant::now();
         let mut view = View::new(String::new());
-        view.take(sample(begin, vec![row("grows", 5)]));
+        view.take(sample(begin, vec![row("grows", 5), Row { refused: 3, ..row("refuses", 1) }]));
         let rows = vec![
             row("fine", 100),
             Row { buried: 1, ..row("buried", 0) },
             row("grows", 6),
             Row { paused: Some(9), ..row("paused", 1) },
+            Row { refused: 4, ..row("refuses", 1) },
+            Row { refused: 4, ..row("refused", 1) },
             Row { watching: 0, ..row("unwatched", 1) },
             Row { watching: 0, ..row("empty", 0) },
         ];
         view.take(sample(begin + Duration::from_secs(1), rows));
-        let expected = ["unwatched", "paused", "grows", "buried", "fine", "empty"];
+        let expected =
+            ["unwatched", "refuses", "paused", "grows", "buried", "fine", "refused", "empty"];
         assert_eq!(names(&view), expected);
         view.next_sort();
         assert_eq!(names(&view)[0], "fine");
