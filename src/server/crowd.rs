@@ -8,7 +8,7 @@
 use jq_engine::Nanos;
 use tracing::warn;
 
-use crate::server::paced::Paced;
+use crate::paced::Paced;
 
 /// How many connections there may be, and how many were refused.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ mod identity;
 mod keeper;
 mod listener;
 pub mod outbuf;
-mod paced;
 pub(crate) mod peers;
 mod signals;
 pub mod socket;
