@@ -165,3 +165,160 @@ pub(super) fn canonical(identity: &str) -> Option<String> {
     let others = ["CN=", "URI:", "EMAIL:"];
     others.iter().any(|kind| split(kind).is_some()).then(|| identity.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::tests::directory;
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef";
+
+    fn token(name: &str) -> String {
+        format!("{name}.{SECRET}")
+    }
+
+    fn principal(name: &str, rest: &str) -> String {
+        format!("[[principal]]\nname = \"{name}\"\n{rest}\n")
+    }
+
+    fn hash(token: &str) -> String {
+        Hash::cheap(token).as_str().to_owned()
+    }
+
+    fn tokens(hashes: &[String]) -> String {
+        format!("tokens = {hashes:?}")
+    }
+
+    fn by_token(directory: &Directory, token: &str) -> Option<Identity> {
+        directory.by_token(token.as_bytes(), |_| 5, &mut Memory::default()).unwrap()
+    }
+
+    fn name(identity: Option<Identity>) -> Option<String> {
+        identity.map(|identity| identity.principal.name.to_string())
+    }
+
+    #[test]
+    fn a_token_is_that_of_the_principal_that_it_names() {
+        let (old, new) = (hash(&token("site")), hash("site.another-long-secret"));
+        let others = [hash(&token("operator")), hash(&token("stranger"))];
+        let directory = directory(
+            &(principal("site", &tokens(&[old.clone(), new.clone()]))
+                + &principal("operator", &tokens(&others))
+                + &principal("without", "")),
+        );
+        for (shown, hash) in [(token("site"), old), ("site.another-long-secret".to_owned(), new)] {
+            let identity = by_token(&directory, &shown).unwrap();
+            assert_eq!(&*identity.principal.name, "site");
+            assert_eq!(identity.source, Source::Token(hash.into()));
+        }
+        assert_eq!(name(by_token(&directory, &token("operator"))).as_deref(), Some("operator"));
+        for wrong in [
+            "site.0123456789abcdeg",
+            "site.0123456789abcde",
+            "operator.another-long-secret",
+            SECRET,
+            "",
+            ".",
+            "without.0123456789abcdef",
+            // The file has a hash of it, but for another principal than it names.
+            "stranger.0123456789abcdef",
+        ] {
+            assert_eq!(by_token(&directory, wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_known_is_compared_with_somebody() {
+        let mut text = String::new();
+        for number in 0..4 {
+            text +=
+                &principal(&format!("p{number}"), &tokens(&[hash(&token(&format!("p{number}")))]));
+        }
+        let directory = directory(&text);
+        for pick in [0, 1, 4, u64::MAX] {
+            for shown in [token("nobody"), "no-dot".to_owned()] {
+                let mut memory = Memory::default();
+                assert_eq!(
+                    directory.by_token(shown.as_bytes(), |_| pick, &mut memory).unwrap(),
+                    None
+                );
+                assert!(!memory.is_released(), "nothing was computed");
+            }
+        }
+        let mut asked = Vec::new();
+        let pick = |name: &[u8]| {
+            asked.extend_from_slice(name);
+            0
+        };
+        let mut memory = Memory::default();
+        assert!(
+            directory.by_token(token("nobody").as_bytes(), pick, &mut memory).unwrap().is_none()
+        );
+        // By the name, which is always the same, not by the secret.
+        assert_eq!(asked, b"nobody");
+    }
+
+    #[test]
+    fn where_nobody_has_a_token_it_takes_as_long() {
+        let directory = directory(&principal("site", ""));
+        let mut memory = Memory::default();
+        assert!(
+            directory.by_token(token("site").as_bytes(), |_| 0, &mut memory).unwrap().is_none()
+        );
+        assert!(!memory.is_released(), "nothing was computed");
+    }
+
+    #[test]
+    fn a_certificate_is_for_one_principal() {
+        let directory = directory(
+            &(principal(
+                "site",
+                r#"certificates = ["CN=site", "DNS:site.example", "IP:10.0.0.7"]"#,
+            ) + &principal("other", r#"certificates = ["URI:spiffe://x/Other", "EMAIL:a@b"]"#)),
+        );
+        let found = |shown: &[&str]| name(directory.by_certificate(shown));
+        assert_eq!(found(&["CN=site"]).as_deref(), Some("site"));
+        assert_eq!(found(&["CN=nobody", "DNS:SITE.example"]).as_deref(), Some("site"));
+        assert_eq!(found(&["CN=site", "IP:10.0.0.7", "DNS:x"]).as_deref(), Some("site"));
+        assert_eq!(found(&["URI:spiffe://x/Other"]).as_deref(), Some("other"));
+        assert_eq!(found(&["URI:spiffe://x/other"]), None);
+        assert_eq!(found(&["CN=Site"]), None);
+        assert_eq!(found(&["DNS:site"]), None);
+        assert_eq!(found(&["CN=DNS:site.example"]), None);
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&["site", "", "IP:x"]), None);
+        assert_eq!(found(&["CN=site", "EMAIL:a@b"]), None);
+    }
+
+    #[test]
+    fn an_identity_is_looked_up_again_in_the_next_file() {
+        let old = hash(&token("site"));
+        let known = format!("{}\ncertificates = [\"CN=a\"]\nuids = [7]", tokens(&[old]));
+        let before = directory(&principal("site", &known));
+        let identities = [
+            by_token(&before, &token("site")).unwrap(),
+            before.by_certificate(["CN=a"]).unwrap(),
+            before.by_uid(7).unwrap(),
+            before.by_name("site").unwrap(),
+        ];
+        assert_eq!(before.by_uid(8), None);
+        // With other rights.
+        let after = directory(&principal("site", &format!("{known}\nput = [\"*\"]")));
+        for identity in &identities {
+            let again = after.again(identity).unwrap();
+            assert_eq!(again.source, identity.source);
+            assert!(!again.principal.rights_in("any").are_none());
+        }
+        // What showed it is gone, but for its name.
+        let after = directory(&principal("site", ""));
+        let again: Vec<_> =
+            identities.iter().map(|identity| after.again(identity).is_some()).collect();
+        assert_eq!(again, [false, false, false, true]);
+        // It is now what another shows.
+        let after = directory(&(principal("other", &known) + &principal("site", "")));
+        let again: Vec<_> =
+            identities.iter().map(|identity| after.again(identity).is_some()).collect();
+        assert_eq!(again, [false, false, false, true]);
+        assert_eq!(directory(&principal("x", &known)).again(&identities[3]), None);
+    }
+}

@@ -10,6 +10,7 @@
 mod address;
 mod directory;
 mod file;
+mod hash_token;
 mod in_force;
 mod principal;
 mod remembered;
@@ -19,6 +20,7 @@ mod verifier;
 
 pub use self::address::ClientAddress;
 pub use self::directory::{Directory, Identity, Source};
+pub use self::hash_token::{HashToken, HashTokenError};
 pub use self::in_force::Access;
 pub use self::principal::{Limits, Patterns, Principal, Rights};
 pub use self::verifier::{Counts, Verdict, Verification, Verifier};

@@ -68,3 +68,48 @@ impl Remembered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::directory::Source;
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { principal: Default::default(), source: Source::Listener }
+    }
+
+    #[test]
+    fn what_another_reading_of_the_file_said_is_forgotten() {
+        let mut remembered = Remembered::new();
+        remembered.insert([1; 32], identity(), 1);
+        assert_eq!(remembered.find(&[1; 32], 1), Some(&identity()));
+        assert_eq!(remembered.find(&[2; 32], 1), None);
+        assert_eq!(remembered.find(&[1; 32], 2), None);
+        remembered.insert([2; 32], identity(), 2);
+        assert_eq!(remembered.identities.len(), 1);
+        // What was verified before a file was read again, but is told after.
+        remembered.insert([1; 32], identity(), 1);
+        assert_eq!(remembered.find(&[1; 32], 2), None);
+        assert_eq!(remembered.find(&[2; 32], 2), Some(&identity()));
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let mut remembered = Remembered::new();
+        for number in 0..=MOST {
+            let mut tag = [0; 32];
+            tag[..8].copy_from_slice(&number.to_le_bytes());
+            remembered.insert(tag, identity(), 1);
+        }
+        assert_eq!(remembered.identities.len(), MOST);
+    }
+
+    #[test]
+    fn tags_are_those_of_one_process_and_show_no_key() {
+        let (one, other) = (SecretKey::random().unwrap(), SecretKey::random().unwrap());
+        assert_eq!(one.tag(b"a"), one.clone().tag(b"a"));
+        assert_ne!(one.tag(b"a"), one.tag(b"b"));
+        assert_ne!(one.tag(b"a"), other.tag(b"a"));
+        assert_eq!(format!("{one:?}"), "SecretKey(..)");
+    }
+}

@@ -118,7 +118,7 @@ impl Hash {
     /// There is no memory or no random bytes for it.
     pub fn of(token: &Token) -> Result<Self, CannotHash> {
         let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt).map_err(CannotHash::Random)?;
+        getrandom::fill(&mut salt)?;
         Self::with(token.as_bytes(), MEMORY_KIB, PASSES, &salt)
     }
 
@@ -236,3 +236,117 @@ impl fmt::Display for CannotHash {
 }
 
 impl std::error::Error for CannotHash {}
+
+impl From<getrandom::Error> for CannotHash {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "site.0123456789abcdef";
+
+    fn is_of(hash: &Hash, token: &str) -> bool {
+        hash.is_of(token.as_bytes(), &mut Memory::default()).unwrap().into()
+    }
+
+    #[test]
+    fn a_hash_is_of_one_token() {
+        let token = Token::new(TOKEN.as_bytes()).unwrap();
+        let hash = Hash::of(&token).unwrap();
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
+        let read = Hash::parse(hash.as_str()).unwrap();
+        assert!(is_of(&read, TOKEN));
+        assert!(!is_of(&read, "site.0123456789abcdeg"));
+        assert_ne!(Hash::of(&token).unwrap().as_str(), hash.as_str());
+        assert!(!is_of(&Hash::of_nobody(), TOKEN));
+        assert_eq!(format!("{read:?}"), "Hash(..)");
+    }
+
+    #[test]
+    fn it_is_the_hash_of_the_reference_implementation() {
+        // echo -n site.0123456789abcdef | argon2 saltsaltsalt -id -t 2 -k 64 -p 1 -l 32 -e
+        let reference = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0\
+                         $AsUa80/mvL9OtdQX+K+zxbKtRZrvnh8GuhEI4tvHuA4";
+        assert!(is_of(&Hash::parse(reference).unwrap(), TOKEN));
+    }
+
+    #[test]
+    fn memory_that_others_have_used_makes_no_difference() {
+        let mut memory = Memory::default();
+        let (small, large) = (Hash::cheap(TOKEN), Hash::with(TOKEN.as_bytes(), 64, 2, b"saltsalt"));
+        for hash in [&large.unwrap(), &small] {
+            assert!(bool::from(hash.is_of(TOKEN.as_bytes(), &mut memory).unwrap()));
+            assert!(!bool::from(hash.is_of(b"site.other", &mut memory).unwrap()));
+        }
+        assert!(!memory.is_released());
+        memory.release();
+        assert!(memory.is_released());
+        assert!(matches!(memory.blocks(usize::MAX >> 12), Err(CannotHash::NoMemory)));
+    }
+
+    #[test]
+    fn what_is_no_hash_is_told() {
+        let good = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0$";
+        let output = "NYlaog8UtdidY83aLmH41PhvvLiGZ+cEiXQDNb6YINA";
+        let whole = format!("{good}{output}");
+        assert!(Hash::parse(&whole).is_ok());
+        for (text, told) in [
+            (String::new(), "as from `jq-server hash-token`"),
+            ("secret".to_owned(), "as from `jq-server hash-token`"),
+            (whole.replace("2id", "2i"), "its algorithm is not argon2id"),
+            (whole.replace("$argon2id", "$scrypt"), "its algorithm is not argon2id"),
+            (whole.replace("v=19", "v=16"), "its version is not v=19"),
+            (whole.replace("v=19$", ""), "its version is not v=19"),
+            (whole.replace("m=64", "m=65537"), "expected m from 1 to 65536"),
+            (whole.replace("m=64", "m=4294967295"), "expected m from 1 to 65536"),
+            (whole.replace("m=64", "m=4294967296"), "expected m from 1 to 65536"),
+            (whole.replace("m=64", "m=7"), "expected a hash as from"),
+            (whole.replace("m=64,", ""), "expected m from"),
+            (whole.replace("t=2", "t=11"), "expected t from 1 to 10"),
+            (whole.replace("t=2", "t=0"), "expected t from 1 to 10"),
+            (whole.replace("p=1", "p=2"), "expected p from 1 to 1"),
+            (whole.replace("p=1", "p=1,keyid=YWE"), "and no others"),
+            (whole.replace("p=1", "p=1,data=YWE"), "and no others"),
+            (whole.replace("p=1", "p=1,p=1"), "expected a hash"),
+            (good.replace("$c2FsdHNhbHRzYWx0$", "$c2FsdHNhbHRzYWx0"), "no salt or no output"),
+            (format!("{good}NYlaog8UtdidY83a"), "at least 16 bytes"),
+            (format!("{whole}$x"), "expected a hash as from"),
+            (format!("{whole} "), "expected a hash as from"),
+            (whole.replace("$c2FsdHNhbHRzYWx0", "$c2Fs"), "expected a hash as from"),
+        ] {
+            let message = Hash::parse(&text).map(|_| ()).unwrap_err();
+            assert!(message.contains(told), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_name_in_a_token() {
+        let name = |token: &str| claimed_name(token.as_bytes()).map(str::to_owned);
+        assert_eq!(name(TOKEN).as_deref(), Some("site"));
+        assert_eq!(name("a.b.0123456789abcdef").as_deref(), Some("a"));
+        for bad in [
+            "site.0123456789abcde",
+            "0123456789abcdefgh",
+            ".0123456789abcdef",
+            "a/b.0123456789abcdef",
+        ] {
+            assert_eq!(name(bad), None, "{bad}");
+        }
+        assert_eq!(name(&format!("{}.0123456789abcdef", "x".repeat(65))), None);
+        assert!(is_name(b"A-z_09") && is_name(&[b'x'; MAX_NAME]));
+        assert!(!is_name(b"") && !is_name(b"a b") && !is_name("\u{e9}".as_bytes()));
+    }
+
+    #[test]
+    fn tokens_are_made_of_random_bytes() {
+        let name = "x".repeat(MAX_NAME);
+        let (one, other) = (generate(&name).unwrap(), generate(&name).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(claimed_name(one.as_bytes()), Some(&*name));
+        assert_eq!(one.as_bytes().len(), MAX_NAME + 1 + 43);
+    }
+}

@@ -202,3 +202,145 @@ fn delay(wrong: u32) -> Duration {
     let doubled = wrong.saturating_sub(1).min(16);
     (FIRST_DELAY * (1 << doubled)).min(LONGEST_DELAY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: u32) -> ClientAddress {
+        ClientAddress::V4(std::net::Ipv4Addr::from_bits(number))
+    }
+
+    fn at(millis: u64) -> Nanos {
+        Nanos(millis * 1_000_000)
+    }
+
+    /// Takes what is next, which must be something.
+    fn now<T>(turns: &mut Turns<T>, millis: u64) -> (Origin, T) {
+        match turns.next(at(millis)) {
+            Next::Now(origin, item) => (origin, item),
+            Next::At(moment) => panic!("nothing before {moment:?}"),
+            Next::Nothing => panic!("nothing waits"),
+        }
+    }
+
+    /// Verifies a token that is wrong.
+    fn wrong(turns: &mut Turns<u32>, millis: u64, origin: Origin) {
+        turns.push(at(millis), origin, 0);
+        assert_eq!(now(turns, millis), (origin, 0));
+        turns.done(at(millis), origin, true);
+    }
+
+    #[test]
+    fn the_delay_doubles_with_each_wrong_token() {
+        let (mut turns, origin) = (Turns::new(), Some(address(1)));
+        let mut millis = 0;
+        for delay in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
+            wrong(&mut turns, millis, origin);
+            turns.push(at(millis), origin, 1);
+            assert_eq!(turns.next(at(millis)), Next::At(at(millis + delay)));
+            assert_eq!(turns.next(at(millis + delay - 1)), Next::At(at(millis + delay)));
+            millis += delay;
+            assert_eq!(now(&mut turns, millis), (origin, 1));
+            // A right one between is forgiven nothing: whoever guesses may have one.
+            turns.done(at(millis), origin, false);
+        }
+        assert_eq!(delay(u32::MAX), LONGEST_DELAY);
+    }
+
+    #[test]
+    fn a_long_time_without_wrong_tokens_is_as_good_as_none() {
+        let (mut turns, origin) = (Turns::new(), Some(address(1)));
+        wrong(&mut turns, 0, origin);
+        wrong(&mut turns, 100, origin);
+        let later = 100 + FORGOTTEN_AFTER.as_millis() as u64;
+        wrong(&mut turns, later, origin);
+        turns.push(at(later), origin, 1);
+        assert_eq!(turns.next(at(later)), Next::At(at(later + 100)));
+        assert_eq!(turns.delays.by_address.len(), turns.delays.oldest.len());
+    }
+
+    #[test]
+    fn an_address_that_is_delayed_holds_up_nobody_else() {
+        let (mut turns, guesser, other) = (Turns::new(), Some(address(1)), Some(address(2)));
+        wrong(&mut turns, 0, guesser);
+        turns.push(at(1), guesser, 1);
+        turns.push(at(2), other, 2);
+        turns.push(at(3), None, 3);
+        assert_eq!(now(&mut turns, 3), (other, 2));
+        turns.done(at(3), other, false);
+        assert_eq!(now(&mut turns, 3), (None, 3));
+        turns.done(at(3), None, true);
+        assert_eq!(turns.next(at(4)), Next::At(at(100)));
+        // Unix sockets have no delay.
+        turns.push(at(4), None, 4);
+        assert_eq!(now(&mut turns, 4), (None, 4));
+    }
+
+    #[test]
+    fn each_address_has_its_turn_however_many_wait_there() {
+        let (mut turns, crowd, single) = (Turns::new(), Some(address(1)), Some(address(2)));
+        for item in 0..1000 {
+            turns.push(at(0), crowd, item);
+        }
+        turns.push(at(1), single, 7);
+        assert_eq!(now(&mut turns, 1), (crowd, 0));
+        // One at a time from each.
+        assert_eq!(now(&mut turns, 1), (single, 7));
+        assert_eq!(turns.next(at(1)), Next::Nothing);
+        turns.done(at(2), crowd, false);
+        assert_eq!(now(&mut turns, 2), (crowd, 1));
+        assert_eq!(turns.len(), 998);
+    }
+
+    #[test]
+    fn whoever_waits_while_its_address_guesses_wrong_waits_for_the_delay() {
+        let (mut turns, origin) = (Turns::new(), Some(address(1)));
+        turns.push(at(0), origin, 1);
+        turns.push(at(0), origin, 2);
+        assert_eq!(now(&mut turns, 0), (origin, 1));
+        turns.push(at(5), origin, 3);
+        turns.done(at(20), origin, true);
+        assert_eq!(turns.next(at(21)), Next::At(at(120)));
+        assert_eq!(now(&mut turns, 120), (origin, 2));
+        turns.done(at(140), origin, true);
+        assert_eq!(turns.next(at(140)), Next::At(at(340)));
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_give_up() {
+        let mut turns = Turns::new();
+        let tickets: Vec<_> =
+            (0..100).map(|item| turns.push(at(0), Some(address(item % 7)), item)).collect();
+        let (first, taken) = now(&mut turns, 0);
+        for (item, ticket) in (0..).zip(tickets) {
+            let removed = turns.remove(ticket);
+            assert_eq!(removed, (item != taken).then_some(item));
+            assert_eq!(turns.remove(ticket), None);
+        }
+        assert_eq!(turns.len(), 0);
+        turns.done(at(1), first, true);
+        assert_eq!(turns.next(at(1000)), Next::Nothing);
+        assert!(turns.waiting.is_empty() && turns.order.is_empty());
+        turns.push(at(1000), None, 1);
+        assert_eq!((turns.drain(), turns.len()), (vec![1], 0));
+    }
+
+    #[test]
+    fn only_so_many_addresses_are_counted() {
+        let mut turns = Turns::new();
+        let most = MOST_ADDRESSES as u32;
+        for number in 0..most {
+            wrong(&mut turns, u64::from(number) / 100, Some(address(number)));
+        }
+        // It is the youngest now, so that the one after it is forgotten.
+        wrong(&mut turns, 200, Some(address(0)));
+        wrong(&mut turns, 200, Some(address(most)));
+        assert_eq!(turns.delays.by_address.len(), MOST_ADDRESSES);
+        assert_eq!(turns.delays.oldest.len(), MOST_ADDRESSES);
+        assert!(turns.delays.by_address.contains_key(&address(0)));
+        assert!(!turns.delays.by_address.contains_key(&address(1)));
+        turns.push(at(200), Some(address(0)), 1);
+        assert_eq!(turns.next(at(200)), Next::At(at(400)));
+    }
+}
