@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read, Write};
 
 use beanstalk_protocol::Token;
 use nix::libc;
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{FlushArg, LocalFlags, SetArg, Termios, tcflush, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
@@ -194,7 +194,9 @@ impl Silent {
 
 impl Drop for Silent {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+        // What is typed and not read may be part of a token: it is for nobody else. Neither waits for output.
+        let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
         // The line end that was not shown either.
         let _ = io::stderr().write_all(b"\n");
     }
