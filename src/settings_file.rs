@@ -93,7 +93,8 @@ impl SettingsFile<'_> {
     ) -> Result<T, FileError> {
         let (bytes, mode) = self.contents().map_err(|error| self.failed(Why::Io(error)))?;
         if mode & 0o002 != 0 {
-            let told = format!("every user may write it: expected mode 644 or less, not {mode:o}");
+            let told =
+                format!("every user may write it: expected a mode such as 644, not {mode:o}");
             return Err(self.failed(Why::Io(io::Error::other(told))));
         }
         self.parsed(&bytes, parse)

@@ -84,3 +84,97 @@ impl Access {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A file with one principal.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let file =
+                std::env::temp_dir().join(format!("jq-access-{name}-{}", std::process::id()));
+            let file = Self(file);
+            file.write("site");
+            file
+        }
+
+        fn write(&self, name: &str) {
+            fs::write(&self.0, format!("[[principal]]\nname = \"{name}\"\n")).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_mistake_changes_nothing() {
+        let file = Scratch::new("mistake");
+        let access = Access::open(&file.0).unwrap();
+        assert_eq!((access.generation(), access.directory().generation()), (1, 1));
+        fs::write(&file.0, "[[principal]]\nnme = 1\n").unwrap();
+        let told = access.reload().unwrap_err().to_string();
+        let place = format!("--auth {}: line 2, column 1: unknown field", file.0.display());
+        assert!(told.starts_with(&place), "{told}");
+        fs::remove_file(&file.0).unwrap();
+        assert!(access.reload().unwrap_err().to_string().contains("No such file"));
+        assert_eq!(access.generation(), 1);
+        assert!(access.directory().by_name("site").is_some());
+        file.write("new");
+        access.reload().unwrap();
+        assert_eq!((access.generation(), access.directory().generation()), (2, 2));
+        assert!(access.directory().by_name("new").is_some());
+        assert!(access.directory().by_name("site").is_none());
+    }
+
+    #[test]
+    fn a_file_that_every_user_may_write_is_refused() {
+        let file = Scratch::new("writable");
+        let set_mode = |mode| {
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(&file.0, permissions).unwrap();
+        };
+        set_mode(0o646);
+        let told = Access::open(&file.0).unwrap_err().to_string();
+        assert!(
+            told.ends_with("every user may write it: expected a mode such as 644, not 646"),
+            "{told}"
+        );
+        set_mode(0o664);
+        let access = Access::open(&file.0).unwrap();
+        set_mode(0o602);
+        assert!(access.reload().is_err());
+        assert!(Access::open(Path::new("/nonexistent/auth.toml")).is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_another_file_is_told() {
+        let file = Scratch::new("told");
+        let access = Arc::new(Access::open(&file.0).unwrap());
+        let (reload, changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let tell = Arc::clone(&changed);
+        let running = Arc::clone(&access).run(Arc::clone(&reload), move || tell.notify_one());
+        let running = tokio::spawn(running);
+        file.write("other");
+        reload.notify_one();
+        changed.notified().await;
+        assert_eq!(access.generation(), 2);
+        assert!(access.directory().by_name("other").is_some());
+        // A mistake changes nothing, and does not end it.
+        fs::write(&file.0, "x").unwrap();
+        reload.notify_one();
+        file.write("third");
+        reload.notify_one();
+        changed.notified().await;
+        assert!(access.directory().by_name("third").is_some());
+        running.abort();
+    }
+}

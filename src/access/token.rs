@@ -13,6 +13,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use beanstalk_protocol::Token;
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::memory;
+
 /// Longest name of a principal, in bytes.
 pub const MAX_NAME: usize = 64;
 
@@ -197,6 +199,10 @@ pub(super) struct Memory(Vec<Block>);
 impl Memory {
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], CannotHash> {
         if self.0.len() < count {
+            // What is kept back is for those who cannot be refused.
+            if !memory::has_room() {
+                return Err(CannotHash::NoMemory);
+            }
             self.0.try_reserve_exact(count - self.0.len()).map_err(|_| CannotHash::NoMemory)?;
             self.0.resize(count, Block::new());
         }
