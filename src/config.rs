@@ -3,6 +3,7 @@
 //! The short flags are beanstalkd's, with its meanings, defaults and exit statuses; everything of
 //! our own is a long one.
 
+mod credential;
 mod listen_url;
 
 use std::ffi::OsString;
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use beanstalk_protocol::{DEFAULT_MAX_JOB_SIZE, Dialect, MAX_JOB_SIZE};
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jq_engine::Limits;
 
 use self::listen_url::ListenUrl;
+use crate::access::{HashToken, token};
 use crate::log::binlog::SyncPolicy;
 use crate::logging;
 use crate::observe::{self, metrics::Compat};
@@ -55,7 +57,12 @@ const DEFAULT_FSYNC_MS: u64 = 50;
 #[command(name = "jq-server", version, about, disable_version_flag = true)]
 // The last of several equal flags counts, as with getopt: images and units append to defaults.
 #[command(args_override_self = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(override_usage = "jq-server [OPTIONS]\n       jq-server hash-token [--generate] <NAME>")]
 struct Flags {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Keep jobs in write-ahead log files in this directory, and start with the jobs found there
     #[arg(short = 'b', value_name = "DIR")]
     binlog: Option<PathBuf>,
@@ -188,9 +195,37 @@ struct Flags {
     #[arg(long, value_name = "FILE")]
     tubes: Option<PathBuf>,
 
+    /// Serve only the principals of this TOML file, each according to its rights; read again on SIGHUP.
+    /// credential:NAME is the systemd credential of that name
+    #[arg(long, value_name = "FILE", value_parser = credential::file)]
+    auth: Option<PathBuf>,
+
     /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
+}
+
+/// What this program does besides serving, and what no flag may stand beside.
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// Make the lines for the file of --auth that a principal and its token need, and exit. Reads the
+    /// token, or only its secret, from the terminal, which does not show it, or from standard input.
+    /// Writes the lines to standard output
+    HashToken {
+        /// The name of the principal, with which its token begins: 1 to 64 characters from
+        /// A-Z a-z 0-9 _ -
+        #[arg(value_parser = principal_name)]
+        name: String,
+
+        /// Make a token with 32 random bytes, and write it to standard error
+        #[arg(long)]
+        generate: bool,
+    },
+}
+
+/// The name of a principal.
+fn principal_name(text: &str) -> Result<String, &'static str> {
+    if token::is_name(text.as_bytes()) { Ok(text.to_owned()) } else { Err(token::EXPECTED_NAME) }
 }
 
 /// The command line, for those who describe it.
@@ -381,12 +416,16 @@ pub struct Config {
     pub binlog_check: Option<PathBuf>,
     /// Serve nobody, but print what is kept here.
     pub binlog_dump: Option<PathBuf>,
+    /// Serve nobody, but hash a token.
+    pub hash_token: Option<HashToken>,
     /// Limits on the jobs of all tubes together.
     pub limits: Limits,
     /// Maximum number of connections of the protocol.
     pub max_connections: Option<usize>,
     /// The file that says what is set for tubes.
     pub tubes: Option<PathBuf>,
+    /// The file that says who is served. Without it, everybody is.
+    pub auth: Option<PathBuf>,
     /// Whose wire behaviour to follow.
     pub dialect: Dialect,
     /// Threads that serve connections, at least 1.
@@ -456,7 +495,7 @@ impl Config {
                 let message = format!("--listen tls://{}: it needs --tls-cert", listener.address);
                 return Err(usage(message));
             }
-            if let Some(name) = &listener.acts_as {
+            if let (Some(name), None) = (&listener.acts_as, &flags.auth) {
                 let message = format!("--listen {}?as={name}: it needs --auth", listener.address);
                 return Err(usage(message));
             }
@@ -492,6 +531,9 @@ impl Config {
             }),
             binlog_check: flags.binlog_check,
             binlog_dump: flags.binlog_dump,
+            hash_token: flags
+                .command
+                .map(|Command::HashToken { name, generate }| HashToken { name, generate }),
             limits: Limits {
                 jobs: flags.max_jobs.unwrap_or(Limits::NONE.jobs),
                 memory: flags.max_memory.unwrap_or(Limits::NONE.memory),
@@ -500,6 +542,7 @@ impl Config {
                 .max_connections
                 .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
             tubes: flags.tubes,
+            auth: flags.auth,
             dialect: flags.compat,
             threads,
             verbosity: flags.verbosity,

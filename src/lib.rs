@@ -15,6 +15,7 @@ pub mod log;
 pub mod logging;
 pub mod memory;
 pub mod observe;
+mod paced;
 pub mod policies;
 pub mod privileges;
 pub mod server;

@@ -82,17 +82,42 @@ impl SettingsFile<'_> {
         self,
         parse: impl FnOnce(&str) -> Result<T, Mistake>,
     ) -> Result<(T, bool), FileError> {
-        let failed = |why| FileError { flag: self.flag, file: self.path.to_owned(), why };
-        let (bytes, is_open) = self.contents().map_err(|error| failed(Why::Io(error)))?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let (bytes, mode) = self.contents().map_err(|error| self.failed(Why::Io(error)))?;
+        Ok((self.parsed(&bytes, parse)?, mode & 0o004 != 0))
+    }
+
+    /// Reads the file, unless every user may write it: what it says is then anybody's word.
+    pub(crate) fn read_protected<T>(
+        self,
+        parse: impl FnOnce(&str) -> Result<T, Mistake>,
+    ) -> Result<T, FileError> {
+        let (bytes, mode) = self.contents().map_err(|error| self.failed(Why::Io(error)))?;
+        if mode & 0o002 != 0 {
+            let told =
+                format!("every user may write it: expected a mode such as 644, not {mode:o}");
+            return Err(self.failed(Why::Io(io::Error::other(told))));
+        }
+        self.parsed(&bytes, parse)
+    }
+
+    fn parsed<T>(
+        self,
+        bytes: &[u8],
+        parse: impl FnOnce(&str) -> Result<T, Mistake>,
+    ) -> Result<T, FileError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             Mistake::at(&good, good.len(), "expected UTF-8")
         });
-        let parsed = text.and_then(parse).map_err(|mistake| failed(Why::Mistake(mistake)))?;
-        Ok((parsed, is_open))
+        text.and_then(parse).map_err(|mistake| self.failed(Why::Mistake(mistake)))
     }
 
-    fn contents(self) -> io::Result<(Vec<u8>, bool)> {
+    fn failed(self, why: Why) -> FileError {
+        FileError { flag: self.flag, file: self.path.to_owned(), why }
+    }
+
+    /// What is in the file, and its permissions.
+    fn contents(self) -> io::Result<(Vec<u8>, u32)> {
         // Opening a pipe does not wait for its other end.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(self.path)?;
         let metadata = file.metadata()?;
@@ -104,6 +129,6 @@ impl SettingsFile<'_> {
         if bytes.len() as u64 > self.most {
             return Err(io::Error::other(format!("it is longer than {} bytes", self.most)));
         }
-        Ok((bytes, metadata.mode() & 0o004 != 0))
+        Ok((bytes, metadata.mode() & 0o7777))
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::BitOr;
 use std::sync::Arc;
 
+use memchr::memmem;
+
 /// What may be done in a tube: a set.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rights(u8);
@@ -80,33 +82,18 @@ impl Patterns {
     }
 }
 
-/// Whether a pattern matches all of a name. The time is at most the product of their lengths, which are
-/// those of names of tubes.
+/// Whether a pattern matches all of a name, in a time that grows with the sum of their lengths.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut in_name) = (0, 0);
-    // Behind the last `*`, and what of the name it stands for ends here.
-    let mut star: Option<(usize, usize)> = None;
-    while in_name < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                at += 1;
-                star = Some((at, in_name));
-            }
-            Some(byte) if *byte == name[in_name] => {
-                at += 1;
-                in_name += 1;
-            }
-            _ => match &mut star {
-                // The `*` stands for one byte more.
-                Some((behind, end)) => {
-                    *end += 1;
-                    (at, in_name) = (*behind, *end);
-                }
-                None => return false,
-            },
-        }
+    let mut parts = pattern.split(|byte| *byte == b'*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        // Where a part is found first, most is left for those behind it.
+        let Some(at) = memmem::find(rest, part) else { return false };
+        rest = &rest[at + part.len()..];
     }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    rest.ends_with(last)
 }
 
 /// What a principal, or an address, may have at most; `None` is no limit.
@@ -147,6 +134,9 @@ impl Principal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -169,6 +159,35 @@ mod tests {
             }
         }
         assert!(!Patterns::default().match_tube("a"));
+    }
+
+    /// The meaning, said as simply as possible.
+    fn naive(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern {
+            [] => name.is_empty(),
+            [b'*', rest @ ..] => (0..=name.len()).any(|at| naive(rest, &name[at..])),
+            [byte, rest @ ..] => name.first() == Some(byte) && naive(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn patterns_match_as_a_naive_matcher(pattern in "[ab*]{0,9}", name in "[ab]{0,12}") {
+            let expected = naive(pattern.as_bytes(), name.as_bytes());
+            prop_assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected);
+        }
+
+        #[test]
+        fn patterns_match_the_names_they_were_made_of(
+            parts in vec("[a-c.]{0,4}", 1..6),
+            between in vec("[a-c.]{0,4}", 5),
+        ) {
+            let name: String = parts.iter().zip(&between).map(|(part, it)| format!("{part}{it}")).collect();
+            let pattern = parts.join("*") + "*";
+            prop_assert!(matches(pattern.as_bytes(), name.as_bytes()));
+        }
     }
 
     #[test]

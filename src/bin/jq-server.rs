@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use jq_server::access::{Access, HashToken, HashTokenError};
 use jq_server::admin::{Admin, AdminError};
 use jq_server::clock::Clock;
 use jq_server::config::{self, Config, HttpConfig};
@@ -11,8 +13,8 @@ use jq_server::log::binlog::Options;
 use jq_server::log::{self, OpenError, Opened, v7};
 use jq_server::policies::TubesFile;
 use jq_server::privileges::{self, BecomeError};
-use jq_server::server::{Bound, ServeError};
-use jq_server::{logging, memory, server};
+use jq_server::server::{Bound, Files, ServeError};
+use jq_server::{FileError, logging, memory, server};
 use tracing::{error, info, warn};
 
 #[global_allocator]
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
             return ExitCode::from(exit.status);
         }
     };
+    if let Some(hash_token) = &config.hash_token {
+        return self::hash_token(hash_token);
+    }
     memory::set_limits();
     logging::init(config.log_format, config.verbosity);
     if config.binlog_export_v7.is_none() {
@@ -60,8 +65,8 @@ fn main() -> ExitCode {
         return status;
     }
     privileges::raise_descriptor_limit();
-    let tubes = match config.tubes.as_deref().map(TubesFile::read).transpose() {
-        Ok(tubes) => tubes,
+    let files = match read_files(&config) {
+        Ok(files) => files,
         Err(failure) => {
             error!("{failure}");
             return ExitCode::from(config::EXIT_USAGE);
@@ -83,7 +88,7 @@ fn main() -> ExitCode {
         Ok(opened) => opened,
         Err(failure) => return cannot_open(&failure),
     };
-    match server::run(bound, &config, clock, opened, admin, tubes) {
+    match server::run(bound, &config, clock, opened, admin, files) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure @ ServeError::Listen(_)) => {
             error!("{failure}");
@@ -93,6 +98,18 @@ fn main() -> ExitCode {
             error!("{failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Hashes a token.
+fn hash_token(hash_token: &HashToken) -> ExitCode {
+    let Err(failure) = hash_token.run() else { return ExitCode::SUCCESS };
+    let _ = writeln!(io::stderr(), "error: {failure}");
+    match failure {
+        HashTokenError::Input(_) => ExitCode::from(config::EXIT_USAGE),
+        // As shells count those whom a signal has ended.
+        HashTokenError::Interrupted(signal) => ExitCode::from(128 + signal as u8),
+        HashTokenError::Hash(_) | HashTokenError::Io(..) => ExitCode::FAILURE,
     }
 }
 
@@ -115,6 +132,13 @@ fn bind_http<'a>(
         return Err(ExitCode::from(config::EXIT_USAGE));
     }
     Ok(Some((bound, http)))
+}
+
+/// Reads the files that flags name, as the user that serves: that is who reads them again.
+fn read_files(config: &Config) -> Result<Files, FileError> {
+    let tubes = config.tubes.as_deref().map(TubesFile::read).transpose()?;
+    let access = config.auth.as_deref().map(Access::open).transpose()?;
+    Ok(Files { tubes, access: access.map(Arc::new) })
 }
 
 /// Makes beanstalkd's files of the jobs that are kept in a directory.

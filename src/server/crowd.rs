@@ -12,7 +12,7 @@ use jq_engine::Nanos;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::server::paced::Paced;
+use crate::paced::Paced;
 
 /// How long a new connection that is one too many waits for another to close. A client may close one and open the
 /// next before the thread of the first has noticed.

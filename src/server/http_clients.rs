@@ -3,7 +3,7 @@
 use jq_engine::Nanos;
 use tracing::warn;
 
-use crate::server::paced::Paced;
+use crate::paced::Paced;
 
 /// Logs such clients, but not each of them: a web page can make a browser connect as fast as it likes.
 #[derive(Debug, Default)]

@@ -638,7 +638,7 @@ impl Hub {
         self.wake_all();
     }
 
-    fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         for from in (0..).step_by(WOKEN_AT_ONCE) {
             let state = self.lock();
             let some = state.mailboxes.iter().skip(from).take(WOKEN_AT_ONCE);

@@ -11,7 +11,6 @@ mod identity;
 mod keeper;
 mod listener;
 pub mod outbuf;
-mod paced;
 pub(crate) mod peers;
 mod signals;
 pub mod socket;
@@ -39,6 +38,7 @@ use self::keeper::Keeper;
 use self::signals::Request;
 use self::workers::Workers;
 pub(crate) use self::workers::runtime;
+use crate::access::Access;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -51,18 +51,26 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal requests a stop, and then until the connections are closed.
 ///
-/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, and
-/// `tubes` what is set for tubes, if that is asked for. Must not be called within an asynchronous runtime, because it creates one for
-/// each thread.
+/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, if that
+/// is asked for. Must not be called within an asynchronous runtime, because it creates one for each thread.
 pub fn run(
     bound: Vec<Bound>,
     config: &Config,
     clock: Clock,
     opened: Opened,
     admin: Option<Admin>,
-    tubes: Option<TubesFile>,
+    files: Files,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, (admin, tubes), Until::Signal)
+    run_with(bound, config, clock, opened, (admin, files), Until::Signal)
+}
+
+/// The files that operators write, and that are read again on SIGHUP.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// What is set for tubes.
+    pub tubes: Option<TubesFile>,
+    /// Who is served. Without it, everybody is.
+    pub access: Option<Arc<Access>>,
 }
 
 /// What makes a server stop.
@@ -75,7 +83,7 @@ pub enum Until {
     Told(oneshot::Receiver<()>),
 }
 
-/// Like [`run`] without HTTP and a file of tubes, but `until` says what makes it stop.
+/// Like [`run`] without HTTP and files, but `until` says what makes it stop.
 pub fn run_until(
     bound: Vec<Bound>,
     config: &Config,
@@ -83,7 +91,7 @@ pub fn run_until(
     opened: Opened,
     until: Until,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, (None, None), until)
+    run_with(bound, config, clock, opened, (None, Files::default()), until)
 }
 
 fn run_with(
@@ -91,7 +99,7 @@ fn run_with(
     config: &Config,
     clock: Clock,
     opened: Opened,
-    (admin, tubes): (Option<Admin>, Option<TubesFile>),
+    (admin, files): (Option<Admin>, Files),
     until: Until,
 ) -> Result<(), ServeError> {
     freeing::start();
@@ -108,12 +116,18 @@ fn run_with(
             let _entered = runtime.enter();
             Arc::new(Workers::start(&hub, config.threads)?)
         };
-        let keeper = tubes.map(|file| Keeper::new(&hub, file));
+        let keeper = files.tubes.map(|file| Keeper::new(&hub, file));
         if let Some(keeper) = &keeper {
             keeper.begin();
         }
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        runtime.block_on(serve(listeners, hub, workers, (admin.as_ref(), keeper), until))
+        runtime.block_on(serve(
+            listeners,
+            hub,
+            workers,
+            (admin.as_ref(), keeper, files.access),
+            until,
+        ))
     });
     // Nobody may change the queue when its log is stopped.
     drop(admin);
@@ -160,7 +174,7 @@ async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
-    (admin, keeper): (Option<&Admin>, Option<Keeper>),
+    (admin, keeper, access): (Option<&Admin>, Option<Keeper>, Option<Arc<Access>>),
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -171,6 +185,12 @@ async fn serve(
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
     let reload_tubes = Arc::new(Notify::new());
     let keeping = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&reload_tubes))));
+    let reload_access = Arc::new(Notify::new());
+    let renewing = access.map(|access| {
+        let hub = Arc::clone(&hub);
+        // Whoever waits for a job may have lost the right to it.
+        tokio::spawn(access.run(Arc::clone(&reload_access), move || hub.wake_all()))
+    });
     if let Some(admin) = admin {
         admin.serve(&hub);
     }
@@ -196,7 +216,9 @@ async fn serve(
                 // The command line cannot have changed, and the log goes to an open descriptor.
                 Request::Reload => {
                     reload_tubes.notify_one();
-                    if !admin.is_some_and(Admin::reload) && keeping.is_none() {
+                    reload_access.notify_one();
+                    let has_files = keeping.is_some() || renewing.is_some();
+                    if !admin.is_some_and(Admin::reload) && !has_files {
                         info!("SIGHUP is ignored: there is no file to reload");
                     }
                 }
@@ -228,8 +250,8 @@ async fn serve(
     }
     timekeeper.abort();
     housekeeping.abort();
-    if let Some(keeping) = keeping {
-        keeping.abort();
+    for task in [keeping, renewing].into_iter().flatten() {
+        task.abort();
     }
     info!("stopped");
     lost.map_or(Ok(()), |why| Err(ServeError::LogLost(why)))

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
+use jq_server::access::Directory;
 use serde_json::Value;
 
 use crate::markdown::{Block, page, pages, project};
@@ -71,6 +72,23 @@ fn the_job_and_the_result_are_as_the_worker_has_them() {
     };
     assert_eq!(names(shown), names(&real));
     assert_eq!(shown["output"], real["output"]);
+}
+
+#[test]
+fn files_of_principals_can_be_used() {
+    let blocks: Vec<Block> = pages().iter().flat_map(|page| page.blocks()).collect();
+    let is_file =
+        |block: &&Block| block.language == "toml" && block.text().contains("[[principal]]");
+    let folder = Folder::new();
+    let path = folder.path().join("auth.toml");
+    let mut count = 0;
+    for block in blocks.iter().filter(is_file) {
+        fs::write(&path, block.text()).expect("the folder is writable");
+        let read = Directory::read(&path).unwrap_or_else(|why| panic!("{}: {why}", block.place()));
+        assert_eq!(read.principals().count(), block.text().matches("[[principal]]").count());
+        count += 1;
+    }
+    assert!(count > 0, "docs/security.md shows a file");
 }
 
 /// `check` says of a configuration that it cannot be used with exit status 5.

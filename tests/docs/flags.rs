@@ -122,6 +122,7 @@ fn the_page_on_ctl_has_every_command() {
 fn flags_that_are_named_exist() {
     let mut helps: Vec<String> = OURS.iter().map(|program| help(program, &[])).collect();
     helps.extend(COMMANDS.iter().map(|subcommand| help("jq-worker", &[subcommand])));
+    helps.push(help("jq-server", &["hash-token"]));
     helps.extend(subcommands_of_ctl().iter().map(|subcommand| help("jq-ctl", &[subcommand])));
     let known: BTreeSet<&str> = helps.iter().flat_map(|help| options(help)).flatten().collect();
     let known: BTreeSet<&str> =

@@ -70,10 +70,24 @@ pub(crate) fn parse(line: &Placed) -> Vec<Command> {
     };
     commands
         .into_iter()
-        .map(|words: Vec<String>| words.into_iter().skip_while(is_setting).collect::<Vec<_>>())
+        .map(|words: Vec<String>| without_redirections(words.into_iter().skip_while(is_setting)))
         .filter(|words| !words.is_empty())
         .map(|words| Command { place: line.place.clone(), words })
         .collect()
+}
+
+/// Without `> FILE` and its like.
+fn without_redirections(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words;
+    while let Some(word) = words.next() {
+        if [">", ">>", "<"].contains(&&*word) {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 #[test]
@@ -85,5 +99,6 @@ fn a_line_is_split() {
     assert_eq!(split("A_B=1 cargo x --y 'a b'c # no"), [vec!["cargo", "x", "--y", "a bc"]]);
     assert_eq!(split("a && b -p{port} &"), [vec!["a"], vec!["b", "-p{port}"]]);
     assert_eq!(split("$ printf 'x|y' | nc h 1"), [vec!["printf", "x|y"], vec!["nc", "h", "1"]]);
+    assert_eq!(split("a b >> c d < e"), [vec!["a", "b", "d"]]);
     assert!(split("# nothing").is_empty());
 }

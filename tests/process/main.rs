@@ -5,8 +5,10 @@
 mod support;
 
 mod activation;
+mod auth;
 mod clock;
 mod flags;
+mod hash_token;
 mod init;
 mod listen;
 mod logs;

@@ -25,6 +25,12 @@ const ACTIVATION: (&str, &str) = (
      -l and -p.",
 );
 
+/// What systemd sets for credentials.
+const CREDENTIALS: (&str, &str) = (
+    "CREDENTIALS_DIRECTORY",
+    "Set by systemd for LoadCredential=: where the file of credential:NAME is.",
+);
+
 /// jq-server.
 pub fn server() -> Facts {
     use server_status::{
@@ -42,7 +48,7 @@ pub fn server() -> Facts {
             (EXIT_CANNOT_BECOME, "The server cannot switch to the user of -u."),
             (EXIT_CANNOT_LISTEN, "The server cannot listen on an address."),
         ],
-        environment: vec![ACTIVATION],
+        environment: vec![ACTIVATION, CREDENTIALS],
         files: vec![
             ("DIR/jq-binlog/", "With -b DIR: the jobs."),
             ("DIR/beanstalkd-binlog/", "The files of beanstalkd that were taken over from DIR."),
@@ -53,7 +59,7 @@ pub fn server() -> Facts {
             ("SIGUSR2", "Ends draining."),
             (
                 "SIGHUP",
-                "Reads the files of --tubes and --http-token-file again. Never ends the server.",
+                "Reads the files of --tubes, --auth and --http-token-file again. Never ends the server.",
             ),
         ],
         see_also: vec!["jq-ctl", "jq-worker"],

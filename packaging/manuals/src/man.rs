@@ -22,7 +22,12 @@ pub(crate) fn page(command: &Command, facts: &Facts) -> String {
     man.render_name_section(&mut text).expect("a vector can be written");
     let mut roff = Roff::new();
     roff.control("SH", ["SYNOPSIS"]);
-    roff.text([bold(usage(&command))]);
+    for (at, usage) in usages(&command).iter().enumerate() {
+        if at > 0 {
+            roff.control("br", []);
+        }
+        roff.text([bold(usage)]);
+    }
     text.extend_from_slice(roff.to_roff().as_bytes());
     man.render_description_section(&mut text).expect("a vector can be written");
     page.push_str(&String::from_utf8(text).expect("roff is text"));
@@ -35,11 +40,26 @@ pub(crate) fn page(command: &Command, facts: &Facts) -> String {
     tidy(&page)
 }
 
+/// The ways in which it is called. A way that takes several lines goes on with something else than the name.
+fn usages(command: &Command) -> Vec<String> {
+    let usage = command.clone().render_usage().to_string();
+    let mut ways: Vec<String> = Vec::new();
+    for line in usage.trim_start_matches("Usage: ").lines() {
+        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        match ways.last_mut() {
+            Some(way) if !words.starts_with(command.get_name()) => {
+                way.push(' ');
+                way.push_str(&words);
+            }
+            _ => ways.push(words),
+        }
+    }
+    ways
+}
+
 /// How it is called, on one line.
 fn usage(command: &Command) -> String {
-    let usage = command.clone().render_usage().to_string();
-    let words: Vec<&str> = usage.trim_start_matches("Usage: ").split_whitespace().collect();
-    words.join(" ")
+    usages(command).join(" ")
 }
 
 /// The subcommands, each with its own options.
