@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jq_http::{Limits, Server, Streams};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{error, info};
 
 use crate::admin::access::Access;
@@ -98,14 +98,22 @@ impl Admin {
         self.app.set_hub(hub);
     }
 
-    /// Reads the file of tokens again. Returns false if there is none.
-    pub(crate) fn reload(&self) -> bool {
-        match self.app.access.reload() {
-            Ok(None) => return false,
-            Ok(Some(tokens)) => info!(tokens, "the file of tokens was read again"),
-            Err(failure) => error!("{failure}: the tokens of before stay"),
-        }
-        true
+    /// Reads the file of tokens again whenever `reload` is notified, and never returns; `None` if there is
+    /// no such file.
+    pub(crate) fn keep_tokens(
+        &self,
+        reload: Arc<Notify>,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let app = Arc::clone(&self.app);
+        (!app.access.is_open()).then_some(async move {
+            loop {
+                reload.notified().await;
+                match app.access.reload().await {
+                    Ok(tokens) => info!(tokens, "the file of tokens was read again"),
+                    Err(failure) => error!("{failure}: the tokens of before stay"),
+                }
+            }
+        })
     }
 }
 

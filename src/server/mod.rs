@@ -169,8 +169,10 @@ async fn serve(
     };
     let timekeeper = tokio::spawn(timekeeper::run(Arc::clone(&hub)));
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
-    let reload_tubes = Arc::new(Notify::new());
+    let (reload_tubes, reload_tokens) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let keeping = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&reload_tubes))));
+    let tokens = admin.and_then(|admin| admin.keep_tokens(Arc::clone(&reload_tokens)));
+    let keeping_tokens = tokens.map(tokio::spawn);
     if let Some(admin) = admin {
         admin.serve(&hub);
     }
@@ -194,7 +196,8 @@ async fn serve(
                 // The command line cannot have changed, and the log goes to an open descriptor.
                 Request::Reload => {
                     reload_tubes.notify_one();
-                    if !admin.is_some_and(Admin::reload) && keeping.is_none() {
+                    reload_tokens.notify_one();
+                    if keeping.is_none() && keeping_tokens.is_none() {
                         info!("SIGHUP is ignored: there is no file to reload");
                     }
                 }
@@ -226,7 +229,7 @@ async fn serve(
     }
     timekeeper.abort();
     housekeeping.abort();
-    if let Some(keeping) = keeping {
+    for keeping in [keeping, keeping_tokens].into_iter().flatten() {
         keeping.abort();
     }
     info!("stopped");
