@@ -5,9 +5,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::libc;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 /// A file cannot be used.
 #[derive(Debug)]
@@ -22,6 +24,29 @@ pub struct FileError {
 enum Why {
     Io(io::Error),
     Mistake(Mistake),
+}
+
+/// Reads a file that `flag` names on a thread of its own. A file system may take its time, or for ever: nobody
+/// else waits for it then, nor does the end of the process.
+pub(crate) async fn read_aside<T: Send + 'static>(
+    flag: &'static str,
+    path: PathBuf,
+    read: fn(&Path) -> Result<T, FileError>,
+) -> Result<T, FileError> {
+    let (done, result) = oneshot::channel();
+    let file = path.clone();
+    let reader = move || {
+        // Nobody waits for it any more when the server stops.
+        let _ = done.send(read(&file));
+    };
+    let failed = |error| Err(FileError { flag, file: path, why: Why::Io(error) });
+    if let Err(error) = thread::Builder::new().name("jq-reload".to_owned()).spawn(reader) {
+        return failed(error);
+    }
+    match result.await {
+        Ok(read) => read,
+        Err(_) => failed(io::Error::other("the thread that reads it has panicked")),
+    }
 }
 
 /// What is wrong in a file, and where, counted from 1.

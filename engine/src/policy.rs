@@ -164,7 +164,7 @@ pub(crate) struct Ruled {
 }
 
 impl Ruled {
-    fn new(policy: Policy<TubeName>) -> Self {
+    fn new(now: Nanos, policy: Policy<TubeName>) -> Self {
         let mut ruled = Self {
             policy: Policy::default(),
             counts: PolicyCounts::default(),
@@ -174,12 +174,12 @@ impl Ruled {
             adopt_from: None,
             adopt_at: Nanos::NEVER,
         };
-        ruled.change(policy);
+        ruled.change(now, policy);
         ruled
     }
 
     /// Makes this the policy. What is known of jobs is kept as far as it still applies.
-    fn change(&mut self, policy: Policy<TubeName>) {
+    fn change(&mut self, now: Nanos, policy: Policy<TubeName>) {
         let adopts = (policy.unique && self.unique.is_none())
             || (policy.expires.is_some() && self.expiry.is_none());
         self.unique = policy.unique.then(|| self.unique.take().unwrap_or_default());
@@ -189,7 +189,7 @@ impl Ruled {
         });
         self.throttle = policy.reserve_rate.map(|rate| match self.throttle.take() {
             Some(throttle) if self.policy.reserve_rate == Some(rate) => throttle,
-            Some(throttle) => throttle.with(rate),
+            Some(throttle) => throttle.with(now, rate),
             None => Throttle::new(rate),
         });
         if adopts {
@@ -322,8 +322,8 @@ impl Engine {
     ) {
         let state = &mut self.tubes[tube];
         match (policy, &mut state.ruled) {
-            (Some(policy), Some(ruled)) => ruled.change(policy),
-            (Some(policy), none) => *none = Some(Box::new(Ruled::new(policy))),
+            (Some(policy), Some(ruled)) => ruled.change(now, policy),
+            (Some(policy), none) => *none = Some(Box::new(Ruled::new(now, policy))),
             (None, ruled) => *ruled = None,
         }
         self.hold_or_resume(now, tube, sink);
@@ -389,12 +389,15 @@ impl Engine {
         if self.tubes.all().all(|tube| tube.ruled.is_none()) {
             return;
         }
-        // The log may have given bodies to jobs that were known without one.
+        // The log may have given bodies to jobs that were known without one. And while they were
+        // restored, all jobs became ready at about this time.
         for tube in self.tubes.places() {
-            if let Some(unique) =
-                self.tubes[tube].ruled.as_mut().and_then(|ruled| ruled.unique.as_mut())
-            {
+            let Some(ruled) = &mut self.tubes[tube].ruled else { continue };
+            if let Some(unique) = &mut ruled.unique {
                 *unique = Unique::default();
+            }
+            if let Some(expiry) = &mut ruled.expiry {
+                expiry.clear();
             }
         }
         let mut since: Vec<(Nanos, Ix)> = Vec::new();
@@ -417,7 +420,6 @@ impl Engine {
             let tube = self.jobs[ix].tube;
             if let Some(expiry) = self.tubes[tube].ruled.as_mut().and_then(|it| it.expiry.as_mut())
             {
-                expiry.end(ix);
                 expiry.begin(since, ix);
             }
         }

@@ -16,7 +16,10 @@ use subtle::{Choice, ConstantTimeEq};
 use toml::Spanned;
 use tracing::warn;
 
-use crate::settings_file::{FileError, Mistake, SettingsFile, from_toml};
+use crate::settings_file::{FileError, Mistake, SettingsFile, from_toml, read_aside};
+
+/// The flag that names the file of tokens.
+const FLAG: &str = "--http-token-file";
 
 /// The largest file of tokens, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -103,9 +106,9 @@ impl Access {
 
     /// Reads the file again, if there is one, and returns the number of tokens. With a mistake in the
     /// file, those of before stay.
-    pub(crate) fn reload(&self) -> Result<Option<usize>, FileError> {
-        let Some(file) = &self.file else { return Ok(None) };
-        let tokens = read(file)?;
+    pub(crate) async fn reload(&self) -> Result<Option<usize>, FileError> {
+        let Some(file) = self.file.clone() else { return Ok(None) };
+        let tokens = read_aside(FLAG, file, read).await?;
         let count = tokens.len();
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
         Ok(Some(count))
@@ -163,7 +166,7 @@ struct Entry {
 
 /// Reads the file of tokens.
 fn read(path: &Path) -> Result<Vec<Token>, FileError> {
-    let file = SettingsFile { flag: "--http-token-file", path, most: MAX_FILE };
+    let file = SettingsFile { flag: FLAG, path, most: MAX_FILE };
     let ((tokens, has_plain), is_open) = file.read(parse)?;
     if has_plain && is_open {
         warn!(

@@ -149,14 +149,18 @@ impl Running {
         document.state = state;
         document.error = error;
         document.finished = Some(timestamp(hub.clock().now()));
+        // What was only counted is not said to be changed.
+        let dry_run = document.request.dry_run;
+        let what = if dry_run { "a dry run" } else { "an action on many jobs" };
         info!(
             token = document.by,
             bulk = document.id,
             tube = document.request.tube,
             matched = document.matched,
-            changed = document.changed,
+            changed = (!dry_run).then_some(document.changed),
+            would_change = dry_run.then_some(document.changed),
             error = document.error,
-            "an action on many jobs is over: {state:?}"
+            "{what} is over: {state:?}"
         );
     }
 }

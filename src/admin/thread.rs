@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jq_http::{Limits, Server, Streams};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{error, info};
 
 use crate::admin::access::Access;
@@ -70,6 +70,9 @@ impl From<io::Error> for AdminError {
     }
 }
 
+/// The file of tokens, to be read again.
+pub(crate) struct Tokens(Arc<App>);
+
 impl Admin {
     /// Begins to serve on this socket. Until [`Admin::serve`] has a queue, it says that the server is
     /// not ready.
@@ -102,14 +105,22 @@ impl Admin {
         self.app.set_hub(hub);
     }
 
-    /// Reads the file of tokens again. Returns false if there is none.
-    pub(crate) fn reload(&self) -> bool {
-        match self.app.access.reload() {
-            Ok(None) => return false,
-            Ok(Some(tokens)) => info!(tokens, "the file of tokens was read again"),
-            Err(failure) => error!("{failure}: the tokens of before stay"),
+    /// The file of tokens, if there is one.
+    pub(crate) fn tokens(&self) -> Option<Tokens> {
+        (!self.app.access.is_open()).then(|| Tokens(Arc::clone(&self.app)))
+    }
+}
+
+impl Tokens {
+    /// Reads the file again whenever `asked` is notified. Never returns.
+    pub(crate) async fn run(self, asked: Arc<Notify>) {
+        loop {
+            asked.notified().await;
+            match self.0.access.reload().await {
+                Ok(tokens) => info!(tokens, "the file of tokens was read again"),
+                Err(failure) => error!("{failure}: the tokens of before stay"),
+            }
         }
-        true
     }
 }
 

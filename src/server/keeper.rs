@@ -1,20 +1,20 @@
 //! Has the queue do what the file of `--tubes` says, whatever the file or the log does.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use beanstalk_protocol::TubeName;
 use jq_engine::Policy;
 use tokio::sync::Notify;
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::log::Gated;
 use crate::policies::TubesFile;
 use crate::server::hub::Hub;
+use crate::settings_file::read_aside;
 
 /// Tubes that are looked at under one lock.
 const AT_ONCE: usize = 32;
@@ -84,18 +84,16 @@ impl Keeper {
 
     /// Reads the file again. With a mistake in it, that of before stays.
     async fn read_again(&mut self) {
-        let path: PathBuf = self.file.path().to_owned();
-        // A file system may take its time.
-        match spawn_blocking(move || TubesFile::read(&path)).await {
-            Ok(Ok(file)) => {
+        let path = self.file.path().to_owned();
+        match read_aside("--tubes", path, TubesFile::read).await {
+            Ok(file) => {
                 self.file = Arc::new(file);
                 // First of all, so that nobody sets otherwise what is about to be set.
                 self.hub.tubes_file().set(&self.file);
                 self.tubes.extend(self.file.tubes().keys().cloned());
                 info!(file = %self.file.path().display(), "the file of --tubes was read again");
             }
-            Ok(Err(failure)) => error!("{failure}: the policies of before stay"),
-            Err(failure) => error!(%failure, "--tubes cannot be read: the policies of before stay"),
+            Err(failure) => error!("{failure}: the policies of before stay"),
         }
     }
 

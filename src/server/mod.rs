@@ -12,6 +12,7 @@ mod keeper;
 mod listener;
 pub mod outbuf;
 pub(crate) mod peers;
+mod reloads;
 mod signals;
 pub mod socket;
 mod timekeeper;
@@ -24,7 +25,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -35,6 +36,7 @@ pub use self::signals::{Signals, ignore_hangup};
 
 use self::hub::Hub;
 use self::keeper::Keeper;
+use self::reloads::Reloads;
 use self::signals::Request;
 use self::workers::Workers;
 pub(crate) use self::workers::runtime;
@@ -183,14 +185,18 @@ async fn serve(
     };
     let timekeeper = tokio::spawn(timekeeper::run(Arc::clone(&hub)));
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&hub)));
-    let reload_tubes = Arc::new(Notify::new());
-    let keeping = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&reload_tubes))));
-    let reload_access = Arc::new(Notify::new());
-    let renewing = access.map(|access| {
+    let mut reloads = Reloads::default();
+    if let Some(keeper) = keeper {
+        reloads.add(|asked| keeper.run(asked));
+    }
+    if let Some(access) = access {
         let hub = Arc::clone(&hub);
         // Whoever waits for a job may have lost the right to it.
-        tokio::spawn(access.run(Arc::clone(&reload_access), move || hub.wake_all()))
-    });
+        reloads.add(|asked| access.run(asked, move || hub.wake_all()));
+    }
+    if let Some(tokens) = admin.and_then(Admin::tokens) {
+        reloads.add(|asked| tokens.run(asked));
+    }
     if let Some(admin) = admin {
         admin.serve(&hub);
     }
@@ -215,10 +221,7 @@ async fn serve(
                 }
                 // The command line cannot have changed, and the log goes to an open descriptor.
                 Request::Reload => {
-                    reload_tubes.notify_one();
-                    reload_access.notify_one();
-                    let has_files = keeping.is_some() || renewing.is_some();
-                    if !admin.is_some_and(Admin::reload) && !has_files {
+                    if !reloads.ask() {
                         info!("SIGHUP is ignored: there is no file to reload");
                     }
                 }
@@ -250,9 +253,7 @@ async fn serve(
     }
     timekeeper.abort();
     housekeeping.abort();
-    for task in [keeping, renewing].into_iter().flatten() {
-        task.abort();
-    }
+    drop(reloads);
     info!("stopped");
     lost.map_or(Ok(()), |why| Err(ServeError::LogLost(why)))
 }

@@ -50,6 +50,17 @@ fn counted_first_and_then_done() {
         (&json!(300), &json!("done"), &json!("operate"))
     );
     assert_eq!(http.get("/api/v1/tubes/t").expect(200)["jobs"]["buried"], 0);
+    let line = |what: &str| {
+        let said =
+            || http.server.output().lines().find(|line| line.contains(what)).map(str::to_owned);
+        eventually(what, || said().is_some());
+        said().expect("it was there")
+    };
+    let said = line("a dry run is over: Done");
+    assert!(
+        said.contains(" matched=300 would_change=300") && !said.contains(" changed="),
+        "{said}"
+    );
     request["dry_run"] = json!(false);
     let done = run(&http, &request);
     assert_eq!(
@@ -57,6 +68,8 @@ fn counted_first_and_then_done() {
         (&json!(300), &json!(300), &json!(1.0))
     );
     assert_eq!(http.get("/api/v1/tubes/t").expect(200)["jobs"]["buried"], 300);
+    let said = line("an action on many jobs is over: Done");
+    assert!(said.contains(" matched=300 changed=300") && !said.contains("would_change"), "{said}");
 
     let moved = run(&http, &json!({"action": "move", "tube": "t", "state": "buried", "to": "u"}));
     assert_eq!(moved["changed"], 300);

@@ -14,6 +14,7 @@ mod client;
 mod description;
 mod durable;
 mod flags;
+mod hanging;
 mod hostile;
 mod no_memory;
 mod observed;

@@ -4,6 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../binlog/small_disk.rs"]
+mod small_disk;
+
 mod file;
+mod full;
 mod kept;
 mod limits;

@@ -8,6 +8,7 @@ use jq_engine::ConnId;
 use jq_server::log::{Gated, Staging};
 use jq_server::server::outbuf::OutBuf;
 
+use crate::facts::Fact;
 use crate::history::Moment;
 use crate::job::{ClientId, Job, Place};
 use crate::model::{Model, TUBES};
@@ -102,7 +103,7 @@ pub(crate) fn think(rng: &mut Rng, model: &Model, me: ClientId, taste: Taste) ->
                 _ => rng.usize(..120),
             };
             let body: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(size).collect();
-            let (priority, delay, ttr) = (priority(rng), delay(rng), rng.u32(1..6));
+            let (priority, delay, ttr) = (priority(rng), delay(rng), rng.u32(0..6));
             return Ask::Put(PutHeader { priority, delay, ttr, size: size as u32 }, body);
         }
         30..40 => Command::Delete(held(rng)),
@@ -212,6 +213,9 @@ pub(crate) fn believe(
             "RESERVED",
         ) => {
             let id = number(reply).ok_or("a job has a number")?;
+            if !matches!(command, Command::ReserveJob(_)) {
+                model.count_reserve(id, at)?;
+            }
             model.reserve(id, who, at)?;
             same_body(model, id, reply)?;
             Ok(model.known(id))
@@ -223,6 +227,7 @@ pub(crate) fn believe(
             }
             jobs.iter().try_fold(0, |promise, reply| {
                 let id = number(reply).ok_or("a job has a number")?;
+                model.count_reserve(id, at)?;
                 model.reserve(id, who, at)?;
                 same_body(model, id, reply)?;
                 Ok(model.known(id).max(promise))
@@ -232,6 +237,7 @@ pub(crate) fn believe(
         (Command::Reserve, "BATCH") => {
             let [reply] = &reply.batch()[..] else { return Err(format!("more than one: {reply}")) };
             let id = number(reply).ok_or("a job has a number")?;
+            model.count_reserve(id, at)?;
             model.reserve(id, who, at)?;
             same_body(model, id, reply)?;
             Ok(model.known(id))
@@ -241,12 +247,22 @@ pub(crate) fn believe(
             "TIMED_OUT" | "DEADLINE_SOON",
         ) => Ok(0),
         (Command::ClearTube(name), "CLEARED") => {
-            model.clear(tube_of(name.as_str())?, number(reply).ok_or("it has a number")?)?;
-            Ok(model.moment)
+            let (tube, count) = (tube_of(name.as_str())?, number(reply).ok_or("a count")?);
+            if count == 0 {
+                return model.clear(tube, count).map(|()| 0);
+            }
+            model.expect(|fact| *fact == Fact::Cleared(tube))?;
+            model.clear(tube, count).map(|()| model.moment)
         }
         (Command::ClearTube(_) | Command::ListJobs(_), "NOT_FOUND") => Ok(0),
         (Command::Move(job), "MOVED") => {
-            model.move_job(job.id, tube_of(job.to.as_str())?)?;
+            let to = tube_of(job.to.as_str())?;
+            if !model.is_in(job.id, to) {
+                model.expect(
+                    |it| matches!(it, Fact::Moved(at, now) if (*at, now.id) == (to, job.id)),
+                )?;
+            }
+            model.move_job(job.id, to)?;
             Ok(model.known(job.id))
         }
         (Command::Move(job), "NOT_FOUND") => Ok(model.known(job.id)),
@@ -263,20 +279,35 @@ pub(crate) fn believe(
             });
             known.try_fold(0, |most, known| Ok(most.max(known?)))
         }
-        (Command::Delete(id), "DELETED") => model.delete(*id).map(|()| model.known(*id)),
+        (Command::Delete(id), "DELETED") => {
+            model.expect(|fact| *fact == Fact::Gone(*id))?;
+            model.delete(*id).map(|()| model.known(*id))
+        }
         (Command::Release { id, priority, delay }, "RELEASED") => {
+            model.expect(|fact| matches!(fact, Fact::Changed(now) if now.id == *id))?;
             model.release(*id, *priority, *delay, at)?;
+            model.end_attempt(*id)?;
             Ok(model.known(*id))
         }
         (Command::Bury { id, priority }, "BURIED") => {
+            model.expect(|fact| matches!(fact, Fact::Changed(now) if now.id == *id))?;
             model.bury(*id, *priority)?;
             Ok(model.known(*id))
         }
         (Command::Touch(id), "TOUCHED") => model.touch(*id, at).map(|()| model.known(*id)),
-        (Command::KickJob(id), "KICKED") => model.kick_job(*id).map(|()| model.known(*id)),
+        (Command::KickJob(id), "KICKED") => {
+            model.expect(|fact| *fact == Fact::Kicked(*id))?;
+            model.kick_job(*id).map(|()| model.known(*id))
+        }
         (Command::Kick(_), "KICKED") => {
             let count = number(reply).ok_or("a count")?;
-            model.kick(client.used, count)?;
+            let mut ids = Vec::new();
+            for _ in 0..count {
+                let note =
+                    |fact: &Fact| matches!(fact, Fact::Kicked(id) if { ids.push(*id); true });
+                model.expect(note)?;
+            }
+            model.kick(client.used, &ids)?;
             Ok(if count > 0 { model.moment } else { 0 })
         }
         (Command::PauseTube(name, seconds), "PAUSED") => {

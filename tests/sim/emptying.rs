@@ -24,18 +24,16 @@ impl Sim {
         }
         let conn = self.server.connect();
         for tube in 0..TUBES.len() {
-            self.one(conn, Command::Use(tube_name(tube)));
+            self.one(conn, Command::Use(tube_name(tube)))?;
             self.kick_all(conn, tube)?;
         }
         self.time.pass(LONG);
-        let now = self.server.tick();
-        self.model.advance(now);
+        self.tick()?;
         for tube in 0..TUBES.len() {
-            self.one(conn, Command::Watch(tube_name(tube)));
-            let others = (0..TUBES.len()).filter(|other| *other != tube);
-            others.for_each(|other| {
-                self.one(conn, Command::Ignore(tube_name(other)));
-            });
+            self.one(conn, Command::Watch(tube_name(tube)))?;
+            for other in (0..TUBES.len()).filter(|other| *other != tube) {
+                self.one(conn, Command::Ignore(tube_name(other)))?;
+            }
             self.reserve_all(conn, tube)?;
         }
         self.server.hub.disconnect(conn, CloseReason::Quit);
@@ -46,15 +44,15 @@ impl Sim {
         self.put_one()
     }
 
-    fn one(&self, conn: ConnId, command: Command) -> Reply {
-        let answers = self.server.apply(conn, vec![Request::Command(command)]);
-        replies(&answers.out).swap_remove(0)
+    fn one(&mut self, conn: ConnId, command: Command) -> Result<Reply, Violation> {
+        let answers = self.apply(conn, vec![Request::Command(command)])?;
+        Ok(replies(&answers.out).swap_remove(0))
     }
 
     fn kick_all(&mut self, conn: ConnId, tube: usize) -> Result<(), Violation> {
         for id in self.model.buried(tube) {
-            let first = number(&self.one(conn, Command::PeekBuried));
-            let kicked = self.one(conn, Command::Kick(1));
+            let first = number(&self.one(conn, Command::PeekBuried)?);
+            let kicked = self.one(conn, Command::Kick(1))?;
             if first != Some(id) || number(&kicked) != Some(1) {
                 return Err(format!("{kicked}: {first:?} is buried where {id} should be"));
             }
@@ -74,14 +72,14 @@ impl Sim {
         let mut ready: Vec<(u32, JobId)> = ready.collect();
         ready.sort_unstable();
         for (_, id) in ready {
-            let reserved = self.one(conn, Command::ReserveWithTimeout(Some(0)));
-            let deleted = self.one(conn, Command::Delete(id));
+            let reserved = self.one(conn, Command::ReserveWithTimeout(Some(0)))?;
+            let deleted = self.one(conn, Command::Delete(id))?;
             if number(&reserved) != Some(id) || deleted.line() != b"DELETED" {
                 return Err(format!("{id} should be next: {reserved}, {deleted}"));
             }
             self.model.delete(id)?;
         }
-        let none = self.one(conn, Command::ReserveWithTimeout(Some(0)));
+        let none = self.one(conn, Command::ReserveWithTimeout(Some(0)))?;
         if none.line() == b"TIMED_OUT" { Ok(()) } else { Err(format!("one too many: {none}")) }
     }
 
@@ -90,7 +88,7 @@ impl Sim {
         let mut client = Client::new(self.server.connect());
         let header = PutHeader { priority: 0, delay: 0, ttr: 1, size: 1 };
         let ask = Ask::Put(header, vec![b'x']);
-        let answers = self.server.apply(client.conn, requests(&ask));
+        let answers = self.apply(client.conn, requests(&ask))?;
         let reply = &replies(&answers.out)[0];
         self.model.ids += 1;
         let (at, late) = (answers.at, None);

@@ -1,7 +1,7 @@
 //! Bits that turn over while no server runs.
 
 use beanstalk_protocol::{Command, JobId, Request};
-use jq_engine::{CloseReason, Subject};
+use jq_engine::{CloseReason, ConnId, Subject};
 use jq_server::log::binlog::format::{self, Entry, HEADER_LEN, Header, Next};
 use jq_server::log::binlog::{ReplayError, body_name, segment_name};
 
@@ -122,20 +122,18 @@ impl Sim {
         match hit {
             Hit::Nothing | Hit::Header => {}
             Hit::Job(id) => {
-                self.server.apply(conn, vec![Request::Command(Command::Delete(id))]);
-                self.model.lose(id);
+                self.away_with(conn, id)?;
             }
             Hit::Jobs(tube) => {
                 let ids = self.model.jobs.iter().filter(|(_, job)| job.was_in(tube));
                 let ids: Vec<_> = ids.map(|(id, _)| *id).collect();
                 for id in ids {
-                    self.server.apply(conn, vec![Request::Command(Command::Delete(id))]);
-                    self.model.lose(id);
+                    self.away_with(conn, id)?;
                 }
             }
             Hit::Note => {
                 let all = (0..TUBES.len()).map(|tube| Command::PauseTube(tube_name(tube), 0));
-                self.server.apply(conn, all.map(Request::Command).collect());
+                self.apply(conn, all.map(Request::Command).collect())?;
                 self.server.drain(false);
                 let taken = (0..TUBES.len()).all(|tube| self.server.rule(tube, &Policy::default()));
                 if !taken {
@@ -146,6 +144,13 @@ impl Sim {
         }
         self.server.hub.disconnect(conn, CloseReason::Quit);
         self.server.binlog.sync().map_err(|failure| format!("{failure:?}"))
+    }
+
+    /// Deletes a job of which nothing is known.
+    fn away_with(&mut self, conn: ConnId, id: JobId) -> Result<(), Violation> {
+        self.model.lose(id);
+        self.apply(conn, vec![Request::Command(Command::Delete(id))])?;
+        Ok(())
     }
 }
 

@@ -76,17 +76,17 @@ impl Sim {
         self.disk.stop_in(None);
         let faults = Faults { lies: self.plan.lies, ..Faults::NONE };
         self.disk.set_faults(Faults { cannot_allocate: self.plan.cannot_allocate, ..faults });
-        let now = self.server.tick();
-        self.model.advance(now);
+        let now = self.tick()?;
         self.hang_up(now)?;
+        self.bulk = None;
         self.bring_in_order()?;
         if self.is_settled().is_err() {
             // What was written anew after a failure may be a segment that is larger than others. It
             // is reclaimed when there is another one.
-            self.model.pause(0, 0, now);
             let conn = self.server.connect();
             let pause = Command::PauseTube(tube_name(0), 0);
-            self.server.apply(conn, vec![Request::Command(pause)]);
+            let answers = self.apply(conn, vec![Request::Command(pause)])?;
+            self.model.pause(0, 0, answers.at);
             self.server.hub.disconnect(conn, CloseReason::Quit);
             self.bring_in_order()?;
         }

@@ -64,6 +64,8 @@ pub(crate) struct Job {
 pub(crate) struct Now {
     pub(crate) tube: usize,
     pub(crate) place: Place,
+    /// Since when it is ready, if it is: since this time at the earliest, and at the latest.
+    pub(crate) ready: (u64, u64),
     /// Who has it, and up to when.
     pub(crate) reserved: Option<(ClientId, u64)>,
     pub(crate) reserves: u32,
@@ -145,8 +147,8 @@ impl Job {
         })
     }
 
-    /// Begins anew as it is seen.
-    pub(crate) fn begin(&mut self, seen: &JobSeen) {
+    /// Begins anew as it is seen by a server that was started after `since`.
+    pub(crate) fn begin(&mut self, seen: &JobSeen, since: u64) {
         let shown = self.kept.states().rev().find(|kept| kept.is_shown(Some(seen))).cloned();
         let Some(Kept::There(mut kept)) = shown else { return };
         let [reserves, timeouts, disconnects] =
@@ -159,7 +161,12 @@ impl Job {
         }
         self.put = 0;
         let (tube, place) = (kept.tube, kept.place);
-        self.now = Some(Now { tube, place, reserved: None, reserves, timeouts, disconnects });
+        // Of one that nobody has ever taken it is known when it became ready.
+        let is_untouched =
+            kept.delay == 0 && kept.moves == [0; 3] && [reserves, timeouts, disconnects] == [0; 3];
+        let ready = if is_untouched { (self.created, self.created) } else { (since, seen.at) };
+        let now = Now { tube, place, ready, reserved: None, reserves, timeouts, disconnects };
+        self.now = Some(now);
         self.kept = History::new(Kept::There(kept));
     }
 

@@ -13,10 +13,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bulk;
 mod client;
 mod closing;
+mod counts;
 mod disk;
 mod emptying;
+mod facts;
 mod flip;
 mod hands;
 mod history;
@@ -27,8 +30,10 @@ mod model;
 mod observe;
 mod pipe;
 mod restart;
+mod rules;
 mod served;
 mod server;
+mod settings;
 mod sim;
 mod small_disk;
 mod trace;

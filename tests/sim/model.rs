@@ -12,6 +12,7 @@ use jq_server::log::binlog::format::{JOB_LEN, STORED_LEN};
 use crate::history::{History, Moment};
 use crate::job::{ClientId, Durable, Job, Kept, Now, Place, SECOND, delayed};
 use crate::observe::Seen;
+use crate::rules::Rules;
 
 /// The tubes that there are.
 pub(crate) const TUBES: [&str; 3] = ["default", "a", "longer-name"];
@@ -28,6 +29,7 @@ pub(crate) struct Model {
     pub(crate) pauses: [History<Pause>; TUBES.len()],
     pub(crate) policies: [History<Policy>; TUBES.len()],
     pub(crate) draining: History<bool>,
+    pub(crate) rules: Rules,
     pub(crate) moment: Moment,
     /// Everything up to here was promised to somebody.
     pub(crate) promised: Moment,
@@ -56,6 +58,7 @@ impl Model {
             pauses: std::array::from_fn(|_| History::new((0, 0))),
             policies: std::array::from_fn(|_| History::new(Policy::default())),
             draining: History::new(false),
+            rules: Rules::default(),
             moment: 0,
             promised: 0,
             synced: 0,
@@ -75,14 +78,14 @@ impl Model {
         (self.promised, self.synced, self.records, self.is_good) = (0, 0, true, false);
         self.has_failed = false;
         let mut buried = Vec::new();
-        let least_id = self.least_id;
+        let (least_id, since) = (self.least_id, self.rules.clock);
         for (id, job) in &mut self.jobs {
             match seen.jobs.get(id) {
                 Some(seen) => {
                     if let (true, Some(turn)) = (seen.is("buried"), job.turn_of(seen)) {
                         buried.push((turn, *id));
                     }
-                    job.begin(seen);
+                    job.begin(seen, since);
                 }
                 // If nobody may know of it any more, another job may get its number.
                 None => job.lose(*id < least_id),
@@ -103,6 +106,7 @@ impl Model {
             *policy = History::new(seen.clone());
         }
         self.draining = History::new(seen.draining);
+        self.begin_rules();
         let last = seen.jobs.keys().next_back().map_or(0, |last| *last);
         self.least_id = self.least_id.max(last + 1);
         self.last_put = 0;
@@ -120,6 +124,7 @@ impl Model {
         self.pauses = std::array::from_fn(|_| History::new((0, 0)));
         self.policies = std::array::from_fn(|_| History::new(Policy::default()));
         self.draining = History::new(false);
+        self.begin_rules();
     }
 
     /// The number above all those that somebody knows of if nothing after this moment survives, nor
@@ -130,29 +135,35 @@ impl Model {
         self.least_id.max(known.map_or(1, |(id, _)| id + 1))
     }
 
-    fn turn(&mut self) -> u64 {
+    pub(crate) fn turn(&mut self) -> u64 {
         self.next_turn += 1;
         self.next_turn
     }
 
-    fn next(&mut self) -> Moment {
+    pub(crate) fn next(&mut self) -> Moment {
         self.moment += 1;
         self.moment
     }
 
     /// Everything that is due by `now`.
     pub(crate) fn advance(&mut self, now: u64) {
-        for job in self.jobs.values_mut() {
+        self.advance_rules(now);
+        for (id, job) in &mut self.jobs {
             let Some(state) = &mut job.now else { continue };
-            if matches!(state.place, Place::Delayed(until) if until <= now) {
-                state.place = Place::Ready;
+            if let Place::Delayed(until) = state.place
+                && until <= now
+            {
+                (state.place, state.ready) = (Place::Ready, (until, now));
             }
-            if state.reserved.is_some_and(|(_, until)| until <= now) {
-                state.reserved = None;
+            if let Some((_, until)) = state.reserved
+                && until <= now
+            {
+                (state.reserved, state.ready) = (None, (until, now));
                 state.timeouts += 1;
                 if let Kept::There(kept) = job.kept.last_mut() {
                     kept.timeouts.1 = state.timeouts;
                 }
+                self.rules.returned.insert(*id);
             }
         }
     }
@@ -173,8 +184,12 @@ impl Model {
             return Err(format!("the number {id} was used before"));
         }
         self.last_put = self.last_put.max(id);
+        let ttr = match header.ttr {
+            0 => self.policies[tube].last().default_ttr.unwrap_or(0).max(1),
+            ttr => ttr,
+        };
         let mut job = Job {
-            ttr: header.ttr,
+            ttr,
             created,
             body,
             put: self.next(),
@@ -183,6 +198,7 @@ impl Model {
             now: Some(Now {
                 tube,
                 place: delayed(now, header.delay),
+                ready: (now, now),
                 reserved: None,
                 reserves: 0,
                 timeouts: 0,
@@ -210,6 +226,12 @@ impl Model {
         job.ok_or_else(|| format!("job {id} should be gone"))
     }
 
+    /// Whether the job is there, in this tube.
+    pub(crate) fn is_in(&self, id: JobId, tube: usize) -> bool {
+        let now = self.jobs.get(&id).and_then(|job| job.now.as_ref());
+        now.is_some_and(|now| now.tube == tube)
+    }
+
     pub(crate) fn reserve(&mut self, id: JobId, client: ClientId, now: u64) -> Result<(), String> {
         let (moment, records) = (self.moment + 1, self.records && self.is_good);
         let job = self.there(id)?;
@@ -235,17 +257,17 @@ impl Model {
     }
 
     /// The job is taken out of the hands of whoever has it, and is there now, perhaps in another tube.
-    fn move_to(
+    pub(crate) fn move_to(
         &mut self,
         id: JobId,
         place: Place,
         to: Option<usize>,
         change: impl FnOnce(&mut Durable),
     ) -> Result<(), String> {
-        let (moment, records) = (self.next(), self.records);
+        let (moment, records, ready) = (self.next(), self.records, self.ready_now());
         let job = self.there(id)?;
         let Some(state) = &mut job.now else { return Ok(()) };
-        (state.place, state.reserved) = (place, None);
+        (state.place, state.reserved, state.ready) = (place, None, ready);
         let tube = to.unwrap_or(state.tube);
         state.tube = tube;
         let counts = (state.reserves, state.timeouts, state.disconnects);
@@ -281,16 +303,39 @@ impl Model {
         })
     }
 
+    /// An operator gives it another priority, or another delay, so that it is there now.
+    pub(crate) fn set(
+        &mut self,
+        id: JobId,
+        priority: Option<u32>,
+        delay: Option<(u32, Place)>,
+    ) -> Result<(), String> {
+        let now = self.there(id)?.now.as_ref().ok_or("it is there")?;
+        let (reserved, ready) = (now.reserved, now.ready);
+        let place = delay.map_or(now.place, |(_, place)| place);
+        self.move_to(id, place, None, |kept| {
+            kept.priority = priority.unwrap_or(kept.priority);
+            kept.delay = delay.map_or(kept.delay, |(delay, _)| delay);
+            kept.settle();
+        })?;
+        if let Some(now) = self.there(id)?.now.as_mut().filter(|_| reserved.is_some()) {
+            (now.reserved, now.ready) = (reserved, ready);
+        }
+        Ok(())
+    }
+
     pub(crate) fn kick_job(&mut self, id: JobId) -> Result<(), String> {
         self.move_to(id, Place::Ready, None, |kept| kept.moves[2] += 1)
     }
 
     pub(crate) fn move_job(&mut self, id: JobId, to: usize) -> Result<(), String> {
-        let turn = self.turn();
+        let (turn, ready) = (self.turn(), self.ready_now());
         let state = self.there(id)?.now.as_mut().ok_or("it is there")?;
         if state.tube == to {
             // Who moves a job that it has gives it up, which is not recorded.
-            state.reserved = None;
+            if state.reserved.take().is_some() {
+                state.ready = ready;
+            }
             return Ok(());
         }
         let place = match state.place {
@@ -318,25 +363,29 @@ impl Model {
         if cleared == count { Ok(()) } else { Err(format!("{count} were cleared, of {cleared}")) }
     }
 
-    /// Kicks so many jobs of the tube.
-    pub(crate) fn kick(&mut self, tube: usize, count: u64) -> Result<(), String> {
+    /// These jobs of the tube are kicked, in this order: the first buried ones, or if there are none, those
+    /// whose delays end first.
+    pub(crate) fn kick(&mut self, tube: usize, ids: &[JobId]) -> Result<(), String> {
         let buried = self.buried(tube);
-        let mut next = buried;
-        if next.is_empty() {
-            let delayed = |(id, job): (&JobId, &Job)| match job.now.as_ref()? {
-                Now { tube: of, place: Place::Delayed(until), .. } if *of == tube => {
-                    Some((*until, *id))
+        if !buried.is_empty() && !buried.starts_with(ids) {
+            return Err(format!("{ids:?} are kicked, not the first of {buried:?}"));
+        }
+        for id in ids {
+            if buried.is_empty() {
+                let until = |job: &Job| match job.now.as_ref()? {
+                    Now { tube: of, place: Place::Delayed(until), .. } if *of == tube => {
+                        Some(*until)
+                    }
+                    _ => None,
+                };
+                let first = self.jobs.values().filter_map(until).min();
+                if first.is_none() || first != self.jobs.get(id).and_then(until) {
+                    return Err(format!("{id} is kicked, and is not the first of those delayed"));
                 }
-                _ => None,
-            };
-            let mut delayed: Vec<_> = self.jobs.iter().filter_map(delayed).collect();
-            delayed.sort_unstable();
-            next = delayed.into_iter().map(|(_, id)| id).collect();
+            }
+            self.kick_job(*id)?;
         }
-        if (next.len() as u64) < count {
-            return Err(format!("{count} jobs were kicked, of {}", next.len()));
-        }
-        next.into_iter().take(count as usize).try_for_each(|id| self.kick_job(id))
+        Ok(())
     }
 
     /// The buried jobs of a tube, in order.
@@ -377,18 +426,20 @@ impl Model {
     }
 
     pub(crate) fn disconnect(&mut self, client: ClientId, reason: CloseReason) {
-        for job in self.jobs.values_mut() {
+        let ready = self.ready_now();
+        for (id, job) in &mut self.jobs {
             let Some(state) = &mut job.now else { continue };
             if state.reserved.is_none_or(|(owner, _)| owner != client) {
                 continue;
             }
-            state.reserved = None;
+            (state.reserved, state.ready) = (None, ready);
             if reason == CloseReason::Vanished {
                 state.disconnects += 1;
                 if let Kept::There(kept) = job.kept.last_mut() {
                     kept.disconnects.1 = state.disconnects;
                 }
             }
+            self.rules.returned.insert(*id);
         }
     }
 
@@ -396,12 +447,6 @@ impl Model {
         let (moment, records) = (self.next(), self.records);
         let until = now + u64::from(seconds) * SECOND;
         self.pauses[tube].push(moment, records, true, (seconds, until));
-    }
-
-    /// The policy of a tube is another one.
-    pub(crate) fn rule(&mut self, tube: usize, policy: Policy) {
-        let (moment, records) = (self.next(), self.records);
-        self.policies[tube].push(moment, records, true, policy);
     }
 
     /// A put into this tube is answered with a number, as far as its policy is concerned: whether that is
@@ -439,6 +484,11 @@ impl Model {
         let most = policy.max_jobs.filter(|_| judged);
         if most.is_some_and(|most| here().count() as u64 >= most) {
             return Err(format!("{id} is one too many: {policy:?}"));
+        }
+        let bytes: usize = here().map(|(_, job, _)| job.body.len()).sum();
+        let most = policy.max_bytes.filter(|_| judged);
+        if most.is_some_and(|most| (bytes + body.len()) as u64 > most) {
+            return Err(format!("{id} has too many bytes: {policy:?}"));
         }
         Ok(false)
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use beanstalk_protocol::{Command, JobId, Request, TubeName};
-use jq_engine::{CloseReason, ConnId};
+use jq_engine::{CloseReason, ConnId, DurableState, JobCounters, JobRecord, JobUpdate};
 
+use crate::job::SECOND;
 use crate::model::{Pause, Policy, TUBES};
 use crate::server::{Server, replies};
 use crate::support::Reply;
@@ -46,6 +47,29 @@ impl JobSeen {
         Self { stats, body, at, ticked }
     }
 
+    /// A job that was restored, at this time.
+    fn of(job: &JobRecord<'_>, at: u64) -> Self {
+        let JobUpdate { id, priority, delay, state, counters } = job.now;
+        let (state, until) = match state {
+            DurableState::Ready => ("ready", at),
+            DurableState::Delayed(until) => ("delayed", until.0),
+            DurableState::Buried(_) => ("buried", at),
+        };
+        let JobCounters { reserves, timeouts, releases, buries, kicks, disconnects } = counters;
+        let age = at.saturating_sub(job.created.0) / SECOND;
+        let left = until.saturating_sub(at) / SECOND;
+        let (tube, ttr) = (job.tube, job.ttr);
+        let text = format!(
+            "---\nid: {id}\ntube: {tube}\nstate: {state}\npri: {priority}\nage: {age}\n\
+             delay: {delay}\nttr: {ttr}\ntime-left: {left}\nreserves: {reserves}\n\
+             timeouts: {timeouts}\nreleases: {releases}\nburies: {buries}\nkicks: {kicks}\n\
+             disconnects: {disconnects}\n"
+        );
+        let mut reply = format!("OK {}\r\n{text}\r\n", text.len()).into_bytes();
+        let stats = Reply::take(&mut reply).expect("a whole reply");
+        Self::new(stats, job.body.to_vec(), at, at)
+    }
+
     pub(crate) fn text(&self, key: &str) -> &str {
         self.stats.value(key).unwrap_or_else(|| panic!("no {key} in {}", self.stats))
     }
@@ -77,6 +101,19 @@ pub(crate) fn number(reply: &Reply) -> Option<u64> {
 
 pub(crate) fn tube_name(tube: usize) -> TubeName {
     TubeName::new(TUBES[tube].as_bytes()).expect("these are names")
+}
+
+/// All jobs as they are before anything is due, as a server would show them that has none of it happen.
+pub(crate) fn restored(server: &Server) -> BTreeMap<JobId, JobSeen> {
+    server.hub.read(|engine, now| {
+        let mut jobs = BTreeMap::new();
+        engine.tell_all(|record| {
+            if let Some(job) = record.whole_job() {
+                jobs.insert(job.now.id, JobSeen::of(job, now.0));
+            }
+        });
+        jobs
+    })
 }
 
 /// Replies to commands, each with its time and that of the last tick before it.

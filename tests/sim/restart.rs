@@ -3,10 +3,11 @@
 use jq_server::log::binlog::{ReplayError, SyncPolicy};
 
 use crate::disk::{FakeDisk, Faults};
+use crate::facts::Fact;
 use crate::flip::Hit;
 use crate::history::{Moment, Moments};
 use crate::model::Model;
-use crate::observe::{Seen, observe};
+use crate::observe::{Seen, observe, restored};
 use crate::server::Server;
 use crate::sim::{Sim, Violation};
 
@@ -120,14 +121,22 @@ impl Sim {
 
     fn begin_server(&mut self) {
         self.clients.clear();
+        self.bulk = None;
         self.tainted = false;
     }
 
     /// Compares everything that there is with what there was.
     pub(crate) fn check(&mut self, floor: Moment, hit: Option<Hit>) -> Result<(), Violation> {
         self.begin_server();
-        let seen = observe(&self.server, self.model.ids);
+        let mut restored = restored(&self.server);
+        let mut seen = observe(&self.server, self.model.ids);
         self.trace.note(format_args!("since {floor}, {seen:?}"));
+        // What a policy did meanwhile comes after what was restored.
+        let now = self.server.tick();
+        let mut facts = self.server.facts.take();
+        for id in facts.iter().filter_map(Fact::job) {
+            seen.jobs.extend(restored.remove_entry(&id));
+        }
         let mut moments = Moments::new(floor, self.model.moment);
         self.check_sameness(&seen)?;
         for (id, job) in &self.model.jobs {
@@ -157,9 +166,21 @@ impl Sim {
             _ => self.model.least_id_after(floor, None),
         };
         self.model.begin(&seen);
+        let is_hit = |id| {
+            let job = self.model.jobs.get(&id);
+            hit.is_some_and(|hit| job.is_some_and(|job| hit.concerns(id, job)))
+        };
+        facts.retain(|fact| !fact.job().is_some_and(is_hit));
+        self.trace.note(format_args!("then, {facts:?}"));
+        self.model.advance(now);
+        self.model.rules.told = facts;
+        self.model.follow()?;
         match hit {
             Some(hit) => self.level(hit),
-            None => self.check_buried(&seen),
+            None => {
+                self.check_buried(&seen)?;
+                self.check_counts()
+            }
         }
     }
 

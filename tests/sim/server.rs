@@ -16,6 +16,7 @@ use jq_server::server::hub::{Batch, Hub};
 use jq_server::server::outbuf::OutBuf;
 
 use crate::disk::FakeDisk;
+use crate::facts::Facts;
 use crate::model::Policy;
 use crate::observe::tube_name;
 use crate::support::Reply;
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     pub(crate) driver: Arc<BinlogDriver>,
     pub(crate) queue: Watched,
     pub(crate) hands: Hands,
+    /// What the engine has told the log.
+    pub(crate) facts: Facts,
     time: Time,
 }
 
@@ -116,13 +119,16 @@ impl Server {
         time.pass(0);
         let clock = Clock::told(Arc::clone(&time.0));
         let disk = Arc::new(disk.clone());
-        let OpenedBinlog { opened, binlog, driver, .. } =
+        let OpenedBinlog { mut opened, binlog, driver, .. } =
             OpenedBinlog::open(disk, options, &clock, repair, None)?;
         let config = Config::from_args(["jq-server", "-z100000"].map(Into::into))
             .expect("there are no wrong flags");
+        let facts = Facts::default();
+        opened.log = facts.overhear(opened.log);
         let hub = Hub::new(&config, clock, opened);
         let queue = Watched { hub: Arc::clone(&hub), taken_back: Mutex::default() };
-        Ok(Self { hub, binlog, driver, queue, hands: Hands::default(), time: time.clone() })
+        let (hands, time) = (Hands::default(), time.clone());
+        Ok(Self { hub, binlog, driver, queue, hands, facts, time })
     }
 
     /// Has one of the hands take a turn.
@@ -172,11 +178,23 @@ impl Server {
     /// Lets what is due happen, and returns the time.
     pub(crate) fn tick(&self) -> u64 {
         loop {
-            let now = self.time.pass(0);
-            if self.hub.tick().is_none_or(|next| next.0 > now) {
+            let (now, is_done) = self.tick_once();
+            if is_done {
                 return now;
             }
         }
+    }
+
+    /// Lets some of what is due happen. Returns the time, and whether that was all.
+    pub(crate) fn tick_once(&self) -> (u64, bool) {
+        let now = self.time.pass(0);
+        (now, self.hub.tick().is_none_or(|next| next.0 > now))
+    }
+
+    /// Whether something may be due at the time of the next request.
+    pub(crate) fn is_due_soon(&self) -> bool {
+        let soon = self.time.0.load(Ordering::Relaxed) + 2 * STEP;
+        self.hub.read(|engine, _| engine.next_deadline()).is_some_and(|at| at.0 <= soon)
     }
 
     pub(crate) fn connect(&self) -> ConnId {

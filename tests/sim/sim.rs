@@ -1,5 +1,6 @@
 //! One run: clients, the hands of the log's driver, and a disk, in an order that the seed decides.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
@@ -7,15 +8,18 @@ use std::time::Duration;
 
 use beanstalk_protocol::{Command, JobId, Request};
 use fastrand::Rng;
-use jq_engine::{CloseReason, Flow};
+use jq_engine::{CloseReason, ConnId, Flow};
 use jq_server::log::binlog::{Options, SyncPolicy};
 use jq_server::log::{Gate, Place};
 
+use crate::bulk::Running;
 use crate::client::{Ask, Client, Exchange, Held, Staged, Taste, believe, requests, think};
 use crate::disk::{FakeDisk, Faults};
+use crate::facts::Fact;
 use crate::job::ClientId;
 use crate::model::{Model, Policy, TUBES};
-use crate::observe::{number, tube_name};
+use crate::observe::number;
+use crate::rules::some_policy;
 use crate::server::{Answers, Server, Time, replies};
 use crate::trace::Trace;
 
@@ -40,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) starves: bool,
     /// Syncs do nothing: for a test of the tests.
     pub(crate) lies: bool,
+    /// Policies move and remove jobs.
+    pub(crate) rules: bool,
 }
 
 impl Plan {
@@ -64,6 +70,7 @@ impl Plan {
             cannot_allocate: rng.u8(..8) == 0,
             starves: false,
             lies: false,
+            rules: rng.bool(),
         }
     }
 
@@ -93,6 +100,8 @@ pub(crate) struct Sim {
     pub(crate) model: Model,
     pub(crate) trace: Trace,
     pub(crate) clients: Vec<Option<Client>>,
+    /// What an operator does to many jobs.
+    pub(crate) bulk: Option<Running>,
     /// A sync has failed, and what it concerned is not written anew yet.
     pub(crate) tainted: bool,
 }
@@ -119,6 +128,7 @@ impl Sim {
             model: Model::new(),
             trace,
             clients: Vec::new(),
+            bulk: None,
             tainted: false,
         }
     }
@@ -185,15 +195,19 @@ impl Sim {
             _ => self.rng.u64(..1_000_000),
         };
         self.time.pass(nanos);
-        let now = self.server.tick();
-        self.model.advance(now);
+        let now = self.tick()?;
         self.collect(now)?;
+        self.model.is_up_to_date()?;
         self.end_staging()?;
+        if self.bulk.is_some() && self.rng.u8(..4) == 0 {
+            self.operate(now)?;
+        }
         match self.rng.u8(..100) {
-            0..70 => self.ask()?,
-            70..92 => self.random_turn(),
-            92..94 => self.change_policy(),
-            94..96 => self.change_faults(),
+            0..69 => self.ask()?,
+            69..90 => self.random_turn(),
+            90..93 => self.change_policy(),
+            93..95 => self.change_faults(),
+            95 => self.operate(now)?,
             96 => {
                 let draining = self.rng.u8(..8) == 0;
                 self.server.drain(draining);
@@ -204,20 +218,55 @@ impl Sim {
         self.release()
     }
 
+    /// Lets what is due happen, and returns the time.
+    pub(crate) fn tick(&mut self) -> Result<u64, Violation> {
+        loop {
+            let (now, is_done) = self.server.tick_once();
+            self.model.advance(now);
+            self.follow()?;
+            if is_done {
+                return Ok(now);
+            }
+        }
+    }
+
+    /// What the log was told has happened without anybody's request.
+    pub(crate) fn follow(&mut self) -> Result<(), Violation> {
+        let facts = self.server.facts.take();
+        self.note_facts(&facts);
+        self.model.rules.told = facts;
+        self.model.follow()
+    }
+
+    fn note_facts(&mut self, facts: &VecDeque<Fact>) {
+        if !facts.is_empty() {
+            self.trace.note(format_args!("recorded: {facts:?}"));
+        }
+    }
+
+    /// Has the server handle these requests, when all that is due has happened. What they had it tell the
+    /// log is for the model to believe.
+    pub(crate) fn apply(
+        &mut self,
+        conn: ConnId,
+        requests: Vec<Request>,
+    ) -> Result<Answers, Violation> {
+        while self.server.is_due_soon() {
+            self.tick()?;
+        }
+        let answers = self.server.apply(conn, requests);
+        self.model.advance(answers.at);
+        let facts = self.server.facts.take();
+        self.note_facts(&facts);
+        self.model.rules.told = facts;
+        Ok(answers)
+    }
+
     /// An operator sets what is set for a tube, or removes it.
     fn change_policy(&mut self) {
-        let rng = &mut self.rng;
-        let tube = rng.usize(..TUBES.len());
-        // None of these moves or removes a job by itself.
-        let policy = Policy {
-            max_jobs: rng.bool().then(|| rng.u64(1..20)),
-            unique: rng.bool(),
-            default_ttr: rng.bool().then(|| rng.u32(1..100)),
-            dead_letter: rng.bool().then(|| tube_name(rng.usize(..TUBES.len()))),
-            from_file: rng.bool(),
-            ..Policy::default()
-        };
-        let none = rng.u8(..3) == 0;
+        let tube = self.rng.usize(..TUBES.len());
+        let policy = some_policy(&mut self.rng, self.plan.rules);
+        let none = self.rng.u8(..3) == 0;
         self.rule(tube, if none { Policy::default() } else { policy });
     }
 
@@ -247,12 +296,17 @@ impl Sim {
         let store_from = self.plan.options.store_from;
         let is_large = |ask: &Ask| matches!(ask, Ask::Put(_, body) if body.len() >= store_from);
         let large = asks.iter().position(is_large);
-        let large = large.map(|at| asks.drain(at..).next().expect("it is there"));
+        let mut large = large.map(|at| asks.drain(at..).next().expect("it is there"));
+        if let Some(Ask::Put(header, _)) = &mut large {
+            // What 0 is depends on what is set when the line comes, which may not be so any more.
+            header.ttr = header.ttr.max(1);
+        }
         let count = asks.len();
         let mut all: Vec<Request> = asks.iter().flat_map(requests).collect();
         all.extend(large.iter().flat_map(|ask| requests(ask).into_iter().take(1)));
-        let answers = self.server.apply(client.conn, all);
-        self.model.advance(answers.at);
+        let conn = client.conn;
+        let answers = self.apply(conn, all)?;
+        let Some(client) = &mut self.clients[who] else { return Ok(()) };
         let replies = replies(&answers.out);
         let (mut promise, mut puts, mut at) = (0, Vec::new(), answers.at);
         for (ask, reply) in asks.iter().zip(&replies) {
@@ -263,6 +317,7 @@ impl Sim {
             puts.extend(number(reply).filter(|_| is_put));
             at += if is_put { 2 } else { 1 };
         }
+        self.model.expect_nothing()?;
         client.waits = answers.flow == Flow::Blocked;
         if replies.len() < count && !client.waits {
             return Err(format!("{} of {count} requests were answered", replies.len()));
@@ -320,9 +375,11 @@ impl Sim {
         request: Request,
         at: u64,
     ) -> Result<(), Violation> {
+        let Some(conn) = self.clients[who].as_ref().map(|client| client.conn) else {
+            return Ok(());
+        };
+        let answers = self.apply(conn, vec![request])?;
         let Some(client) = &mut self.clients[who] else { return Ok(()) };
-        let answers = self.server.apply(client.conn, vec![request]);
-        self.model.advance(answers.at);
         let replies = replies(&answers.out);
         let [reply] = &replies[..] else {
             return Err(format!("{} answers to a put", replies.len()));
@@ -331,6 +388,7 @@ impl Sim {
         let late = Some(answers.at);
         let exchange = Exchange { who, ask, reply, at, late, undisturbed: false };
         let promise = believe(&mut self.model, client, &exchange)?;
+        self.model.expect_nothing()?;
         let puts = number(reply).into_iter().collect();
         let Answers { out, gated, .. } = answers;
         client.held.push_back(Held { out, gated, count: 1, promise, puts });
@@ -338,7 +396,7 @@ impl Sim {
     }
 
     /// Who waited may have got something.
-    fn collect(&mut self, now: u64) -> Result<(), Violation> {
+    pub(crate) fn collect(&mut self, now: u64) -> Result<(), Violation> {
         for (who, client) in self.clients.iter_mut().enumerate() {
             let Some(client) = client.as_mut().filter(|client| client.waits) else { continue };
             let Some((out, gated)) = self.server.hub.collect(client.conn) else { continue };
@@ -408,6 +466,7 @@ impl Sim {
                 self.time.pass(0);
                 self.server.hub.disconnect(client.conn, reason);
                 self.model.disconnect(who, reason);
+                self.follow()?;
                 self.collect(now)
             }
             None => {
@@ -430,6 +489,7 @@ impl Sim {
                 self.server.hub.disconnect(client.conn, CloseReason::Vanished);
             }
             self.model.disconnect(who, CloseReason::Vanished);
+            self.follow()?;
         }
         Ok(())
     }

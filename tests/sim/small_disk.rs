@@ -3,6 +3,7 @@
 use beanstalk_protocol::{BinlogHealth, Command, JobId, Request};
 use jq_engine::CloseReason;
 
+use crate::facts::Fact;
 use crate::server::replies;
 use crate::sim::{Sim, Violation};
 
@@ -11,9 +12,9 @@ impl Sim {
     /// then there is room again.
     pub(crate) fn make_room(&mut self) -> Result<(), Violation> {
         self.trace.note(format_args!("make room"));
-        let now = self.server.tick();
-        self.model.advance(now);
+        let now = self.tick()?;
         self.hang_up(now)?;
+        self.bulk = None;
         let works = |sim: &Self| !matches!(sim.server.health(), BinlogHealth::Failed(_));
         // From the first to the last turn: what a hand has begun may be in its way.
         if !self.take_turns(|sim| works(sim) && !sim.server.hands.are_busy()) {
@@ -26,12 +27,18 @@ impl Sim {
             if self.disk.is_stopped() {
                 return Ok(());
             }
-            let answers = self.server.apply(conn, vec![Request::Command(Command::Delete(id))]);
+            let answers = self.apply(conn, vec![Request::Command(Command::Delete(id))])?;
             let reply = &replies(&answers.out)[0];
+            // It may have expired meanwhile.
+            let is_there = self.model.jobs.get(&id).is_some_and(|job| job.now.is_some());
+            if !is_there && reply.line() == b"NOT_FOUND" {
+                continue;
+            }
             if reply.line() != b"DELETED" {
                 let log = self.server.log_use();
                 return Err(format!("job {id} cannot be deleted: {reply}: {log:?}"));
             }
+            self.model.expect(|fact| *fact == Fact::Gone(id))?;
             self.model.delete(id)?;
             self.random_turn();
             // It may only now be seen that there is no room for the last jobs.

@@ -120,8 +120,10 @@ impl Engine {
     pub(super) fn expire(&mut self, now: Nanos, job: Option<Ix>, sink: &mut impl Sink) {
         let Some(ix) = job else { return };
         let tube = self.jobs[ix].tube;
-        let Some(ruled) = &mut self.tubes[tube].ruled else { return };
+        let state = &mut self.tubes[tube];
+        let Some(ruled) = &mut state.ruled else { return };
         let dead_letter = ruled.policy.dead_letter.clone();
+        let dead_letter = dead_letter.filter(|name| *name != state.name);
         let change = if dead_letter.is_some() { Change::Move } else { Change::Delete };
         if !sink.admits(change) {
             if let Some(expiry) = &mut ruled.expiry {
@@ -131,12 +133,12 @@ impl Engine {
         }
         self.count_ruling(tube, |counts| counts.expired += 1);
         match dead_letter {
-            Some(name) if name != self.tubes[tube].name => {
+            Some(name) => {
                 self.detach(ix);
                 let to = self.tubes.find_or_create(name);
                 self.relocate(now, ix, to, DurableState::Ready, sink);
             }
-            _ => {
+            None => {
                 sink.record(Record::Delete(self.jobs[ix].id));
                 self.remove_job(ix, sink);
             }

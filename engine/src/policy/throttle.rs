@@ -28,9 +28,14 @@ impl Throttle {
         Self { each, burst, full_at: Nanos::default(), until: Nanos::NEVER }
     }
 
-    /// The same bucket with another rate. It is looked at anew.
-    pub(super) fn with(self, rate: u32) -> Self {
-        Self { full_at: self.full_at, ..Self::new(rate) }
+    /// The same bucket with another rate. As many reserves are missing in it as were, or all.
+    pub(super) fn with(self, now: Nanos, rate: u32) -> Self {
+        let mut bucket = Self::new(rate);
+        let missing = u128::from(self.full_at.0.saturating_sub(now.0)) * u128::from(bucket.each);
+        let missing = (missing / u128::from(self.each)).min(u128::from(bucket.burst)) as u64;
+        bucket.full_at = Nanos(now.0.saturating_add(missing));
+        bucket.refill(now);
+        bucket
     }
 
     /// When there is a reserve again; [`Nanos::NEVER`] if there is one.
@@ -85,6 +90,29 @@ mod tests {
                 (now.0 - THOUSAND_SECONDS) / 1_000_000
             })
             .collect()
+    }
+
+    /// In milliseconds: how long the next reserve takes after so many at one rate, when that is then
+    /// another one.
+    fn wait_after(reserves: u32, rate: u32, other: u32) -> u64 {
+        let now = Nanos(THOUSAND_SECONDS);
+        let mut throttle = Throttle::new(rate);
+        (0..reserves).for_each(|_| throttle.take(now));
+        let until = throttle.with(now, other).deadline();
+        if until == Nanos::NEVER { 0 } else { (until.0 - now.0) / 1_000_000 }
+    }
+
+    #[test]
+    fn what_was_taken_counts_at_another_rate() {
+        // Nothing waits for what the rate was before.
+        assert_eq!(wait_after(1, 1, 1_000_000), 0);
+        assert_eq!(wait_after(1000, 1_000_000, 1000), 1000);
+        // Nor is there one more because it is another rate.
+        assert_eq!(wait_after(4, 4000, 4000), 250);
+        assert_eq!(wait_after(4, 4000, 8000), 0);
+        assert_eq!(wait_after(4, 4000, 2000), 500);
+        assert_eq!(wait_after(1, 4000, 1), 1_000_000);
+        assert_eq!(wait_after(0, 4000, 1), 0);
     }
 
     #[test]

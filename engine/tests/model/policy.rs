@@ -25,6 +25,16 @@ pub(super) enum Turned {
 }
 
 impl Reserves {
+    /// As many are missing at the new rate as were, or all.
+    fn change(&mut self, now: Nanos, was: u32, rate: u32) {
+        let each = |rate: u32| THOUSAND_SECONDS / u64::from(rate);
+        let time = u128::from(self.full_at.saturating_sub(now.0));
+        let time = time * u128::from(each(rate)) / u128::from(each(was));
+        let most = u128::from(each(rate).max(1_000_000_000));
+        self.full_at = now.0 + time.min(most) as u64;
+        self.look(now, rate);
+    }
+
     fn look(&mut self, now: Nanos, rate: u32) {
         let each = THOUSAND_SECONDS / u64::from(rate);
         // At most a second's reserves at once, or one.
@@ -51,9 +61,10 @@ impl Model {
         if policy.is_none() {
             tube.policy_counts = PolicyCounts::default();
         }
-        if rate(before.as_ref()) != rate(policy.as_ref()) {
-            let kept = rate(before.as_ref()).map_or(0, |_| tube.reserves.full_at);
-            tube.reserves = super::policy::Reserves { full_at: kept, until: None };
+        match (rate(before.as_ref()), rate(policy.as_ref())) {
+            (Some(was), Some(rate)) if was != rate => tube.reserves.change(now, was, rate),
+            (Some(was), Some(rate)) if was == rate => {}
+            _ => tube.reserves = Reserves::default(),
         }
         // Those that are there begin to wait now.
         if expires(before.as_ref()).is_none() && expires(policy.as_ref()).is_some() {

@@ -5,6 +5,7 @@
 //! Disk use stays bounded because a round through all segments copies only what is live, and begins
 //! only when there is less of that than of what is dead.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -122,6 +123,8 @@ struct Victim {
     /// The setbacks of the log when it was begun. Facts that were to be recorded once more may be lost
     /// in one, so it is begun again then.
     setbacks: u64,
+    /// What is set for these was in it, and is recorded once more: tubes, and the server without a name.
+    settings: HashSet<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -180,8 +183,14 @@ impl Compactor {
                 return Ok(Step::Await(position));
             }
             let through = oldest.number;
-            self.victim =
-                Some(Victim { number: through, through, reader: None, setbacks, after: None });
+            self.victim = Some(Victim {
+                number: through,
+                through,
+                reader: None,
+                setbacks,
+                after: None,
+                settings: HashSet::new(),
+            });
             // Of one without its header, all that counts is in another.
             if oldest.live + oldest.notes > 0 && oldest.bytes > HEADER_LEN as u64 {
                 return Ok(self.open(oldest.number, oldest.bytes));
@@ -192,8 +201,17 @@ impl Compactor {
             let start = reader.offset();
             // Should the disk be full when they are written, the reserve has room for them.
             let bytes = STEP_BYTES.min(self.options.reserve() / 2);
-            let facts = scan(reader, start + bytes, oldest.number, last);
+            let mut facts = scan(reader, start + bytes, oldest.number, last);
             self.read = reader.offset() - start;
+            // However often something was set: or else as many records as there once were would be
+            // recorded again for ever.
+            if let Some(facts) = &mut facts {
+                facts.retain(|fact| match fact {
+                    Fact::Tube(tube) => victim.settings.insert(Some(tube.clone())),
+                    Fact::Server => victim.settings.insert(None),
+                    Fact::Job(_) | Fact::Old(..) | Fact::All(..) => true,
+                });
+            }
             return Ok(match facts {
                 Some(facts) if !facts.is_empty() || !reader.is_done() => Step::Again(facts),
                 Some(_) => {
@@ -288,7 +306,7 @@ fn scan(reader: &mut SegmentReader, end: u64, number: u64, last: u64) -> Option<
         match reader.next() {
             Ok(Found::Entry(Entry::Fact(record))) => {
                 let Some(fact) = Fact::of(&record, number, last) else { continue };
-                // Or else as many records as there once were would be recorded again for ever.
+                // There are not so many that looking at them all took long.
                 if !facts.contains(&fact) {
                     facts.push(fact);
                 }
