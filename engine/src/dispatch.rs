@@ -155,7 +155,8 @@ impl Engine {
             return Flow::Continue;
         };
         if incoming.special {
-            match self.ruled_put(incoming.tube, incoming.header.ttr, &body) {
+            let Incoming { id, ref header, tube, .. } = incoming;
+            match self.ruled_put(tube, id, header.ttr, &body) {
                 Ruling::New { ttr } => incoming.header.ttr = ttr,
                 Ruling::Known(known) => {
                     self.conns[conn.0].incoming = Some(incoming);

@@ -77,6 +77,8 @@ pub struct Engine {
     pub(crate) guarded: bool,
     pub(crate) limits: Limits,
     pub(crate) policy_counts: PolicyCounts,
+    /// Number of tubes that take no body twice.
+    pub(crate) unique_tubes: u64,
 }
 
 impl Default for Engine {
@@ -115,6 +117,7 @@ impl Engine {
             guarded: false,
             limits: Limits::NONE,
             policy_counts: PolicyCounts::default(),
+            unique_tubes: 0,
         }
     }
 

@@ -13,10 +13,11 @@ mod limits;
 mod throttle;
 mod unique;
 
-use beanstalk_protocol::{BadTubeName, PolicyCounts, Seconds, TubeName};
+use beanstalk_protocol::{BadTubeName, PolicyCounts, Request, Seconds, TubeName};
 
 use crate::arena::Ix;
-use crate::engine::Engine;
+use crate::body::Body;
+use crate::engine::{ConnId, Engine};
 use crate::job::{Job, Jobs, Place};
 use crate::operations::Refusal;
 use crate::record::{Change, JobCounters, Record, TubeSettings};
@@ -321,6 +322,9 @@ impl Engine {
         sink: &mut impl Sink,
     ) {
         let state = &mut self.tubes[tube];
+        let before = state.ruled.as_ref().map(|ruled| &ruled.policy);
+        self.unique_tubes -= u64::from(before.is_some_and(|policy| policy.unique));
+        self.unique_tubes += u64::from(policy.as_ref().is_some_and(|policy| policy.unique));
         match (policy, &mut state.ruled) {
             (Some(policy), Some(ruled)) => ruled.change(now, policy),
             (Some(policy), none) => *none = Some(Box::new(Ruled::new(now, policy))),
@@ -328,6 +332,28 @@ impl Engine {
         }
         self.hold_or_resume(now, tube, sink);
         self.schedule_tube(tube);
+    }
+
+    /// Reads memory that these requests will need, so that they wait less for it. Nothing changes. It is
+    /// worth it only for a whole batch, and if [`Engine::looks_ahead`].
+    #[cold]
+    #[inline(never)]
+    pub fn look_ahead<'a>(&self, conn: ConnId, requests: impl Iterator<Item = &'a Request>) {
+        // A `use` among them is not followed: what is read in vain does no harm.
+        let tube = self.conns.get(conn.0).map(|conn| &self.tubes[conn.used]);
+        let ruled = tube.and_then(|tube| tube.ruled.as_ref());
+        if let Some(unique) = ruled.and_then(|ruled| ruled.unique.as_ref()) {
+            unique.warm(requests.filter_map(|request| match request {
+                Request::Body(body) => Some(&**body),
+                _ => None,
+            }));
+        }
+    }
+
+    /// Whether [`Engine::look_ahead`] can be of use.
+    #[inline]
+    pub fn looks_ahead(&self) -> bool {
+        self.unique_tubes > 0
     }
 
     /// The job is ready: what the policy of its tube does then.
@@ -347,6 +373,20 @@ impl Engine {
     pub(crate) fn ruled_delayed(&mut self, ix: Ix) {
         if let Some(ruled) = &mut self.tubes[self.jobs[ix].tube].ruled {
             ruled.is_delayed(ix, &self.jobs);
+        }
+    }
+
+    /// Gives a job another body.
+    pub(crate) fn ruled_set_body(&mut self, ix: Ix, body: Body) {
+        let (tube, place) = (self.jobs[ix].tube, self.jobs[ix].place());
+        let ruled = self.tubes[tube].ruled.as_mut();
+        let Some(unique) = ruled.and_then(|ruled| ruled.unique.as_mut()) else {
+            return self.jobs.set_body(ix, body);
+        };
+        unique.remove(ix, &self.jobs);
+        self.jobs.set_body(ix, body);
+        if place.is_ready() || matches!(place, Place::Delayed { .. }) {
+            unique.insert(ix, &self.jobs);
         }
     }
 
@@ -389,14 +429,10 @@ impl Engine {
         if self.tubes.all().all(|tube| tube.ruled.is_none()) {
             return;
         }
-        // The log may have given bodies to jobs that were known without one. And while they were
-        // restored, all jobs became ready at about this time.
+        // While they were restored, all jobs became ready at about this time.
         for tube in self.tubes.places() {
-            let Some(ruled) = &mut self.tubes[tube].ruled else { continue };
-            if let Some(unique) = &mut ruled.unique {
-                *unique = Unique::default();
-            }
-            if let Some(expiry) = &mut ruled.expiry {
+            let ruled = self.tubes[tube].ruled.as_mut();
+            if let Some(expiry) = ruled.and_then(|ruled| ruled.expiry.as_mut()) {
                 expiry.clear();
             }
         }

@@ -89,7 +89,7 @@ impl Engine {
         self.tubes[tube].jobs += 1;
         let mut ttr = new.ttr;
         if self.tubes[tube].special {
-            let ruling = self.ruled_put(tube, ttr, &body);
+            let ruling = self.ruled_put(tube, self.next_id, ttr, &body);
             if let Ruling::Known(_) | Ruling::Full(_) = ruling {
                 // What is set for the tube keeps it.
                 self.tubes[tube].jobs -= 1;

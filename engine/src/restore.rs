@@ -275,7 +275,7 @@ impl Engine {
             let tube = &mut self.tubes[self.jobs[ix].tube];
             tube.bytes += body.len() as u64;
             tube.bytes -= self.jobs[ix].body.as_ref().len() as u64;
-            self.jobs.set_body(ix, Body::from(body));
+            self.ruled_set_body(ix, Body::from(body));
         }
     }
 

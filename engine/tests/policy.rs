@@ -4,7 +4,10 @@ mod common;
 
 use beanstalk_protocol::TubeName;
 use common::Wire;
-use jq_engine::{Answer, Change, ConnId, Engine, Nanos, NewJob, Policy, SegmentRef, Sink};
+use jq_engine::{
+    Answer, Change, ConnId, DurableState, Engine, JobCounters, JobRecord, JobUpdate, Nanos, NewJob,
+    Policy, Record, SegmentRef, Sink,
+};
 
 const NOW: Nanos = Nanos::from_secs(1000);
 const NEW: NewJob = NewJob { priority: 0, delay: 0, ttr: 1 };
@@ -43,6 +46,86 @@ fn a_body_that_is_restored_later_counts() {
     // It is found by this body when it goes, too.
     restored.take_back(1, &mut Wire::default());
     assert_eq!(put(&mut restored, b"hello"), Some(4));
+}
+
+/// Jobs that are known without their bodies have the same one. Whichever gets its own, or goes, the others
+/// are found.
+#[test]
+fn bodies_may_be_restored_while_jobs_go() {
+    let mut engine = Engine::new();
+    set(&mut engine, Policy { unique: true, ..Policy::default() });
+    let record = |id| JobRecord {
+        tube: "default",
+        created: NOW,
+        ttr: 1,
+        now: JobUpdate {
+            id,
+            priority: 0,
+            delay: 0,
+            state: DurableState::Ready,
+            counters: JobCounters::default(),
+        },
+        body: b"",
+        shared: None,
+    };
+    let restore = |engine: &mut Engine, record| {
+        let segment = SegmentRef::default();
+        engine.restore(NOW, record, segment, &mut Wire::default()).expect("a valid name");
+    };
+    (1..=4).for_each(|id| restore(&mut engine, Record::Put(record(id))));
+    engine.restore_body(1, Box::from(*b"one"));
+    restore(&mut engine, Record::Delete(1));
+    restore(&mut engine, Record::Update(record(2).now));
+    restore(&mut engine, Record::Put(record(5)));
+    restore(&mut engine, Record::Delete(2));
+    engine.restore_body(3, Box::from(*b"three"));
+    restore(&mut engine, Record::Delete(4));
+    engine.restore_body(5, Box::from(*b"three"));
+    engine.end_restore(NOW);
+    assert_eq!(put(&mut engine, b"one"), Some(6));
+    assert_eq!(put(&mut engine, b""), Some(7));
+    let known = put(&mut engine, b"three").expect("there is no limit");
+    assert!([3, 5].contains(&known), "{known}");
+    let other = 8 - known;
+    engine.take_back(known, &mut Wire::default());
+    assert_eq!(put(&mut engine, b"three"), Some(other));
+    engine.take_back(other, &mut Wire::default());
+    assert_eq!(put(&mut engine, b"three"), Some(8));
+}
+
+/// The number that a refused put would have had is another job's.
+#[test]
+fn a_put_that_is_refused_leaves_nothing_behind() {
+    let mut engine = Engine::new();
+    set(&mut engine, Policy { unique: true, max_jobs: Some(0), ..Policy::default() });
+    assert_eq!(put(&mut engine, b"refused"), None);
+    let elsewhere = TubeName::new(b"elsewhere").expect("a valid name");
+    let other = engine.put(NOW, &elsewhere, NEW, Box::from(*b"other"), &mut Wire::default());
+    assert_eq!(other.map(|job| job.id), Ok(1));
+    assert_eq!(engine.move_job(NOW, 1, &tube(), &mut Wire::default()), Ok(()));
+    set(&mut engine, Policy { unique: true, ..Policy::default() });
+    assert_eq!(put(&mut engine, b"other"), Some(1));
+    assert_eq!(put(&mut engine, b"refused"), Some(2));
+}
+
+/// Whoever handles many requests at a time asks for it before each batch.
+#[test]
+fn it_looks_ahead_while_any_tube_is_unique() {
+    let mut engine = Engine::new();
+    let names = [b"a", b"b"].map(|name| TubeName::new(name).expect("a valid name"));
+    let set = |engine: &mut Engine, tube: &TubeName, unique, max_jobs| {
+        let policy = Policy { unique, max_jobs, ..Policy::default() };
+        engine.set_policy(NOW, tube, Some(policy), &mut Wire::default()).expect("it is recorded");
+        engine.looks_ahead()
+    };
+    assert!(!set(&mut engine, &names[0], false, Some(1)));
+    assert!(set(&mut engine, &names[0], true, Some(1)));
+    assert!(set(&mut engine, &names[0], true, None));
+    assert!(set(&mut engine, &names[1], true, None));
+    assert!(set(&mut engine, &names[1], false, Some(1)));
+    assert!(!set(&mut engine, &names[0], false, None));
+    assert!(!set(&mut engine, &names[0], false, None));
+    assert!(!Engine::new().looks_ahead());
 }
 
 /// Its jobs are forgotten at once, though they are freed in steps.

@@ -537,6 +537,9 @@ impl Hub {
             self.catch_up(&mut state, outcome, now);
         }
         let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
+        if engine.looks_ahead() {
+            engine.look_ahead(conn, requests.as_slice().iter().map(|(request, _)| request));
+        }
         for (request, end) in requests.by_ref() {
             // The body of a put follows its line: handle both in the same batch.
             let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);

@@ -51,6 +51,36 @@ fn unique_and_limits() {
     );
 }
 
+/// Before the tube took no body twice, jobs had the same one. As long as any of them waits, that is the answer.
+#[test]
+fn equal_jobs_of_before() {
+    const EQUAL: usize = 3000;
+    let folder = Folder::new();
+    let file = TubesFile::new("[tubes.default]\nunique = true\n");
+    let server = folder.serve(&["-f0"]);
+    let mut conn = server.connect();
+    conn.send("put 7 0 60 4\r\nsame\r\n".repeat(EQUAL));
+    (1..=EQUAL).for_each(|id| assert_eq!(conn.reply().line(), format!("INSERTED {id}").as_bytes()));
+    kill(server);
+    let server = folder.serve(&["-f0", "--tubes", file.path()]);
+    let mut conn = server.connect();
+    for left in (0..EQUAL).rev() {
+        // All in one batch.
+        let reserved = "reserve\r\nput 7 0 60 4\r\nsame\r\nput 7 0 60 3\r\nnew\r\n";
+        conn.send([reserved, "put 7 0 60 3\r\nnew\r\n"].concat());
+        assert_eq!(conn.reply().body(), Some(&b"same"[..]));
+        let known = conn.reply();
+        let known = std::str::from_utf8(known.line()).expect("it is ASCII");
+        let known: usize = known.strip_prefix("INSERTED ").expect(known).parse().expect(known);
+        assert_eq!(known <= EQUAL, left > 0, "{known}, when {left} were left");
+        let [new, again] = [(); 2].map(|()| conn.reply().line().to_vec());
+        assert_eq!(new, again);
+    }
+    let stats = conn.ask("stats-tube default");
+    let ready = ("current-jobs-ready", Some("2"));
+    assert_eq!(stats.value(ready.0), ready.1, "\"same\" and \"new\": {stats}");
+}
+
 /// The job keeps its number, its body and its counters, in the other tube and after a restart.
 #[test]
 fn a_dead_letter() {

@@ -73,12 +73,12 @@ impl Engine {
         }
     }
 
-    /// What the policy of this tube makes of a put with this time to run. The new job is counted among
-    /// those of the tube already.
+    /// What the policy of this tube makes of a put with this time to run, of a job that has this number if it
+    /// is new. It is counted among those of the tube already.
     #[cold]
     #[inline(never)]
-    pub(crate) fn ruled_put(&mut self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
-        let ruling = self.ruling(tube, ttr, body);
+    pub(crate) fn ruled_put(&mut self, tube: Ix, new: JobId, ttr: Seconds, body: &[u8]) -> Ruling {
+        let ruling = self.ruling(tube, new, ttr, body);
         match ruling {
             Ruling::New { .. } => {}
             Ruling::Known(_) => self.count_ruling(tube, |counts| counts.duplicates += 1),
@@ -87,20 +87,25 @@ impl Engine {
         ruling
     }
 
-    fn ruling(&self, tube: Ix, ttr: Seconds, body: &[u8]) -> Ruling {
-        let Tube { ruled, jobs, bytes, .. } = &self.tubes[tube];
-        let Some(Ruled { policy, unique, .. }) = ruled.as_deref() else {
+    fn ruling(&mut self, tube: Ix, new: JobId, ttr: Seconds, body: &[u8]) -> Ruling {
+        let Tube { ruled, jobs, bytes, .. } = &mut self.tubes[tube];
+        let Some(Ruled { policy, unique, .. }) = ruled.as_deref_mut() else {
             return Ruling::New { ttr };
         };
-        if let Some(known) = unique.as_ref().and_then(|unique| unique.find(body, &self.jobs)) {
-            return Ruling::Known(self.jobs[known].id);
-        }
+        let hash = match unique.as_ref().map(|unique| unique.find(body, &self.jobs)) {
+            Some(Ok(known)) => return Ruling::Known(self.jobs[known].id),
+            Some(Err(hash)) => Some(hash),
+            None => None,
+        };
         if policy.max_jobs.is_some_and(|most| *jobs > most) {
             return Ruling::Full(Cause::TubeMaxJobs);
         }
         let after = bytes.saturating_add(body.len() as u64);
         if policy.max_bytes.is_some_and(|most| after > most) {
             return Ruling::Full(Cause::TubeMaxBytes);
+        }
+        if let (Some(unique), Some(hash)) = (unique, hash) {
+            unique.expect(new, hash);
         }
         Ruling::New { ttr: if ttr == 0 { policy.default_ttr.unwrap_or(0) } else { ttr } }
     }

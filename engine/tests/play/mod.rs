@@ -177,7 +177,11 @@ impl Duel {
             self.cleared = self.model.arrived().map(|job| job.id).collect();
         }
         let flow = self.both(
-            |engine, now, said| engine.handle(now, conn, request, said),
+            |engine, now, said| {
+                // A server asks for this only if it is worth it; in vain it changes nothing either.
+                engine.look_ahead(conn, [&request].into_iter());
+                engine.handle(now, conn, request, said)
+            },
             |model, now, said| model.handle(now, conn, same, said),
         )?;
         self.look_for_dead();

@@ -196,10 +196,9 @@ impl Book {
         if !urgent && !self.takes_what_nobody_awaits() {
             return self.appending_to();
         }
-        let full = matches!(self.health, Health::Full(_));
         let stored = self.stored_body(record);
         // The room to delete all jobs is in the last segment, so a full log stays with that.
-        if self.spare && !full {
+        if self.spare && !matches!(self.health, Health::Full(_)) {
             let last = self.last();
             if last.bytes + longest(record, stored) > self.options.segment_size {
                 self.begin_segment();
@@ -423,22 +422,34 @@ impl Book {
     /// Whether there is something to do that was not reported yet. Counts as reported from here on.
     #[inline]
     pub(crate) fn has_new_needs(&mut self) -> bool {
-        let Needs { sync, prepare, compact, recover, remove: _ } = self.needs();
+        // This comes after each record: what is known already is not looked for again.
         let known = self.known;
-        let is_new = (sync && !known.sync)
-            || (prepare && !known.prepare)
-            || (compact && !known.compact)
-            || (recover && !known.recover);
+        let is_new = match self.health {
+            Health::Failed(_) => !known.recover,
+            _ => {
+                (!known.sync && self.is_dirty())
+                    || (!known.prepare && self.wants_room())
+                    || (!known.compact && self.wants_compaction())
+            }
+        };
         if is_new {
-            self.known = Needs {
-                sync: sync || known.sync,
-                prepare: prepare || known.prepare,
-                compact: compact || known.compact,
-                recover: recover || known.recover,
-                remove: false,
-            };
+            self.learn();
         }
         is_new
+    }
+
+    /// Counts all there is to do as reported.
+    #[cold]
+    fn learn(&mut self) {
+        let Needs { sync, prepare, compact, recover, remove: _ } = self.needs();
+        let known = self.known;
+        self.known = Needs {
+            sync: sync || known.sync,
+            prepare: prepare || known.prepare,
+            compact: compact || known.compact,
+            recover: recover || known.recover,
+            remove: false,
+        };
     }
 
     pub(crate) fn health(&self) -> &Health {

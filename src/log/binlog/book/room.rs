@@ -79,11 +79,15 @@ impl Book {
         if self.allocated.is_none() {
             return false;
         }
-        let full = matches!(self.health, Health::Full(_));
+        matches!(self.health, Health::Full(_))
+            || (!self.cannot_allocate && self.is_short_of_room())
+            || self.wants_spare()
+    }
+
+    /// Whether less is set aside, for what is appended or for when the disk is full, than there should be.
+    fn is_short_of_room(&self) -> bool {
         let kept = self.delete_room() + self.options.reserve() + self.options.more_reserve() / 2;
-        let short = self.room() < self.options.ahead() / 2 || self.reserved < kept;
-        let short = short && !self.cannot_allocate;
-        full || short || self.wants_spare()
+        self.room() < self.options.ahead() / 2 || self.reserved < kept
     }
 
     pub(crate) fn wants_spare(&self) -> bool {
