@@ -137,6 +137,25 @@ fn input_that_cannot_be_read_is_told() {
     assert!(output.starts_with("error: hash-token: cannot read standard input: "), "{output}");
 }
 
+#[test]
+fn too_little_memory_is_told() {
+    let mut was_told = false;
+    for mib in (16..=1024).step_by(8) {
+        let script = format!("ulimit -v {} && exec \"$@\" hash-token a --generate", mib << 10);
+        let Output { status, stderr, .. } = by_shell(&script).output().unwrap();
+        let told = String::from_utf8_lossy(&stderr);
+        match status.code() {
+            Some(0) => break,
+            Some(1) if told == "error: hash-token: there is no memory to hash a token\n" => {
+                was_told = true;
+            }
+            // The program is not even loaded. Once it was, it has to tell.
+            _ => assert!(!was_told, "{mib} MiB: {status}: {told}"),
+        }
+    }
+    assert!(was_told, "a program that runs has too little memory somewhere");
+}
+
 /// The program at a terminal of its own.
 struct AtTerminal {
     process: Process,
