@@ -11,7 +11,7 @@ use jq_server::log::binlog::Options;
 use jq_server::log::{self, OpenError, Opened, v7};
 use jq_server::policies::TubesFile;
 use jq_server::privileges::{self, BecomeError};
-use jq_server::server::{Bound, ServeError};
+use jq_server::server::{Bound, Certificates, Parts, ServeError};
 use jq_server::{logging, memory, server};
 use tracing::{error, info, warn};
 
@@ -67,7 +67,17 @@ fn main() -> ExitCode {
             return ExitCode::from(config::EXIT_USAGE);
         }
     };
-    let admin = match http.map(|(bound, http)| Admin::start(bound, http, &config)).transpose() {
+    let certificates = match config.tls.as_ref().map(Certificates::read).transpose() {
+        Ok(certificates) => certificates,
+        Err(failure) => {
+            error!("{failure}");
+            return ExitCode::from(config::EXIT_USAGE);
+        }
+    };
+    let started = http
+        .map(|(bound, http)| Admin::start(bound, http, &config, certificates.as_ref()))
+        .transpose();
+    let admin = match started {
         Ok(admin) => admin,
         Err(failure) => {
             error!("{failure}");
@@ -83,7 +93,8 @@ fn main() -> ExitCode {
         Ok(opened) => opened,
         Err(failure) => return cannot_open(&failure),
     };
-    match server::run(bound, &config, clock, opened, admin, tubes) {
+    let parts = Parts { admin, tubes, certificates };
+    match server::run(bound, &config, clock, opened, parts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure @ ServeError::Listen(_)) => {
             error!("{failure}");

@@ -4,12 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::descriptors;
 use crate::memory;
-use crate::server::accepted::{Accepted, Stream};
+use crate::server::accepted::{Accepted, Detached, Origin, Stream};
 use crate::server::hub::Hub;
 use crate::server::listener::{Listener, ListeningSocket};
 use crate::server::workers::Workers;
@@ -53,11 +55,63 @@ impl Source {
 /// clients have closed them are closed first.
 const TURNS: u32 = 4;
 
+/// What becomes of accepted connections.
+pub(crate) trait Taking {
+    /// Takes one. Nothing else is accepted before that is done.
+    async fn take(&self, stream: Stream, origin: Origin);
+
+    /// Ends one that is not served yet, because there is no descriptor left. Returns whether there was one.
+    fn make_room(&self) -> bool;
+}
+
+/// Serves them, unless there are too many.
+#[derive(Debug)]
+pub(crate) struct Serving<'a> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) workers: &'a Workers,
+}
+
+impl Serving<'_> {
+    /// Serves this one, as soon as it is there, unless there are too many.
+    pub(crate) async fn serve(&self, attach: impl FnOnce() -> io::Result<Accepted>) {
+        let Self { hub, workers } = self;
+        let mut turns = 0..TURNS;
+        while hub.crowd().is_full(workers.connections()) && turns.next().is_some() {
+            yield_now().await;
+        }
+        match attach() {
+            Ok(accepted) if hub.crowd().is_full(workers.connections()) => {
+                refuse(accepted.stream);
+                hub.crowd().refused(hub.clock().now());
+            }
+            Ok(accepted) => workers.serve(accepted),
+            Err(error) => warn!(%error, "lost a connection between threads"),
+        }
+    }
+
+    /// Serves those whose handshakes are done elsewhere. Returns when there will be no more.
+    pub(crate) async fn serve_all(&self, mut done: mpsc::UnboundedReceiver<Detached>) {
+        while let Some(detached) = done.recv().await {
+            self.serve(|| detached.attach()).await;
+        }
+    }
+}
+
+impl Taking for Serving<'_> {
+    async fn take(&self, stream: Stream, origin: Origin) {
+        self.serve(|| Ok(Accepted { stream, origin })).await;
+    }
+
+    fn make_room(&self) -> bool {
+        self.hub.handshakes().is_some_and(|handshakes| handshakes.give_way())
+    }
+}
+
 /// Accepts connections until dropped. Fails only if the socket cannot be registered with tokio.
 pub(crate) async fn accept_all(
     listener: &Listener,
     hub: &Hub,
-    workers: &Workers,
+    taking: &impl Taking,
 ) -> io::Result<()> {
     let source = Source::new(listener.socket())?;
     let mut exhausted_at: Option<Instant> = None;
@@ -76,20 +130,13 @@ pub(crate) async fn accept_all(
             },
         };
         match accepted.and_then(admit) {
-            Ok(stream) => {
-                let mut turns = 0..TURNS;
-                while hub.crowd().is_full(workers.connections()) && turns.next().is_some() {
-                    yield_now().await;
-                }
-                if hub.crowd().is_full(workers.connections()) {
-                    refuse(stream);
-                    hub.crowd().refused(hub.clock().now());
-                } else {
-                    workers.serve(Accepted { stream, origin: listener.origin().clone() });
-                }
-            }
+            Ok(stream) => taking.take(stream, listener.origin().clone()).await,
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
+                // Its descriptor is free when its task has had a turn, which is waited for below.
+                if descriptors::are_missing(&error) {
+                    taking.make_room();
+                }
                 if exhausted_at.replace(Instant::now()).is_none() {
                     warn!(%error, connections = hub.connections(), "cannot accept connections; retrying");
                 }
@@ -107,10 +154,11 @@ fn admit(stream: Stream) -> io::Result<Stream> {
 /// Tells the client that there are as many connections as there may be, and closes its own.
 fn refuse(stream: Stream) {
     // A new socket has room for a line. If not, the client is told by the end alone.
-    let _ = match &stream {
-        Stream::Tcp(stream) => stream.try_write(REFUSAL),
-        Stream::Unix(stream) => stream.try_write(REFUSAL),
-    };
+    match stream {
+        Stream::Tcp(stream) => drop(stream.try_write(REFUSAL)),
+        Stream::Unix(stream) => drop(stream.try_write(REFUSAL)),
+        Stream::Tls(mut socket) => socket.say_last(REFUSAL),
+    }
 }
 
 /// The client gave up before its connection was accepted: accept(2) reports that here.

@@ -16,6 +16,7 @@ pub(crate) mod peers;
 mod signals;
 pub mod socket;
 mod timekeeper;
+pub(crate) mod tls;
 mod workers;
 #[cfg(test)]
 mod wrapped;
@@ -25,7 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -33,10 +34,13 @@ use tracing::{error, info, warn};
 pub(crate) use self::listener::ListeningSocket;
 pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::{Signals, ignore_hangup};
+pub use self::tls::{Certificates, TlsFileError};
 
+use self::accept::{Serving, accept_all};
 use self::hub::Hub;
 use self::keeper::Keeper;
 use self::signals::Request;
+use self::tls::{HandshakeThread, Handshakes, Watch};
 use self::workers::Workers;
 pub(crate) use self::workers::runtime;
 use crate::admin::Admin;
@@ -51,18 +55,27 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal requests a stop, and then until the connections are closed.
 ///
-/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, and
-/// `tubes` what is set for tubes, if that is asked for. Must not be called within an asynchronous runtime, because it creates one for
-/// each thread.
+/// The `bound` sockets begin to listen when everything else is ready. Must not be called within an asynchronous
+/// runtime, because it creates one for each thread.
 pub fn run(
     bound: Vec<Bound>,
     config: &Config,
     clock: Clock,
     opened: Opened,
-    admin: Option<Admin>,
-    tubes: Option<TubesFile>,
+    parts: Parts,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, (admin, tubes), Until::Signal)
+    run_with(bound, config, clock, opened, parts, Until::Signal)
+}
+
+/// What a server has if it is asked for.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// What serves HTTP.
+    pub admin: Option<Admin>,
+    /// What is set for tubes.
+    pub tubes: Option<TubesFile>,
+    /// What is shown to those who connect by TLS. Needed if a socket is for them.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 /// What makes a server stop.
@@ -75,7 +88,7 @@ pub enum Until {
     Told(oneshot::Receiver<()>),
 }
 
-/// Like [`run`] without HTTP and a file of tubes, but `until` says what makes it stop.
+/// Like [`run`] without any [`Parts`], but `until` says what makes it stop.
 pub fn run_until(
     bound: Vec<Bound>,
     config: &Config,
@@ -83,7 +96,7 @@ pub fn run_until(
     opened: Opened,
     until: Until,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, (None, None), until)
+    run_with(bound, config, clock, opened, Parts::default(), until)
 }
 
 fn run_with(
@@ -91,7 +104,7 @@ fn run_with(
     config: &Config,
     clock: Clock,
     opened: Opened,
-    (admin, tubes): (Option<Admin>, Option<TubesFile>),
+    Parts { admin, tubes, certificates }: Parts,
     until: Until,
 ) -> Result<(), ServeError> {
     freeing::start();
@@ -112,8 +125,13 @@ fn run_with(
         if let Some(keeper) = &keeper {
             keeper.begin();
         }
+        let watch = certificates.as_ref().map(Watch::start).transpose()?;
+        if let Some(certificates) = &certificates {
+            hub.set_certificates(Arc::clone(certificates));
+        }
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        runtime.block_on(serve(listeners, hub, workers, (admin.as_ref(), keeper), until))
+        let beside = Beside { admin: admin.as_ref(), keeper, certificates, watch };
+        runtime.block_on(serve(listeners, hub, workers, beside, until))
     });
     // Nobody may change the queue when its log is stopped.
     drop(admin);
@@ -156,11 +174,19 @@ impl From<io::Error> for ServeError {
     }
 }
 
+/// [`Parts`] at work.
+struct Beside<'a> {
+    admin: Option<&'a Admin>,
+    keeper: Option<Keeper>,
+    certificates: Option<Arc<Certificates>>,
+    watch: Option<Watch>,
+}
+
 async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
-    (admin, keeper): (Option<&Admin>, Option<Keeper>),
+    Beside { admin, keeper, certificates, watch }: Beside<'_>,
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -175,13 +201,36 @@ async fn serve(
         admin.serve(&hub);
     }
     let mut accepting = JoinSet::new();
+    let mut by_tls = Vec::new();
     for listener in listeners {
         let origin = listener.origin();
         let (tls, acts_as) = (origin.tls.map(|_| true), origin.acts_as.as_deref());
         info!(address = listener.address(), tls, acts_as, "listening");
+        if origin.tls.is_some() {
+            by_tls.push(listener);
+            continue;
+        }
         let (hub, workers) = (Arc::clone(&hub), Arc::clone(&workers));
-        accepting.spawn(async move { accept::accept_all(&listener, &hub, &workers).await });
+        accepting.spawn(async move {
+            accept_all(&listener, &hub, &Serving { hub: &hub, workers: &workers }).await
+        });
     }
+    let (failed, mut failure) = mpsc::channel(1);
+    let handshakes = match certificates.filter(|_| !by_tls.is_empty()) {
+        None => None,
+        Some(certificates) => {
+            let handshakes = Handshakes::new(&certificates);
+            hub.set_handshakes(Arc::clone(&handshakes));
+            let (done, receiver) = mpsc::unbounded_channel();
+            let thread = HandshakeThread::start(&hub, &handshakes, by_tls, done, failed)?;
+            let (hub, workers) = (Arc::clone(&hub), Arc::clone(&workers));
+            accepting.spawn(async move {
+                Serving { hub: &hub, workers: &workers }.serve_all(receiver).await;
+                Ok(())
+            });
+            Some(thread)
+        }
+    };
     let lost = loop {
         tokio::select! {
             request = requests.next() => match request {
@@ -196,7 +245,10 @@ async fn serve(
                 // The command line cannot have changed, and the log goes to an open descriptor.
                 Request::Reload => {
                     reload_tubes.notify_one();
-                    if !admin.is_some_and(Admin::reload) && keeping.is_none() {
+                    if let Some(watch) = &watch {
+                        watch.reload();
+                    }
+                    if !admin.is_some_and(Admin::reload) && keeping.is_none() && watch.is_none() {
                         info!("SIGHUP is ignored: there is no file to reload");
                     }
                 }
@@ -208,6 +260,10 @@ async fn serve(
             why = hub.log_lost() => {
                 error!(%why, connections = hub.connections(), "the log is lost: closing all connections");
                 break Some(why);
+            }
+            Some(failure) = failure.recv() => {
+                error!(%failure, "cannot accept connections");
+                return Err(failure.into());
             }
             Some(ended) = accepting.join_next() => {
                 let failure = match ended {
@@ -221,6 +277,9 @@ async fn serve(
         }
     };
     // Closes the sockets too, so that the next server can have the address.
+    if let Some(handshakes) = handshakes {
+        handshakes.stop().await;
+    }
     accepting.shutdown().await;
     hub.stop();
     if timeout(STOP_GRACE, all_closed(&hub, &workers)).await.is_err() {

@@ -25,7 +25,8 @@ pub struct FileError {
 }
 
 impl FileError {
-    pub(crate) fn new(what: &'static str, path: &Path, why: impl fmt::Display) -> Self {
+    /// Says what is wrong with a file that `what` names.
+    pub fn new(what: &'static str, path: &Path, why: impl fmt::Display) -> Self {
         Self { what, path: path.to_owned(), why: why.to_string() }
     }
 
