@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::descriptors;
@@ -62,6 +62,9 @@ pub(crate) trait Taking {
 
     /// Ends one that is not served yet, because there is no descriptor left. Returns whether there was one.
     fn make_room(&self) -> bool;
+
+    /// Whether those who come to other listeners have the next descriptor, if there is only one.
+    fn is_last(&self) -> bool;
 }
 
 /// Serves them, unless there are too many.
@@ -105,6 +108,10 @@ impl Taking for Serving<'_> {
     fn make_room(&self) -> bool {
         self.hub.handshakes().is_some_and(|handshakes| handshakes.give_way())
     }
+
+    fn is_last(&self) -> bool {
+        false
+    }
 }
 
 /// Accepts connections until dropped. Fails only if the socket cannot be registered with tokio.
@@ -140,7 +147,11 @@ pub(crate) async fn accept_all(
                 if exhausted_at.replace(Instant::now()).is_none() {
                     warn!(%error, connections = hub.connections(), "cannot accept connections; retrying");
                 }
-                let _ = timeout(RETRY, closed).await;
+                if taking.is_last() {
+                    sleep(RETRY).await;
+                } else {
+                    let _ = timeout(RETRY, closed).await;
+                }
             }
         }
     }

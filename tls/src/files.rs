@@ -30,6 +30,11 @@ impl FileError {
         Self { what, path: path.to_owned(), why: why.to_string() }
     }
 
+    /// What the file is to have in it, for people.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

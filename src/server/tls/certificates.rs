@@ -217,7 +217,8 @@ fn make(files: &TlsConfig) -> Result<(Current, (u64, u64)), TlsFileError> {
     let TlsConfig { certificate, key, client_authorities } = files;
     let identity = Identity { certificate: certificate.clone(), key: key.clone() };
     let key = identity.load().map_err(|error| {
-        let flag = if error.path() == certificate { "--tls-cert" } else { "--tls-key" };
+        // They may be the same file.
+        let flag = if error.what().ends_with("key") { "--tls-key" } else { "--tls-cert" };
         TlsFileError { flag, error }
     })?;
     let (from, until) = key.cert.first().and_then(|first| validity(first)).unwrap_or((0, 0));

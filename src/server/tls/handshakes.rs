@@ -4,7 +4,8 @@
 //! then nobody has heard of it: it does not count to `--max-connections`, and takes no place in the queue.
 //! Instead there is a maximum number of handshakes at a time. Beyond it the oldest goes of those that have
 //! sent nothing, or of all: an honest one takes some milliseconds, and so long nobody is the oldest. The same
-//! happens when a connection cannot be accepted because there is no descriptor left.
+//! happens when a connection cannot be accepted because there is no descriptor left; and when there is one,
+//! it goes to a listener without handshakes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::certificates::Certificates;
@@ -30,8 +32,17 @@ use crate::server::workers;
 /// The time that a client has for its handshake.
 const TIME: Duration = Duration::from_secs(10);
 
-/// Handshakes at a time.
+/// Maximum number of handshakes at a time.
 const MOST: usize = 1024;
+
+/// They have at most this part of the descriptors.
+const PART: u64 = 8;
+
+/// How many there may be at a time.
+fn most() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST as u64, |(soft, _)| soft / PART);
+    usize::try_from(limit).unwrap_or(MOST).clamp(1, MOST)
+}
 
 /// The handshakes of a server, as they are seen by others.
 #[derive(Debug)]
@@ -72,6 +83,8 @@ impl UnderWay {
 #[derive(Debug)]
 struct Shaking {
     hub: Arc<Hub>,
+    /// Maximum number of handshakes at a time.
+    most: usize,
     handshakes: Arc<Handshakes>,
     /// Takes connections to the threads that serve them. Each has a descriptor, so these are the bound.
     done: mpsc::UnboundedSender<Detached>,
@@ -140,18 +153,36 @@ impl Taking for Arc<Shaking> {
     async fn take(&self, stream: Stream, origin: Origin) {
         // Only TCP listeners have TLS.
         let Stream::Tcp(stream) = stream else { return };
+        if self.begin(stream, origin) {
+            // They close their sockets when they have a turn.
+            yield_now().await;
+        }
+    }
+
+    fn make_room(&self) -> bool {
+        self.handshakes.give_way()
+    }
+
+    fn is_last(&self) -> bool {
+        true
+    }
+}
+
+impl Shaking {
+    /// Begins a handshake. Returns whether others had to end for it.
+    fn begin(self: &Arc<Self>, stream: TcpStream, origin: Origin) -> bool {
         let mut under_way = self.handshakes.under_way();
-        while under_way.all.len() >= MOST && under_way.end_one() {}
+        let mut ends = false;
+        while under_way.all.len() >= self.most && under_way.end_one() {
+            ends = true;
+        }
         under_way.last += 1;
         let number = under_way.last;
         let place = Place { shaking: Arc::clone(self), number, is_counted: false };
         let task = tokio::spawn(handshake(stream, origin, place)).abort_handle();
         // It runs on this thread, so it has not run yet.
         under_way.all.insert(number, One { task, heard: false });
-    }
-
-    fn make_room(&self) -> bool {
-        self.handshakes.give_way()
+        ends
     }
 }
 
@@ -228,7 +259,7 @@ impl HandshakeThread {
         let (stop, told) = oneshot::channel::<()>();
         let (tell, stopped) = oneshot::channel();
         let (hub, handshakes) = (Arc::clone(hub), Arc::clone(handshakes));
-        let shaking = Arc::new(Shaking { hub, handshakes, done });
+        let shaking = Arc::new(Shaking { hub, most: most(), handshakes, done });
         let work = async move {
             let mut accepting = JoinSet::new();
             for listener in listeners {

@@ -41,3 +41,45 @@ pub(super) fn validity(der: &[u8]) -> Option<(i64, i64)> {
     let validity = certificate.validity();
     Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn all_kinds_of_names() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::OrganizationName, "not this");
+        params.distinguished_name.push(DnType::CommonName, "site");
+        let name = |text: &str| text.try_into().expect("it is ASCII");
+        params.subject_alt_names = vec![
+            SanType::DnsName(name("site.example")),
+            SanType::URI(name("spiffe://x/site")),
+            SanType::IpAddress([10, 0, 0, 7].into()),
+            SanType::IpAddress("fd00::7".parse().expect("it is an address")),
+            SanType::Rfc822Name(name("site@example")),
+        ];
+        params.not_before = date_time_ymd(2001, 9, 9);
+        params.not_after = date_time_ymd(2033, 5, 18);
+        let key = KeyPair::generate().expect("there is randomness");
+        let certificate = params.self_signed(&key).expect("it is complete");
+        let expected = [
+            "CN=site",
+            "DNS:site.example",
+            "URI:spiffe://x/site",
+            "IP:10.0.0.7",
+            "IP:fd00::7",
+            "EMAIL:site@example",
+        ];
+        assert_eq!(names_of(certificate.der()), expected);
+        assert_eq!(validity(certificate.der()), Some((999_993_600, 1_999_987_200)));
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_names() {
+        assert_eq!(names_of(b"garbage"), [""; 0]);
+        assert_eq!(validity(b""), None);
+    }
+}

@@ -42,6 +42,8 @@ pub(crate) struct Session {
     without_data: usize,
     /// The end is said.
     said_end: bool,
+    /// Nothing can be read or written any more.
+    failed: bool,
 }
 
 /// Enciphered bytes to be written. Its memory is used again.
@@ -86,8 +88,16 @@ enum Say<'a> {
 impl Session {
     pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = UnbufferedServerConnection::new(config).map_err(invalid)?;
-        let (raw, plain) = (Vec::new(), Vec::new());
-        Ok(Self { tls, raw, plain, given: 0, ended: false, without_data: 0, said_end: false })
+        Ok(Self {
+            tls,
+            raw: Vec::new(),
+            plain: Vec::new(),
+            given: 0,
+            ended: false,
+            without_data: 0,
+            said_end: false,
+            failed: false,
+        })
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -197,6 +207,9 @@ impl Session {
         sealed: &mut Sealed,
         say: Say<'_>,
     ) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut at = 0;
         loop {
             let UnbufferedStatus { mut discard, state } =
@@ -241,17 +254,18 @@ impl Session {
                 // Early data is not offered, and there are no other states.
                 Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) => {
+                    self.failed = true;
+                    // There may be an alert, which tells the client. rustls must not be asked for more.
                     let mut at = at + discard;
-                    // There may be an alert, which tells the client.
-                    loop {
+                    while self.tls.wants_write() {
                         let status = self.tls.process_tls_records(&mut input[at..]);
-                        let discard = status.discard;
                         let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
-                            return Err(invalid(error));
+                            break;
                         };
                         encode(sealed, |room| data.encode(room))?;
-                        at += discard;
+                        at += status.discard;
                     }
+                    return Err(invalid(error));
                 }
             }
             at += discard;

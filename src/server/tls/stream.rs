@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::session::{MAX_RAW, Sealed, Session};
 use crate::server::socket::Socket;
@@ -85,14 +87,6 @@ impl<S: Socket> TlsSocket<S> {
     /// The parts, to be moved to another thread. Nothing may be unsent.
     pub(crate) fn into_parts(self) -> (S, Box<Session>) {
         (self.below, self.session)
-    }
-
-    /// Says this and the end, as far as the socket below takes it at once.
-    pub(crate) fn say_last(&mut self, data: &[u8]) {
-        let mut cx = Context::from_waker(Waker::noop());
-        // Whoever is gone need not be told.
-        let _ = Pin::new(&mut *self).poll_write(&mut cx, data);
-        let _ = self.poll_end(&mut cx);
     }
 
     pub(super) fn below(&self) -> &S {
@@ -173,6 +167,20 @@ impl<S: Socket> TlsSocket<S> {
         })?;
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.below).poll_flush(cx)
+    }
+}
+
+impl TlsSocket<TcpStream> {
+    /// Says this and the end, as far as there is room for it, regardless of whether tokio knows that.
+    pub(crate) fn say_last(&mut self, data: &[u8]) {
+        SCRATCH.with_borrow_mut(|Scratch { sealed, .. }| {
+            sealed.clear();
+            let said = self.session.seal(data, sealed).and_then(|()| self.session.seal_end(sealed));
+            if said.is_ok() {
+                // Whoever is gone need not be told.
+                let _ = SockRef::from(&self.below).send(sealed.filled());
+            }
+        });
     }
 }
 
