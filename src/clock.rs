@@ -60,6 +60,12 @@ impl Clock {
     }
 }
 
+/// What the wall clock says now, in seconds since 1970: for dates that others have written, such as those of
+/// certificates.
+pub fn wall_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// How long `work` takes: for what is only counted, since it is the system's time in simulations too.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();

@@ -89,6 +89,21 @@ struct Flags {
     #[arg(long = "listen", value_name = "URL")]
     listeners: Vec<ListenUrl>,
 
+    /// The certificate that is shown on tls:// and https://, and those that lead from it to a known
+    /// authority, in PEM; read again on SIGHUP and when the file changes. credential:NAME is a
+    /// credential of the service manager
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_parser = credential::file)]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key to the certificate of --tls-cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_parser = credential::file)]
+    tls_key: Option<PathBuf>,
+
+    /// On tls://, let only those in who show a certificate of one of the authorities in this file,
+    /// in PEM; with client-cert=optional, also those who show none
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_parser = credential::file)]
+    tls_client_ca: Option<PathBuf>,
+
     /// Switch to this user and its groups once the port is open
     #[arg(short = 'u', value_name = "USER")]
     user: Option<String>,
@@ -156,9 +171,9 @@ struct Flags {
 
     /// Serve the HTTP API, metrics and health checks on this address: HOST:PORT, with an IPv6 address
     /// in brackets, or unix:PATH; port 0 picks a free one and logs it. Without --http-token-file, only
-    /// a loopback address, and only for reading
+    /// a loopback address, and only for reading. https://HOST:PORT shows the certificate of --tls-cert
     #[arg(long, value_name = "ADDR")]
-    http: Option<ListenAddress>,
+    http: Option<HttpAddress>,
 
     /// With --http: read the tokens of those who may use it, and what each may do, from this TOML
     /// file, and again on SIGHUP
@@ -291,8 +306,29 @@ impl ListenerConfig {
 /// How the connections of a listener are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenTls {
-    /// Whether a client may do without a certificate, although there is an authority for them.
-    pub client_may_be_unknown: bool,
+    /// What is asked of clients, if it is said. Otherwise they must have a certificate if there is an
+    /// authority for these.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// They have to.
+    Required,
+    /// They may do without.
+    Optional,
+}
+
+/// The files of TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate that is shown, and those that lead from it to a known authority.
+    pub certificate: PathBuf,
+    /// The key to it.
+    pub key: PathBuf,
+    /// The authorities of clients' certificates.
+    pub client_authorities: Option<PathBuf>,
 }
 
 /// The permissions of a Unix socket's file; what is not set is left as the system makes it.
@@ -353,11 +389,35 @@ impl FromStr for ListenAddress {
     }
 }
 
+/// The value of `--http`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HttpAddress {
+    address: ListenAddress,
+    tls: bool,
+}
+
+impl FromStr for HttpAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some(secure) = text.strip_prefix("https://") else {
+            let address = text.strip_prefix("http://").unwrap_or(text).parse()?;
+            return Ok(Self { address, tls: false });
+        };
+        match secure.parse()? {
+            ListenAddress::Unix(_) => Err("expected HOST:PORT after https://"),
+            address => Ok(Self { address, tls: true }),
+        }
+    }
+}
+
 /// Serving HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
     /// Where.
     pub address: ListenAddress,
+    /// Over TLS.
+    pub tls: bool,
     /// The file of tokens. Without it, only reading is possible, and only from this machine.
     pub token_file: Option<PathBuf>,
     /// The origins of web pages that may use it; `*` for any.
@@ -394,6 +454,8 @@ impl FromStr for Host {
 pub struct Config {
     /// Where to listen, and for what, unless the service manager passes sockets.
     pub listeners: Vec<ListenerConfig>,
+    /// The files of TLS.
+    pub tls: Option<TlsConfig>,
     /// Serve HTTP too.
     pub http: Option<HttpConfig>,
     /// Who to become.
@@ -490,18 +552,35 @@ impl Config {
         if listeners.is_empty() || given("listen") || given("port") {
             listeners.insert(0, ListenerConfig::plain(address, Service::Protocol));
         }
+        let tls = flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| TlsConfig {
+            certificate,
+            key,
+            client_authorities: flags.tls_client_ca,
+        });
         for listener in &listeners {
-            if listener.tls.is_some() {
-                let message = format!("--listen tls://{}: it needs --tls-cert", listener.address);
-                return Err(usage(message));
+            if let Some(ListenTls { client_certificate }) = listener.tls {
+                let address = &listener.address;
+                let Some(tls) = &tls else {
+                    return Err(usage(format!("--listen tls://{address}: it needs --tls-cert")));
+                };
+                if client_certificate.is_some() && tls.client_authorities.is_none() {
+                    let what = format!("--listen tls://{address}?client-cert");
+                    return Err(usage(format!("{what}: it needs --tls-client-ca")));
+                }
             }
             if let (Some(name), None) = (&listener.acts_as, &flags.auth) {
                 let message = format!("--listen {}?as={name}: it needs --auth", listener.address);
                 return Err(usage(message));
             }
         }
-        let http = flags.http.map(|address| HttpConfig {
+        if let Some(HttpAddress { address, tls: true }) = &flags.http
+            && tls.is_none()
+        {
+            return Err(usage(format!("--http https://{address}: it needs --tls-cert")));
+        }
+        let http = flags.http.map(|HttpAddress { address, tls }| HttpConfig {
             address,
+            tls,
             token_file: flags.http_token_file,
             cors: flags.http_cors,
             observe: observe::Options {
@@ -511,6 +590,7 @@ impl Config {
         });
         Ok(Self {
             listeners,
+            tls,
             http,
             user: flags.user,
             max_job_size,
@@ -635,6 +715,30 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_off_unless_asked_for() {
+        assert_eq!(parse(&[]).unwrap().tls, None);
+        let args = ["--tls-cert", "/c.pem", "--tls-key", "/k.pem", "--listen", "tls://h:1"];
+        let config = parse(&args).unwrap();
+        let tls = TlsConfig {
+            certificate: "/c.pem".into(),
+            key: "/k.pem".into(),
+            client_authorities: None,
+        };
+        assert_eq!(config.tls, Some(tls.clone()));
+        assert_eq!(config.listeners[0].tls, Some(ListenTls { client_certificate: None }));
+        let more = ["--tls-client-ca", "/a.pem", "--http", "https://[::1]:2"];
+        let config = parse(&[&args[..], &more].concat()).unwrap();
+        assert_eq!(
+            config.tls,
+            Some(TlsConfig { client_authorities: Some("/a.pem".into()), ..tls })
+        );
+        let http = config.http.unwrap();
+        assert_eq!((http.address, http.tls), (tcp("::1", 2), true));
+        let plain = parse(&["--http", "http://localhost:3"]).unwrap().http.unwrap();
+        assert_eq!((plain.address, plain.tls), (tcp("localhost", 3), false));
+    }
+
+    #[test]
     fn help_and_version_are_no_errors() {
         let help = parse(&["-h"]).unwrap_err();
         assert_eq!(help.status, 0);
@@ -688,6 +792,14 @@ mod tests {
             &["--tubes"],
             &["--listen", "127.0.0.1:1"],
             &["--listen", "tcp://127.0.0.1"],
+            &["--listen", "tls://127.0.0.1:1"],
+            &["--listen", "tls://h:1?client-cert=required", "--tls-cert", "c", "--tls-key", "k"],
+            &["--http", "https://127.0.0.1:1"],
+            &["--http", "https://unix:/x", "--tls-cert", "c", "--tls-key", "k"],
+            &["--tls-cert", "c"],
+            &["--tls-key", "k"],
+            &["--tls-client-ca", "a"],
+            &["--tls-cert", "", "--tls-key", "k"],
             &["--listen"],
             &["--http-cors", "*"],
             &["--http-cors", "site.example", "--http", "localhost:1"],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jq_http::{Limits, Server, Streams};
+use jq_http::{Limits, Server, Streams, Tls};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, oneshot};
 use tracing::{error, info};
@@ -16,7 +16,7 @@ use crate::admin::app::{App, Front, max_content};
 use crate::admin::socket::HttpListener;
 use crate::config::{Config, HttpConfig};
 use crate::server::hub::Hub;
-use crate::server::{Bound, ListenError};
+use crate::server::{Bound, Certificates, ListenError};
 use crate::settings_file::FileError;
 
 /// Connections at the same time. Each may have a request in memory.
@@ -76,7 +76,14 @@ pub(crate) struct Tokens(Arc<App>);
 impl Admin {
     /// Begins to serve on this socket. Until [`Admin::serve`] has a queue, it says that the server is
     /// not ready.
-    pub fn start(bound: Bound, http: &HttpConfig, config: &Config) -> Result<Self, AdminError> {
+    ///
+    /// Over TLS, it shows the certificate of these; they are not used otherwise.
+    pub fn start(
+        bound: Bound,
+        http: &HttpConfig,
+        config: &Config,
+        certificates: Option<&Arc<Certificates>>,
+    ) -> Result<Self, AdminError> {
         let access = Access::open(http.token_file.clone()).map_err(AdminError::Tokens)?;
         let observe = http.observe.clone();
         let app = Arc::new(App::new(access, observe, config.dialect, config.max_job_size));
@@ -93,10 +100,12 @@ impl Admin {
         let (stop, stopped) = oneshot::channel();
         let serve = {
             let app = Arc::clone(&app);
-            move || run(&runtime, listener, limits, &app, front, stopped)
+            let certificates = certificates.filter(|_| http.tls).map(Arc::clone);
+            move || run(&runtime, (listener, certificates), limits, &app, front, stopped)
         };
         let thread = thread::Builder::new().name("jq-http".to_owned()).spawn(serve)?;
-        info!(address, tokens = !app.access.is_open(), "serving HTTP");
+        let tls = http.tls.then_some(true);
+        info!(address, tls, tokens = !app.access.is_open(), "serving HTTP");
         Ok(Self { app, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -150,7 +159,7 @@ fn limits(max_job_size: usize) -> Limits {
 
 fn run(
     runtime: &Runtime,
-    listener: HttpListener,
+    (listener, certificates): (HttpListener, Option<Arc<Certificates>>),
     limits: Limits,
     app: &Arc<App>,
     front: Front,
@@ -167,7 +176,13 @@ fn run(
         let observing = Arc::clone(app);
         tokio::spawn(async move { observing.observe().await });
         match listener {
-            HttpListener::Tcp(socket, _listener) => server.serve(socket, front, stopped).await,
+            HttpListener::Tcp(socket, _listener) => match certificates {
+                None => server.serve(socket, front, stopped).await,
+                Some(certificates) => {
+                    let tls = Tls::new(socket, move || Ok(certificates.http_config()));
+                    server.serve(tls, front, stopped).await;
+                }
+            },
             HttpListener::Unix(socket, _listener) => server.serve(socket, front, stopped).await,
         }
     });

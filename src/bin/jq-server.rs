@@ -13,7 +13,7 @@ use jq_server::log::binlog::Options;
 use jq_server::log::{self, OpenError, Opened, v7};
 use jq_server::policies::TubesFile;
 use jq_server::privileges::{self, BecomeError};
-use jq_server::server::{Bound, Files, ServeError};
+use jq_server::server::{Bound, Certificates, Parts, ServeError};
 use jq_server::{FileError, logging, memory, server};
 use tracing::{error, info, warn};
 
@@ -65,14 +65,24 @@ fn main() -> ExitCode {
         return status;
     }
     privileges::raise_descriptor_limit();
-    let files = match read_files(&config) {
+    let (tubes, access) = match read_files(&config) {
         Ok(files) => files,
         Err(failure) => {
             error!("{failure}");
             return ExitCode::from(config::EXIT_USAGE);
         }
     };
-    let admin = match http.map(|(bound, http)| Admin::start(bound, http, &config)).transpose() {
+    let certificates = match config.tls.as_ref().map(Certificates::read).transpose() {
+        Ok(certificates) => certificates,
+        Err(failure) => {
+            error!("{failure}");
+            return ExitCode::from(config::EXIT_USAGE);
+        }
+    };
+    let started = http
+        .map(|(bound, http)| Admin::start(bound, http, &config, certificates.as_ref()))
+        .transpose();
+    let admin = match started {
         Ok(admin) => admin,
         Err(failure) => {
             error!("{failure}");
@@ -88,7 +98,8 @@ fn main() -> ExitCode {
         Ok(opened) => opened,
         Err(failure) => return cannot_open(&failure),
     };
-    match server::run(bound, &config, clock, opened, admin, files) {
+    let parts = Parts { admin, tubes, access, certificates };
+    match server::run(bound, &config, clock, opened, parts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure @ ServeError::Listen(_)) => {
             error!("{failure}");
@@ -135,10 +146,10 @@ fn bind_http<'a>(
 }
 
 /// Reads the files that flags name, as the user that serves: that is who reads them again.
-fn read_files(config: &Config) -> Result<Files, FileError> {
+fn read_files(config: &Config) -> Result<(Option<TubesFile>, Option<Arc<Access>>), FileError> {
     let tubes = config.tubes.as_deref().map(TubesFile::read).transpose()?;
     let access = config.auth.as_deref().map(Access::open).transpose()?;
-    Ok(Files { tubes, access: access.map(Arc::new) })
+    Ok((tubes, access.map(Arc::new)))
 }
 
 /// Makes beanstalkd's files of the jobs that are kept in a directory.

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{ListenAddress, ListenTls, ListenerConfig, Service, SocketFileAccess};
+use super::{
+    ClientCertificate, ListenAddress, ListenTls, ListenerConfig, Service, SocketFileAccess,
+};
 
 /// `tcp://ADDR:PORT`, `tls://ADDR:PORT` or `unix:PATH`, with options: `?NAME=VALUE&NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl FromStr for ListenUrl {
         }
         let mut config = ListenerConfig::plain(address, Service::Protocol);
         if kind == Kind::Tls {
-            config.tls = Some(ListenTls { client_may_be_unknown: false });
+            config.tls = Some(ListenTls { client_certificate: None });
         }
         let mut seen = Vec::new();
         for option in options.split('&').filter(|_| !options.is_empty()) {
@@ -71,12 +73,12 @@ fn set(config: &mut ListenerConfig, kind: Kind, name: &str, value: &str) -> Resu
         ("as", _) if value.is_empty() => return Err("as: expected the name of a principal".into()),
         ("as", _) => config.acts_as = Some(Arc::from(value)),
         ("client-cert", Kind::Tls) => {
-            let client_may_be_unknown = match value {
-                "required" => false,
-                "optional" => true,
+            let client_certificate = match value {
+                "required" => ClientCertificate::Required,
+                "optional" => ClientCertificate::Optional,
                 _ => return Err(format!("client-cert={value}: expected required or optional")),
             };
-            config.tls = Some(ListenTls { client_may_be_unknown });
+            config.tls = Some(ListenTls { client_certificate: Some(client_certificate) });
         }
         ("mode", Kind::Unix) => {
             let digits =
@@ -109,13 +111,15 @@ mod tests {
         assert_eq!(parse("tcp://127.0.0.1:0"), Ok(plain(tcp("127.0.0.1", 0))));
         let legacy = ListenerConfig { acts_as: Some("legacy".into()), ..plain(tcp("::1", 11300)) };
         assert_eq!(parse("tcp://[::1]:11300?as=legacy"), Ok(legacy));
-        let tls = |client_may_be_unknown| ListenerConfig {
-            tls: Some(ListenTls { client_may_be_unknown }),
+        let tls = |client_certificate| ListenerConfig {
+            tls: Some(ListenTls { client_certificate }),
             ..plain(tcp("queue.example", 11301))
         };
-        assert_eq!(parse("tls://queue.example:11301"), Ok(tls(false)));
-        assert_eq!(parse("tls://queue.example:11301?client-cert=required"), Ok(tls(false)));
-        assert_eq!(parse("tls://queue.example:11301?client-cert=optional"), Ok(tls(true)));
+        assert_eq!(parse("tls://queue.example:11301"), Ok(tls(None)));
+        let required = Some(ClientCertificate::Required);
+        assert_eq!(parse("tls://queue.example:11301?client-cert=required"), Ok(tls(required)));
+        let optional = Some(ClientCertificate::Optional);
+        assert_eq!(parse("tls://queue.example:11301?client-cert=optional"), Ok(tls(optional)));
         let unix = plain(ListenAddress::Unix("/run/q.sock".into()));
         assert_eq!(parse("unix:/run/q.sock"), Ok(unix.clone()));
         let file = SocketFileAccess { mode: Some(0o660), group: Some("www-data".into()) };

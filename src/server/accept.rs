@@ -4,16 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::pin;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::descriptors;
 use crate::memory;
-use crate::server::accepted::{Accepted, Stream};
-use crate::server::crowd::{Verdict, Waiting};
+use crate::server::accepted::{Accepted, Origin, Stream};
+use crate::server::entrance::Ways;
 use crate::server::hub::Hub;
 use crate::server::listener::{Listener, ListeningSocket};
-use crate::server::workers::Workers;
 
 /// The wait before another attempt when the system is out of descriptors or memory. It ends early
 /// when one of our connections closes; the time is for descriptors that another process frees.
@@ -22,9 +21,6 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The shortage is over when there was none for this long. So a crowd of clients that comes and
 /// goes at the limit is logged once, not for each connection.
 const CALM: Duration = Duration::from_secs(3);
-
-/// What a connection is told that is one too many; see `crowd.rs`.
-const REFUSAL: &[u8] = b"OUT_OF_MEMORY\r\n";
 
 /// A listening socket registered with tokio. Its [`Listener`] closes it when dropped.
 enum Source {
@@ -50,38 +46,54 @@ impl Source {
     }
 }
 
+/// What becomes of accepted connections.
+pub(crate) trait Taking {
+    /// Takes one. Nothing else is accepted before that is done.
+    async fn take(&self, stream: Stream, origin: Origin);
+
+    /// Ends one that is not served yet, because there is no descriptor left. Returns whether there was one.
+    fn make_room(&self) -> bool;
+
+    /// Whether those who come to other listeners have the next descriptor, if there is only one.
+    fn is_last(&self) -> bool;
+}
+
+/// Leads them to the entrance.
+#[derive(Debug)]
+pub(crate) struct ToEntrance<'a> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) ways: &'a Ways,
+}
+
+impl Taking for ToEntrance<'_> {
+    async fn take(&self, stream: Stream, origin: Origin) {
+        // It is there as long as anything is accepted.
+        let _ = self.ways.here.send(Accepted { stream, origin }).await;
+    }
+
+    fn make_room(&self) -> bool {
+        self.hub.handshakes().is_some_and(|handshakes| handshakes.give_way())
+    }
+
+    fn is_last(&self) -> bool {
+        false
+    }
+}
+
 /// Accepts connections until dropped. Fails only if the socket cannot be registered with tokio.
 pub(crate) async fn accept_all(
     listener: &Listener,
     hub: &Hub,
-    workers: &Workers,
+    taking: &impl Taking,
 ) -> io::Result<()> {
     let source = Source::new(listener.socket())?;
     let mut exhausted_at: Option<Instant> = None;
-    let mut waiting = Waiting::new();
     loop {
         // Registered before the attempt, so that a close in between is not missed.
         let closed = hub.connection_closed.notified();
-        pin!(closed);
-        while let Some(verdict) = waiting.next(hub.crowd().is_full(workers.connections())) {
-            match verdict {
-                Verdict::LetIn(stream) => {
-                    workers.serve(Accepted { stream, origin: listener.origin().clone() });
-                }
-                Verdict::Refuse(stream) => {
-                    refuse(stream);
-                    hub.crowd().refused(hub.clock().now());
-                }
-            }
-        }
-        let accepted = match (waiting.until(), exhausted_at) {
-            (Some(until), _) => tokio::select! {
-                accepted = source.accept(), if !waiting.is_full() => accepted,
-                () = &mut closed => continue,
-                () = sleep_until(until) => continue,
-            },
-            (None, None) => source.accept().await,
-            (None, Some(at)) => match timeout_at(at + CALM, source.accept()).await {
+        let accepted = match exhausted_at {
+            None => source.accept().await,
+            Some(at) => match timeout_at(at + CALM, source.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
                     info!("accepting connections again");
@@ -91,15 +103,21 @@ pub(crate) async fn accept_all(
             },
         };
         match accepted.and_then(admit) {
-            Ok(stream) => waiting.push(stream),
+            Ok(stream) => taking.take(stream, listener.origin().clone()).await,
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
+                // Its descriptor is free when its task has had a turn, which is waited for below.
+                if descriptors::are_missing(&error) {
+                    taking.make_room();
+                }
                 if exhausted_at.replace(Instant::now()).is_none() {
                     warn!(%error, connections = hub.connections(), "cannot accept connections; retrying");
                 }
-                let again = Instant::now() + RETRY;
-                let again = waiting.until().map_or(again, |until| until.min(again));
-                let _ = timeout_at(again, closed).await;
+                if taking.is_last() {
+                    sleep(RETRY).await;
+                } else {
+                    let _ = timeout(RETRY, closed).await;
+                }
             }
         }
     }
@@ -108,15 +126,6 @@ pub(crate) async fn accept_all(
 /// Closes the connection if there is no memory for what it would need.
 fn admit(stream: Stream) -> io::Result<Stream> {
     if memory::has_room_for_little() { Ok(stream) } else { Err(io::ErrorKind::OutOfMemory.into()) }
-}
-
-/// Tells the client that there are as many connections as there may be, and closes its own.
-fn refuse(stream: Stream) {
-    // A new socket has room for a line. If not, the client is told by the end alone.
-    let _ = match &stream {
-        Stream::Tcp(stream) => stream.try_write(REFUSAL),
-        Stream::Unix(stream) => stream.try_write(REFUSAL),
-    };
 }
 
 /// The client gave up before its connection was accepted: accept(2) reports that here.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::{ListenTls, ListenerConfig, Service};
+use crate::server::tls::{Session, TlsSocket};
 
 /// What is known of a connection by its listener.
 #[derive(Debug, Clone)]
@@ -18,18 +19,22 @@ pub(crate) struct Origin {
     pub(crate) tls: Option<ListenTls>,
     /// The principal that it acts for, if it does not say another.
     pub(crate) acts_as: Option<Arc<str>>,
+    /// The names in the certificate that the client has shown, which is verified: `CN=site`,
+    /// `DNS:site.example`, `URI:spiffe://x/site`, `IP:10.0.0.7` or `EMAIL:site@example`.
+    pub(crate) certificate_names: Vec<String>,
 }
 
 impl Origin {
     /// For this service, with nothing else known.
     pub(crate) fn plain(service: Service) -> Self {
-        Self { service, tls: None, acts_as: None }
+        Self { service, tls: None, acts_as: None, certificate_names: Vec::new() }
     }
 
     /// What this listener's connections are for.
     pub(crate) fn of(listener: &ListenerConfig) -> Self {
         let ListenerConfig { service, tls, acts_as, .. } = listener;
-        Self { service: *service, tls: *tls, acts_as: acts_as.clone() }
+        let (acts_as, certificate_names) = (acts_as.clone(), Vec::new());
+        Self { service: *service, tls: *tls, acts_as, certificate_names }
     }
 }
 
@@ -45,6 +50,8 @@ pub(crate) struct Accepted {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// With the handshake behind it.
+    Tls(TlsSocket<TcpStream>),
 }
 
 /// The same socket, not registered with any runtime, to be moved to another thread.
@@ -58,6 +65,7 @@ pub(crate) struct Detached {
 enum DetachedStream {
     Tcp(StdTcpStream),
     Unix(StdUnixStream),
+    Tls(StdTcpStream, Box<Session>),
 }
 
 impl Accepted {
@@ -66,17 +74,33 @@ impl Accepted {
         let stream = match self.stream {
             Stream::Tcp(stream) => DetachedStream::Tcp(stream.into_std()?),
             Stream::Unix(stream) => DetachedStream::Unix(stream.into_std()?),
+            Stream::Tls(socket) => {
+                let (stream, session) = socket.into_parts();
+                DetachedStream::Tls(stream.into_std()?, session)
+            }
         };
         Ok(Detached { stream, origin: self.origin })
     }
 }
 
 impl Detached {
+    /// A socket of TLS whose handshake was done on this thread.
+    pub(crate) fn tls(
+        stream: TcpStream,
+        session: Box<Session>,
+        origin: Origin,
+    ) -> io::Result<Self> {
+        Ok(Self { stream: DetachedStream::Tls(stream.into_std()?, session), origin })
+    }
+
     /// Registers the socket with this thread's runtime.
     pub(crate) fn attach(self) -> io::Result<Accepted> {
         let stream = match self.stream {
             DetachedStream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             DetachedStream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+            DetachedStream::Tls(stream, session) => {
+                Stream::Tls(TlsSocket::resume(TcpStream::from_std(stream)?, session))
+            }
         };
         Ok(Accepted { stream, origin: self.origin })
     }

@@ -8,7 +8,7 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Poll, Waker};
 
 use beanstalk_protocol::{BinlogStats, Dialect, JobId, Request, ServerStats};
@@ -32,6 +32,7 @@ use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 use crate::server::peers::{Entry, Peers};
 use crate::server::socket::Socket;
+use crate::server::tls::{Certificates, Handshakes};
 
 /// A batch stops when its replies have reached this size, in bytes. The rest is handled when the
 /// client has read them.
@@ -73,6 +74,8 @@ pub struct Hub {
     pub(crate) http_clients: HttpClients,
     crowd: Crowd,
     tubes_file: InForce,
+    certificates: OnceLock<Arc<Certificates>>,
+    handshakes: OnceLock<Arc<Handshakes>>,
     /// Notified when a deadline comes before the one that the timekeeper sleeps until.
     pub(crate) earlier_deadline: Notify,
     /// Notified when the socket of a connection is closed.
@@ -366,6 +369,8 @@ impl Hub {
             http_clients: HttpClients::default(),
             crowd: Crowd::new(config.max_connections),
             tubes_file: InForce::default(),
+            certificates: OnceLock::new(),
+            handshakes: OnceLock::new(),
             earlier_deadline: Notify::new(),
             connection_closed: Notify::new(),
             backlog_drained: Notify::new(),
@@ -392,6 +397,28 @@ impl Hub {
     /// The file that says what is set for tubes, if there is one.
     pub(crate) fn tubes_file(&self) -> &InForce {
         &self.tubes_file
+    }
+
+    /// The certificate that the server shows, if it has one.
+    pub(crate) fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.get()
+    }
+
+    /// From now on there is a certificate.
+    pub(crate) fn set_certificates(&self, certificates: Arc<Certificates>) {
+        // Nobody has set it before.
+        let _ = self.certificates.set(certificates);
+    }
+
+    /// Who comes by TLS, if somebody may.
+    pub(crate) fn handshakes(&self) -> Option<&Arc<Handshakes>> {
+        self.handshakes.get()
+    }
+
+    /// From now on there is TLS.
+    pub(crate) fn set_handshakes(&self, handshakes: Arc<Handshakes>) {
+        // Nobody has set it before.
+        let _ = self.handshakes.set(handshakes);
     }
 
     /// Whether replies may be sent: see [`Progress::poll`].

@@ -87,6 +87,11 @@ impl Bound {
         let inherited =
             ListeningSocket::inherited().map_err(|error| failed("an inherited socket", error))?;
         if !inherited.is_empty() {
+            if configured.iter().any(|listener| listener.tls.is_some()) {
+                warn!(
+                    "--listen tls:// is ignored: the sockets from the service manager are served"
+                );
+            }
             let bound = |socket: ListeningSocket| Self {
                 what: socket.address(),
                 kind: Kind::Inherited(socket),

@@ -4,6 +4,7 @@ mod accept;
 mod accepted;
 pub mod connection;
 mod crowd;
+mod entrance;
 mod housekeeping;
 mod http_clients;
 pub mod hub;
@@ -16,6 +17,7 @@ mod reloads;
 mod signals;
 pub mod socket;
 mod timekeeper;
+pub(crate) mod tls;
 mod workers;
 #[cfg(test)]
 mod wrapped;
@@ -25,7 +27,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -33,11 +35,15 @@ use tracing::{error, info, warn};
 pub(crate) use self::listener::ListeningSocket;
 pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::{Signals, ignore_hangup};
+pub use self::tls::{Certificates, TlsFileError};
 
+use self::accept::{ToEntrance, accept_all};
+use self::entrance::Entrance;
 use self::hub::Hub;
 use self::keeper::Keeper;
 use self::reloads::Reloads;
 use self::signals::Request;
+use self::tls::{HandshakeThread, Handshakes, Watch};
 use self::workers::Workers;
 pub(crate) use self::workers::runtime;
 use crate::access::Access;
@@ -53,26 +59,29 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until a signal requests a stop, and then until the connections are closed.
 ///
-/// The `bound` sockets begin to listen when everything else is ready. `admin` is what serves HTTP, if that
-/// is asked for. Must not be called within an asynchronous runtime, because it creates one for each thread.
+/// The `bound` sockets begin to listen when everything else is ready. Must not be called within an asynchronous
+/// runtime, because it creates one for each thread.
 pub fn run(
     bound: Vec<Bound>,
     config: &Config,
     clock: Clock,
     opened: Opened,
-    admin: Option<Admin>,
-    files: Files,
+    parts: Parts,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, (admin, files), Until::Signal)
+    run_with(bound, config, clock, opened, parts, Until::Signal)
 }
 
-/// The files that operators write, and that are read again on SIGHUP.
+/// What a server has if it is asked for.
 #[derive(Debug, Default)]
-pub struct Files {
+pub struct Parts {
+    /// What serves HTTP.
+    pub admin: Option<Admin>,
     /// What is set for tubes.
     pub tubes: Option<TubesFile>,
     /// Who is served. Without it, everybody is.
     pub access: Option<Arc<Access>>,
+    /// What is shown to those who connect by TLS. Needed if a socket is for them.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 /// What makes a server stop.
@@ -85,7 +94,7 @@ pub enum Until {
     Told(oneshot::Receiver<()>),
 }
 
-/// Like [`run`] without HTTP and files, but `until` says what makes it stop.
+/// Like [`run`] without any [`Parts`], but `until` says what makes it stop.
 pub fn run_until(
     bound: Vec<Bound>,
     config: &Config,
@@ -93,7 +102,7 @@ pub fn run_until(
     opened: Opened,
     until: Until,
 ) -> Result<(), ServeError> {
-    run_with(bound, config, clock, opened, (None, Files::default()), until)
+    run_with(bound, config, clock, opened, Parts::default(), until)
 }
 
 fn run_with(
@@ -101,7 +110,7 @@ fn run_with(
     config: &Config,
     clock: Clock,
     opened: Opened,
-    (admin, files): (Option<Admin>, Files),
+    Parts { admin, tubes, access, certificates }: Parts,
     until: Until,
 ) -> Result<(), ServeError> {
     freeing::start();
@@ -118,18 +127,17 @@ fn run_with(
             let _entered = runtime.enter();
             Arc::new(Workers::start(&hub, config.threads)?)
         };
-        let keeper = files.tubes.map(|file| Keeper::new(&hub, file));
+        let keeper = tubes.map(|file| Keeper::new(&hub, file));
         if let Some(keeper) = &keeper {
             keeper.begin();
         }
+        let watch = certificates.as_ref().map(Watch::start).transpose()?;
+        if let Some(certificates) = &certificates {
+            hub.set_certificates(Arc::clone(certificates));
+        }
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        runtime.block_on(serve(
-            listeners,
-            hub,
-            workers,
-            (admin.as_ref(), keeper, files.access),
-            until,
-        ))
+        let beside = Beside { admin: admin.as_ref(), keeper, access, certificates, watch };
+        runtime.block_on(serve(listeners, hub, workers, beside, until))
     });
     // Nobody may change the queue when its log is stopped.
     drop(admin);
@@ -172,11 +180,20 @@ impl From<io::Error> for ServeError {
     }
 }
 
+/// [`Parts`] at work.
+struct Beside<'a> {
+    admin: Option<&'a Admin>,
+    keeper: Option<Keeper>,
+    access: Option<Arc<Access>>,
+    certificates: Option<Arc<Certificates>>,
+    watch: Option<Watch>,
+}
+
 async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
-    (admin, keeper, access): (Option<&Admin>, Option<Keeper>, Option<Arc<Access>>),
+    Beside { admin, keeper, access, certificates, watch }: Beside<'_>,
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -201,13 +218,39 @@ async fn serve(
         admin.serve(&hub);
     }
     let mut accepting = JoinSet::new();
+    let (entrance, ways) = Entrance::new();
+    {
+        let (hub, workers) = (Arc::clone(&hub), Arc::clone(&workers));
+        accepting.spawn(async move {
+            entrance.let_in(&hub, &workers).await;
+            Ok(())
+        });
+    }
+    let mut by_tls = Vec::new();
     for listener in listeners {
         let origin = listener.origin();
         let (tls, acts_as) = (origin.tls.map(|_| true), origin.acts_as.as_deref());
         info!(address = listener.address(), tls, acts_as, "listening");
-        let (hub, workers) = (Arc::clone(&hub), Arc::clone(&workers));
-        accepting.spawn(async move { accept::accept_all(&listener, &hub, &workers).await });
+        if origin.tls.is_some() {
+            by_tls.push(listener);
+            continue;
+        }
+        let (hub, ways) = (Arc::clone(&hub), ways.clone());
+        accepting.spawn(async move {
+            accept_all(&listener, &hub, &ToEntrance { hub: &hub, ways: &ways }).await
+        });
     }
+    let (failed, mut failure) = mpsc::channel(1);
+    let handshakes = match certificates.filter(|_| !by_tls.is_empty()) {
+        None => None,
+        Some(certificates) => {
+            let handshakes = Handshakes::new(&certificates);
+            hub.set_handshakes(Arc::clone(&handshakes));
+            let done = ways.elsewhere.clone();
+            let thread = HandshakeThread::start(&hub, &handshakes, by_tls, done, failed)?;
+            Some(thread)
+        }
+    };
     let lost = loop {
         tokio::select! {
             request = requests.next() => match request {
@@ -221,7 +264,11 @@ async fn serve(
                 }
                 // The command line cannot have changed, and the log goes to an open descriptor.
                 Request::Reload => {
-                    if !reloads.ask() {
+                    let is_asked = reloads.ask();
+                    if let Some(watch) = &watch {
+                        watch.reload();
+                    }
+                    if !is_asked && watch.is_none() {
                         info!("SIGHUP is ignored: there is no file to reload");
                     }
                 }
@@ -233,6 +280,10 @@ async fn serve(
             why = hub.log_lost() => {
                 error!(%why, connections = hub.connections(), "the log is lost: closing all connections");
                 break Some(why);
+            }
+            Some(failure) = failure.recv() => {
+                error!(%failure, "cannot accept connections");
+                return Err(failure.into());
             }
             Some(ended) = accepting.join_next() => {
                 let failure = match ended {
@@ -246,6 +297,9 @@ async fn serve(
         }
     };
     // Closes the sockets too, so that the next server can have the address.
+    if let Some(handshakes) = handshakes {
+        handshakes.stop().await;
+    }
     accepting.shutdown().await;
     hub.stop();
     if timeout(STOP_GRACE, all_closed(&hub, &workers)).await.is_err() {

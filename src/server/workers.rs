@@ -125,6 +125,7 @@ fn spawn(accepted: Accepted, ticket: Ticket) {
     match stream {
         Stream::Tcp(stream) => spawn_service(origin, stream, ticket),
         Stream::Unix(stream) => spawn_service(origin, stream, ticket),
+        Stream::Tls(socket) => spawn_service(origin, socket, ticket),
     }
 }
 

@@ -1,12 +1,16 @@
-//! Runs other people's client libraries, through the suites under `clients/`, against our server.
+//! Runs other people's client libraries, through the suites under `clients/`, against our server: directly, and
+//! through stunnel over TLS.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
+use crate::certificates::{Authority, Valid};
 use crate::script::Mode;
 use crate::support::folder::Folder;
-use crate::support::{self, Conn, Endpoint, Input, PATIENCE, Server, eventually};
+use crate::support::{self, Conn, Endpoint, Input, PATIENCE, Process, Server, eventually};
 
 /// What a suite ends with when its library is not installed.
 const NOT_INSTALLED: i32 = 77;
@@ -21,8 +25,17 @@ macro_rules! clients {
 
         $(#[test]
         fn $name() {
-            run($folder, Mode::$mode);
+            run($folder, Mode::$mode, Way::Direct);
         })*
+
+        mod over_tls {
+            use super::{Mode, Way, run};
+
+            $(#[test]
+            fn $name() {
+                run($folder, Mode::$mode, Way::OverTls);
+            })*
+        }
     };
 }
 
@@ -50,7 +63,64 @@ fn every_client_is_run() {
     assert_eq!(found, FOLDERS);
 }
 
-fn run(client: &str, mode: Mode) {
+/// How the clients reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Direct,
+    /// stunnel is beside them, and speaks TLS with the server.
+    OverTls,
+}
+
+/// Leads from a plain port to one with TLS.
+struct Tunnel {
+    _process: Process,
+    port: u16,
+}
+
+impl Tunnel {
+    /// To this port, whose certificate is of this authority. `None`, said, if there is no stunnel.
+    fn to(port: u16, authority: &Authority) -> Option<Self> {
+        let Some(stunnel) = support::executable("stunnel4") else {
+            let why = "stunnel is not installed: run tests/compat/clients/install";
+            support::skip("clients over TLS", why);
+            return None;
+        };
+        let config = authority.folder().join("stunnel.conf");
+        let ca = authority.file();
+        // Another process may take the port before stunnel does.
+        for _ in 0..10 {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+            let own = free.expect("a port is free").port();
+            let text = format!(
+                "foreground = yes\npid =\n[queue]\nclient = yes\naccept = 127.0.0.1:{own}\n\
+                 connect = 127.0.0.1:{port}\nCAfile = {}\nverifyChain = yes\n\
+                 checkHost = localhost\n",
+                ca.display()
+            );
+            fs::write(&config, text).expect("the folder is writable");
+            let mut command = Command::new(&stunnel);
+            command.arg(&config);
+            let mut process = Process::spawn(command);
+            let mut ends = false;
+            eventually("stunnel listens", || {
+                ends = process.exit_status(Duration::ZERO).is_some();
+                ends || process.output().contains("Configuration successful")
+            });
+            if !ends {
+                return Some(Self { _process: process, port: own });
+            }
+        }
+        panic!("stunnel does not start");
+    }
+}
+
+fn run(client: &str, mode: Mode, way: Way) {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
+    // Another server may be tried that does not speak TLS.
+    if way == Way::OverTls && !support::is_our_server() {
+        return;
+    }
     let folder_of_tubes = Folder::new();
     let tubes = folder_of_tubes.path().join("tubes.toml");
     fs::write(&tubes, format!("[tubes.{FULL}]\nmax-jobs = 1\n")).expect("the folder is writable");
@@ -58,7 +128,20 @@ fn run(client: &str, mode: Mode) {
     // Another server may be tried that knows none of this.
     let is_ours = support::is_our_server();
     let tubes = if is_ours { &tubes[..] } else { &[] };
-    let server = Server::jq(&[mode.flags(), tubes].concat());
+    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("it is UTF-8"));
+    let tls = ["--listen", "tls://127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
+    let tls = if way == Way::OverTls { &tls[..] } else { &[] };
+    let mut server = Server::jq(&[mode.flags(), tubes, tls].concat());
+    let tunnel = if way == Way::OverTls {
+        let line = server.process().await_output("tls=true");
+        let (_, port) = line.split_once("127.0.0.1:").expect("there is an address");
+        let port = port.split('"').next().and_then(|port| port.parse().ok());
+        let Some(tunnel) = Tunnel::to(port.expect("it is a port"), &authority) else { return };
+        Some(tunnel)
+    } else {
+        None
+    };
+    let port = tunnel.as_ref().map_or(server.port(), |tunnel| tunnel.port);
     let mut conn = server.connect();
     conn.send(format!("use {FULL}\r\nput 0 0 60 0\r\n\r\n"));
     conn.expect(format!("USING {FULL}\r\nINSERTED 1\r\n"));
@@ -75,7 +158,7 @@ fn run(client: &str, mode: Mode) {
         suite.env("JQ_FULL_TUBE", FULL).env("JQ_CROWDED_PORT", crowded.port().to_string());
     }
     let output = suite
-        .args(["127.0.0.1", &server.port().to_string()])
+        .args(["127.0.0.1", &port.to_string()])
         .env("JQ_UNIX_SOCKET", socket)
         .env("JQ_QUOTED_NAMES", if mode.quotes_names() { "1" } else { "0" })
         .output()

@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/certificates.rs"]
+mod certificates;
+
 #[path = "../binlog/small_disk.rs"]
 mod small_disk;
 

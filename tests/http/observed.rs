@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::certificates::{Authority, Valid};
 use crate::client::Http;
 use crate::support::folder::Folder;
 use crate::support::{eventually, executable, scratch_path, skip};
@@ -120,7 +121,11 @@ fn all_described() -> BTreeMap<String, Described> {
     let tubes = scratch_path("toml");
     fs::write(&tubes, "[tubes.t]\ndefault-ttr = 60\n").expect("the folder is writable");
     let path = tubes.to_str().expect("it is UTF-8");
-    let (http, _folder) = server(&["--tubes", path, "--max-jobs", "1000"]);
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
+    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("it is UTF-8"));
+    let tls = ["--tls-cert", cert, "--tls-key", key];
+    let (http, _folder) = server(&[&["--tubes", path, "--max-jobs", "1000"], &tls[..]].concat());
     let served = described(&metrics(&http));
     let _ = fs::remove_file(&tubes);
     served

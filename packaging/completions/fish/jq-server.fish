@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_jq_server_global_optspecs
-    string join \n b= f= F l= p= listen= u= z= s= c n v/version V compat= threads= binlog-repair binlog-export-v7= binlog-backup= binlog-check= binlog-dump= http= http-token-file= http-cors= metrics-max-tubes= metrics-compat= max-jobs= max-memory= max-connections= tubes= auth= log-format= h/help
+    string join \n b= f= F l= p= listen= tls-cert= tls-key= tls-client-ca= u= z= s= c n v/version V compat= threads= binlog-repair binlog-export-v7= binlog-backup= binlog-check= binlog-dump= http= http-token-file= http-cors= metrics-max-tubes= metrics-compat= max-jobs= max-memory= max-connections= tubes= auth= log-format= h/help
 end
 
 function __fish_jq_server_needs_command
@@ -29,6 +29,9 @@ complete -c jq-server -n "__fish_jq_server_needs_command" -s f -d 'With -b: fsyn
 complete -c jq-server -n "__fish_jq_server_needs_command" -s l -d 'Listen on this address: an IPv4 or IPv6 address, a host name, or unix:PATH' -r
 complete -c jq-server -n "__fish_jq_server_needs_command" -s p -d 'Listen on this TCP port; 0 picks a free one and logs it' -r
 complete -c jq-server -n "__fish_jq_server_needs_command" -l listen -d 'Also listen here, and may be given several times: tcp://ADDR:PORT, tls://ADDR:PORT or unix:PATH, with options behind a question mark. Without -l and -p, listen nowhere else' -r
+complete -c jq-server -n "__fish_jq_server_needs_command" -l tls-cert -d 'The certificate that is shown on tls:// and https://, and those that lead from it to a known authority, in PEM; read again on SIGHUP and when the file changes. credential:NAME is a credential of the service manager' -r -F
+complete -c jq-server -n "__fish_jq_server_needs_command" -l tls-key -d 'The private key to the certificate of --tls-cert, in PEM' -r -F
+complete -c jq-server -n "__fish_jq_server_needs_command" -l tls-client-ca -d 'On tls://, let only those in who show a certificate of one of the authorities in this file, in PEM; with client-cert=optional, also those who show none' -r -F
 complete -c jq-server -n "__fish_jq_server_needs_command" -s u -d 'Switch to this user and its groups once the port is open' -r
 complete -c jq-server -n "__fish_jq_server_needs_command" -s z -d 'Maximum job size in bytes, at most 1073741824' -r
 complete -c jq-server -n "__fish_jq_server_needs_command" -s s -d 'With -b: size of each write-ahead log file in bytes' -r
@@ -38,7 +41,7 @@ complete -c jq-server -n "__fish_jq_server_needs_command" -l binlog-export-v7 -d
 complete -c jq-server -n "__fish_jq_server_needs_command" -l binlog-backup -d 'Copy the jobs that -b keeps in DIR to DEST, which must be empty or missing, and exit. A server may be using DIR. Files are linked where that is possible' -r -F
 complete -c jq-server -n "__fish_jq_server_needs_command" -l binlog-check -d 'Read everything that -b keeps in this directory, change nothing, and exit: with 0 if all is sound, with 11 if not. A server may be using it' -r -F
 complete -c jq-server -n "__fish_jq_server_needs_command" -l binlog-dump -d 'Print the records that -b keeps in this directory, one JSON object per line, and exit' -r -F
-complete -c jq-server -n "__fish_jq_server_needs_command" -l http -d 'Serve the HTTP API, metrics and health checks on this address: HOST:PORT, with an IPv6 address in brackets, or unix:PATH; port 0 picks a free one and logs it. Without --http-token-file, only a loopback address, and only for reading' -r
+complete -c jq-server -n "__fish_jq_server_needs_command" -l http -d 'Serve the HTTP API, metrics and health checks on this address: HOST:PORT, with an IPv6 address in brackets, or unix:PATH; port 0 picks a free one and logs it. Without --http-token-file, only a loopback address, and only for reading. https://HOST:PORT shows the certificate of --tls-cert' -r
 complete -c jq-server -n "__fish_jq_server_needs_command" -l http-token-file -d 'With --http: read the tokens of those who may use it, and what each may do, from this TOML file, and again on SIGHUP' -r -F
 complete -c jq-server -n "__fish_jq_server_needs_command" -l http-cors -d 'With --http: allow web pages of this origin, which is a scheme, a host and perhaps a port, to use it; * for any. May be given several times' -r
 complete -c jq-server -n "__fish_jq_server_needs_command" -l metrics-max-tubes -d 'With --http: maximum number of tubes with metrics of their own; all others are summed' -r

@@ -248,6 +248,34 @@ fn by_tube<'a, const N: usize>(
 }
 
 impl Exposition {
+    /// Nothing if there is no certificate.
+    pub(super) fn tls(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        encoder.counters(
+            "jq_tls_handshakes",
+            "Handshakes of TLS with clients of the queue, by how they ended",
+            tls.outcomes.iter().map(|(result, count)| ([("result", *result)], *count)),
+        )?;
+        encoder.gauge(
+            "jq_tls_handshakes_in_progress",
+            "Handshakes of TLS that are under way",
+            None,
+            tls.under_way as u64,
+        )?;
+        encoder.gauge(
+            "jq_tls_certificate_expires",
+            "When the certificate that is shown expires, since 1970",
+            Some(Unit::Seconds),
+            tls.expires,
+        )?;
+        encoder.gauge(
+            "jq_tls_certificate_stale",
+            "1 if the files of the certificate have changed and cannot be used, so that those of before are, otherwise 0",
+            None,
+            u64::from(tls.is_stale),
+        )
+    }
+
     pub(super) fn server(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
         let server = &self.snapshot.server;
         let build = [("version", crate::VERSION), ("compat", self.compat_version)];

@@ -23,6 +23,7 @@ use super::process::Process;
 use super::snapshot::{Snapshot, TubeRow};
 use super::{Options, Standing};
 use crate::server::hub::Hub;
+use crate::server::tls::Outcome;
 
 use self::families::Encoder;
 
@@ -75,8 +76,35 @@ pub(super) struct Exposition {
     /// The limits that are set, with their names.
     limits: Vec<(&'static str, u64)>,
     refused_connections: u64,
+    tls: Option<TlsNumbers>,
     compat_version: &'static str,
     log: LogNumbers,
+}
+
+/// What is shown if the server has a certificate.
+#[derive(Debug)]
+struct TlsNumbers {
+    /// When it expires, in seconds since 1970.
+    expires: u64,
+    /// What is in the files now cannot be used.
+    is_stale: bool,
+    under_way: usize,
+    /// How handshakes ended, with names.
+    outcomes: Vec<(&'static str, u64)>,
+}
+
+impl TlsNumbers {
+    fn of(hub: &Hub) -> Option<Self> {
+        let certificates = hub.certificates()?;
+        let handshakes = hub.handshakes();
+        let total = |outcome: Outcome| handshakes.map_or(0, |it| it.outcomes().total(outcome));
+        Some(Self {
+            expires: certificates.expires(),
+            is_stale: certificates.failure().is_some(),
+            under_way: handshakes.map_or(0, |it| it.under_way_now()),
+            outcomes: Outcome::ALL.map(|outcome| (outcome.name(), total(outcome))).into(),
+        })
+    }
 }
 
 /// What only the log's progress says.
@@ -109,6 +137,7 @@ impl Exposition {
             max_job_size: hub.max_job_size(),
             limits: hub.limits(),
             refused_connections: hub.crowd().total(),
+            tls: TlsNumbers::of(hub),
             compat_version: hub.dialect().version(),
             log: LogNumbers {
                 committed: progress.committed(),
@@ -139,6 +168,7 @@ impl Collector for Exposition {
         let mut encoder = Encoder(encoder);
         let (own, others) = self.split();
         self.server(&mut encoder)?;
+        self.tls(&mut encoder)?;
         self.tubes(&mut encoder, &own, &others)?;
         self.log(&mut encoder)?;
         self.process(&mut encoder)?;

@@ -1,11 +1,12 @@
-//! That a socket may wrap another: the real connection over a stream that has a handshake and a
-//! buffer on either side, in the same sessions as over a plain one.
+//! That a socket may wrap another: the real connection over streams that have a handshake and a
+//! buffer on either side, in the same sessions as over a plain one. One is a toy, the others are TLS.
 
 mod below;
 mod by_hand;
 mod cipher;
 mod handshake;
 mod peer;
+mod secure;
 mod sessions;
 mod turns;
 
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 
 use self::cipher::Cipher;
 use self::peer::Peer;
+use self::secure::{Secrets, Version};
 use super::connection::Connection;
 use super::hub::Hub;
 use super::workers;
@@ -30,6 +32,7 @@ use crate::log::Opened;
 enum Between {
     Nothing,
     Cipher,
+    Tls(Version),
 }
 
 /// A hub of its own for each test. Its time stands still.
@@ -42,6 +45,7 @@ fn hub() -> Arc<Hub> {
 struct Server {
     address: SocketAddr,
     between: Between,
+    secrets: Arc<Secrets>,
     hub: Arc<Hub>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -55,19 +59,22 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let served = Arc::clone(&hub);
+        let secrets = Secrets::new();
+        let shown = Arc::clone(&secrets);
         let thread = thread::spawn(move || {
             runtime.block_on(async {
-                tokio::spawn(accept_all(listener, between, served));
+                tokio::spawn(accept_all(listener, between, shown, served));
                 let _ = told.await;
             });
         });
-        Self { address, between, hub, stop: Some(stop), thread: Some(thread) }
+        Self { address, between, secrets, hub, stop: Some(stop), thread: Some(thread) }
     }
 
     fn connect(&self) -> Peer {
         match self.between {
             Between::Nothing => Peer::plain(self.address),
             Between::Cipher => Peer::wrapped(self.address),
+            Between::Tls(version) => Peer::secure(self.address, self.secrets.client(version)),
         }
     }
 }
@@ -82,13 +89,21 @@ impl Drop for Server {
     }
 }
 
-async fn accept_all(listener: TcpListener, between: Between, hub: Arc<Hub>) {
+async fn accept_all(listener: TcpListener, between: Between, secrets: Arc<Secrets>, hub: Arc<Hub>) {
     for number in 1_u64.. {
         let (stream, _) = listener.accept().await.expect("there is room for another");
         let hub = Arc::clone(&hub);
         match between {
             Between::Nothing => drop(tokio::spawn(Connection::new(stream, hub))),
             Between::Cipher => drop(tokio::spawn(serve(stream, number, hub))),
+            Between::Tls(_) => {
+                let secrets = Arc::clone(&secrets);
+                drop(tokio::spawn(async move {
+                    if let Ok(socket) = secrets.accept(stream).await {
+                        Connection::new(socket, hub).await;
+                    }
+                }));
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
-//! A client that speaks plainly or through the cipher, for sessions that are the same in both.
+//! A client that speaks plainly, through the cipher or by TLS, for sessions that are the same in all.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use rustls::ClientConnection;
 
 use super::cipher::{END, HELLO, Incoming, Key, MAX_RECORD, PROOF, keys};
 
@@ -21,6 +23,7 @@ pub(super) struct Peer {
 enum Layer {
     Plain,
     Cipher { key: Key, incoming: Incoming },
+    Tls { client: Box<ClientConnection>, ended: bool },
 }
 
 /// A connection without any handshake.
@@ -49,6 +52,20 @@ impl Peer {
         Self::over(stream, layer)
     }
 
+    /// With the handshake done, but for what this client says last: that comes with the first bytes that are
+    /// sent, if the server does not wait for it.
+    pub(super) fn secure(address: SocketAddr, mut client: ClientConnection) -> Self {
+        let mut stream = connect(address);
+        while client.is_handshaking() {
+            while client.wants_write() {
+                client.write_tls(&mut stream).expect("the server takes it");
+            }
+            client.read_tls(&mut stream).expect("the server answers");
+            client.process_new_packets().expect("the server is right");
+        }
+        Self::over(stream, Layer::Tls { client: Box::new(client), ended: false })
+    }
+
     fn over(stream: TcpStream, layer: Layer) -> Self {
         Self { stream, layer, unread: Vec::new(), received: Vec::new() }
     }
@@ -64,6 +81,10 @@ impl Peer {
                 }
                 bytes.chunks(MAX_RECORD).for_each(|bytes| key.seal(bytes, &mut out));
                 out
+            }
+            Layer::Tls { client, .. } => {
+                client.writer().write_all(bytes).expect("it has no limit");
+                written(client)
             }
         }
     }
@@ -88,10 +109,14 @@ impl Peer {
 
     /// Says that nothing more comes: in band if there is a way, and the connection stays open.
     pub(super) fn half_close(&mut self) {
-        match &self.layer {
+        match &mut self.layer {
             Layer::Plain => self.stream.shutdown(Shutdown::Write).expect("it is connected"),
             Layer::Cipher { .. } => {
                 self.stream.write_all(&END).expect("the server takes it");
+            }
+            Layer::Tls { client, .. } => {
+                client.send_close_notify();
+                self.stream.write_all(&written(client)).expect("the server takes it");
             }
         }
     }
@@ -130,8 +155,11 @@ impl Peer {
     /// Reads the end: said in band if there is a way, and then the connection's.
     pub(super) fn expect_end(&mut self) {
         assert!(!self.receive(), "{} instead of the end", self.unread.escape_ascii());
-        if let Layer::Cipher { incoming, .. } = &self.layer {
-            assert!(incoming.ended, "the end was said");
+        match &self.layer {
+            Layer::Plain => {}
+            Layer::Cipher { incoming: Incoming { ended, .. }, .. } | Layer::Tls { ended, .. } => {
+                assert!(*ended, "the end was said");
+            }
         }
         assert_eq!(self.stream.read(&mut [0]).expect("it is closed in good order"), 0);
     }
@@ -141,8 +169,14 @@ impl Peer {
         let mut chunk = [0; 10_000];
         let before = self.received.len();
         while self.received.len() == before {
-            if matches!(&self.layer, Layer::Cipher { incoming, .. } if incoming.ended) {
-                return false;
+            match &self.layer {
+                Layer::Cipher { incoming: Incoming { ended, .. }, .. }
+                | Layer::Tls { ended, .. }
+                    if *ended =>
+                {
+                    return false;
+                }
+                _ => {}
             }
             let count = self.stream.read(&mut chunk).expect("the server goes on");
             match &mut self.layer {
@@ -153,9 +187,30 @@ impl Peer {
                     incoming.take(&chunk[..count]).expect("the records are whole");
                     self.received.append(&mut incoming.plain);
                 }
+                Layer::Tls { client, ended } => {
+                    assert!(count > 0, "the connection ended without a word");
+                    let mut raw = &chunk[..count];
+                    while !raw.is_empty() {
+                        client.read_tls(&mut raw).expect("there is room");
+                        let state = client.process_new_packets().expect("the records are whole");
+                        *ended |= state.peer_has_closed();
+                        let mut data = vec![0; state.plaintext_bytes_to_read()];
+                        client.reader().read_exact(&mut data).expect("it is there");
+                        self.received.append(&mut data);
+                    }
+                }
             }
         }
         self.unread.extend_from_slice(&self.received[before..]);
         true
     }
+}
+
+/// What the client has to say.
+fn written(client: &mut ClientConnection) -> Vec<u8> {
+    let mut out = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut out).expect("it has no limit");
+    }
+    out
 }

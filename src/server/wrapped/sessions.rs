@@ -1,21 +1,25 @@
-//! The same sessions over both kinds of stream, byte for byte.
+//! The same sessions over all kinds of stream, byte for byte.
 
 use super::cipher::READ_AHEAD;
 use super::peer::Peer;
+use super::secure::Version;
 use super::{Between, Server};
 
-/// Plays a session over a plain and a wrapped stream, and compares what each client has received.
-fn same_over_both(session: impl Fn(&Server) -> Vec<Peer>) {
-    let [plain, wrapped] = [Between::Nothing, Between::Cipher].map(|between| {
+/// Plays a session over a plain stream and each wrapped one, and compares what each client has received.
+fn same_over_all(session: impl Fn(&Server) -> Vec<Peer>) {
+    let play = |between| {
         let server = Server::start(between);
         session(&server).into_iter().map(|peer| peer.received).collect::<Vec<_>>()
-    });
-    assert!(plain == wrapped, "the bytes are the same");
+    };
+    let plain = play(Between::Nothing);
+    for between in [Between::Cipher, Between::Tls(Version::Tls12), Between::Tls(Version::Tls13)] {
+        assert!(plain == play(between), "the bytes are the same: {between:?}");
+    }
 }
 
 #[test]
 fn pipelining_in_pieces_of_any_size() {
-    same_over_both(|server| {
+    same_over_all(|server| {
         let large = "x".repeat(60_000);
         let mut peer = server.connect();
         // Behind the handshake, in one write with its end.
@@ -37,7 +41,7 @@ fn pipelining_in_pieces_of_any_size() {
 #[test]
 fn replies_that_are_not_read_for_long() {
     const COUNT: usize = 300;
-    same_over_both(|server| {
+    same_over_all(|server| {
         let large = "y".repeat(60_000);
         let mut peer = server.connect();
         peer.begin(format!("put 0 0 60 60000\r\n{large}\r\n"));
@@ -53,7 +57,7 @@ fn replies_that_are_not_read_for_long() {
 
 #[test]
 fn a_blocked_reserve_is_answered_by_another_connection() {
-    same_over_both(|server| {
+    same_over_all(|server| {
         let mut worker = server.connect();
         worker.begin("watch t\r\nreserve-with-timeout 0\r\nreserve\r\n");
         worker.expect("WATCHING 2\r\nTIMED_OUT\r\n");
@@ -79,7 +83,7 @@ fn wait_for_a_blocked_one(server: &Server) {
 #[test]
 fn a_half_close_behind_a_blocked_reserve() {
     for waits_first in [false, true] {
-        same_over_both(|server| {
+        same_over_all(|server| {
             let mut worker = server.connect();
             worker.begin("reserve\r\n");
             if waits_first {
@@ -97,7 +101,7 @@ fn a_half_close_behind_a_blocked_reserve() {
 /// The client hangs up below the cipher, behind more than that reads ahead.
 #[test]
 fn a_hang_up_behind_more_than_is_read_ahead() {
-    same_over_both(|server| {
+    same_over_all(|server| {
         const COUNT: usize = 10 * READ_AHEAD / "list-tube-used\r\n".len();
         let mut worker = server.connect();
         worker.begin("reserve\r\n");
@@ -112,7 +116,7 @@ fn a_hang_up_behind_more_than_is_read_ahead() {
 
 #[test]
 fn a_server_that_stops_says_so() {
-    same_over_both(|server| {
+    same_over_all(|server| {
         let mut idle = server.connect();
         idle.begin("list-tube-used\r\n");
         idle.expect("USING default\r\n");

@@ -1,0 +1,68 @@
+//! What a test needs to speak TLS.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+
+use crate::server::tls::TlsSocket;
+
+/// The version that the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Tls12,
+    Tls13,
+}
+
+/// A certificate for `localhost` that only this test trusts.
+pub(super) struct Secrets {
+    server: Arc<ServerConfig>,
+    trusted: RootCertStore,
+}
+
+impl Secrets {
+    pub(super) fn new() -> Arc<Self> {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).expect("there is randomness");
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("it is a key");
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("there are suites for them")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .expect("the key fits");
+        let mut trusted = RootCertStore::empty();
+        trusted.add(cert.der().clone()).expect("it is a certificate");
+        Arc::new(Self { server: Arc::new(server), trusted })
+    }
+
+    /// A client that has said nothing yet.
+    pub(super) fn client(&self, version: Version) -> ClientConnection {
+        let version = match version {
+            Version::Tls12 => &TLS12,
+            Version::Tls13 => &TLS13,
+        };
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("there are suites for it")
+            .with_root_certificates(self.trusted.clone())
+            .with_no_client_auth();
+        let name = "localhost".try_into().expect("it is a name");
+        let mut client = ClientConnection::new(Arc::new(config), name).expect("it may begin");
+        client.set_buffer_limit(None);
+        client
+    }
+
+    /// The server's side of the handshake.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsSocket<TcpStream>> {
+        let mut socket = TlsSocket::new(stream, Arc::clone(&self.server))?;
+        poll_fn(|cx| socket.poll_handshake(cx)).await?;
+        Ok(socket)
+    }
+}

@@ -1,0 +1,50 @@
+//! Certificates of clients.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::certificates::{Authority, Valid};
+use crate::peer::connect;
+use crate::secure::Secure;
+use crate::support::eventually;
+
+#[test]
+fn who_is_let_in() {
+    let (servers, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let good = clients.sign("site", "site.example", Valid::Now);
+    let bad = [
+        clients.sign("old", "site.example", Valid::Formerly),
+        clients.sign("early", "site.example", Valid::Later),
+        strangers.sign("stranger", "site.example", Valid::Now),
+    ];
+    for (options, may_be_unknown) in
+        [("", false), ("?client-cert=required", false), ("?client-cert=optional", true)]
+    {
+        let server = Secure::for_clients(&servers, &clients.file(), options);
+        let is_in = |shown| connect(server.tls, &servers, shown).is_ok();
+        assert!(is_in(Some(&good)), "{options}");
+        assert_eq!(is_in(None), may_be_unknown, "{options}");
+        for bad in &bad {
+            assert!(!is_in(Some(bad)), "{options} {bad:?}");
+        }
+        server.process.await_output("result=\"client_certificate\"");
+    }
+}
+
+/// The only way to revoke one is to replace the authority.
+#[test]
+fn an_authority_that_is_gone() {
+    let (servers, clients, next) = (Authority::new(), Authority::new(), Authority::new());
+    let file = servers.folder().join("clients.pem");
+    fs::copy(clients.file(), &file).expect("the folder is writable");
+    let server = Secure::for_clients(&servers, &file, "");
+    let [old, new] = [&clients, &next].map(|it| it.sign("site", "site.example", Valid::Now));
+    let mut open = connect(server.tls, &servers, Some(&old)).expect("it is accepted");
+    assert!(connect(server.tls, &servers, Some(&new)).is_err());
+    fs::copy(next.file(), &file).expect("the folder is writable");
+    server.process.signal(Signal::SIGHUP);
+    eventually("the other authority counts", || connect(server.tls, &servers, Some(&new)).is_ok());
+    assert!(connect(server.tls, &servers, Some(&old)).is_err());
+    assert_eq!(open.ask("list-tube-used"), "USING default");
+}
