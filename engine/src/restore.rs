@@ -81,13 +81,18 @@ impl Engine {
         }
     }
 
-    /// Passes the whole durable state to `tell`, as records from which [`Engine::restore`] makes an
-    /// equal queue. The engine's own segment references stay as they are.
-    pub fn tell_all(&self, mut tell: impl FnMut(Record<'_>)) {
+    /// What is set for the server, and for each tube for which anything is: one record each.
+    pub fn tell_settings(&self, mut tell: impl FnMut(Record<'_>)) {
         tell(Record::Server(self.settings));
         for tube in self.tubes.all().filter(|tube| tube.has_settings()) {
             tell(Record::Tube { tube: tube.name.as_str(), settings: tube.settings() });
         }
+    }
+
+    /// Passes the whole durable state to `tell`, as records from which [`Engine::restore`] makes an
+    /// equal queue. The engine's own segment references stay as they are.
+    pub fn tell_all(&self, mut tell: impl FnMut(Record<'_>)) {
+        self.tell_settings(&mut tell);
         for ix in self.jobs.all().filter(|ix| !self.is_dead(&self.jobs[*ix])) {
             tell(Record::Put(self.job_record(ix, self.durable_state(ix))));
         }

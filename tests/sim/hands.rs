@@ -16,6 +16,9 @@ use crate::sim::{Sim, Violation};
 /// Turns after which a disk that works must have brought everything in order.
 const PATIENCE: usize = 20_000;
 
+/// What is set for a tube takes at most so many bytes.
+const SET_LEN: u64 = 120;
+
 impl Sim {
     /// Lets one of the hands do something, whether it was called or not.
     pub(crate) fn random_turn(&mut self) {
@@ -161,7 +164,8 @@ impl Sim {
             return Err(format!("the bodies of {bodies:?} are in files, not of {stored:?}"));
         }
         let segment = self.plan.options.segment_size;
-        let most = 2 * live + 2 * segment + largest;
+        let set = self.model.policies.iter().filter(|policy| !policy.last().is_empty()).count();
+        let most = 2 * (live + set as u64 * SET_LEN) + 2 * segment + largest;
         if log.bytes > most {
             return Err(format!("{most} bytes would do: {log:?}"));
         }

@@ -5,6 +5,7 @@
 //! (`room`), compacted (`upkeep`).
 
 mod room;
+mod set;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use beanstalk_protocol::{BinlogHealth, BinlogStats, BinlogUse, JobId, MAX_TUBE_NAME};
 use jq_engine::{Record, SegmentRef, Subject, growth};
 
+use self::set::Set;
 use crate::log::binlog::Needs;
 use crate::log::binlog::bodies::Bodies;
 use crate::log::binlog::chunk::Chunk;
@@ -96,6 +98,8 @@ pub(crate) struct Book {
     /// How often that, or want of room, has kept from the files what was appended.
     setbacks: u64,
     buffers: Vec<Vec<u8>>,
+    /// What is set for tubes and the server.
+    set: Set,
 }
 
 impl Book {
@@ -117,6 +121,7 @@ impl Book {
         first.end = position;
         Self {
             options,
+            set: Set::default(),
             segments: Segments::new(segments, begun),
             last_begins: 0,
             chunks: vec![first],
@@ -236,7 +241,7 @@ impl Book {
             other => match other.subject() {
                 Subject::Job(id) if urgent => self.uncommitted.add(id),
                 Subject::Job(_) => {}
-                subject => self.append_other(subject),
+                subject => self.append_other(subject, record, len),
             },
         }
         segment
@@ -256,7 +261,8 @@ impl Book {
 
     /// A record was appended that is not about one job.
     #[cold]
-    fn append_other(&mut self, subject: Subject<'_>) {
+    fn append_other(&mut self, subject: Subject<'_>, record: &Record<'_>, len: u64) {
+        self.set.note(record, len);
         match subject {
             Subject::Jobs(_) => self.uncommitted.add_all(),
             Subject::Tube(_) | Subject::Server => self.segments.add_notes(1),

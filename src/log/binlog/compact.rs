@@ -206,10 +206,17 @@ impl Compactor {
             // However often something was set: or else as many records as there once were would be
             // recorded again for ever.
             if let Some(facts) = &mut facts {
-                facts.retain(|fact| match fact {
-                    Fact::Tube(tube) => victim.settings.insert(Some(tube.clone())),
-                    Fact::Server => victim.settings.insert(None),
-                    Fact::Job(_) | Fact::Old(..) | Fact::All(..) => true,
+                facts.retain(|fact| {
+                    let name = match fact {
+                        Fact::Tube(tube) => Some(tube.clone()),
+                        Fact::Server => None,
+                        Fact::Job(_) | Fact::Old(..) | Fact::All(..) => return true,
+                    };
+                    let is_first = victim.settings.insert(name.clone());
+                    if is_first {
+                        lock(book).forget_set(name.as_deref());
+                    }
+                    is_first
                 });
             }
             return Ok(match facts {

@@ -176,6 +176,7 @@ impl Binlog {
         let jobs = engine.job_count() as u64;
         let bodies = Bodies::found(replayed.bodies.into_iter());
         let mut book = Book::new(options, replayed.segments, end, engine.next_id(), jobs, bodies);
+        book.note_set(engine);
         if repair {
             book.compact_through(old);
         }

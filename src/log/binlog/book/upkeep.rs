@@ -84,10 +84,10 @@ impl Book {
         overlong && self.allocated.is_some() && !self.spare && !self.is_confined
     }
 
-    /// What sealed segments may take: twice what is live, and a part of a segment more. The last
-    /// segment, the room set aside, and a segment that was just sealed come on top of it.
+    /// What sealed segments may take: twice what is live, with what is set, and a part of a segment
+    /// more. The last segment, the room set aside, and a segment that was just sealed come on top of it.
     fn allowance(&self, part: u64) -> u64 {
-        2 * self.segments.live() + self.options.segment_size / part
+        2 * (self.segments.live() + self.set.bytes()) + self.options.segment_size / part
     }
 
     /// How many segments there may be, so that frequent restarts do not leave thousands of small
