@@ -97,6 +97,14 @@ fn described(text: &str) -> BTreeMap<String, Described> {
     found
 }
 
+/// A server that has a certificate too.
+fn secure_server(flags: &[&str]) -> (Http, Folder) {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
+    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("it is UTF-8"));
+    server(&[flags, &["--tls-cert", cert, "--tls-key", key]].concat())
+}
+
 /// The rows of the manual's tables about metrics.
 fn manual() -> BTreeMap<String, Described> {
     let text = read("docs/metrics.md");
@@ -121,11 +129,7 @@ fn the_manual_has_each_metric_as_it_is() {
     let tubes = scratch_path("toml");
     fs::write(&tubes, "[tubes.t]\ndefault-ttr = 60\n").expect("the folder is writable");
     let path = tubes.to_str().expect("it is UTF-8");
-    let authority = Authority::new();
-    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
-    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("it is UTF-8"));
-    let tls = ["--tls-cert", cert, "--tls-key", key];
-    let (http, _folder) = server(&[&["--tubes", path, "--max-jobs", "1000"], &tls[..]].concat());
+    let (http, _folder) = secure_server(&["--tubes", path, "--max-jobs", "1000"]);
     let (served, manual) = (described(&metrics(&http)), manual());
     let _ = fs::remove_file(&tubes);
     assert_eq!(manual, served);
@@ -145,7 +149,7 @@ fn names(text: &str, histograms: &BTreeSet<&str>) -> BTreeSet<String> {
 
 #[test]
 fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let (http, _folder) = server(&[]);
+    let (http, _folder) = secure_server(&[]);
     let served = described(&metrics(&http));
     let histograms = served.iter().filter(|(_, it)| it.kind == "histogram");
     let histograms = histograms.map(|(name, _)| &**name).collect();
