@@ -97,6 +97,14 @@ fn described(text: &str) -> BTreeMap<String, Described> {
     found
 }
 
+/// A server that has a certificate too.
+fn secure_server(flags: &[&str]) -> (Http, Folder) {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
+    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("it is UTF-8"));
+    server(&[flags, &["--tls-cert", cert, "--tls-key", key]].concat())
+}
+
 /// The rows of the manual's tables about metrics.
 fn manual() -> BTreeMap<String, Described> {
     let text = read("docs/metrics.md");
@@ -121,11 +129,7 @@ fn all_described() -> BTreeMap<String, Described> {
     let tubes = scratch_path("toml");
     fs::write(&tubes, "[tubes.t]\ndefault-ttr = 60\n").expect("the folder is writable");
     let path = tubes.to_str().expect("it is UTF-8");
-    let authority = Authority::new();
-    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
-    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("it is UTF-8"));
-    let tls = ["--tls-cert", cert, "--tls-key", key];
-    let (http, _folder) = server(&[&["--tubes", path, "--max-jobs", "1000"], &tls[..]].concat());
+    let (http, _folder) = secure_server(&["--tubes", path, "--max-jobs", "1000"]);
     let served = described(&metrics(&http));
     let _ = fs::remove_file(&tubes);
     served

@@ -3,9 +3,10 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use rustls::version::{TLS12, TLS13};
 
 use crate::certificates::{Authority, Valid};
-use crate::peer::connect;
+use crate::peer::{config, connect, connect_as};
 use crate::secure::Secure;
 use crate::support::eventually;
 
@@ -47,4 +48,26 @@ fn an_authority_that_is_gone() {
     eventually("the other authority counts", || connect(server.tls, &servers, Some(&new)).is_ok());
     assert!(connect(server.tls, &servers, Some(&old)).is_err());
     assert_eq!(open.ask("list-tube-used"), "USING default");
+}
+
+/// A chain that takes more than one record, and one that nobody needs.
+#[test]
+fn long_chains() {
+    let authority = Authority::new();
+    let server = Secure::for_clients(&authority, &authority.file(), "");
+    let (cert, key) = authority.sign("site", "site.example", Valid::Now);
+    let one = fs::read_to_string(authority.file()).expect("it is text");
+    for (bytes, is_accepted) in [(20_000, true), (60_000, false)] {
+        // PEM has four characters for three bytes.
+        let more = one.repeat(bytes * 4 / 3 / one.len());
+        let chain = authority.folder().join("chain.pem");
+        fs::write(&chain, fs::read_to_string(&cert).expect("it is text") + &more)
+            .expect("the folder is writable");
+        let shown = (chain, key.clone());
+        for version in [&TLS12, &TLS13] {
+            let config = config(&authority, Some(&shown), &[version]);
+            let result = connect_as(server.tls, config).map(drop);
+            assert_eq!(result.is_ok(), is_accepted, "{bytes} {version:?} {result:?}");
+        }
+    }
 }

@@ -127,3 +127,15 @@ fn credentials_of_the_service_manager() {
     let output = refused(&name(&cert), &name(&key), &[]);
     assert!(output.contains("CREDENTIALS_DIRECTORY is not set"), "{output}");
 }
+
+/// It has to read them again later.
+#[test]
+fn the_user_must_be_able_to_read_them() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::support::skip("another user's key", "only root can become another user");
+    }
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("server", "localhost", Valid::Now);
+    let output = refused(&cert, &key, &["-u", "nobody"]);
+    assert!(output.contains("Permission denied") && output.contains("--tls-"), "{output}");
+}
