@@ -37,7 +37,10 @@ impl FromStr for Address {
     type Err = BadAddress;
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        let bad = |reason| BadAddress { text: text.to_owned(), reason };
+        let bad = |reason| BadAddress::new(text, reason);
+        if text.contains("://") {
+            return Err(bad(Reason::Url));
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() {
                 Err(bad(Reason::Path))
@@ -86,15 +89,41 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// A string is not an [`Address`]; the message says what one looks like.
+/// A string is not an [`Address`], or not an [`Endpoint`](crate::Endpoint); the message says what one
+/// looks like, and shows no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadAddress {
     text: String,
     reason: Reason,
 }
 
+impl BadAddress {
+    pub(crate) fn new(text: &str, reason: Reason) -> Self {
+        Self { text: without_token(text), reason }
+    }
+
+    /// The same of another text, of which the one here is a part.
+    pub(crate) fn of(self, text: &str) -> Self {
+        Self { text: without_token(text), ..self }
+    }
+}
+
+/// What comes between the scheme and an `@` is a token, or would be one.
+fn without_token(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://...@{host}"),
+        _ => text.to_owned(),
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
+pub(crate) enum Reason {
+    Url,
+    Scheme,
+    Token,
+    Rest,
+    #[cfg(not(feature = "tls"))]
+    NoTls,
     Path,
     NoPort,
     Brackets,
@@ -107,6 +136,17 @@ impl fmt::Display for BadAddress {
         let Self { text, reason } = self;
         write!(f, "{text:?} is no server address: ")?;
         match reason {
+            Reason::Url => write!(f, "expected HOST:PORT or unix:PATH, not a URL"),
+            Reason::Scheme => {
+                write!(f, "a URL of a server begins with beanstalk:// or beanstalks://")
+            }
+            Reason::Token => {
+                let most = beanstalk_protocol::Token::MAX;
+                write!(f, "a token before the @ is 1 to {most} visible ASCII characters")
+            }
+            Reason::Rest => write!(f, "nothing may follow the host and the port"),
+            #[cfg(not(feature = "tls"))]
+            Reason::NoTls => write!(f, "this program was built without TLS"),
             Reason::Path => write!(f, "a path must follow \"unix:\""),
             Reason::NoPort => write!(f, "a port is missing, as in \"{text}:{DEFAULT_PORT}\""),
             Reason::Brackets => {
@@ -160,6 +200,7 @@ mod tests {
             ("localhost:+1", "1 to 65535"),
             ("localhost:65536", "1 to 65535"),
             ("unix:", "path must follow"),
+            ("beanstalk://localhost:1", "not a URL"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use crate::auth::authenticate;
 use crate::call::{self, Call, Request};
-use crate::dial::dial;
+use crate::dial::{Dialled, dial};
 use crate::error::{ConnectError, Error};
 use crate::job::{Job, Reservation};
 use crate::options::{ConnectOptions, ConnectionLimits};
 use crate::pipeline::Pipeline;
-use crate::transport::{Failure, Stream, Transport};
+use crate::transport::{Failure, Transport};
 
 /// One connection to a server: a method for each command of the protocol.
 ///
@@ -111,8 +112,23 @@ impl Kind {
 impl Connection {
     /// Connects. Over TCP, small packets are not held back, and a silent connection is probed from
     /// time to time.
+    ///
+    /// If there is a token, it is sent first, and its reply awaited: a wrong one is an error here, and no
+    /// command is sent without its rights.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        Ok(Self::new(dial(options).await?, options.limits))
+        let connecting = async {
+            let Dialled { stream, is_ahead } = dial(options).await?;
+            let transport = Transport::new(stream, options.limits.max_body).ahead(is_ahead);
+            let mut connection = Self::new(transport, options.limits);
+            if let Some(token) = &options.token {
+                authenticate(&mut connection.transport, options.address(), token).await?;
+            }
+            Ok(connection)
+        };
+        timeout(options.timeout, connecting).await.unwrap_or_else(|_| {
+            let address = options.address().clone();
+            Err(ConnectError::TimedOut { address, after: options.timeout })
+        })
     }
 
     /// A connection over a stream that exists already: a TLS session, a tunnel, one end of a
@@ -121,12 +137,12 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         limits: ConnectionLimits,
     ) -> Self {
-        Self::new(Box::new(stream), limits)
+        Self::new(Transport::new(Box::new(stream), limits.max_body), limits)
     }
 
-    fn new(stream: Box<dyn Stream>, limits: ConnectionLimits) -> Self {
+    fn new(transport: Transport, limits: ConnectionLimits) -> Self {
         Self {
-            transport: Transport::new(stream, limits.max_body),
+            transport,
             owed: VecDeque::new(),
             unclaimed: VecDeque::new(),
             reply_timeout: limits.reply_timeout,

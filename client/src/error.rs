@@ -26,6 +26,34 @@ pub enum ConnectError {
         /// The timeout.
         after: Duration,
     },
+    /// There is no secure connection: the server has no certificate that is trusted, does not accept this
+    /// program's, or does not speak TLS.
+    Tls {
+        /// The server.
+        address: Address,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file with a token, a certificate or a key cannot be used.
+    Credentials {
+        /// The server.
+        address: Address,
+        /// Which file, and why.
+        reason: String,
+    },
+    /// The server does not know the token (`NOT_AUTHENTICATED`).
+    NotAuthenticated {
+        /// The server.
+        address: Address,
+    },
+}
+
+impl ConnectError {
+    /// Whether the same attempt fails again until somebody has changed something: the token is nobody's, or
+    /// a file cannot be used.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Credentials { .. } | Self::NotAuthenticated { .. })
+    }
 }
 
 impl fmt::Display for ConnectError {
@@ -35,6 +63,15 @@ impl fmt::Display for ConnectError {
             Self::TimedOut { address, after } => {
                 write!(f, "cannot connect to {address}: no answer within {after:?}")
             }
+            Self::Tls { address, reason } => {
+                write!(f, "no secure connection (TLS) to {address}: {reason}")
+            }
+            Self::Credentials { address, reason } => {
+                write!(f, "cannot connect to {address}: {reason}")
+            }
+            Self::NotAuthenticated { address } => {
+                write!(f, "{address} does not know this program's token (NOT_AUTHENTICATED)")
+            }
         }
     }
 }
@@ -43,7 +80,7 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::TimedOut { .. } => None,
+            _ => None,
         }
     }
 }
@@ -117,7 +154,7 @@ pub enum Refusal {
     UnknownCommand,
     /// `OUT_OF_MEMORY`: the server has no space left.
     OutOfMemory,
-    /// `INTERNAL_ERROR`: the server has a bug.
+    /// `INTERNAL_ERROR`: the server failed, or does not allow it to this client.
     InternalError,
     /// `DRAINING`: the server accepts no new jobs.
     Draining,
@@ -207,7 +244,7 @@ impl fmt::Display for Refusal {
             Self::BadFormat => "BAD_FORMAT",
             Self::UnknownCommand => "UNKNOWN_COMMAND",
             Self::OutOfMemory => "OUT_OF_MEMORY",
-            Self::InternalError => "INTERNAL_ERROR",
+            Self::InternalError => "INTERNAL_ERROR: it failed, or does not allow this",
             Self::Draining => "DRAINING",
         })
     }

@@ -1,9 +1,15 @@
 //! Which server a connection goes to, how it is made, and what it bears.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use beanstalk_protocol::Token;
+
 use crate::address::Address;
+#[cfg(feature = "tls")]
+use crate::credentials::TlsOptions;
+use crate::endpoint::Endpoint;
 
 /// Which server to connect to, and how.
 ///
@@ -28,15 +34,56 @@ pub struct ConnectOptions {
     address: Address,
     pub(crate) timeout: Duration,
     pub(crate) limits: ConnectionLimits,
+    pub(crate) token: Option<TokenSource>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<TlsOptions>,
+}
+
+/// Where the token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TokenSource {
+    Given(Token),
+    /// Read at each connect.
+    File(PathBuf),
 }
 
 impl ConnectOptions {
     /// This server, and the default for everything else.
     pub fn new(address: Address) -> Self {
-        Self { address, timeout: Duration::from_secs(5), limits: ConnectionLimits::default() }
+        Self {
+            address,
+            timeout: Duration::from_secs(5),
+            limits: ConnectionLimits::default(),
+            token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
-    /// Longest time that connecting may take, name resolution included. Default: 5 seconds.
+    /// Says with this token who the program is, before anything else is sent. A server that has no
+    /// command for that is used all the same. Over TCP without TLS, whoever sees the packets sees it.
+    #[must_use]
+    pub fn token(self, token: Token) -> Self {
+        Self { token: Some(TokenSource::Given(token)), ..self }
+    }
+
+    /// The same with the token on the first line of this file, which is read at each connect: the token
+    /// can be exchanged while the program runs.
+    #[must_use]
+    pub fn token_file(self, path: impl AsRef<Path>) -> Self {
+        Self { token: Some(TokenSource::File(path.as_ref().to_owned())), ..self }
+    }
+
+    /// Connects by TLS, in this way. The server must have a certificate for the host of the address. Has
+    /// no effect on a Unix domain socket.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(self, options: TlsOptions) -> Self {
+        Self { tls: Some(options), ..self }
+    }
+
+    /// Longest time that connecting may take, with name resolution, the handshake of TLS, and the reply to
+    /// the token. Default: 5 seconds.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -51,6 +98,19 @@ impl ConnectOptions {
     /// The server.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+}
+
+/// With the token of the endpoint. By TLS if it says so, then with the authorities that the system trusts.
+impl From<Endpoint> for ConnectOptions {
+    fn from(endpoint: Endpoint) -> Self {
+        let (address, is_tls, token) = endpoint.into_parts();
+        let options = Self { token: token.map(TokenSource::Given), ..Self::new(address) };
+        #[cfg(feature = "tls")]
+        let options = if is_tls { options.tls(TlsOptions::default()) } else { options };
+        #[cfg(not(feature = "tls"))]
+        debug_assert!(!is_tls, "there is no such endpoint");
+        options
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Transport {
     /// The input outgrew [`KEPT_BUFFER`] since it was last empty.
     large_input: bool,
     decoder: ReplyDecoder,
+    /// A write that fails may have sent some of its bytes: records of TLS that are complete.
+    is_ahead: bool,
 }
 
 /// Why a transport ended.
@@ -63,7 +65,13 @@ impl Transport {
             input: BytesMut::new(),
             large_input: false,
             decoder: ReplyDecoder::new(max_body),
+            is_ahead: false,
         }
+    }
+
+    /// The same, over a stream that takes bytes before it knows whether they can be sent.
+    pub(crate) fn ahead(self, is_ahead: bool) -> Self {
+        Self { is_ahead, ..self }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -171,7 +179,12 @@ impl Transport {
         while !self.output.is_empty() {
             self.large_output |= self.output.capacity() > KEPT_BUFFER;
             let sent = ready!(Pin::new(&mut *stream).poll_write(cx, &self.output));
-            let sent = sent.map_err(Failure::Io)?;
+            if sent.is_err() && self.is_ahead {
+                // Any of them may have arrived.
+                self.written += self.output.len() as u64;
+                self.output.clear();
+            }
+            let sent = sent.map_err(lost)?;
             if sent == 0 {
                 return Poll::Ready(Err(Failure::Io(io::ErrorKind::WriteZero.into())));
             }
@@ -183,7 +196,7 @@ impl Transport {
             (self.output, self.large_output) = (BytesMut::new(), false);
         }
         if !self.flushed {
-            ready!(Pin::new(stream).poll_flush(cx)).map_err(Failure::Io)?;
+            ready!(Pin::new(stream).poll_flush(cx)).map_err(lost)?;
             self.flushed = true;
         }
         Poll::Ready(Ok(()))
@@ -199,9 +212,17 @@ impl Transport {
         Poll::Ready(match ready!(read.poll(cx)) {
             Ok(0) => Err(Failure::Closed),
             Ok(_) => Ok(()),
-            Err(error) => Err(Failure::Io(error)),
+            Err(error) => Err(lost(error)),
         })
     }
+}
+
+fn lost(error: io::Error) -> Failure {
+    #[cfg(feature = "tls")]
+    if let Some(why) = jq_tls::explain(&error) {
+        return Failure::Io(io::Error::new(error.kind(), why));
+    }
+    Failure::Io(error)
 }
 
 #[cfg(test)]
@@ -261,5 +282,40 @@ mod tests {
         let waiting = tokio::time::timeout(std::time::Duration::from_secs(30), transport.receive());
         assert!(matches!(waiting.await, Ok(Err(Failure::Io(_)))));
         assert_eq!((transport.is_open(), transport.written()), (false, 0));
+    }
+
+    /// A stream that has a part of what it was given on its way when it fails.
+    struct Half;
+
+    impl AsyncWrite for Half {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// TLS sends a large write in several records, of which the first may arrive: nothing of it may be
+    /// taken for unsent.
+    #[tokio::test]
+    async fn what_a_failed_write_may_have_sent_counts_as_sent() {
+        for is_ahead in [true, false] {
+            let (reader, _peer) = duplex(100);
+            let stream = Box::new(tokio::io::join(reader, Half));
+            let mut transport = Transport::new(stream, LARGE).ahead(is_ahead);
+            transport.output().put_slice(b"delete 1\r\ndelete 2\r\n");
+            assert!(matches!(transport.flush().await, Err(Failure::Io(_))));
+            assert_eq!(transport.written(), if is_ahead { 20 } else { 0 });
+        }
     }
 }

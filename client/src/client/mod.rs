@@ -92,7 +92,9 @@ pub struct ClientOptions {
     /// Longest such delay. Default: 30 seconds.
     pub max_delay: Duration,
     /// How long an operation tries to reach the server before it fails. `None` never gives up,
-    /// which suits a worker. Default: one minute.
+    /// which suits a worker. Default: one minute. A token that the server does not know, and a file that
+    /// cannot be used, fail at once ([`ConnectError::is_permanent`](crate::ConnectError::is_permanent)); the
+    /// delay before the next attempt is there all the same, so the next operation waits for it.
     pub give_up_after: Option<Duration>,
     /// Whether a put is sent again if the connection is lost before its reply. If so, the job may
     /// be in the queue twice; if not, it may be there once although the put failed. Default: no.
@@ -306,7 +308,9 @@ impl Client {
             self.pace.attempt(Instant::now(), fastrand::f64());
             match Connection::connect(&self.connect).await {
                 Ok(connection) => self.live = Some(Live::new(connection)),
-                Err(error) if self.pace.is_exhausted(Instant::now()) => return Err(error.into()),
+                Err(error) if error.is_permanent() || self.pace.is_exhausted(Instant::now()) => {
+                    return Err(error.into());
+                }
                 Err(_) => {}
             }
         }

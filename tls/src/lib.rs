@@ -1,0 +1,33 @@
+//! TLS for programs that have their certificates and keys in files.
+//!
+//! - [`Client`]: the configuration of a program that connects; [`Server`]: of one that is connected to.
+//!   Both read their files again when these have changed, so a certificate can be exchanged while the program
+//!   runs. A file that cannot be used then is logged, and what was read before stays in use.
+//! - [`explain`]: why there is no secure connection, in words for people who do not know TLS.
+//!
+//! Owns: which files there are and what must be in them. Must not know: sockets, or what is said over a
+//! connection.
+//!
+//! The cryptography is ring's, which needs no more than a C compiler to build, and which all programs here use
+//! for their other connections too.
+
+mod client;
+mod explain;
+mod files;
+mod reread;
+mod server;
+
+pub use client::{Client, ClientFiles};
+pub use explain::explain;
+pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed};
+pub use rustls;
+pub use server::{Server, ServerFiles};
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The cryptography that all of this uses.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
