@@ -30,7 +30,7 @@
 //! use jq_client::{Connection, Credentials, Endpoint, TlsFiles, TlsOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let files = TlsFiles { authorities: Some("/etc/jq/ca.pem".into()), identity: None };
+//! let files = TlsFiles { authorities: Some("/etc/jq/ca.pem".into()), ..TlsFiles::default() };
 //! let credentials = Credentials {
 //!     token_file: Some("/etc/jq/token".into()),
 //!     tls: TlsOptions::new(files),

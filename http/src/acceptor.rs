@@ -7,8 +7,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// The source of connections, and what is done with each before the first request.
 ///
-/// A TLS listener is an acceptor around another one: its [`Acceptor::accept`] calls the other
-/// one's, and its [`Acceptor::handshake`] wraps the stream.
+/// A TLS listener is an acceptor around another one (`Tls`, with the feature `tls`): its
+/// [`Acceptor::accept`] calls the other one's, and its [`Acceptor::handshake`] wraps the stream.
 pub trait Acceptor: Send + Sync + 'static {
     /// An accepted connection, before its handshake.
     type Accepted: Send + 'static;

@@ -34,6 +34,8 @@ mod problem;
 pub mod reply;
 mod room;
 mod serve;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use acceptor::Acceptor;
 pub use conditional::Validators;
@@ -45,3 +47,5 @@ pub use limits::Limits;
 pub use problem::Problem;
 pub use reply::Reply;
 pub use serve::{Ending, Server};
+#[cfg(feature = "tls")]
+pub use tls::{PROTOCOL, Tls};

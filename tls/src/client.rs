@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use crate::files::{FileError, Identity, authorities};
@@ -19,6 +19,8 @@ pub struct ClientFiles {
     /// Certificates of the authorities that may have signed the other side's, in PEM. `None`: those that
     /// the system trusts.
     pub authorities: Option<PathBuf>,
+    /// Files with more of them.
+    pub more_authorities: Vec<PathBuf>,
     /// What the program shows of itself, if it is asked who it is.
     pub identity: Option<Identity>,
 }
@@ -35,7 +37,8 @@ impl Client {
     /// With these files, offering these protocols (ALPN), if any. Nothing is read yet.
     pub fn new(files: ClientFiles, protocols: &[&str]) -> Self {
         let identity = files.identity.iter().flat_map(|it| [&it.certificate, &it.key]);
-        let paths = files.authorities.iter().chain(identity).cloned().collect();
+        let authorities = files.authorities.iter().chain(&files.more_authorities);
+        let paths = authorities.chain(identity).cloned().collect();
         let protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Self { files, protocols, config: Reread::new(paths) }
     }
@@ -50,29 +53,54 @@ impl Client {
     /// # Errors
     /// A file cannot be used, or the system trusts no authority, and there is no earlier configuration.
     pub fn config(&self) -> Result<Arc<ClientConfig>, FileError> {
-        self.config.get(|| self.make())
+        self.config.get(|| {
+            let key = match &self.files.identity {
+                Some(identity) => Some(Arc::unwrap_or_clone(identity.load()?)),
+                None => None,
+            };
+            let shown = key.map(|key| Arc::new(SingleCertAndKey::from(key)) as _);
+            self.make(shown).map(Arc::new)
+        })
     }
 
-    fn make(&self) -> Result<Arc<ClientConfig>, FileError> {
+    /// A configuration for somebody who keeps it: what the program shows of itself is read again when it has
+    /// changed, the authorities are not. Reads the files, which may block, now as in a handshake.
+    ///
+    /// # Errors
+    /// As those of [`Client::config`].
+    pub fn lasting_config(&self) -> Result<ClientConfig, FileError> {
+        let shown = match &self.files.identity {
+            Some(identity) => {
+                let shown = Shown::new(identity.clone());
+                shown.get()?;
+                Some(Arc::new(shown) as _)
+            }
+            None => None,
+        };
+        self.make(shown)
+    }
+
+    fn make(&self, shown: Option<Arc<dyn ResolvesClientCert>>) -> Result<ClientConfig, FileError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider has suites of both versions")
             .dangerous()
             .with_custom_certificate_verifier(self.verifier()?);
-        let mut config = match &self.files.identity {
+        let mut config = match shown {
             None => config.with_no_client_auth(),
-            Some(identity) => {
-                let key = SingleCertAndKey::from(Arc::unwrap_or_clone(identity.load()?));
-                config.with_client_cert_resolver(Arc::new(key))
-            }
+            Some(shown) => config.with_client_cert_resolver(shown),
         };
         config.alpn_protocols.clone_from(&self.protocols);
-        Ok(Arc::new(config))
+        Ok(config)
     }
 
     fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, FileError> {
+        let mut more = Vec::new();
+        for path in &self.files.more_authorities {
+            more.extend(authorities(path)?);
+        }
         let Some(path) = &self.files.authorities else {
-            let system = Verifier::new(provider()).map_err(|error| {
+            let system = Verifier::new_with_extra_roots(more, provider()).map_err(|error| {
                 FileError::new("the certificates of the system's authorities", "".as_ref(), error)
             })?;
             return Ok(Arc::new(system));
@@ -81,11 +109,39 @@ impl Client {
             FileError::new("the certificates of authorities", path, why)
         };
         let mut roots = RootCertStore::empty();
-        for certificate in authorities(path)? {
+        for certificate in authorities(path)?.into_iter().chain(more) {
             roots.add(certificate).map_err(|error| bad(&error))?;
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
         Ok(verifier.map_err(|error| bad(&error))?)
+    }
+}
+
+/// An identity that is read again when its files have changed.
+#[derive(Debug)]
+struct Shown {
+    identity: Identity,
+    key: Reread<Arc<CertifiedKey>>,
+}
+
+impl Shown {
+    fn new(identity: Identity) -> Self {
+        let paths = vec![identity.certificate.clone(), identity.key.clone()];
+        Self { identity, key: Reread::new(paths) }
+    }
+
+    fn get(&self) -> Result<Arc<CertifiedKey>, FileError> {
+        self.key.get(|| self.identity.load())
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.get().ok()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }

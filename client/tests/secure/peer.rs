@@ -82,7 +82,7 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// That this authority is trusted, and no other.
 pub(crate) fn trusting(authority: &Authority) -> TlsFiles {
-    TlsFiles { authorities: Some(authority.file()), identity: None }
+    TlsFiles { authorities: Some(authority.file()), ..TlsFiles::default() }
 }
 
 pub(crate) fn credentials(files: TlsFiles) -> Credentials {

@@ -165,7 +165,7 @@ async fn certificates_are_exchanged_between_connects() {
     let (authority, server) = trusted().await;
     let ca = authority.folder().join("trusted.pem");
     fs::copy(authority.file(), &ca).unwrap();
-    let files = TlsFiles { authorities: Some(ca.clone()), identity: None };
+    let files = TlsFiles { authorities: Some(ca.clone()), ..TlsFiles::default() };
     let credentials = credentials(files);
     let connect = async || {
         let options = credentials.connect_to(&server.endpoint());
@@ -207,7 +207,7 @@ async fn files_that_cannot_be_used_are_named() {
     let large = authority.folder().join("large.pem");
     fs::File::create(&large).unwrap().set_len(jq_tls::MAX_FILE + 1).unwrap();
     let trusted =
-        |path: &std::path::Path| TlsFiles { authorities: Some(path.into()), identity: None };
+        |path: &std::path::Path| TlsFiles { authorities: Some(path.into()), ..TlsFiles::default() };
     for (files, why) in [
         (trusted(&missing), "missing.pem: No such file"),
         (trusted(&large), "large.pem: it is larger than 4194304 bytes"),

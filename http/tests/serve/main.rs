@@ -1,5 +1,9 @@
 //! The server over real sockets and, for time limits, over pipes on a clock that jumps.
 
+#[cfg(feature = "tls")]
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+
 mod acceptor;
 mod admit;
 mod ending;
@@ -7,3 +11,5 @@ mod messages;
 mod room;
 mod support;
 mod times;
+#[cfg(feature = "tls")]
+mod tls;
