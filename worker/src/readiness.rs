@@ -320,7 +320,15 @@ mod tests {
         // Nothing listens at port 1, and nobody has tried it at first.
         let address = "127.0.0.1:1".parse().unwrap();
         let (metrics, idle) = (Arc::new(Metrics::default()), std::time::Duration::from_secs(60));
-        servers.fetch_from(&[address], &[], &room, &metrics, idle, Nobody);
+        servers.fetch_from(
+            &[address],
+            &jq_client::Credentials::default(),
+            &[],
+            &room,
+            &metrics,
+            idle,
+            Nobody,
+        );
         let said =
             || operation(&room, &servers).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(said(), ["it is about to exit", "127.0.0.1:1: not connected yet"]);
