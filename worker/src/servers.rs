@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_client::{Credentials, Endpoint, TubeName};
+use jq_client::{ConnectOptions, TubeName};
 use tokio::sync::Mutex as Turn;
 use tokio::task::AbortHandle;
 
@@ -20,12 +20,11 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Takes jobs from these servers from now on, and from no others; each is shown these credentials. `taker` is given every job. A server
+    /// Takes jobs from these servers from now on, and from no others. `taker` is given every job. A server
     /// without jobs is asked again after `idle_check`, in whole seconds.
     pub fn fetch_from(
         &self,
-        endpoints: &[Endpoint],
-        credentials: &Credentials,
+        servers: impl ExactSizeIterator<Item = ConnectOptions>,
         tubes: &[TubeName],
         room: &Arc<Room>,
         metrics: &Arc<Metrics>,
@@ -36,9 +35,8 @@ impl Servers {
         for (_, fetching) in entries.drain(..) {
             fetching.abort();
         }
-        let turn = (endpoints.len() > 1).then(|| Arc::new(Turn::new(())));
-        for endpoint in endpoints {
-            let connect = credentials.connect_to(endpoint);
+        let turn = (servers.len() > 1).then(|| Arc::new(Turn::new(())));
+        for connect in servers {
             let source = Arc::new(Source::new(connect, tubes.to_vec()));
             let fetching = source::fetch(
                 Arc::clone(&source),

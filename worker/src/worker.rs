@@ -246,16 +246,9 @@ impl Worker {
         let taker = Arc::clone(&self.lifecycle);
         // Those of servers that are gone would wait for ever.
         self.parking.clear();
-        let Config { servers, credentials, tubes, .. } = config;
-        self.servers.fetch_from(
-            servers,
-            credentials,
-            tubes,
-            room,
-            metrics,
-            config.idle_check,
-            taker,
-        );
+        let servers = config.servers.iter().map(|server| config.credentials.connect_to(server));
+        let (tubes, idle_check) = (&config.tubes, config.idle_check);
+        self.servers.fetch_from(servers, tubes, room, metrics, idle_check, taker);
     }
 
     /// Takes no more jobs, and waits until those that are here are over.

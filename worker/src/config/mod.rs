@@ -176,6 +176,11 @@ impl Config {
         base: &Path,
     ) -> Result<Self, ConfigError> {
         process::resources(&file.resources).map_err(ConfigError)?;
+        let named_in_file = file.servers.iter().map(|text| {
+            // Here and not in the file's parser, which would show the line with the token in it.
+            text.parse().map_err(|error| ConfigError(format!("servers: {error}")))
+        });
+        let named_in_file = named_in_file.collect::<Result<_, _>>()?;
         let shown_in_file = file.shown_to_servers(base);
         let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
@@ -208,11 +213,6 @@ impl Config {
             let why = "expected one or more characters, none of them a control character";
             return Err(ConfigError(format!("id is {worker_id:?}: {why}")));
         }
-        let named_in_file = file.servers.iter().map(|text| {
-            // Here and not in the file's parser, which would show the line with the token in it.
-            text.parse().map_err(|error| ConfigError(format!("servers: {error}")))
-        });
-        let named_in_file = named_in_file.collect::<Result<_, _>>()?;
         let servers = or(flags.server.clone(), named_in_file);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
         let servers = if servers.is_empty() { vec![default_server.into()] } else { servers };
