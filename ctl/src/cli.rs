@@ -43,7 +43,8 @@ pub(crate) struct Global {
     #[arg(long, value_name = "URL", env = "JQ_HTTP", global = true)]
     pub(crate) http: Option<Url>,
 
-    /// File with the token for the server: for the queue, if it is NAME.SECRET, and for the HTTP API
+    /// File with the token for the server: for the queue, if it is NAME.SECRET, and for the HTTP API.
+    /// One in the URL of --server can be seen in ps
     #[arg(long, value_name = "FILE", env = "JQ_TOKEN_FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
 

@@ -16,7 +16,7 @@ use super::ConfigError;
 /// What is shown to the servers that jobs come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ServerFlags {
-    /// Show the servers the token in this file
+    /// Show the servers the token in this file. One in the URL of --server can be seen in ps
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// With beanstalks://: trust the authorities in this PEM file, instead of those that the system trusts

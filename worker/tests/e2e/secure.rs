@@ -98,6 +98,8 @@ fn a_token_is_shown_first_and_read_again(kind: Kind) {
     rig.handler("ok", "echo 1", "");
     let worker = rig.work_as_configured();
     await_ready(&worker);
+    // As the test has written it.
+    worker.await_log("every user of this machine can read the token");
     // New connections show the new token.
     gate.set_token(Some("site.two"));
     fs::write(rig.dir.join("token"), "site.two\n").unwrap();
@@ -151,6 +153,7 @@ fn a_refused_token_harms_no_job(kind: Kind) {
     await_reason(&worker, "does not know this program's token (NOT_AUTHENTICATED)");
     worker.await_log("does not know this program's token");
     assert_eq!(worker.metric("jq_worker_servers_connected"), 0.0);
+    assert_eq!(worker.metric("jq_worker_reasons"), 1.0);
     let job = rig.job("slow");
     let id = queue.put(job.body());
     eventually("it was turned away again", || gate.turned_away() >= 3);
@@ -271,9 +274,12 @@ fn results_are_served_by_tls() {
         fs::rename(key, rig.dir.join("results.key")).unwrap();
     };
     exchange(Valid::Now);
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(rig.dir.join("results.key"), readable).unwrap();
     rig.configure("[http]\ntls_cert = 'results.pem'\ntls_key = 'results.key'");
     rig.handler("ok", "echo 1", "");
     let worker = rig.work(&queue, &[]);
+    worker.await_log("every user of this machine can read the private key");
     let url = worker.url().replace("http://127.0.0.1", "https://localhost");
     let submit = || {
         let mut command = rig.command();
@@ -286,11 +292,42 @@ fn results_are_served_by_tls() {
     assert!(output.status.success(), "{output:?}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["output"], 1);
-    // Its address in results is one by TLS.
-    let link = result["links"].to_string() + &result.to_string();
-    assert!(!link.contains("http://127.0.0.1"), "{link}");
     exchange(Valid::Now);
     assert!(submit().status.success());
     worker.await_log("certificates were read again");
+    rig.finish(worker);
+}
+
+/// Half of an exchange, or nonsense, costs nobody a connection.
+#[test]
+fn what_cannot_be_used_is_not_taken_over() {
+    let (rig, queue) = (Rig::new(), Queue::start(Kind::Jq));
+    let authority = authority(&rig);
+    let of_gate = authority.sign("queue", "localhost", Valid::Now);
+    let gate = Gate::secure(queue.name().parse().unwrap(), of_gate, Some(authority.file()));
+    rig.handler("ok", "echo 1", "");
+    let flags = ["--server", &gate.url(), "--tls-ca", "ca.pem"];
+    let flags = [&flags[..], &["--tls-cert", "worker.pem", "--tls-key", "worker.key"]].concat();
+    let worker = rig.work_on(&[], &flags);
+    let (cert, key) = authority.sign("worker", "worker1", Valid::Now);
+    for spoil in ["a certificate of another key", "no certificate", "no file"] {
+        match spoil {
+            "no file" => fs::remove_file(rig.dir.join("worker.pem")).unwrap(),
+            "no certificate" => fs::write(rig.dir.join("worker.pem"), "nonsense").unwrap(),
+            _ => drop(fs::copy(&cert, rig.dir.join("worker.pem")).unwrap()),
+        }
+        gate.cut();
+        let job = rig.job("ok");
+        let id = queue.put(job.body());
+        assert_eq!(rig.result(&job)["output"], 1, "{spoil}");
+        queue.await_deleted(id);
+    }
+    let log = worker.await_log("a certificate cannot be used; the earlier one stays in use");
+    assert!(log.contains("worker."), "{log}");
+    fs::rename(cert, rig.dir.join("worker.pem")).unwrap();
+    fs::rename(key, rig.dir.join("worker.key")).unwrap();
+    gate.cut();
+    worker.await_log("certificates were read again");
+    await_ready(&worker);
     rig.finish(worker);
 }
