@@ -31,12 +31,25 @@ impl TlsOptions {
         Self(Arc::new(jq_tls::Client::new(files, &[PROTOCOL])))
     }
 
+    /// The files.
+    pub fn files(&self) -> &jq_tls::ClientFiles {
+        self.0.files()
+    }
+
     /// The configuration for a handshake. Reads the files if they have changed, which may block.
     ///
     /// # Errors
     /// A file cannot be used.
     pub fn config(&self) -> Result<Arc<jq_tls::rustls::ClientConfig>, jq_tls::FileError> {
         self.0.config()
+    }
+}
+
+/// With the same files.
+#[cfg(feature = "tls")]
+impl PartialEq for TlsOptions {
+    fn eq(&self, other: &Self) -> bool {
+        self.files() == other.files()
     }
 }
 
@@ -49,7 +62,7 @@ impl Default for TlsOptions {
 }
 
 /// What a program shows to all servers that it connects to, as its flags say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Credentials {
     /// The file with its token, for servers whose [`Endpoint`] has none.
     pub token_file: Option<PathBuf>,

@@ -57,6 +57,8 @@ mod dial;
 mod endpoint;
 mod error;
 mod extensions;
+#[cfg(feature = "clap")]
+mod flag;
 mod job;
 mod options;
 mod pipeline;
@@ -71,6 +73,8 @@ pub use credentials::TlsOptions;
 pub use credentials::{Credentials, read_token};
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, PutError, Refusal};
+#[cfg(feature = "clap")]
+pub use flag::EndpointParser;
 pub use job::{
     DEFAULT_TTR, Ignored, Job, Outcome, PutOptions, ReleaseOptions, Released, Reservation,
 };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jq_client::{Address, DEFAULT_PRIORITY, DEFAULT_TTR, JobId, TubeName};
+use jq_client::{DEFAULT_PRIORITY, DEFAULT_TTR, Endpoint, EndpointParser, JobId, TubeName};
 use url::Url;
 
 /// Look into a job queue and steer it.
@@ -33,17 +33,36 @@ const EXIT_STATUSES: &str = "Exit status:
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// The queue server: HOST:PORT or unix:PATH [default: 127.0.0.1:11300]
-    #[arg(long, value_name = "ADDR", env = "JQ_SERVER", global = true)]
-    pub(crate) server: Option<Address>,
+    /// The queue server: HOST:PORT or unix:PATH, or beanstalks://HOST:PORT by TLS
+    /// [default: 127.0.0.1:11300]
+    #[arg(long, value_name = "ADDR", env = "JQ_SERVER", hide_env_values = true, global = true)]
+    #[arg(value_parser = EndpointParser)]
+    pub(crate) server: Option<Endpoint>,
 
     /// jq-server's HTTP API, for what the protocol has no command for
     #[arg(long, value_name = "URL", env = "JQ_HTTP", global = true)]
     pub(crate) http: Option<Url>,
 
-    /// File with the token for the HTTP API
+    /// File with the token for the server: for the queue, if it is NAME.SECRET, and for the HTTP API.
+    /// One in the URL of --server can be seen in ps
     #[arg(long, value_name = "FILE", env = "JQ_TOKEN_FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// File with the token for the HTTP API, if that has another
+    #[arg(long, value_name = "FILE", env = "JQ_HTTP_TOKEN_FILE", global = true)]
+    pub(crate) http_token_file: Option<PathBuf>,
+
+    /// By TLS: trust the authorities in this PEM file, instead of those that the system trusts
+    #[arg(long, value_name = "FILE", env = "JQ_TLS_CA", global = true)]
+    pub(crate) tls_ca: Option<PathBuf>,
+
+    /// By TLS: show the server this certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "JQ_TLS_CERT", global = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The private key to it (PEM)
+    #[arg(long, value_name = "FILE", env = "JQ_TLS_KEY", global = true)]
+    pub(crate) tls_key: Option<PathBuf>,
 
     /// Use the server of this name in the configuration file
     #[arg(short, long, value_name = "NAME", env = "JQ_PROFILE", global = true)]

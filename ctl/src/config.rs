@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jq_client::Address;
+use jq_client::{
+    ConnectOptions, ConnectionLimits, Credentials, Endpoint, Identity, TlsFiles, TlsOptions,
+};
+use jq_tls::rustls::ClientConfig;
 use serde::Deserialize;
 use url::Url;
 
@@ -16,14 +20,21 @@ use crate::failed::{EXIT_USAGE, Failed};
 /// Where beanstalkd and jq-server listen unless told otherwise.
 const DEFAULT_SERVER: &str = "127.0.0.1:11300";
 
+/// The protocols of the HTTP API (ALPN).
+const HTTP: [&str; 2] = ["h2", "http/1.1"];
+
 /// The server that commands go to.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) server: Address,
+    pub(crate) server: Endpoint,
+    /// What the queue is shown.
+    pub(crate) credentials: Credentials,
     /// Its HTTP API, if known.
     pub(crate) http: Option<Url>,
     /// What proves to the API who we are.
     pub(crate) token: Option<String>,
+    /// How the API is connected to by TLS, if not as the system says.
+    pub(crate) http_tls: Option<Arc<ClientConfig>>,
     /// How long an answer may take.
     pub(crate) timeout: Duration,
 }
@@ -44,6 +55,27 @@ struct Server {
     server: Option<String>,
     http: Option<Url>,
     token_file: Option<PathBuf>,
+    http_token_file: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+}
+
+impl Server {
+    fn shown(&self) -> Shown {
+        let Self { token_file, http_token_file, tls_ca, tls_cert, tls_key, .. } = self.clone();
+        Shown { token_file, http_token_file, tls_ca, tls_cert, tls_key }
+    }
+}
+
+/// The files with what is shown to a server.
+#[derive(Debug, Clone)]
+struct Shown {
+    token_file: Option<PathBuf>,
+    http_token_file: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
 }
 
 impl Target {
@@ -76,13 +108,128 @@ impl Target {
                 .parse()
                 .map_err(|error| Failed::usage(format!("{shown}: server: {error}")))?,
         };
-        let token_file = global.token_file.as_ref().or(named.token_file.as_ref());
+        let http = global.http.clone().or(named.http.clone());
+        // What a named server is shown is for that server, and for nobody whom a flag puts in its place.
+        let to_queue = match global.server {
+            Some(_) => Shown::of(global),
+            None => Shown::of(global).or(&named.shown()),
+        };
+        let to_http = match global.http {
+            Some(_) => Shown::of(global),
+            None => Shown::of(global).or(&named.shown()),
+        };
+        let is_https = http.as_ref().is_some_and(|url| url.scheme() == "https");
+        if to_queue.is_for_tls() && !server.is_tls() && !is_https {
+            return Err(Failed::usage(
+                "certificates are for TLS: neither is the server beanstalks://HOST:PORT, nor the HTTP API https",
+            ));
+        }
+        let mut http_tls = None;
+        if is_https && let Some(files) = to_http.tls()? {
+            let config = jq_tls::Client::new(files, &HTTP).config();
+            http_tls = Some(config.map_err(Failed::usage)?);
+        }
+        let mut tls = TlsOptions::default();
+        if server.is_tls()
+            && let Some(files) = to_queue.tls()?
+        {
+            tls = TlsOptions::new(files);
+            tls.config().map_err(Failed::usage)?;
+        }
+        let token_file = to_queue.token_file_of_queue()?;
         Ok(Self {
             server,
-            http: global.http.clone().or(named.http),
-            token: token_file.map(|path| read_token(path)).transpose()?,
+            credentials: Credentials { token_file, tls },
+            http,
+            token: to_http.token_of_http()?,
+            http_tls,
             timeout: Duration::from_secs(global.timeout),
         })
+    }
+
+    /// How to connect to the queue.
+    pub(crate) fn queue(&self) -> ConnectOptions {
+        let limits =
+            ConnectionLimits { reply_timeout: Some(self.timeout), ..ConnectionLimits::default() };
+        self.credentials.connect_to(&self.server).timeout(self.timeout).limits(limits)
+    }
+}
+
+impl Shown {
+    /// What flags and the environment say.
+    fn of(global: &Global) -> Self {
+        Self {
+            token_file: global.token_file.clone(),
+            http_token_file: global.http_token_file.clone(),
+            tls_ca: global.tls_ca.clone(),
+            tls_cert: global.tls_cert.clone(),
+            tls_key: global.tls_key.clone(),
+        }
+    }
+
+    /// This, and what it does not say from there. A certificate and its key are one, and so are both tokens.
+    fn or(self, other: &Self) -> Self {
+        let has_token = self.token_file.is_some() || self.http_token_file.is_some();
+        let has_identity = self.tls_cert.is_some() || self.tls_key.is_some();
+        let tokens = if has_token { &self } else { other };
+        let identity = if has_identity { &self } else { other };
+        Self {
+            token_file: tokens.token_file.clone(),
+            http_token_file: tokens.http_token_file.clone(),
+            tls_cert: identity.tls_cert.clone(),
+            tls_key: identity.tls_key.clone(),
+            tls_ca: self.tls_ca.as_ref().or(other.tls_ca.as_ref()).cloned(),
+        }
+    }
+
+    fn is_for_tls(&self) -> bool {
+        self.tls_ca.is_some() || self.tls_cert.is_some() || self.tls_key.is_some()
+    }
+
+    /// `None`: as the system says.
+    fn tls(&self) -> Result<Option<TlsFiles>, Failed> {
+        if !self.is_for_tls() {
+            return Ok(None);
+        }
+        let identity = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => {
+                warn_if_exposed("private key", key);
+                Some(Identity { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => {
+                return Err(Failed::usage(
+                    "--tls-cert and --tls-key (tls-cert and tls-key in the file) go together",
+                ));
+            }
+        };
+        let authorities = self.tls_ca.clone();
+        Ok(Some(TlsFiles { authorities, identity, ..TlsFiles::default() }))
+    }
+
+    /// What is not the token of a principal, `NAME.SECRET`, is no token for a queue: those of the API are
+    /// not shown to it, unless the API has one of its own.
+    fn token_file_of_queue(&self) -> Result<Option<PathBuf>, Failed> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        warn_if_exposed("token", path);
+        let is_for_queue = self.http_token_file.is_some() || read_token(path)?.contains('.');
+        Ok(is_for_queue.then(|| path.clone()))
+    }
+
+    fn token_of_http(&self) -> Result<Option<String>, Failed> {
+        let path = self.http_token_file.as_ref().or(self.token_file.as_ref());
+        path.map(|path| read_token(path)).transpose()
+    }
+}
+
+fn warn_if_exposed(what: &str, path: &Path) {
+    if jq_tls::is_exposed(path) {
+        // Nobody may be there to read it.
+        let _ = writeln!(
+            io::stderr(),
+            "jq-ctl: every user of this machine can read the {what} {}",
+            path.display()
+        );
     }
 }
 

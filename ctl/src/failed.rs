@@ -63,9 +63,8 @@ impl From<Error> for Failed {
             );
         }
         let status = match &error {
-            Error::Connect(_) | Error::Disconnected { .. } | Error::NoReply { .. } => {
-                EXIT_UNREACHABLE
-            }
+            Error::Connect(error) => status(error),
+            Error::Disconnected { .. } | Error::NoReply { .. } => EXIT_UNREACHABLE,
             _ => EXIT_FAILED,
         };
         Self::new(status, error)
@@ -74,8 +73,13 @@ impl From<Error> for Failed {
 
 impl From<ConnectError> for Failed {
     fn from(error: ConnectError) -> Self {
-        Self::new(EXIT_UNREACHABLE, error)
+        Self::new(status(&error), error)
     }
+}
+
+/// What is to be changed here, the token or a file, is a mistake of the configuration.
+fn status(error: &ConnectError) -> u8 {
+    if error.is_permanent() { EXIT_USAGE } else { EXIT_UNREACHABLE }
 }
 
 impl From<PutError> for Failed {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use jq_api::server::Problem;
+use jq_tls::rustls::ClientConfig;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,7 +41,11 @@ impl Api {
         }
         // Whichever comes first installs it; the others have the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let mut builder = Client::builder();
+        if let Some(tls) = &target.http_tls {
+            builder = builder.tls_backend_preconfigured(ClientConfig::clone(tls));
+        }
+        let client = builder
             .connect_timeout(target.timeout)
             .read_timeout(target.timeout)
             .redirect(redirect::Policy::none())
@@ -195,6 +200,7 @@ mod tests {
     use std::time::Duration;
 
     use jq_api::server::{JobQuery, JobState};
+    use jq_client::Credentials;
 
     use super::*;
 
@@ -204,6 +210,8 @@ mod tests {
             server: "a:1".parse().unwrap(),
             http: Some("http://host/base/".parse().unwrap()),
             token: None,
+            credentials: Credentials::default(),
+            http_tls: None,
             timeout: Duration::from_secs(1),
         };
         let api = Api::new(&target, "this").unwrap();

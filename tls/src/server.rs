@@ -43,6 +43,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The files.
+    pub fn files(&self) -> &ServerFiles {
+        &self.files
+    }
+
     /// The configuration. Reads the files if they have changed, which may block. What cannot be used then
     /// is logged, and the earlier configuration stays.
     ///

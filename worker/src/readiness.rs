@@ -318,9 +318,9 @@ mod tests {
         room.close();
         assert_eq!(operation(&room, &servers), [Reason::Draining]);
         // Nothing listens at port 1, and nobody has tried it at first.
-        let address = "127.0.0.1:1".parse().unwrap();
+        let address: jq_client::Address = "127.0.0.1:1".parse().unwrap();
         let (metrics, idle) = (Arc::new(Metrics::default()), std::time::Duration::from_secs(60));
-        servers.fetch_from(&[address], &[], &room, &metrics, idle, Nobody);
+        servers.fetch_from([address.into()].into_iter(), &[], &room, &metrics, idle, Nobody);
         let said =
             || operation(&room, &servers).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(said(), ["it is about to exit", "127.0.0.1:1: not connected yet"]);

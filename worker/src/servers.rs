@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_client::{Address, TubeName};
+use jq_client::{ConnectOptions, TubeName};
 use tokio::sync::Mutex as Turn;
 use tokio::task::AbortHandle;
 
@@ -24,7 +24,7 @@ impl Servers {
     /// without jobs is asked again after `idle_check`, in whole seconds.
     pub fn fetch_from(
         &self,
-        addresses: &[Address],
+        servers: impl ExactSizeIterator<Item = ConnectOptions>,
         tubes: &[TubeName],
         room: &Arc<Room>,
         metrics: &Arc<Metrics>,
@@ -35,9 +35,9 @@ impl Servers {
         for (_, fetching) in entries.drain(..) {
             fetching.abort();
         }
-        let turn = (addresses.len() > 1).then(|| Arc::new(Turn::new(())));
-        for address in addresses {
-            let source = Arc::new(Source::new(address.clone().into(), tubes.to_vec()));
+        let turn = (servers.len() > 1).then(|| Arc::new(Turn::new(())));
+        for connect in servers {
+            let source = Arc::new(Source::new(connect, tubes.to_vec()));
             let fetching = source::fetch(
                 Arc::clone(&source),
                 Arc::clone(room),

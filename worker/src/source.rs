@@ -15,7 +15,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jq_client::{ConnectOptions, Connection, Error, Job, JobId, Reservation, Seconds, TubeName};
+use jq_client::{
+    ConnectError, ConnectOptions, Connection, Error, Job, JobId, Reservation, Seconds, TubeName,
+};
 use tokio::sync::Mutex as Turn;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -206,15 +208,21 @@ impl Source {
     }
 
     fn note(&self, error: Option<&Error>) {
-        self.note_failed(error.map(ToString::to_string));
+        // That a server which was lost cannot be reached is none.
+        let is_news = !matches!(
+            error,
+            Some(Error::Connect(ConnectError::Io { .. } | ConnectError::TimedOut { .. }))
+        );
+        self.note_failed(error.map(ToString::to_string), is_news);
     }
 
-    /// `None`: it has not failed.
-    fn note_failed(&self, error: Option<String>) {
+    /// `None`: it has not failed. Logs it if the server was in order before, or if `is_news` and it failed
+    /// for another reason.
+    fn note_failed(&self, error: Option<String>, is_news: bool) {
         let mut link = lock(&self.link);
         let now = Link { connected: error.is_none(), error };
         match &now.error {
-            Some(error) if link.error.is_none() => {
+            Some(error) if link.error.is_none() || (is_news && link.error != now.error) => {
                 warn!(
                     server = self.name,
                     error, "cannot take jobs from the server; will keep trying"
@@ -316,7 +324,7 @@ pub async fn fetch(
                 tokio::select! {
                     reserved = timeout(patience, connection.reserve_with_timeout(idle_check)) => {
                         let Ok(reserved) = reserved else {
-                            source.note_failed(Some("the server has stopped answering".to_owned()));
+                            source.note_failed(Some("the server has stopped answering".to_owned()), false);
                             lock(&source.idle).clear();
                             continue;
                         };

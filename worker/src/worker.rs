@@ -219,6 +219,7 @@ impl Worker {
         config.results.clone_from(&now.config.results);
         config.sync = now.config.sync;
         config.listen = now.config.listen;
+        config.listen_tls.clone_from(&now.config.listen_tls);
         config.public_url.clone_from(&now.config.public_url);
         let setup = Arc::new(Setup::new(config, self.keepers.clone())?);
         let limit = setup.config.max_unpublished;
@@ -226,6 +227,7 @@ impl Worker {
         self.destinations.set_limit(limit);
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere = setup.config.servers != now.config.servers
+            || setup.config.credentials != now.config.credentials
             || setup.config.tubes != now.config.tubes
             || setup.config.idle_check != now.config.idle_check;
         self.setup.set(setup);
@@ -244,8 +246,9 @@ impl Worker {
         let taker = Arc::clone(&self.lifecycle);
         // Those of servers that are gone would wait for ever.
         self.parking.clear();
-        let (addresses, tubes) = (&config.servers, &config.tubes);
-        self.servers.fetch_from(addresses, tubes, room, metrics, config.idle_check, taker);
+        let servers = config.servers.iter().map(|server| config.credentials.connect_to(server));
+        let (tubes, idle_check) = (&config.tubes, config.idle_check);
+        self.servers.fetch_from(servers, tubes, room, metrics, idle_check, taker);
     }
 
     /// Takes no more jobs, and waits until those that are here are over.
@@ -286,6 +289,7 @@ fn sending(setup: &Setup) -> Sending {
 
 /// Says which settings have changed that do not change while the worker runs.
 fn warn_of_fixed(now: &Config, new: &Config) {
+    let files = |tls: &Option<Arc<jq_tls::Server>>| tls.as_ref().map(|tls| tls.files().clone());
     if wants_groups(&new.handlers) && !wants_groups(&now.handlers) {
         warn!(
             "a handler has a new limit that needs control groups: it counts after a restart only"
@@ -295,6 +299,7 @@ fn warn_of_fixed(now: &Config, new: &Config) {
         ("results", new.results != now.results),
         ("sync", new.sync != now.sync),
         ("listen", new.listen != now.listen),
+        ("http.tls_cert", files(&new.listen_tls) != files(&now.listen_tls)),
         ("public_url", new.public_url != now.public_url),
         ("control.token_file", new.token != now.token),
         ("cors_origins", new.cors_origins != now.cors_origins),

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     affinity::Cpus,
     scenario::{self, Scenarios},
-    spec::Spec,
+    spec::{Spec, SpecParser},
+    way::Shown,
 };
 
 /// Measures servers that speak the beanstalkd protocol, side by side.
@@ -25,10 +26,16 @@ pub(crate) struct Args {
 pub(crate) struct Compare {
     /// A server; ratios are to the first one. NAME=COMMAND is started anew for each round, with
     /// {port} replaced by a free port and {dir} by an empty directory; the command is split at
-    /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is already running. NAME=builtin:echo
-    /// answers with constants. redis:NAME=... is a server that speaks the redis protocol
+    /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is already running; HOST:PORT can be a
+    /// URL, beanstalk://[TOKEN@]HOST:PORT or, by TLS, beanstalks://... NAME=builtin:echo answers with
+    /// constants. redis:NAME=... is a server that speaks the redis protocol; tls:NAME=COMMAND one that
+    /// is connected to by TLS, with a certificate for localhost
     #[arg(long, value_name = "NAME=SERVER", required_unless_present = "list")]
+    #[arg(value_parser = SpecParser)]
     pub(crate) server: Vec<Spec>,
+
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 
     /// Scenarios to run, in this order; the numbers in their names can be changed, and NAME@BYTES
     /// sets the size of bodies

@@ -3,12 +3,17 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
-use crate::failure::{Context, Failure};
+use jq_tls::rustls::ClientConnection;
+
+use crate::{
+    failure::{Context, Failure},
+    way::{Way, explained},
+};
 
 /// How long a blocking read waits before its caller may look whether it should go on.
 const TURN: Duration = Duration::from_millis(100);
@@ -23,6 +28,7 @@ const MAX_INPUT: usize = 64 * 1024 * 1024;
 /// One end of a connection.
 pub(crate) struct Channel {
     stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     input: Vec<u8>,
     /// The unread part of `input`.
     start: usize,
@@ -34,19 +40,22 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// Connects; reads and writes block.
-    pub(crate) fn connect(addr: SocketAddr) -> Result<Self, Failure> {
-        let connected = TcpStream::connect(addr).and_then(|stream| {
-            stream.set_read_timeout(Some(TURN))?;
-            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-            Self::new(stream)
-        });
-        connected.during(|| format!("cannot connect to {addr}"))
+    pub(crate) fn connect(way: &Way) -> Result<Self, Failure> {
+        let failed = || format!("cannot connect to {}", way.addr);
+        let mut stream = TcpStream::connect(way.addr).during(failed)?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT)).during(failed)?;
+        let tls = way.secure(&mut stream)?;
+        stream.set_read_timeout(Some(TURN)).during(failed)?;
+        let mut channel = Self { tls, ..Self::new(stream).during(failed)? };
+        way.authenticate(&mut channel)?;
+        Ok(channel)
     }
 
     /// Wraps a stream.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: vec![0; INPUT], start: 0, end: 0, output: Vec::new(), written: 0 })
+        let (input, output) = (vec![0; INPUT], Vec::new());
+        Ok(Self { stream, tls: None, input, start: 0, end: 0, output, written: 0 })
     }
 
     /// From now on neither reads nor writes block.
@@ -62,6 +71,9 @@ impl Channel {
         } else if self.end > self.input.len() / 2 {
             self.make_room()?;
         }
+        if self.tls.is_some() {
+            return self.fill_by_tls();
+        }
         match self.stream.read(&mut self.input[self.end..]) {
             Ok(0) => Err(Failure::Closed),
             Ok(n) => {
@@ -76,6 +88,39 @@ impl Channel {
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Err(Failure::Closed),
             Err(e) => Err(e).during(|| "cannot read".to_owned()),
         }
+    }
+
+    /// Reads once from the socket, and takes all that could be decrypted: nothing would tell of it later.
+    fn fill_by_tls(&mut self) -> Result<bool, Failure> {
+        let before = self.end - self.start;
+        let Some(tls) = &mut self.tls else { return Ok(false) };
+        match tls.read_tls(&mut self.stream) {
+            Ok(0) => return Err(Failure::Closed),
+            Ok(_) => {}
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+            {
+                return Ok(false);
+            }
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(Failure::Closed),
+            Err(e) => return Err(e).during(|| "cannot read".to_owned()),
+        }
+        explained(tls.process_new_packets().map_err(io::Error::other), "cannot read")?;
+        loop {
+            if self.end == self.input.len() {
+                self.make_room()?;
+            }
+            let Some(tls) = &mut self.tls else { return Ok(false) };
+            match tls.reader().read(&mut self.input[self.end..]) {
+                // The end, behind what came before it.
+                Ok(0) if self.end - self.start > before => break,
+                Ok(0) => return Err(Failure::Closed),
+                Ok(n) => self.end += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return explained(Err(e), "cannot read"),
+            }
+        }
+        Ok(self.end - self.start > before)
     }
 
     fn make_room(&mut self) -> Result<(), Failure> {
@@ -103,6 +148,11 @@ impl Channel {
 
     /// Writes what the socket takes and keeps the rest for [`Channel::flush`].
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if let Some(tls) = &mut self.tls {
+            // It takes all, and keeps what the socket does not.
+            tls.writer().write_all(bytes).during(|| "cannot write".to_owned())?;
+            return self.flush();
+        }
         let done = if self.is_flushed() { self.write(bytes)? } else { 0 };
         self.output.extend_from_slice(&bytes[done..]);
         Ok(())
@@ -110,11 +160,23 @@ impl Channel {
 
     /// Whether all that was sent has been written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.output.is_empty()
+        self.output.is_empty() && self.tls.as_ref().is_none_or(|tls| !tls.wants_write())
     }
 
     /// Goes on with what [`Channel::send`] has kept.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        if let Some(tls) = &mut self.tls {
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.stream) {
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::Closed),
+                    Err(e) => return Err(e).during(|| "cannot write".to_owned()),
+                }
+            }
+            return Ok(());
+        }
         // Taken out so that `write` can borrow the rest of `self`.
         let output = std::mem::take(&mut self.output);
         self.written += self.write(&output[self.written..])?;

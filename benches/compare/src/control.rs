@@ -1,14 +1,12 @@
 //! Commands that set the stage: sent one by one, answers read as lines. Not part of any load.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
     channel::Channel,
     failure::Failure,
     interrupt,
+    way::Way,
     wire::{Op, Wire},
 };
 
@@ -22,8 +20,8 @@ pub(crate) struct Control {
 
 impl Control {
     /// Connects.
-    pub(crate) fn connect(addr: SocketAddr) -> Result<Self, Failure> {
-        Ok(Self { channel: Channel::connect(addr)? })
+    pub(crate) fn connect(way: &Way) -> Result<Self, Failure> {
+        Ok(Self { channel: Channel::connect(way)? })
     }
 
     /// Lets go of the connection for a load.

@@ -7,6 +7,7 @@
 //! The load comes from one thread that does as little as it can: raw `epoll`, requests built in
 //! advance, replies framed by hand. That is why this crate uses neither `tokio` nor the project's
 //! own protocol and client crates: what it measures must not be measured with itself.
+//! By TLS, the cryptography of the load counts as well, on the client's core.
 
 mod affinity;
 mod args;
@@ -34,6 +35,7 @@ mod stats;
 mod suite;
 mod syscalls;
 mod wakeup;
+mod way;
 mod wire;
 
 use std::process::ExitCode;

@@ -307,7 +307,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
                 "server": match &spec.target {
                     Target::Command(words) => words.join(" "),
                     Target::Echo => "builtin:echo".to_owned(),
-                    Target::Running(addr, _) => addr.to_string(),
+                    Target::Running { addr, .. } => addr.to_string(),
                 },
                 "metrics": medians,
                 "rounds": rounds,

@@ -1,15 +1,14 @@
 //! How much memory jobs and waiting connections take.
 
 use std::{
-    io::Write,
-    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
+    channel::Channel,
     control::{Control, PATIENCE},
-    failure::{Context, Failure},
+    failure::Failure,
     interrupt,
     metric::{Metric, Sample},
     session::Session,
@@ -38,11 +37,9 @@ pub(crate) fn waiting(session: &Session<'_>, count: usize) -> Result<Sample, Fai
     let mut waiting = Vec::with_capacity(count);
     while waiting.len() < count {
         for _ in 0..CONNECT_AT_ONCE.min(count - waiting.len()) {
-            let connected = TcpStream::connect(session.server.addr).and_then(|mut stream| {
-                stream.write_all(b"reserve\r\n")?;
-                Ok(stream)
-            });
-            waiting.push(connected.during(|| format!("cannot open connection {}", waiting.len()))?);
+            let mut channel = Channel::connect(&session.server.way)?;
+            channel.send(b"reserve\r\n")?;
+            waiting.push(channel);
         }
         until_waiting(&mut control, already + waiting.len() as u64)?;
     }

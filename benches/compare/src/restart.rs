@@ -18,7 +18,7 @@ pub(crate) fn measure(
     let stop = session.server.stop()?;
     let disk = session.server.disk()?;
     let start = session.server.start_again()?;
-    let found = Control::connect(session.server.addr)?.stat("stats", "current-jobs-ready")?;
+    let found = Control::connect(&session.server.way)?.stat("stats", "current-jobs-ready")?;
     if found != jobs {
         let message = format!("{found} jobs are ready after the restart, expected {jobs}");
         return Err(Failure::Untrue(message));

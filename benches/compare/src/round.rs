@@ -21,6 +21,7 @@ use crate::{
     stall, suite,
     syscalls::{self, Tool},
     wakeup,
+    way::Credentials,
 };
 
 /// More rounds than this of a size tell nothing new, and of what takes long to prepare, too little
@@ -48,6 +49,8 @@ struct Stage<'a> {
     watched: Cpus,
     /// What system calls are counted with, if they are.
     counter: Option<Tool>,
+    /// What servers are shown.
+    credentials: Credentials,
 }
 
 /// Measures everything that was asked for. The exit status is 0 if all of it could be measured,
@@ -61,7 +64,7 @@ pub(crate) fn run(mut args: Compare) -> ExitCode {
     if args.quick {
         suite::hurry(&mut args);
     }
-    match set_stage(&args).map_err(|e| e.to_string()).and_then(|stage| measure_plans(&stage)) {
+    match set_stage(&args).and_then(|stage| measure_plans(&stage)) {
         Ok(_) if interrupt::requested() => ExitCode::from(130),
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -117,7 +120,12 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-fn set_stage(args: &Compare) -> io::Result<Stage<'_>> {
+fn set_stage(args: &Compare) -> Result<Stage<'_>, String> {
+    let credentials = Credentials::read(&args.shown, &args.server)?;
+    set_cores(args, credentials).map_err(|error| error.to_string())
+}
+
+fn set_cores(args: &Compare, credentials: Credentials) -> io::Result<Stage<'_>> {
     interrupt::install()?;
     raise_descriptor_limit();
     let allowed = Cpus::allowed()?;
@@ -139,7 +147,7 @@ fn set_stage(args: &Compare) -> io::Result<Stage<'_>> {
         eprintln!("jq-compare: neither perf nor strace works here: system calls are not counted");
     }
     client.pin()?;
-    Ok(Stage { args, watched: server.union(&client), server, counter })
+    Ok(Stage { args, watched: server.union(&client), server, counter, credentials })
 }
 
 /// As far as this user may; servers inherit it. If it is too low, opening connections says so.
@@ -214,7 +222,7 @@ fn measure(scenario: &Scenario, spec: &Spec, stage: &Stage<'_>) -> Result<Sample
         let needs = "a restart needs a server that keeps its jobs: add '-b {dir}' to its command";
         return Err(Failure::Server(needs.to_owned()));
     }
-    let mut server = Server::start(spec, &stage.server)?;
+    let mut server = Server::start(spec, &stage.server, &stage.credentials)?;
     let mut session = Session::open(&mut server, &stage.watched)?;
     let sample = play(scenario, &mut session, stage.args)?;
     session.tidy_up(scenario.body)?;
@@ -270,7 +278,7 @@ fn count_calls(
     tool: Tool,
 ) -> Result<Option<f64>, Failure> {
     let (Kind::Load(shape) | Kind::Take(shape)) = &scenario.kind else { return Ok(None) };
-    let mut server = Server::start(spec, &stage.server)?;
+    let mut server = Server::start(spec, &stage.server, &stage.credentials)?;
     let mut session = Session::open(&mut server, &stage.watched)?;
     if matches!(scenario.kind, Kind::Take(_)) {
         session.fill(syscalls::jobs(shape), scenario.body)?;

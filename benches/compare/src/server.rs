@@ -2,7 +2,7 @@
 
 use std::{
     env, fs, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
@@ -18,6 +18,7 @@ use crate::{
     failure::{Context, Failure},
     interrupt,
     spec::{DIR, Dialect, PORT, Spec, Target},
+    way::{Credentials, Way},
 };
 
 /// How long a server may take to listen.
@@ -34,7 +35,7 @@ const BLOCK: u64 = 512;
 
 /// A server that answers. Dropping it ends the process that was started for it, if any.
 pub(crate) struct Server {
-    pub(crate) addr: SocketAddr,
+    pub(crate) way: Way,
     pub(crate) pid: Option<u32>,
     pub(crate) dialect: Dialect,
     /// Whether somebody else started it and goes on using it.
@@ -44,20 +45,24 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts the server on these cores and waits until it answers.
-    pub(crate) fn start(spec: &Spec, cpus: &Cpus) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        spec: &Spec,
+        cpus: &Cpus,
+        credentials: &Credentials,
+    ) -> Result<Self, Failure> {
         let dialect = spec.dialect;
         let words = match &spec.target {
-            Target::Running(addr, pid) => {
-                answers(*addr, dialect)?;
-                let (addr, pid) = (*addr, *pid);
-                return Ok(Self { addr, pid, dialect, is_shared: true, process: None });
+            Target::Running { addr, pid, .. } => {
+                let way = credentials.way_to(spec, *addr)?;
+                answers(&way, dialect)?;
+                return Ok(Self { way, pid: *pid, dialect, is_shared: true, process: None });
             }
             Target::Command(words) => words.clone(),
             Target::Echo => own_command(["echo", "--port", PORT])?,
         };
         let mut attempt = 1;
         loop {
-            match Self::start_on_free_port(&words, dialect, cpus) {
+            match Self::start_on_free_port(&words, spec, cpus, credentials) {
                 Err(Failure::Server(_)) if attempt < ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
@@ -66,16 +71,19 @@ impl Server {
 
     fn start_on_free_port(
         words: &[String],
-        dialect: Dialect,
+        spec: &Spec,
         cpus: &Cpus,
+        credentials: &Credentials,
     ) -> Result<Self, Failure> {
+        let dialect = spec.dialect;
         let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .during(|| "cannot find a free port".to_owned())?;
         let mut process = Process::spawn(words, addr.port(), cpus)?;
-        process.wait_for(addr, dialect)?;
+        let way = credentials.way_to(spec, addr)?;
+        process.wait_for(&way, dialect)?;
         let pid = Some(process.child.id());
-        Ok(Self { addr, pid, dialect, is_shared: false, process: Some(process) })
+        Ok(Self { way, pid, dialect, is_shared: false, process: Some(process) })
     }
 
     /// Sends a signal to the server's process, if it was started for this round: `false` if not.
@@ -106,11 +114,11 @@ impl Server {
     /// Starts a server that was stopped once more, with the same port and files: how long it took
     /// until it had answered a command.
     pub(crate) fn start_again(&mut self) -> Result<Duration, Failure> {
-        let (addr, dialect) = (self.addr, self.dialect);
+        let (way, dialect) = (self.way.clone(), self.dialect);
         let started = Instant::now();
         let process = self.own()?;
         process.child = launch_child(&process.launch, &process.home)?;
-        process.wait_for(addr, dialect)?;
+        process.wait_for(&way, dialect)?;
         let taken = started.elapsed();
         self.pid = Some(self.own()?.child.id());
         Ok(taken)
@@ -149,8 +157,8 @@ fn own_command<const N: usize>(args: [&str; N]) -> Result<Vec<String>, Failure> 
     Ok([own].into_iter().chain(args.map(str::to_owned)).collect())
 }
 
-fn answers(addr: SocketAddr, dialect: Dialect) -> Result<(), Failure> {
-    let mut control = Control::connect(addr)?;
+fn answers(way: &Way, dialect: Dialect) -> Result<(), Failure> {
+    let mut control = Control::connect(way)?;
     match dialect {
         Dialect::Queue | Dialect::Echo => control.ask("use default", "USING default"),
         Dialect::Redis => control.ask("PING", "+PONG"),
@@ -191,10 +199,10 @@ impl Process {
         }
     }
 
-    fn wait_for(&mut self, addr: SocketAddr, dialect: Dialect) -> Result<(), Failure> {
+    fn wait_for(&mut self, way: &Way, dialect: Dialect) -> Result<(), Failure> {
         let deadline = Instant::now() + START;
         loop {
-            let listens = TcpStream::connect(addr).is_ok();
+            let listens = TcpStream::connect(way.addr).is_ok();
             // Looked at after connecting: if it still runs, it is who listens.
             let ended = self.child.try_wait().during(waiting)?;
             if let Some(status) = ended {
@@ -204,7 +212,7 @@ impl Process {
                 )));
             }
             if listens {
-                return answers(addr, dialect);
+                return answers(way, dialect);
             }
             if interrupt::requested() {
                 return Err(Failure::Interrupted);
@@ -212,7 +220,8 @@ impl Process {
             if Instant::now() > deadline {
                 let words = self.last_words();
                 return Err(Failure::Server(format!(
-                    "the server does not listen on {addr}: {words}"
+                    "the server does not listen on {}: {words}",
+                    way.addr
                 )));
             }
             thread::sleep(ASK_EVERY);

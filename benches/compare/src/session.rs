@@ -38,7 +38,7 @@ impl<'a> Session<'a> {
     /// Makes sure that the server takes and gives up a job.
     pub(crate) fn open(server: &'a mut Server, cpus: &Cpus) -> Result<Self, Failure> {
         let last_id = match server.dialect {
-            Dialect::Queue | Dialect::Echo => Control::connect(server.addr)?.put_and_delete()?,
+            Dialect::Queue | Dialect::Echo => Control::connect(&server.way)?.put_and_delete()?,
             Dialect::Redis => 0,
         };
         Ok(Self {
@@ -51,7 +51,7 @@ impl<'a> Session<'a> {
 
     /// A connection that uses and watches one tube: the shared one, or one of its own.
     pub(crate) fn connect(&self, tube: Option<usize>) -> Result<Control, Failure> {
-        let mut control = Control::connect(self.server.addr)?;
+        let mut control = Control::connect(&self.server.way)?;
         match self.server.dialect {
             Dialect::Queue | Dialect::Echo => control.settle_on(&tube_name(tube))?,
             // The list has the same name in each of the databases, of which redis has 16.
@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
     /// Makes so many tubes that exist because each has a delayed job. A job and not a watching
     /// connection, because a server may have to ask each tube when its next job is due.
     pub(crate) fn make_tubes(&mut self, tubes: usize) -> Result<(), Failure> {
-        let mut control = Control::connect(self.server.addr)?;
+        let mut control = Control::connect(&self.server.way)?;
         while self.held.len() < tubes {
             let batch = self.held.len()..tubes.min(self.held.len() + AT_ONCE);
             let command = |n| format!("use held-{n}\r\nput 1024 {HELD_DELAY} 60 0\r\n\r\n");
@@ -158,7 +158,7 @@ impl<'a> Session<'a> {
         if !self.server.is_shared {
             return Ok(());
         }
-        let mut control = Control::connect(self.server.addr)?;
+        let mut control = Control::connect(&self.server.way)?;
         for batch in self.held.chunks(AT_ONCE) {
             let mut commands = Vec::new();
             batch.iter().for_each(|&id| wire::delete(&mut commands, id));

@@ -17,6 +17,14 @@ use serde_json::Value;
 #[path = "../../../tests/support/peer.rs"]
 mod peer;
 
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+#[path = "../../../tests/support/gate.rs"]
+mod gate;
+
+use certificates::{Authority, Valid};
+use gate::Gate;
+
 /// How long anything may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -118,6 +126,80 @@ fn a_real_queue_passes_all_checks() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("### tubes-250 in terms of tubes-1"), "{}", text(&output));
     assert!(is_empty(&temporary));
+}
+
+/// A server that runs already, behind a gate that speaks TLS and asks for a certificate and a token.
+#[test]
+fn a_queue_is_measured_by_tls_and_with_a_token() {
+    let Some(beanstalkd) = peer("beanstalkd") else { return };
+    let port = free_port();
+    let mut queue = Command::new(beanstalkd);
+    queue.args(["-l", "127.0.0.1", "-p", &port.to_string()]).stderr(Stdio::null());
+    let queue = Ended(queue.spawn().unwrap());
+    let address = (Ipv4Addr::LOCALHOST, port).into();
+    wait_until("the queue listens", || TcpStream::connect(address).is_ok());
+
+    let authority = Authority::new();
+    let identity = authority.sign("queue", "localhost", Valid::Now);
+    let gate = Gate::secure(address, identity, Some(authority.file()));
+    gate.set_token(Some("site.s3cret"));
+    let (certificate, key) = authority.sign("load", "load", Valid::Now);
+    let file = |name: &str, text: &str| {
+        let path = authority.folder().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let (token, wrong) = (file("token", "site.s3cret\n"), file("wrong", "site.wr0ng\n"));
+    let run = |server: &str, flags: &[(&str, &Path)], scenarios: &str| {
+        let (mut command, _) = compare("secure");
+        for (flag, path) in flags {
+            command.arg(flag).arg(path);
+        }
+        let output = short(&mut command, &[server], scenarios, 1);
+        assert!(!text(&output).contains("s3cret"), "{}", text(&output));
+        output
+    };
+    let ca = authority.file();
+    let tls = [("--tls-ca", &*ca), ("--tls-cert", &certificate), ("--tls-key", &key)];
+    let pid = queue.0.id();
+    let at = format!("a=addr:{}@{pid}", gate.url());
+    let with_token = at.replace("://", "://site.s3cret@");
+    let by_file = [&tls[..], &[("--token-file", &*token)]].concat();
+    // The kinds that differ in how they read and write.
+    let scenarios =
+        "cycle-1,cycle-5,pipeline-2x8,body-60k,wakeup,handover-5,waiting-50,delete-2001";
+    let output = run(&at, &by_file, scenarios);
+    assert!(output.status.success(), "{}", text(&output));
+    let output = run(&with_token, &tls, "cycle-1");
+    assert!(output.status.success(), "{}", text(&output));
+
+    for (server, flags, why) in [
+        (&at, [&tls[..], &[("--token-file", &*wrong)]].concat(), "got \"NOT_AUTHENTICATED\""),
+        (&at, by_file[1..].to_vec(), "no authority that is trusted here"),
+        (&with_token, tls[..1].to_vec(), "it wants a certificate from this side"),
+        (&at, vec![("--token-file", authority.folder())], "the token file"),
+        (&at, vec![("--tls-ca", &*token)], "expected certificates in PEM"),
+        (&"a=addr:beanstalk://site.s3cret@nowhere".to_owned(), vec![], "nowhere: "),
+        (&"a=addr:127.0.0.1:1".to_owned(), tls.to_vec(), "certificates are for TLS"),
+    ] {
+        let output = run(server, &flags, "cycle-1");
+        assert!(!output.status.success(), "{why}");
+        assert!(text(&output).contains(why), "{why}: {}", text(&output));
+    }
+}
+
+/// A process that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 #[test]

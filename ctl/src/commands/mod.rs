@@ -19,7 +19,7 @@ mod wait;
 use std::io::{self, Write};
 
 use clap::CommandFactory;
-use jq_client::{ConnectOptions, Connection, ConnectionLimits, JobId, TubeName};
+use jq_client::{Connection, JobId, TubeName};
 
 use crate::cli::{Cli, Command};
 use crate::completions::completions;
@@ -37,14 +37,7 @@ struct Context {
 impl Context {
     /// A connection to the queue.
     async fn queue(&self) -> Result<Connection, Failed> {
-        let limits = ConnectionLimits {
-            reply_timeout: Some(self.target.timeout),
-            ..ConnectionLimits::default()
-        };
-        let options = ConnectOptions::new(self.target.server.clone())
-            .timeout(self.target.timeout)
-            .limits(limits);
-        Ok(Connection::connect(&options).await?)
+        Ok(Connection::connect(&self.target.queue()).await?)
     }
 }
 

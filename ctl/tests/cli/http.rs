@@ -31,12 +31,17 @@ impl Operated {
         }
         let flags = ["--http", "127.0.0.1:0", "--http-token-file", tokens.to_str().unwrap()];
         let mut server = Server::jq(&flags);
-        let line = server.process().await_output("serving HTTP");
-        let address = line.split("address=\"").nth(1).unwrap().split('"').next().unwrap();
+        let address = address(&mut server);
         let url = format!("http://{address}/");
         let ctl = Ctl::of(&server).with(&["--http", &url, "--token-file", token.to_str().unwrap()]);
         Self { server, ctl, url, files: [tokens, token] }
     }
+}
+
+/// Where a server has its API.
+pub(crate) fn address(server: &mut Server) -> SocketAddr {
+    let line = server.process().await_output("serving HTTP");
+    line.split("address=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
 }
 
 impl Drop for Operated {

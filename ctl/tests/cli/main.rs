@@ -1,5 +1,9 @@
 //! The real program, against our server and against beanstalkd.
 
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+#[path = "../../../tests/support/gate.rs"]
+mod gate;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
@@ -7,6 +11,7 @@ mod http;
 mod import;
 mod queue;
 mod rig;
+mod secure;
 mod settings;
 mod top;
 

@@ -44,7 +44,17 @@ impl Ctl {
     /// A command with these arguments, in an environment without settings of the one who tests.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jq-ctl"));
-        for name in ["JQ_SERVER", "JQ_HTTP", "JQ_TOKEN_FILE", "JQ_PROFILE", "JQ_CTL_CONFIG"] {
+        for name in [
+            "JQ_SERVER",
+            "JQ_HTTP",
+            "JQ_TOKEN_FILE",
+            "JQ_HTTP_TOKEN_FILE",
+            "JQ_TLS_CA",
+            "JQ_TLS_CERT",
+            "JQ_TLS_KEY",
+            "JQ_PROFILE",
+            "JQ_CTL_CONFIG",
+        ] {
             command.env_remove(name);
         }
         command.env("XDG_CONFIG_HOME", "/nonexistent").args(&self.flags).args(args);

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_jq_worker_global_optspecs
-    string join \n v/version config= server= tube= handlers= listen= public-url= results= concurrency= id= allow-url= V log-format= h/help
+    string join \n v/version config= server= token-file= tls-ca= tls-cert= tls-key= tube= handlers= listen= public-url= results= concurrency= id= allow-url= V log-format= h/help
 end
 
 function __fish_jq_worker_needs_command
@@ -25,7 +25,11 @@ function __fish_jq_worker_using_subcommand
 end
 
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -l config -d 'Configuration file [default: jq-worker.toml, if it exists]' -r -F
-complete -c jq-worker -n "__fish_jq_worker_needs_command" -l server -d 'Take jobs from this server; can be repeated [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -l server -d 'Take jobs from this server; can be repeated. beanstalks://HOST:PORT: by TLS [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -l token-file -d 'Show the servers the token in this file. One in the URL of --server can be seen in ps' -r -F
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -l tls-ca -d 'With beanstalks://: trust the authorities in this PEM file, instead of those that the system trusts' -r -F
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -l tls-cert -d 'With beanstalks://: show the servers this certificate (PEM)' -r -F
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -l tls-key -d 'The private key to it (PEM)' -r -F
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -l tube -d 'Take jobs from this tube; can be repeated' -r
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -l handlers -d 'Every executable file in this directory is a handler for the job type that it is named after [default: handlers]' -r -F
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -l listen -d 'Serve results at this address; "none": do not serve them [default: 127.0.0.1:11380]' -r
@@ -46,7 +50,11 @@ complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "submit" -d 'Put a 
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "selftest-handler" -d 'What the self-test runs'
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l config -d 'Configuration file [default: jq-worker.toml, if it exists]' -r -F
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l server -d 'Take jobs from this server; can be repeated [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l server -d 'Take jobs from this server; can be repeated. beanstalks://HOST:PORT: by TLS [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l token-file -d 'Show the servers the token in this file. One in the URL of --server can be seen in ps' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l tls-ca -d 'With beanstalks://: trust the authorities in this PEM file, instead of those that the system trusts' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l tls-cert -d 'With beanstalks://: show the servers this certificate (PEM)' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l tls-key -d 'The private key to it (PEM)' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l tube -d 'Take jobs from this tube; can be repeated' -r
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l handlers -d 'Every executable file in this directory is a handler for the job type that it is named after [default: handlers]' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l listen -d 'Serve results at this address; "none": do not serve them [default: 127.0.0.1:11380]' -r
@@ -60,7 +68,11 @@ json\t'One JSON object per line'"
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -s V -d 'Log more: -V each job that succeeds, -VV everything'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l config -d 'Configuration file [default: jq-worker.toml, if it exists]' -r -F
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l server -d 'Take jobs from this server; can be repeated [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l server -d 'Take jobs from this server; can be repeated. beanstalks://HOST:PORT: by TLS [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l token-file -d 'Show the servers the token in this file. One in the URL of --server can be seen in ps' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l tls-ca -d 'With beanstalks://: trust the authorities in this PEM file, instead of those that the system trusts' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l tls-cert -d 'With beanstalks://: show the servers this certificate (PEM)' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l tls-key -d 'The private key to it (PEM)' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l tube -d 'Take jobs from this tube; can be repeated' -r
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l handlers -d 'Every executable file in this directory is a handler for the job type that it is named after [default: handlers]' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l listen -d 'Serve results at this address; "none": do not serve them [default: 127.0.0.1:11380]' -r
@@ -74,7 +86,11 @@ json\t'One JSON object per line'"
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -s V -d 'Log more: -V each job that succeeds, -VV everything'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l config -d 'Configuration file [default: jq-worker.toml, if it exists]' -r -F
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l server -d 'Take jobs from this server; can be repeated [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l server -d 'Take jobs from this server; can be repeated. beanstalks://HOST:PORT: by TLS [default: 127.0.0.1:11300]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l token-file -d 'Show the servers the token in this file. One in the URL of --server can be seen in ps' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l tls-ca -d 'With beanstalks://: trust the authorities in this PEM file, instead of those that the system trusts' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l tls-cert -d 'With beanstalks://: show the servers this certificate (PEM)' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l tls-key -d 'The private key to it (PEM)' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l tube -d 'Take jobs from this tube; can be repeated' -r
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l handlers -d 'Every executable file in this directory is a handler for the job type that it is named after [default: handlers]' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l listen -d 'Serve results at this address; "none": do not serve them [default: 127.0.0.1:11380]' -r
@@ -87,7 +103,11 @@ complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l log-format -
 json\t'One JSON object per line'"
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -s V -d 'Log more: -V each job that succeeds, -VV everything'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l server -d 'Server to queue it on' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l server -d 'Server to queue it on; beanstalks://HOST:PORT: by TLS' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l token-file -d 'Show the servers the token in this file. One in the URL of --server can be seen in ps' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l tls-ca -d 'With beanstalks://: trust the authorities in this PEM file, instead of those that the system trusts' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l tls-cert -d 'With beanstalks://: show the servers this certificate (PEM)' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l tls-key -d 'The private key to it (PEM)' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l tube -d 'Tube to put it in' -r
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l priority -d 'Priority; the lowest number is taken first' -r
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l delay -d 'Delay in seconds before it can be taken' -r

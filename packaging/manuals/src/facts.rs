@@ -123,8 +123,8 @@ pub fn ctl() -> Facts {
         ],
         files: vec![(
             "~/.config/jq/ctl.toml",
-            "Servers by name: default = \"NAME\", and tables [servers.NAME] with server, http and \
-             token-file.",
+            "Servers by name: default = \"NAME\", and tables [servers.NAME] with server, http, token-file, \
+             http-token-file, tls-ca, tls-cert and tls-key.",
         )],
         signals: vec![],
         see_also: vec!["jq-server", "jq-worker"],

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use jq_client::{Address, ConnectOptions, Connection, ConnectionLimits};
+use jq_client::{Connection, ConnectionLimits, Credentials, Endpoint};
 
 use super::Failed;
 use crate::config::{Config, Flags, Handler, Mode, OutputFrom};
@@ -33,9 +33,9 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         report.line("tube", tube)?;
     }
     let runtime = super::runtime()?;
-    for address in &config.servers {
-        match runtime.block_on(ask(address)) {
-            Ok(version) => report.line("server", &format!("{address}: version {version}"))?,
+    for server in &config.servers {
+        match runtime.block_on(ask(&config.credentials, server)) {
+            Ok(version) => report.line("server", &format!("{server}: version {version}"))?,
             Err(error) => report.problem("server", &error)?,
         }
     }
@@ -57,7 +57,8 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
     match config.listen {
         None => report.line("served at", &"nowhere")?,
         Some(address) => {
-            report.line("served at", &address)?;
+            let with = if config.listen_tls.is_some() { " by TLS" } else { "" };
+            report.line("served at", &format!("{address}{with}"))?;
             let nil = uuid::Uuid::nil();
             let url = config.result_url(nil).unwrap_or_default().replace(&nil.to_string(), "UUID");
             match (address.port(), &config.public_url) {
@@ -171,10 +172,10 @@ fn details(handler: &Handler) -> Vec<String> {
     lines
 }
 
-async fn ask(address: &Address) -> Result<String, String> {
+async fn ask(credentials: &Credentials, server: &Endpoint) -> Result<String, String> {
     let limits = ConnectionLimits { reply_timeout: Some(PATIENCE), ..ConnectionLimits::default() };
-    let options = ConnectOptions::new(address.clone()).timeout(PATIENCE).limits(limits);
-    let said = |error: &dyn Display| format!("{address}: {error}");
+    let options = credentials.connect_to(server).timeout(PATIENCE).limits(limits);
+    let said = |error: &dyn Display| format!("{server}: {error}");
     let mut connection = Connection::connect(&options).await.map_err(|error| said(&error))?;
     let stats = connection.stats().await.map_err(|error| said(&error))?;
     Ok(stats.get("version").unwrap_or("unknown").to_owned())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use jq_http::Tls;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -67,8 +68,14 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
             cors_origins: setup.config.cors_origins.clone(),
             prefix: setup.config.prefix(),
         };
-        let stop = over(ended.clone());
-        serving = Some(tokio::spawn(web::serve(listener, Arc::clone(&front), options, stop)));
+        let (front, stop) = (Arc::clone(&front), over(ended.clone()));
+        serving = Some(match setup.config.listen_tls.clone() {
+            None => tokio::spawn(web::serve(listener, front, options, stop)),
+            Some(files) => {
+                let listener = Tls::with_files(listener, files);
+                tokio::spawn(web::serve(listener, front, options, stop))
+            }
+        });
     }
     let store = match first {
         Ok(store) => Some(store),

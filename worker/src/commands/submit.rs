@@ -4,13 +4,13 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jq_client::{Address, Client, ClientOptions, PutOptions, TubeName};
+use jq_client::{Client, ClientOptions, Endpoint, EndpointParser, PutOptions, TubeName};
 use tokio::time::sleep;
 use url::Url;
 
 use super::run::print;
 use super::{EXIT_CONFIG, Failed, job_file};
-use crate::config::DEFAULT_LISTEN;
+use crate::config::{DEFAULT_LISTEN, ServerFlags};
 use crate::job::Job;
 use crate::outbound::{Failure, Options, Outbound};
 use crate::result::{JobResult, Status};
@@ -22,9 +22,12 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Args {
     /// File with the job; "-": standard input. A job without an id is given one
     job: PathBuf,
-    /// Server to queue it on
+    /// Server to queue it on; beanstalks://HOST:PORT: by TLS
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:11300")]
-    server: Address,
+    #[arg(value_parser = EndpointParser)]
+    server: Endpoint,
+    #[command(flatten)]
+    shown: ServerFlags,
     /// Tube to put it in
     #[arg(long, value_name = "NAME")]
     tube: TubeName,
@@ -47,12 +50,18 @@ pub(super) struct Args {
 
 pub(super) fn submit(args: &Args) -> Result<(), Failed> {
     let (body, job) = job_file::read(&args.job)?;
+    let mut shown = args.shown.clone();
+    if args.results.as_ref().is_some_and(|url| url.scheme() == "https") && !args.server.is_tls() {
+        // It is for the result.
+        shown.tls_ca = None;
+    }
+    let credentials = shown.credentials(std::slice::from_ref(&args.server))?;
     super::runtime()?.block_on(async {
         let options = ClientOptions {
             give_up_after: Some(Duration::from_secs(5)),
             ..ClientOptions::default()
         };
-        let mut client = Client::new(args.server.clone(), options);
+        let mut client = Client::new(credentials.connect_to(&args.server), options);
         client.use_tube(&args.tube);
         let put = PutOptions { priority: args.priority, delay: args.delay, ttr: args.ttr };
         let number = client.put(&body, put).await.map_err(Failed::other)?;
@@ -78,7 +87,11 @@ async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {
         |error: &dyn std::fmt::Display| Failed::new(EXIT_CONFIG, format!("--results: {error}"));
     let url: Url = format!("{base}/{}", job.id).parse().map_err(|error| bad(&error))?;
     // It is named here, not in a job: it may be anywhere.
-    let options = Options { allow_urls: vec![format!("{base}/")], ..Options::default() };
+    let options = Options {
+        allow_urls: vec![format!("{base}/")],
+        ca_files: args.shown.tls_ca.iter().cloned().collect(),
+        ..Options::default()
+    };
     let outbound = Outbound::new(&options).map_err(|error| bad(&error))?;
     let mut shown = String::new();
     loop {

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jq_client::{Address, TubeName};
+use jq_client::TubeName;
+use jq_tls::Identity;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
+use super::secure::{ClientCertificate, ServerFlags};
 use super::{ConfigError, Size};
 use crate::job::JobType;
 use crate::outbound;
@@ -20,8 +22,12 @@ use crate::store::Sync;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) id: Option<String>,
-    #[serde(default, deserialize_with = "texts")]
-    pub(super) servers: Vec<Address>,
+    #[serde(default)]
+    pub(super) servers: Vec<String>,
+    pub(super) server_token_file: Option<PathBuf>,
+    pub(super) server_tls_ca: Option<PathBuf>,
+    pub(super) server_tls_cert: Option<PathBuf>,
+    pub(super) server_tls_key: Option<PathBuf>,
     #[serde(default, deserialize_with = "texts")]
     pub(super) tubes: Vec<TubeName>,
     pub(super) concurrency: Option<usize>,
@@ -65,6 +71,12 @@ pub(super) struct Http {
     max_input: Option<Size>,
     #[serde(default)]
     pub(super) show_input_query: bool,
+    pub(super) tls_cert: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
+    #[serde(default)]
+    ca_files: Vec<PathBuf>,
+    #[serde(default)]
+    client_certificates: Vec<ClientCertificate>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,15 +139,34 @@ impl File {
         let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
         toml::from_str(&text).map_err(|error| failed(&error))
     }
+
+    /// What is shown to servers, with paths relative to `base`.
+    pub(super) fn shown_to_servers(&self, base: &Path) -> ServerFlags {
+        let at = |path: &Option<PathBuf>| path.as_ref().map(|path| base.join(path));
+        ServerFlags {
+            token_file: at(&self.server_token_file),
+            tls_ca: at(&self.server_tls_ca),
+            tls_cert: at(&self.server_tls_cert),
+            tls_key: at(&self.server_tls_key),
+        }
+    }
 }
 
 impl Http {
-    pub(super) fn options(&self, allow_urls: Vec<String>) -> outbound::Options {
+    pub(super) fn options(&self, allow_urls: Vec<String>, base: &Path) -> outbound::Options {
         let mut options = outbound::Options { allow_urls, ..outbound::Options::default() };
         let seconds = Duration::from_secs;
         self.connect_timeout.into_iter().for_each(|it| options.connect_timeout = seconds(it));
         self.timeout.into_iter().for_each(|it| options.timeout = seconds(it));
         self.max_input.into_iter().for_each(|it| options.max_input_bytes = it.0);
+        options.ca_files = self.ca_files.iter().map(|path| base.join(path)).collect();
+        let certificates = self.client_certificates.iter();
+        options.client_certificates = certificates
+            .map(|ClientCertificate { prefix, cert, key }| outbound::ClientCertificate {
+                prefix: prefix.clone(),
+                identity: Identity { certificate: base.join(cert), key: base.join(key) },
+            })
+            .collect();
         options
     }
 }

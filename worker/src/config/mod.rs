@@ -6,17 +6,19 @@ mod file;
 mod handlers;
 mod identity;
 mod process;
+mod secure;
 mod size;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::Args;
-use jq_client::{Address, TubeName};
+use jq_client::{Address, Credentials, Endpoint, EndpointParser, TubeName};
 use url::Url;
 
 use crate::outbound;
@@ -24,6 +26,7 @@ use crate::store::Sync;
 
 pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence, Rerun};
 pub use process::{EX_DATAERR, EX_TEMPFAIL, ExitMeaning, ExitTable};
+pub use secure::ServerFlags;
 pub use size::Size;
 
 use file::File;
@@ -46,9 +49,13 @@ pub struct Flags {
     /// Configuration file [default: jq-worker.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Take jobs from this server; can be repeated [default: 127.0.0.1:11300]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub server: Vec<Address>,
+    /// Take jobs from this server; can be repeated. beanstalks://HOST:PORT: by TLS
+    /// [default: 127.0.0.1:11300]
+    #[arg(long, value_name = "HOST:PORT", value_parser = EndpointParser)]
+    pub server: Vec<Endpoint>,
+    /// What is shown to the servers.
+    #[command(flatten)]
+    pub shown: ServerFlags,
     /// Take jobs from this tube; can be repeated
     #[arg(long, value_name = "NAME")]
     pub tube: Vec<TubeName>,
@@ -88,13 +95,17 @@ pub struct Config {
     /// Name of this worker in results.
     pub worker_id: String,
     /// Where jobs come from. Not empty.
-    pub servers: Vec<Address>,
+    pub servers: Vec<Endpoint>,
+    /// What is shown to them.
+    pub credentials: Credentials,
     /// From which tubes. Empty only for commands that need none.
     pub tubes: Vec<TubeName>,
     /// Most jobs that run at a time; 1 to [`MAX_CONCURRENCY`].
     pub concurrency: usize,
     /// Where results are served.
     pub listen: Option<SocketAddr>,
+    /// With this certificate. `None`: without TLS.
+    pub listen_tls: Option<Arc<jq_tls::Server>>,
     /// Where others reach that.
     pub public_url: Option<Url>,
     /// The state directory.
@@ -165,6 +176,12 @@ impl Config {
         base: &Path,
     ) -> Result<Self, ConfigError> {
         process::resources(&file.resources).map_err(ConfigError)?;
+        let named_in_file = file.servers.iter().map(|text| {
+            // Here and not in the file's parser, which would show the line with the token in it.
+            text.parse().map_err(|error| ConfigError(format!("servers: {error}")))
+        });
+        let named_in_file = named_in_file.collect::<Result<_, _>>()?;
+        let shown_in_file = file.shown_to_servers(base);
         let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
@@ -196,17 +213,21 @@ impl Config {
             let why = "expected one or more characters, none of them a control character";
             return Err(ConfigError(format!("id is {worker_id:?}: {why}")));
         }
-        let servers = or(flags.server.clone(), file.servers);
+        let servers = or(flags.server.clone(), named_in_file);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
+        let servers = if servers.is_empty() { vec![default_server.into()] } else { servers };
+        let credentials = credentials(&flags.shown, shown_in_file, &servers)?;
         let secret = |name: &str, path: &Path| secret(name, &base.join(path));
         let token = file.control.token_file.as_deref();
         let callback_secrets = file.callbacks.secret_files.iter();
         Ok(Self {
             worker_id,
-            servers: if servers.is_empty() { vec![default_server] } else { servers },
+            servers,
+            credentials,
             tubes: or(flags.tube.clone(), file.tubes),
             concurrency,
             listen,
+            listen_tls: secure::listen_tls(&file.http.tls_cert, &file.http.tls_key, base)?,
             public_url,
             results: flags
                 .results
@@ -224,7 +245,7 @@ impl Config {
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
             show_input_query: file.http.show_input_query,
             idle_check: seconds("idle_check", file.idle_check, 60)?.max(Duration::from_secs(1)),
-            outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls)),
+            outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls), base),
             callback_secrets: callback_secrets
                 .map(|path| secret("callbacks.secret_files", path))
                 .collect::<Result<_, _>>()?,
@@ -249,7 +270,10 @@ impl Config {
     pub fn result_url(&self, id: uuid::Uuid) -> Option<String> {
         match (&self.public_url, self.listen) {
             (Some(url), _) => Some(format!("{}/{id}", url.as_str().trim_end_matches('/'))),
-            (None, Some(address)) => Some(format!("http://{address}/{id}")),
+            (None, Some(address)) => {
+                let scheme = if self.listen_tls.is_some() { "https" } else { "http" };
+                Some(format!("{scheme}://{address}/{id}"))
+            }
             (None, None) => None,
         }
     }
@@ -259,6 +283,24 @@ impl Config {
         let path = self.public_url.as_ref().map_or("", |url| url.path());
         path.trim_end_matches('/').to_owned()
     }
+}
+
+/// Each flag goes before what the file says; a certificate and its key are one.
+fn credentials(
+    flags: &ServerFlags,
+    file: ServerFlags,
+    servers: &[Endpoint],
+) -> Result<Credentials, ConfigError> {
+    if *flags == ServerFlags::default() {
+        return file.named(servers, |name| format!("server_{name}"));
+    }
+    let ServerFlags { token_file, tls_ca, tls_cert, tls_key } = flags.clone();
+    let identity = tls_cert.zip(tls_key);
+    let (tls_cert, tls_key) =
+        identity.map_or((file.tls_cert, file.tls_key), |(cert, key)| (Some(cert), Some(key)));
+    let token_file = token_file.or(file.token_file);
+    let both = ServerFlags { token_file, tls_ca: tls_ca.or(file.tls_ca), tls_cert, tls_key };
+    both.credentials(servers)
 }
 
 fn or<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {

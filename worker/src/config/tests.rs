@@ -377,3 +377,102 @@ fn variables_to_pass_on_are_added_to_those_of_the_defaults() {
         assert!(handler.env.iter().any(|(it, _)| it == name), "{name}: {:?}", handler.env);
     }
 }
+
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+
+use certificates::{Authority, Valid};
+
+/// In the file's directory, as all paths of the file are.
+#[test]
+fn what_is_shown_to_servers_and_others() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let (cert, key) = authority.sign("w", "worker1", Valid::Now);
+    for (from, name) in [(authority.file(), "ca"), (cert, "cert"), (key, "key")] {
+        fs::copy(from, folder.0.join(name)).unwrap();
+    }
+    folder.write("token", "site.s3cret\n", 0o600);
+    let other = folder.write("other", "site.other\n", 0o600);
+    let text = "
+        servers = ['beanstalks://q1', 'beanstalk://site.url@q2:7', 'q3:8']
+        server_token_file = 'token'
+        server_tls_ca = 'ca'
+        server_tls_cert = 'cert'
+        server_tls_key = 'key'
+        [http]
+        tls_cert = 'cert'
+        tls_key = 'key'
+        ca_files = ['ca']
+        [[http.client_certificates]]
+        prefix = 'https://a.example/in/'
+        cert = 'cert'
+        key = 'key'
+        [handlers.x]
+        command = ['true']
+    ";
+    let path = folder.write("w.toml", text, 0o644);
+    let config = Config::load(&flags(&["--config", &path])).unwrap();
+    let shown: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["beanstalks://q1:11300", "q2:7", "q3:8"]);
+    assert!(!format!("{config:?}").contains("site."), "{config:?}");
+    assert_eq!(config.credentials.token_file, Some(folder.0.join("token")));
+    let files = config.credentials.tls.files();
+    assert_eq!(files.authorities, Some(folder.0.join("ca")));
+    assert_eq!(files.identity.as_ref().unwrap().key, folder.0.join("key"));
+    assert!(config.listen_tls.is_some());
+    assert!(config.result_url(uuid::Uuid::nil()).unwrap().starts_with("https://127.0.0.1:11380/"));
+    assert_eq!(config.outbound.ca_files, [folder.0.join("ca")]);
+    assert_eq!(config.outbound.client_certificates[0].identity.key, folder.0.join("key"));
+    outbound::Outbound::new(&config.outbound).unwrap();
+    // A flag goes before the file; the rest of the file stays.
+    let with_flag = flags(&["--config", &path, "--token-file", &other]);
+    let config = Config::load(&with_flag).unwrap();
+    assert_eq!(config.credentials.token_file, Some(other.into()));
+    assert_eq!(config.credentials.tls.files().authorities, Some(folder.0.join("ca")));
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let (cert, key) = authority.sign("w", "worker1", Valid::Now);
+    for (from, name) in [(authority.file(), "ca"), (cert, "cert"), (key, "key")] {
+        fs::copy(from, folder.0.join(name)).unwrap();
+    }
+    folder.write("two", "two words", 0o600);
+    let tls = "servers = ['beanstalks://q']\n";
+    let client = "[[http.client_certificates]]\ncert = 'cert'\nkey = 'key'\nprefix =";
+    for (text, why) in [
+        ("server_token_file = 'none'".to_owned(), "server_token_file: the token file"),
+        ("server_token_file = 'two'".to_owned(), "expected 1 to 217 visible ASCII"),
+        (format!("{tls}server_tls_ca = 'none'"), "server_tls_ca: the certificates of authorities"),
+        (format!("{tls}server_tls_ca = 'two'"), "expected certificates in PEM"),
+        (format!("{tls}server_tls_cert = 'cert'"), "server_tls_cert: expected both"),
+        (format!("{tls}server_tls_key = 'key'"), "server_tls_key: expected both"),
+        (
+            format!("{tls}server_tls_cert = 'cert'\nserver_tls_key = 'ca'"),
+            "server_tls_cert: the private key",
+        ),
+        ("server_tls_ca = 'ca'".to_owned(), "server_tls_ca: no server begins with beanstalks://"),
+        ("servers = ['beanstalk://s3cret@']".to_owned(), "servers: \"beanstalk://...@\" is no"),
+        ("[http]\ntls_cert = 'cert'".to_owned(), "http.tls_cert: expected both"),
+        ("[http]\ntls_cert = 'ca'\ntls_key = 'key'".to_owned(), "it is not the key to"),
+    ] {
+        let said = folder.refused(&format!("{text}\n[handlers.x]\ncommand = ['true']"));
+        assert!(said.contains(why) && !said.contains("s3cret"), "{text}: {said}");
+    }
+    for (text, why) in [
+        ("[http]\nca_files = ['key']".to_owned(), "http.ca_files: the certificates"),
+        (format!("{client} 'http://a.example/'"), "prefix: \"http://a.example/\" is not of https"),
+        (format!("{client} 'https://a.example/?x'"), "must not have a query"),
+        (
+            format!("{}'https://a/'", client.replace("'cert'", "'none'")),
+            "http.client_certificates: the certificate",
+        ),
+    ] {
+        let text = format!("{text}\n[handlers.x]\ncommand = ['true']");
+        let path = folder.write("outbound.toml", &text, 0o644);
+        let config = Config::load(&flags(&["--config", &path])).unwrap();
+        let said = outbound::Outbound::new(&config.outbound).unwrap_err().to_string();
+        assert!(said.contains(why), "{text}: {said}");
+    }
+}

@@ -1,10 +1,12 @@
 //! The exchanges themselves: fetch an input, deliver a result or a callback.
 //!
 //! Two HTTP clients, so that their connections do not mix: one may reach public addresses only, the
-//! other, made only if the rules name a host exactly, may reach any.
+//! other, made only if the rules name a host exactly, may reach any. And two more for each certificate that is
+//! shown to some: it is for nobody else.
 
 use std::error::Error as _;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +14,11 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use jq_api::job::Method;
+use jq_tls::{FileError, Identity};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode, redirect};
 use tracing::warn;
 use url::Url;
 
@@ -64,6 +67,19 @@ pub struct Options {
     pub max_input_bytes: u64,
     /// How the worker introduces itself.
     pub user_agent: String,
+    /// PEM files with certificates of authorities that are trusted besides the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// What the worker shows of itself to some; the first whose prefix fits counts.
+    pub client_certificates: Vec<ClientCertificate>,
+}
+
+/// A certificate that is shown to those whose URLs have this beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// As an entry of `allow_urls`, of https.
+    pub prefix: String,
+    /// Read again when it has changed.
+    pub identity: Identity,
 }
 
 impl Default for Options {
@@ -75,6 +91,8 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(30),
             max_input_bytes: 64 * 1024 * 1024,
             user_agent: concat!("jq-worker/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ca_files: Vec::new(),
+            client_certificates: Vec::new(),
         }
     }
 }
@@ -105,12 +123,15 @@ pub enum BuildError {
     Rule(BadRule),
     /// The HTTP client: a user agent that is not a header's value, say.
     Client(reqwest::Error),
+    /// A file of `http.ca_files` or `http.client_certificates`.
+    File(&'static str, FileError),
 }
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule(error) => write!(f, "{error}"),
+            Self::File(setting, error) => write!(f, "{setting}: {error}"),
             Self::Client(_) => f.write_str("cannot set up HTTP to other machines"),
         }
     }
@@ -121,6 +142,7 @@ impl std::error::Error for BuildError {
         match self {
             Self::Rule(_) => None,
             Self::Client(error) => Some(error),
+            Self::File(_, error) => Some(error),
         }
     }
 }
@@ -130,9 +152,17 @@ impl std::error::Error for BuildError {
 #[derive(Debug, Clone)]
 pub struct Outbound {
     policy: Arc<UrlPolicy>,
+    clients: Clients,
+    /// Those that show a certificate, each with a rule that says to whom.
+    with_certificate: Arc<[(UrlPolicy, Clients)]>,
+    max_input_bytes: u64,
+}
+
+/// The HTTP clients that show the same certificate, or none.
+#[derive(Debug, Clone)]
+struct Clients {
     to_public: Client,
     to_anywhere: Option<Client>,
-    max_input_bytes: u64,
 }
 
 impl Outbound {
@@ -144,10 +174,24 @@ impl Outbound {
         let policy = UrlPolicy::new(&options.allow_urls).map_err(BuildError::Rule)?;
         // Whoever came first in this process has installed one; ours or theirs, both will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = |reach| build(options, reach).map_err(BuildError::Client);
+        let clients = |make: &dyn Fn(Reach) -> reqwest::Result<Client>| {
+            let client = |reach| make(reach).map_err(BuildError::Client);
+            let to_anywhere = policy.names_hosts().then(|| client(Reach::Anywhere)).transpose()?;
+            Ok::<_, BuildError>(Clients { to_public: client(Reach::Public)?, to_anywhere })
+        };
+        let authorities = authorities(options)?;
+        let mut with_certificate = Vec::new();
+        for ClientCertificate { prefix, identity } in &options.client_certificates {
+            let rule = UrlPolicy::for_certificate(prefix).map_err(BuildError::Rule)?;
+            let config = secure_config(options, identity)?;
+            let make = |reach| {
+                client_builder(options, reach).tls_backend_preconfigured(config.clone()).build()
+            };
+            with_certificate.push((rule, clients(&make)?));
+        }
         Ok(Self {
-            to_public: client(Reach::Public)?,
-            to_anywhere: policy.names_hosts().then(|| client(Reach::Anywhere)).transpose()?,
+            clients: clients(&|reach| build(options, reach, &authorities))?,
+            with_certificate: with_certificate.into(),
             policy: Arc::new(policy),
             max_input_bytes: options.max_input_bytes,
         })
@@ -261,18 +305,48 @@ impl Outbound {
     }
 
     fn client_for(&self, url: &Url) -> Result<&Client, ExchangeError> {
-        match self.policy.check(url) {
-            Ok(Reach::Public) => Ok(&self.to_public),
-            Ok(Reach::Anywhere) => {
-                Ok(self.to_anywhere.as_ref().expect("a rule that names a host makes this client"))
+        let reach = self.policy.check(url);
+        let reach = reach.map_err(|refused| ExchangeError::new(url, Failure::Refused(refused)))?;
+        let shown = self.with_certificate.iter().find(|(rule, _)| rule.has_rule_for(url));
+        let clients = shown.map_or(&self.clients, |(_, clients)| clients);
+        Ok(match reach {
+            Reach::Public => &clients.to_public,
+            Reach::Anywhere => {
+                clients.to_anywhere.as_ref().expect("a rule that names a host makes this client")
             }
-            Err(refused) => Err(ExchangeError::new(url, Failure::Refused(refused))),
-        }
+        })
     }
 }
 
-fn build(options: &Options, reach: Reach) -> reqwest::Result<Client> {
-    client_builder(options, reach).build().or_else(|error| {
+/// The certificates of `http.ca_files`.
+fn authorities(options: &Options) -> Result<Vec<Certificate>, BuildError> {
+    let mut found = Vec::new();
+    for path in &options.ca_files {
+        let bad = |error| BuildError::File("http.ca_files", error);
+        for certificate in jq_tls::authorities(path).map_err(bad)? {
+            found.push(Certificate::from_der(&certificate).map_err(BuildError::Client)?);
+        }
+    }
+    Ok(found)
+}
+
+/// TLS for those to whom the certificate is shown.
+fn secure_config(
+    options: &Options,
+    identity: &Identity,
+) -> Result<rustls::ClientConfig, BuildError> {
+    let files = jq_tls::ClientFiles {
+        authorities: None,
+        more_authorities: options.ca_files.clone(),
+        identity: Some(identity.clone()),
+    };
+    let config = jq_tls::Client::new(files, &["h2", "http/1.1"]).lasting_config();
+    config.map_err(|error| BuildError::File("http.client_certificates", error))
+}
+
+fn build(options: &Options, reach: Reach, authorities: &[Certificate]) -> reqwest::Result<Client> {
+    let builder = client_builder(options, reach).tls_certs_merge(authorities.iter().cloned());
+    builder.build().or_else(|error| {
         // Most likely a container without certificates of authorities. Plain HTTP works without.
         let client = client_builder(options, reach).tls_certs_only([]).build()?;
         let cause = error.source().map(ToString::to_string);

@@ -21,7 +21,7 @@ mod resolve;
 mod tests;
 
 pub use callback::{BadSecret, Signer, unsigned};
-pub use client::{BuildError, Fetched, Options, Outbound};
+pub use client::{BuildError, ClientCertificate, Fetched, Options, Outbound};
 pub use digest::{BadDigest, Digest};
 pub use error::{DeliverError, ExchangeError, Failure, FetchError};
 pub use jq_api::job::Method;

@@ -75,13 +75,14 @@ impl std::error::Error for Refused {}
 /// An entry of `allow_urls` is not a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRule {
+    setting: &'static str,
     rule: String,
     why: &'static str,
 }
 
 impl fmt::Display for BadRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "allow_urls: {:?} {}", self.rule, self.why)
+        write!(f, "{}: {:?} {}", self.setting, self.rule, self.why)
     }
 }
 
@@ -97,9 +98,33 @@ impl UrlPolicy {
     pub fn new(allow_urls: &[String]) -> Result<Self, BadRule> {
         let rules = allow_urls
             .iter()
-            .map(|text| Rule::parse(text).map_err(|why| BadRule { rule: text.clone(), why }))
+            .map(|text| {
+                let setting = "allow_urls";
+                Rule::parse(text).map_err(|why| BadRule { setting, rule: text.clone(), why })
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { rules })
+    }
+
+    /// One rule, for URLs whose servers are shown a certificate.
+    ///
+    /// # Errors
+    /// As those of [`UrlPolicy::new`], or it is not of https.
+    pub(super) fn for_certificate(prefix: &str) -> Result<Self, BadRule> {
+        let rule = Rule::parse(prefix).and_then(|rule| match rule.scheme.as_str() {
+            "https" => Ok(rule),
+            _ => Err("is not of https: nobody is shown a certificate without TLS"),
+        });
+        let setting = "http.client_certificates: prefix";
+        match rule {
+            Ok(rule) => Ok(Self { rules: vec![rule] }),
+            Err(why) => Err(BadRule { setting, rule: prefix.to_owned(), why }),
+        }
+    }
+
+    /// Whether a rule is for this URL.
+    pub(super) fn has_rule_for(&self, url: &Url) -> bool {
+        self.rules.iter().any(|rule| rule.matches(url))
     }
 
     /// Checks whether the URL is allowed, and which addresses the connection may lead to. An

@@ -174,3 +174,22 @@ fn what_is_no_rule_is_refused_and_says_why() {
         assert!(error.to_string().contains(&format!("{rule:?}")), "{error}");
     }
 }
+
+#[test]
+fn a_certificate_is_for_urls_with_its_prefix() {
+    let rule = UrlPolicy::for_certificate("https://site.example/in/").unwrap();
+    for (url, is_for_it) in [
+        ("https://site.example/in/7", true),
+        ("https://site.example:443/in/", true),
+        ("https://site.example/inside", false),
+        ("https://site.example/", false),
+        ("https://site.example:444/in/7", false),
+        ("https://other.example/in/7", false),
+        ("http://site.example/in/7", false),
+    ] {
+        assert_eq!(rule.has_rule_for(&url.parse().unwrap()), is_for_it, "{url}");
+    }
+    let error = UrlPolicy::for_certificate("http://site.example/").unwrap_err().to_string();
+    assert!(error.contains("http.client_certificates: prefix"), "{error}");
+    assert!(UrlPolicy::for_certificate("https://user@site.example/").is_err());
+}

@@ -4,6 +4,10 @@
 //!
 //! Every scenario ends by counting the processes that its jobs have left, which must be none.
 
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+#[path = "../../../tests/support/gate.rs"]
+mod gate;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
@@ -28,6 +32,7 @@ mod refused;
 mod reload;
 mod rig;
 mod same_id;
+mod secure;
 mod settings;
 mod several;
 mod sick;

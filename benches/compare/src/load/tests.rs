@@ -52,7 +52,8 @@ fn load(
     until: Until,
     ledger: &mut Ledger,
 ) -> Result<Option<Window>, Failure> {
-    let channels = (0..shape.connections).map(|_| Channel::connect(addr).unwrap()).collect();
+    let channels =
+        (0..shape.connections).map(|_| Channel::connect(&addr.into()).unwrap()).collect();
     run(channels, &shape, &Wire::new(body, shape.depth), until, ledger, &meter())
 }
 

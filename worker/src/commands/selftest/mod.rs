@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jq_client::{Client, ClientOptions, PutOptions};
+use jq_client::{Client, ClientOptions, Credentials, PutOptions};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -65,7 +65,8 @@ fn test(mut config: Config, folder: &Path) -> Result<usize, Failed> {
     let template = template.ok_or_else(|| Failed::other("there is no handler to start from"))?;
     let handlers = CASES.iter().map(|case| case.handler(&template, &marker));
     config.handlers = Handlers::ByType(handlers.collect());
-    config.servers = vec![queue.address()];
+    config.servers = vec![queue.address().into()];
+    config.credentials = Credentials::default();
     config.tubes = vec![TUBE.parse().expect("it is a tube's name")];
     config.results = folder.to_owned();
     config.listen = None;
