@@ -58,7 +58,6 @@ const DEFAULT_FSYNC_MS: u64 = 50;
 // The last of several equal flags counts, as with getopt: images and units append to defaults.
 #[command(args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(override_usage = "jq-server [OPTIONS]\n       jq-server hash-token [--generate] <NAME>")]
 struct Flags {
     #[command(subcommand)]
     command: Option<Command>,
@@ -824,6 +823,41 @@ mod tests {
         assert_eq!(all, ["0.0.0.0:5", "127.0.0.1:1", "unix:/q"]);
         let all = addresses(&[&["-l", "::1"], &two[..]].concat());
         assert_eq!(all, ["[::1]:11300", "127.0.0.1:1", "unix:/q"]);
+    }
+
+    #[test]
+    fn hashing_a_token_stands_beside_no_flag() {
+        for args in [["hash-token", "site", "--generate"], ["hash-token", "--generate", "site"]] {
+            let hash_token = HashToken { name: "site".to_owned(), generate: true };
+            assert_eq!(parse(&args).unwrap().hash_token, Some(hash_token));
+        }
+        assert!(!parse(&["hash-token", "a"]).unwrap().hash_token.unwrap().generate);
+        for args in [
+            &["hash-token"][..],
+            &["hash-token", "a.b"],
+            &["hash-token", "a", "-V"],
+            &["-V", "hash-token", "a"],
+            &["-b", "d", "hash-token", "a"],
+            &["hash-token", "a", "b"],
+            &["hash", "a"],
+            &["help"],
+        ] {
+            assert_eq!(parse(args).unwrap_err().status, EXIT_USAGE, "{args:?}");
+        }
+        // The value of a flag is what it was before.
+        let config = parse(&["-l", "hash-token", "-u", "hash-token", "-b", "hash-token"]).unwrap();
+        assert_eq!(*address(&config), tcp("hash-token", 11_300));
+        assert_eq!((config.user.as_deref(), config.hash_token), (Some("hash-token"), None));
+        assert_eq!(config.binlog, Some("hash-token".into()));
+    }
+
+    #[test]
+    fn a_listener_may_name_a_principal_if_there_are_any() {
+        let listen = ["--listen", "tcp://127.0.0.1:1?as=site"];
+        assert!(parse(&listen).unwrap_err().message.contains("it needs --auth"));
+        let config = parse(&[&listen[..], &["--auth", "auth.toml"]].concat()).unwrap();
+        assert_eq!(config.auth, Some("auth.toml".into()));
+        assert_eq!(parse(&["--auth", "credential:a/b"]).unwrap_err().status, EXIT_USAGE);
     }
 
     #[test]
