@@ -20,12 +20,10 @@ use super::names::names_of;
 /// has 16 KiB and some more; the rest is for long chains of certificates.
 pub(super) const MAX_RAW: usize = 32 * 1024;
 
-/// After so many bytes of records that carry no data, in a row, a client is up to no good. Each costs as much
-/// to decipher as one that carries some.
-const MAX_WITHOUT_DATA: usize = 64 * 1024;
-
-/// What a record has beyond its data, at most, in bytes; and one more record, for new keys.
+/// What a record has beyond its data, at most, in bytes; also the size of a record with an alert or new keys.
 const RECORD_OVERHEAD: usize = 64;
+
+/// The most data in a record, in bytes.
 const RECORD_DATA: usize = 16 * 1024;
 
 /// The state of TLS, and the bytes that wait for something.
@@ -38,8 +36,6 @@ pub(crate) struct Session {
     given: usize,
     /// Nothing comes any more.
     ended: bool,
-    /// Bytes of records since the last that carried data.
-    without_data: usize,
     /// The end is said.
     said_end: bool,
     /// Nothing can be read or written any more.
@@ -94,7 +90,6 @@ impl Session {
             plain: Vec::new(),
             given: 0,
             ended: false,
-            without_data: 0,
             said_end: false,
             failed: false,
         })
@@ -114,8 +109,13 @@ impl Session {
         self.plain.len() - self.given
     }
 
-    /// The names in the client's certificate, if it has shown one; it is verified. They are forgotten
-    /// by rustls no sooner than the connection is.
+    /// Bytes of memory for what is not whole, or not taken.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.raw.capacity() + self.plain.capacity()
+    }
+
+    /// The names in the client's certificate, if it has shown one; it is verified.
     pub(super) fn names(&self) -> Vec<String> {
         let certificate = self.tls.peer_certificates().and_then(<[_]>::first);
         certificate.map(|it| names_of(it)).unwrap_or_default()
@@ -224,11 +224,7 @@ impl Session {
                             record.payload.split_at(record.payload.len().min(room.remaining()));
                         room.put_slice(now);
                         self.plain.extend_from_slice(later);
-                        self.without_data = 0;
                     }
-                    // What these records took is no longer counted.
-                    at += discard;
-                    continue;
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(sealed, |room| data.encode(room))?;
@@ -269,13 +265,6 @@ impl Session {
                 }
             }
             at += discard;
-            if !self.tls.is_handshaking() {
-                self.without_data += discard;
-                if self.without_data > MAX_WITHOUT_DATA {
-                    let why = "too many records without data";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-                }
-            }
             if is_done {
                 return Ok(at);
             }

@@ -6,7 +6,7 @@ mod by_hand;
 mod cipher;
 mod handshake;
 mod peer;
-mod secure;
+pub(super) mod secure;
 mod sessions;
 mod turns;
 

@@ -15,19 +15,19 @@ use crate::server::tls::TlsSocket;
 
 /// The version that the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(in crate::server) enum Version {
     Tls12,
     Tls13,
 }
 
 /// A certificate for `localhost` that only this test trusts.
-pub(super) struct Secrets {
+pub(in crate::server) struct Secrets {
     server: Arc<ServerConfig>,
     trusted: RootCertStore,
 }
 
 impl Secrets {
-    pub(super) fn new() -> Arc<Self> {
+    pub(in crate::server) fn new() -> Arc<Self> {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).expect("there is randomness");
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("it is a key");
@@ -42,17 +42,24 @@ impl Secrets {
         Arc::new(Self { server: Arc::new(server), trusted })
     }
 
+    /// How the server shows it.
+    pub(in crate::server) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
     /// A client that has said nothing yet.
-    pub(super) fn client(&self, version: Version) -> ClientConnection {
+    pub(in crate::server) fn client(&self, version: Version) -> ClientConnection {
         let version = match version {
             Version::Tls12 => &TLS12,
             Version::Tls13 => &TLS13,
         };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[version])
             .expect("there are suites for it")
             .with_root_certificates(self.trusted.clone())
             .with_no_client_auth();
+        // For tests that make records by themselves.
+        config.enable_secret_extraction = true;
         let name = "localhost".try_into().expect("it is a name");
         let mut client = ClientConnection::new(Arc::new(config), name).expect("it may begin");
         client.set_buffer_limit(None);
@@ -60,7 +67,10 @@ impl Secrets {
     }
 
     /// The server's side of the handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsSocket<TcpStream>> {
+    pub(in crate::server) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<TlsSocket<TcpStream>> {
         let mut socket = TlsSocket::new(stream, Arc::clone(&self.server))?;
         poll_fn(|cx| socket.poll_handshake(cx)).await?;
         Ok(socket)
