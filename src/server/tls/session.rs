@@ -104,6 +104,11 @@ impl Session {
         self.ended
     }
 
+    /// Whether nothing can be read or written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Number of deciphered bytes that nobody has taken.
     pub(super) fn ahead(&self) -> usize {
         self.plain.len() - self.given
@@ -175,7 +180,8 @@ impl Session {
         Ok(())
     }
 
-    /// Enciphers data.
+    /// Enciphers data. With an error, `sealed` may have an alert: with TLS 1.2, a key is good for so many
+    /// records only.
     pub(super) fn seal(&mut self, data: &[u8], sealed: &mut Sealed) -> io::Result<()> {
         self.say(Say::Data(data), sealed)
     }
@@ -197,6 +203,19 @@ impl Session {
         }
         self.raw = raw;
         said.map(drop)
+    }
+
+    /// Nothing goes on from here. There may be an alert, which tells the client; rustls must not be asked for
+    /// more than that.
+    fn fail(&mut self, mut input: &mut [u8], sealed: &mut Sealed) -> io::Result<()> {
+        self.failed = true;
+        while self.tls.wants_write() {
+            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(input);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { break };
+            encode(sealed, |room| data.encode(room))?;
+            input = &mut input[discard..];
+        }
+        Ok(())
     }
 
     /// Has rustls do all that it can do. Returns how many bytes of `input` are done with.
@@ -243,24 +262,17 @@ impl Session {
                         }
                         Say::End => encrypt(sealed, 0, |room| traffic.queue_close_notify(room)),
                     };
-                    said?;
+                    if let Err(error) = said {
+                        self.fail(&mut input[at + discard..], sealed)?;
+                        return Err(error);
+                    }
                     is_done = true;
                 }
                 Ok(ConnectionState::BlockedHandshake) => is_done = true,
                 // Early data is not offered, and there are no other states.
                 Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) => {
-                    self.failed = true;
-                    // There may be an alert, which tells the client. rustls must not be asked for more.
-                    let mut at = at + discard;
-                    while self.tls.wants_write() {
-                        let status = self.tls.process_tls_records(&mut input[at..]);
-                        let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
-                            break;
-                        };
-                        encode(sealed, |room| data.encode(room))?;
-                        at += status.discard;
-                    }
+                    self.fail(&mut input[at + discard..], sealed)?;
                     return Err(invalid(error));
                 }
             }

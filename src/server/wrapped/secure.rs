@@ -5,10 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::crypto::ring;
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite,
+    Tls12CipherSuite, Tls13CipherSuite,
+};
 use tokio::net::TcpStream;
 
 use crate::server::tls::TlsSocket;
@@ -28,10 +31,39 @@ pub(in crate::server) struct Secrets {
 
 impl Secrets {
     pub(in crate::server) fn new() -> Arc<Self> {
+        Self::with(ring::default_provider())
+    }
+
+    /// With keys that are good for so many records.
+    pub(in crate::server) fn wearing_out(records: u64) -> Arc<Self> {
+        let mut provider = ring::default_provider();
+        for suite in &mut provider.cipher_suites {
+            // For as long as the test's process.
+            *suite = match suite {
+                SupportedCipherSuite::Tls12(suite) => {
+                    let common =
+                        CipherSuiteCommon { confidentiality_limit: records, ..suite.common };
+                    let Tls12CipherSuite { prf_provider, kx, sign, aead_alg, .. } = **suite;
+                    let suite = Tls12CipherSuite { common, prf_provider, kx, sign, aead_alg };
+                    SupportedCipherSuite::Tls12(Box::leak(Box::new(suite)))
+                }
+                SupportedCipherSuite::Tls13(suite) => {
+                    let common =
+                        CipherSuiteCommon { confidentiality_limit: records, ..suite.common };
+                    let Tls13CipherSuite { hkdf_provider, aead_alg, quic, .. } = **suite;
+                    let suite = Tls13CipherSuite { common, hkdf_provider, aead_alg, quic };
+                    SupportedCipherSuite::Tls13(Box::leak(Box::new(suite)))
+                }
+            };
+        }
+        Self::with(provider)
+    }
+
+    fn with(provider: CryptoProvider) -> Arc<Self> {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).expect("there is randomness");
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("it is a key");
-        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let server = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .expect("there are suites for them")
             .with_no_client_auth()
