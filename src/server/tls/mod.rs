@@ -13,6 +13,8 @@ mod names;
 mod outcome;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::certificates::Watch;
 pub use self::certificates::{Certificates, TlsFileError};

@@ -20,12 +20,10 @@ use super::names::names_of;
 /// has 16 KiB and some more; the rest is for long chains of certificates.
 pub(super) const MAX_RAW: usize = 32 * 1024;
 
-/// After so many bytes of records that carry no data, in a row, a client is up to no good. Each costs as much
-/// to decipher as one that carries some.
-const MAX_WITHOUT_DATA: usize = 64 * 1024;
-
-/// What a record has beyond its data, at most, in bytes; and one more record, for new keys.
+/// What a record has beyond its data, at most, in bytes; also the size of a record with an alert or new keys.
 const RECORD_OVERHEAD: usize = 64;
+
+/// The most data in a record, in bytes.
 const RECORD_DATA: usize = 16 * 1024;
 
 /// The state of TLS, and the bytes that wait for something.
@@ -38,8 +36,6 @@ pub(crate) struct Session {
     given: usize,
     /// Nothing comes any more.
     ended: bool,
-    /// Bytes of records since the last that carried data.
-    without_data: usize,
     /// The end is said.
     said_end: bool,
     /// Nothing can be read or written any more.
@@ -94,7 +90,6 @@ impl Session {
             plain: Vec::new(),
             given: 0,
             ended: false,
-            without_data: 0,
             said_end: false,
             failed: false,
         })
@@ -109,13 +104,23 @@ impl Session {
         self.ended
     }
 
+    /// Whether nothing can be read or written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Number of deciphered bytes that nobody has taken.
     pub(super) fn ahead(&self) -> usize {
         self.plain.len() - self.given
     }
 
-    /// The names in the client's certificate, if it has shown one; it is verified. They are forgotten
-    /// by rustls no sooner than the connection is.
+    /// Bytes of memory for what is not whole, or not taken.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.raw.capacity() + self.plain.capacity()
+    }
+
+    /// The names in the client's certificate, if it has shown one; it is verified.
     pub(super) fn names(&self) -> Vec<String> {
         let certificate = self.tls.peer_certificates().and_then(<[_]>::first);
         certificate.map(|it| names_of(it)).unwrap_or_default()
@@ -175,7 +180,8 @@ impl Session {
         Ok(())
     }
 
-    /// Enciphers data.
+    /// Enciphers data. With an error, `sealed` may have an alert: with TLS 1.2, a key is good for so many
+    /// records only.
     pub(super) fn seal(&mut self, data: &[u8], sealed: &mut Sealed) -> io::Result<()> {
         self.say(Say::Data(data), sealed)
     }
@@ -197,6 +203,19 @@ impl Session {
         }
         self.raw = raw;
         said.map(drop)
+    }
+
+    /// Nothing goes on from here. There may be an alert, which tells the client; rustls must not be asked for
+    /// more than that.
+    fn fail(&mut self, mut input: &mut [u8], sealed: &mut Sealed) -> io::Result<()> {
+        self.failed = true;
+        while self.tls.wants_write() {
+            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(input);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { break };
+            encode(sealed, |room| data.encode(room))?;
+            input = &mut input[discard..];
+        }
+        Ok(())
     }
 
     /// Has rustls do all that it can do. Returns how many bytes of `input` are done with.
@@ -224,11 +243,7 @@ impl Session {
                             record.payload.split_at(record.payload.len().min(room.remaining()));
                         room.put_slice(now);
                         self.plain.extend_from_slice(later);
-                        self.without_data = 0;
                     }
-                    // What these records took is no longer counted.
-                    at += discard;
-                    continue;
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(sealed, |room| data.encode(room))?;
@@ -247,35 +262,21 @@ impl Session {
                         }
                         Say::End => encrypt(sealed, 0, |room| traffic.queue_close_notify(room)),
                     };
-                    said?;
+                    if let Err(error) = said {
+                        self.fail(&mut input[at + discard..], sealed)?;
+                        return Err(error);
+                    }
                     is_done = true;
                 }
                 Ok(ConnectionState::BlockedHandshake) => is_done = true,
                 // Early data is not offered, and there are no other states.
                 Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) => {
-                    self.failed = true;
-                    // There may be an alert, which tells the client. rustls must not be asked for more.
-                    let mut at = at + discard;
-                    while self.tls.wants_write() {
-                        let status = self.tls.process_tls_records(&mut input[at..]);
-                        let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
-                            break;
-                        };
-                        encode(sealed, |room| data.encode(room))?;
-                        at += status.discard;
-                    }
+                    self.fail(&mut input[at + discard..], sealed)?;
                     return Err(invalid(error));
                 }
             }
             at += discard;
-            if !self.tls.is_handshaking() {
-                self.without_data += discard;
-                if self.without_data > MAX_WITHOUT_DATA {
-                    let why = "too many records without data";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-                }
-            }
             if is_done {
                 return Ok(at);
             }

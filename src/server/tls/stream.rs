@@ -107,6 +107,10 @@ impl<S: Socket> TlsSocket<S> {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Err(failure));
         }
+        // Replies have failed: nobody waits for the client to say more.
+        if self.session.has_failed() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         SCRATCH.with_borrow_mut(|Scratch { input, sealed, .. }| {
             let kept = self.session.begin(input);
             let count = ready!(read(&mut self.below, &mut input[kept..kept + most]))?;
@@ -148,14 +152,17 @@ impl<S: Socket> TlsSocket<S> {
     /// Enciphers this and writes as much as the socket below takes at once. Nothing may be unsent before.
     fn write(&mut self, cx: &mut Context<'_>, data: &[u8], sealed: &mut Sealed) -> io::Result<()> {
         sealed.clear();
-        self.session.seal(data, sealed)?;
+        let said = self.session.seal(data, sealed);
         let sealed = sealed.filled();
+        if said.is_err() && sealed.is_empty() {
+            return said;
+        }
         let count = match Pin::new(&mut self.below).poll_write(cx, sealed) {
             Poll::Ready(count) => count?,
             Poll::Pending => 0,
         };
         self.unsent.extend_from_slice(&sealed[count..]);
-        Ok(())
+        said
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

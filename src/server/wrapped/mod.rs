@@ -5,8 +5,9 @@ mod below;
 mod by_hand;
 mod cipher;
 mod handshake;
+mod keys;
 mod peer;
-mod secure;
+pub(super) mod secure;
 mod sessions;
 mod turns;
 
@@ -53,13 +54,16 @@ struct Server {
 
 impl Server {
     fn start(between: Between) -> Self {
+        Self::start_with(between, Secrets::new())
+    }
+
+    fn start_with(between: Between, secrets: Arc<Secrets>) -> Self {
         let hub = hub();
         let runtime = workers::runtime().expect("the system has room for it");
         let (stop, told) = oneshot::channel::<()>();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let served = Arc::clone(&hub);
-        let secrets = Secrets::new();
         let shown = Arc::clone(&secrets);
         let thread = thread::spawn(move || {
             runtime.block_on(async {

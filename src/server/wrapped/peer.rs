@@ -137,6 +137,14 @@ impl Peer {
         assert!(found == expected, "{} instead of {}", shown(&found), shown(expected));
     }
 
+    /// Asks something, and reads a piece of the reply. False: the server has said the end instead.
+    pub(super) fn asks(&mut self, request: &str) -> bool {
+        self.send(request);
+        let goes_on = self.receive();
+        self.unread.clear();
+        goes_on
+    }
+
     /// The statistics of a tube.
     pub(super) fn ask_tube(&mut self, tube: &str) -> String {
         self.send(format!("stats-tube {tube}\r\n"));
