@@ -72,6 +72,10 @@ fn main() -> ExitCode {
             return ExitCode::from(config::EXIT_USAGE);
         }
     };
+    if let Some(name) = unknown_principal(&config, &files) {
+        error!("--listen ...?as={name}: there is no principal of this name in the file of --auth");
+        return ExitCode::from(config::EXIT_USAGE);
+    }
     let admin = match http.map(|(bound, http)| Admin::start(bound, http, &config)).transpose() {
         Ok(admin) => admin,
         Err(failure) => {
@@ -139,6 +143,13 @@ fn read_files(config: &Config) -> Result<Files, FileError> {
     let tubes = config.tubes.as_deref().map(TubesFile::read).transpose()?;
     let access = config.auth.as_deref().map(Access::open).transpose()?;
     Ok(Files { tubes, access: access.map(Arc::new) })
+}
+
+/// The principal of a listener that is not in the file of --auth.
+fn unknown_principal<'a>(config: &'a Config, files: &Files) -> Option<&'a str> {
+    let directory = files.access.as_ref()?.directory();
+    let mut names = config.listeners.iter().filter_map(|listener| listener.acts_as.as_deref());
+    names.find(|name| directory.by_name(name).is_none())
 }
 
 /// Makes beanstalkd's files of the jobs that are kept in a directory.

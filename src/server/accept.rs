@@ -85,7 +85,11 @@ pub(crate) async fn accept_all(
                     refuse(stream);
                     hub.crowd().refused(hub.clock().now());
                 } else {
-                    workers.serve(Accepted { stream, origin: listener.origin().clone() });
+                    let mut origin = listener.origin().clone();
+                    if hub.access_control().is_some() {
+                        origin = origin.with_peer(&stream);
+                    }
+                    workers.serve(Accepted { stream, origin });
                 }
             }
             Err(error) if is_about_one_connection(&error) => {}

@@ -4,6 +4,7 @@ mod accept;
 mod accepted;
 pub mod connection;
 mod crowd;
+pub mod guard;
 mod housekeeping;
 mod http_clients;
 pub mod hub;
@@ -33,6 +34,7 @@ pub(crate) use self::listener::ListeningSocket;
 pub use self::listener::{Bound, ListenError, Listener};
 pub use self::signals::{Signals, ignore_hangup};
 
+use self::guard::AccessControl;
 use self::hub::Hub;
 use self::keeper::Keeper;
 use self::signals::Request;
@@ -104,7 +106,8 @@ fn run_with(
 ) -> Result<(), ServeError> {
     freeing::start();
     let driver = Arc::clone(&opened.driver);
-    let hub = Hub::new(config, clock, opened);
+    let control = files.access.map(|access| AccessControl::start(access, clock.clone()));
+    let hub = Hub::with_control(config, clock, opened, control.transpose()?);
     let runtime = workers::runtime()?;
     let started = {
         let _entered = runtime.enter();
@@ -121,13 +124,7 @@ fn run_with(
             keeper.begin();
         }
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        runtime.block_on(serve(
-            listeners,
-            hub,
-            workers,
-            (admin.as_ref(), keeper, files.access),
-            until,
-        ))
+        runtime.block_on(serve(listeners, hub, workers, (admin.as_ref(), keeper), until))
     });
     // Nobody may change the queue when its log is stopped.
     drop(admin);
@@ -174,7 +171,7 @@ async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
-    (admin, keeper, access): (Option<&Admin>, Option<Keeper>, Option<Arc<Access>>),
+    (admin, keeper): (Option<&Admin>, Option<Keeper>),
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -186,7 +183,8 @@ async fn serve(
     let reload_tubes = Arc::new(Notify::new());
     let keeping = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&reload_tubes))));
     let reload_access = Arc::new(Notify::new());
-    let renewing = access.map(|access| {
+    let renewing = hub.access_control().map(|control| {
+        let access = Arc::clone(control.access());
         let hub = Arc::clone(&hub);
         // Whoever waits for a job may have lost the right to it.
         tokio::spawn(access.run(Arc::clone(&reload_access), move || hub.wake_all()))

@@ -22,6 +22,8 @@ use prometheus_client::registry::Registry;
 use super::process::Process;
 use super::snapshot::{Snapshot, TubeRow};
 use super::{Options, Standing};
+use crate::access::Counts;
+use crate::server::guard::{Account, PrincipalView};
 use crate::server::hub::Hub;
 
 use self::families::Encoder;
@@ -75,8 +77,17 @@ pub(super) struct Exposition {
     /// The limits that are set, with their names.
     limits: Vec<(&'static str, u64)>,
     refused_connections: u64,
+    access: Option<AccessNumbers>,
     compat_version: &'static str,
     log: LogNumbers,
+}
+
+/// What a server knows that asks who its clients are.
+#[derive(Debug)]
+struct AccessNumbers {
+    principals: Vec<PrincipalView>,
+    nobody: Arc<Account>,
+    verified: Counts,
 }
 
 /// What only the log's progress says.
@@ -109,6 +120,11 @@ impl Exposition {
             max_job_size: hub.max_job_size(),
             limits: hub.limits(),
             refused_connections: hub.crowd().total(),
+            access: hub.access_control().map(|control| AccessNumbers {
+                principals: control.principals(),
+                nobody: Arc::clone(control.nobody()),
+                verified: control.verified(),
+            }),
             compat_version: hub.dialect().version(),
             log: LogNumbers {
                 committed: progress.committed(),
