@@ -6,9 +6,11 @@ use std::sync::atomic::AtomicU64;
 
 use beanstalk_protocol::{Command, JobId, PutHeader, Request};
 use jq_engine::Nanos;
+use jq_server::access::Access;
 use jq_server::clock::Clock;
 use jq_server::config::Config;
 use jq_server::log::Opened;
+use jq_server::server::guard::{AccessControl, Guard, Shown};
 use jq_server::server::hub::Hub;
 
 /// Bytes of a body.
@@ -26,6 +28,23 @@ pub(crate) fn standing_clock() -> Clock {
 pub(crate) fn hub(clock: Clock) -> Arc<Hub> {
     let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
     Hub::new(&config, clock, Opened::in_memory(0))
+}
+
+/// The same, for clients of whom not everybody may do everything; and a guard of a connection that may put
+/// and reserve.
+#[allow(dead_code, reason = "only instruction counts have one")]
+pub(crate) fn guarded_hub(clock: Clock) -> (Arc<Hub>, Guard) {
+    let file = std::env::temp_dir().join(format!("jq-bench-{}.toml", std::process::id()));
+    let text = "[[principal]]\nname = \"site\"\nput = [\"def*\"]\nreserve = [\"*\"]\n";
+    std::fs::write(&file, text).expect("the temporary folder is writable");
+    let access = Access::open(&file).expect("there are no mistakes in it");
+    let _ = std::fs::remove_file(&file);
+    let control = AccessControl::start(Arc::new(access), clock.clone()).expect("there is a thread");
+    let config = Config::from_args(["jq-server".into()]).expect("there are no wrong flags");
+    let opened = Opened::in_memory(0);
+    let hub = Hub::with_control(&config, clock, opened, Some(Arc::clone(&control)));
+    let shown = Shown { acts_as: Some("site".into()), ..Shown::default() };
+    (hub, Guard::new(&control, shown))
 }
 
 /// The two requests of a put.

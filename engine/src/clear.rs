@@ -235,6 +235,7 @@ impl Engine {
             let Some((ix, name)) = self.graves.take_one(&self.jobs) else { return };
             if let Some(job) = self.jobs.remove(ix) {
                 sink.forget(job.segment, job.id, name + job.body.as_ref().len());
+                sink.removed(job.id);
                 sink.discard(job.body);
             }
         }

@@ -122,7 +122,12 @@ impl Engine {
         let job = &self.jobs[ix];
         match job.place() {
             Place::Reserved { conn: owner, .. } if owner != conn.0 => return Reply::NotFound,
-            _ => {}
+            Place::Reserved { .. } => {}
+            _ if sink.allows_delete(self.tubes[job.tube].reference()) => {}
+            _ => {
+                self.commands.delete -= 1;
+                return Reply::InternalError;
+            }
         }
         if !sink.admits(Change::Delete) {
             return self.not_recorded();

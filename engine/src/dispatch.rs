@@ -101,7 +101,7 @@ impl Engine {
     /// A put is refused for this cause.
     #[cold]
     #[inline(never)]
-    fn refuse_put(
+    pub(crate) fn refuse_put(
         &mut self,
         conn: ConnId,
         cause: Cause,

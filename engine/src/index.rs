@@ -79,7 +79,7 @@ impl Index {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, id: JobId, id_of: impl Fn(Ix) -> JobId) -> Option<Ix> {
         let number = page(id);
         if number == self.newest.number {

@@ -33,6 +33,7 @@ mod list;
 mod moves;
 mod observe;
 mod operations;
+mod places;
 mod policy;
 mod put;
 mod ready;
@@ -57,6 +58,7 @@ pub use histogram::Histogram;
 pub use inspect::{ConnInfo, Cursor, JobInfo, Page, PageSize};
 pub use observe::{Activity, Oldest, Overall, Times, TubeView};
 pub use operations::{Action, JobChange, Refusal};
+pub use places::{JobPlace, TubeRef, TubeSums};
 pub use policy::{Limits, Policy};
 pub use put::{Inserted, NewJob, PutRefusal};
 pub use record::{

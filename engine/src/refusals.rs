@@ -16,6 +16,10 @@ pub enum Cause {
     TubeMaxJobs,
     /// A put into a tube whose jobs have as many bytes as its policy allows: `OUT_OF_MEMORY`.
     TubeMaxBytes,
+    /// A put by a principal whose jobs have as many bytes as it may have: `OUT_OF_MEMORY`.
+    PrincipalMaxBytes,
+    /// A put from an address whose jobs have as many bytes as it may have: `OUT_OF_MEMORY`.
+    AddressMaxBytes,
     /// Another change that the log cannot record: `INTERNAL_ERROR`.
     NotRecorded,
     /// A put with too large a body: `JOB_TOO_BIG`.
@@ -30,13 +34,15 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Draining,
         Self::NoRoom,
         Self::MaxJobs,
         Self::MaxMemory,
         Self::TubeMaxJobs,
         Self::TubeMaxBytes,
+        Self::PrincipalMaxBytes,
+        Self::AddressMaxBytes,
         Self::NotRecorded,
         Self::TooBig,
         Self::BrokenBody,
@@ -53,6 +59,8 @@ impl Cause {
             Self::MaxMemory => "max_memory",
             Self::TubeMaxJobs => "tube_max_jobs",
             Self::TubeMaxBytes => "tube_max_bytes",
+            Self::PrincipalMaxBytes => "principal_max_bytes",
+            Self::AddressMaxBytes => "address_max_bytes",
             Self::NotRecorded => "internal_error",
             Self::TooBig => "job_too_big",
             Self::BrokenBody => "expected_crlf",

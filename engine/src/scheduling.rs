@@ -186,6 +186,7 @@ impl Engine {
     }
 
     /// Gives the tube's first ready job to the connection.
+    #[inline(always)]
     pub(crate) fn reserve_from(&mut self, now: Nanos, tube: Ix, conn: Ix, sink: &mut impl Sink) {
         let state = &self.tubes[tube];
         if let Some((_, job)) = state.ready.first() {
@@ -207,7 +208,7 @@ impl Engine {
     }
 
     /// Removes a job for good; `deleted`: because it is deleted, now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_out(&mut self, ix: Ix, deleted: Option<Nanos>, sink: &mut impl Sink) {
         let reserved = self.detach(ix);
         if let Some(job) = self.jobs.remove(ix) {
@@ -222,6 +223,7 @@ impl Engine {
                 }
             }
             sink.forget(job.segment, job.id, tube.name.as_bytes().len() + bytes);
+            sink.removed(job.id);
             self.drop_if_idle(job.tube);
             sink.discard(job.body);
         }

@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::conn::WatchList;
 use crate::engine::ConnId;
 use crate::job::Jobs;
+use crate::places::TubeRef;
 use crate::record::{Change, Record, SegmentRef};
 use crate::tube::Tubes;
 
@@ -124,6 +125,13 @@ pub trait Sink {
         true
     }
 
+    /// Whether the connection may delete a job of this tube that it has not reserved. If not, the job stays,
+    /// the command is not counted, and the client gets an error.
+    #[inline]
+    fn allows_delete(&mut self, _tube: TubeRef<'_>) -> bool {
+        true
+    }
+
     /// Whether there is memory for another tube, or another place in a watch list. If not, the client gets
     /// an error.
     fn has_room(&self) -> bool {
@@ -147,6 +155,10 @@ pub trait Sink {
     /// [`Sink::forget`] will be called with that.
     #[inline]
     fn resize(&mut self, _segment: SegmentRef, _before: usize, _after: usize) {}
+
+    /// This job is gone for good.
+    #[inline]
+    fn removed(&mut self, _job: JobId) {}
 
     /// Takes the body of a job that is gone. Freeing a large one takes time, and a caller that
     /// holds a lock may want to do that later.
@@ -173,6 +185,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
         (**self).admits(change)
     }
 
+    fn allows_delete(&mut self, tube: TubeRef<'_>) -> bool {
+        (**self).allows_delete(tube)
+    }
+
     fn has_room(&self) -> bool {
         (**self).has_room()
     }
@@ -187,6 +203,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn resize(&mut self, segment: SegmentRef, before: usize, after: usize) {
         (**self).resize(segment, before, after);
+    }
+
+    fn removed(&mut self, job: JobId) {
+        (**self).removed(job);
     }
 
     fn discard(&mut self, body: Body) {

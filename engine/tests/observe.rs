@@ -330,6 +330,8 @@ fn refusals_are_counted_by_their_cause() {
             ("max_memory", 0),
             ("tube_max_jobs", 0),
             ("tube_max_bytes", 0),
+            ("principal_max_bytes", 0),
+            ("address_max_bytes", 0),
             ("internal_error", 4),
             ("job_too_big", 1),
             ("expected_crlf", 1),

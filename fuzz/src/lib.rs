@@ -3,6 +3,7 @@
 //! Each target is a plain function, so that the ordinary tests of the crates can
 //! include it and replay the corpus on any machine.
 
+pub mod access;
 pub mod corpus;
 pub mod decoder;
 pub mod engine_ops;

@@ -30,8 +30,8 @@ pub use reply_decoder::{ReplyDecoder, ReplyError};
 pub use request_decoder::{Rejection, Request, RequestDecoder};
 pub use request_line::RequestLine;
 pub use stats::{
-    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, EXTENSIONS, JobState, JobStats,
-    PolicyCounts, ProcessStats, RefusedPuts, ServerStats, TubeStats, begin_tube_list,
+    AccessStats, BinlogHealth, BinlogStats, BinlogUse, CommandCounts, EXTENSIONS, JobState,
+    JobStats, PolicyCounts, ProcessStats, RefusedPuts, ServerStats, TubeStats, begin_tube_list,
     push_tube_list,
 };
 pub use types::{

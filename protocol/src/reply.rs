@@ -120,7 +120,7 @@ impl<B: AsRef<[u8]>> Reply<B> {
 
     /// Appends the reply up to where its body begins, and returns the body. The caller writes it,
     /// and a CRLF after it; so a large body need not be copied.
-    #[inline]
+    #[inline(always)]
     pub fn encode_head(&self, out: &mut impl BufMut) -> Option<&B> {
         let word: &[u8] = match self {
             Self::Inserted(id) => return put_line(out, b"INSERTED", [*id]),

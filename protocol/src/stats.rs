@@ -295,8 +295,17 @@ impl BinlogHealth {
     }
 }
 
+/// What a server that knows its clients has refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AccessStats {
+    /// Commands for which the client had no right.
+    pub denied_commands: u64,
+    /// Wrong tokens.
+    pub failed_auths: u64,
+}
+
 /// What the process contributes to the answer to `stats`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessStats<'a> {
     /// Largest body accepted, in bytes.
     pub max_job_size: u32,
@@ -322,6 +331,8 @@ pub struct ProcessStats<'a> {
     pub resident_bytes: u64,
     /// Connections that were closed at once, because there were as many as there may be.
     pub refused_connections: u64,
+    /// `None`: the server does not know its clients, and the keys are not there.
+    pub access: Option<AccessStats>,
 }
 
 /// Writes lines into memory, which cannot fail.
@@ -440,6 +451,10 @@ impl ServerStats {
         put_counts(&mut out, &self.refused_puts.by_key());
         put_counts(&mut out, &[("refused-connections", process.refused_connections)]);
         put_counts(&mut out, &self.policies.by_key());
+        if let Some(AccessStats { denied_commands, failed_auths }) = process.access {
+            let counts = [("denied-commands", denied_commands), ("failed-auths", failed_auths)];
+            put_counts(&mut out, &counts);
+        }
         if let Some(own) = own {
             own.put_yaml(&mut out);
         }

@@ -79,6 +79,10 @@ fn main() -> ExitCode {
             return ExitCode::from(config::EXIT_USAGE);
         }
     };
+    if let Some(name) = unknown_principal(&config, access.as_deref()) {
+        error!("--listen ...?as={name}: there is no principal of this name in the file of --auth");
+        return ExitCode::from(config::EXIT_USAGE);
+    }
     let started = http
         .map(|(bound, http)| Admin::start(bound, http, &config, certificates.as_ref()))
         .transpose();
@@ -150,6 +154,13 @@ fn read_files(config: &Config) -> Result<(Option<TubesFile>, Option<Arc<Access>>
     let tubes = config.tubes.as_deref().map(TubesFile::read).transpose()?;
     let access = config.auth.as_deref().map(Access::open).transpose()?;
     Ok((tubes, access.map(Arc::new)))
+}
+
+/// The principal of a listener that is not in the file of --auth.
+fn unknown_principal<'a>(config: &'a Config, access: Option<&Access>) -> Option<&'a str> {
+    let directory = access?.directory();
+    let mut names = config.listeners.iter().filter_map(|listener| listener.acts_as.as_deref());
+    names.find(|name| directory.by_name(name).is_none())
 }
 
 /// Makes beanstalkd's files of the jobs that are kept in a directory.

@@ -1,6 +1,7 @@
 //! A client's socket between the listener that accepted it and the thread that serves it.
 
 use std::io;
+use std::net::IpAddr;
 use std::net::TcpStream as StdTcpStream;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
@@ -22,19 +23,41 @@ pub(crate) struct Origin {
     /// The names in the certificate that the client has shown, which is verified: `CN=site`,
     /// `DNS:site.example`, `URI:spiffe://x/site`, `IP:10.0.0.7` or `EMAIL:site@example`.
     pub(crate) certificate_names: Vec<String>,
+    /// The address of the client, if it has one and somebody wants to know.
+    pub(crate) address: Option<IpAddr>,
+    /// The user at the other end of a Unix socket, likewise.
+    pub(crate) uid: Option<u32>,
 }
 
 impl Origin {
     /// For this service, with nothing else known.
     pub(crate) fn plain(service: Service) -> Self {
-        Self { service, tls: None, acts_as: None, certificate_names: Vec::new() }
+        Self {
+            service,
+            tls: None,
+            acts_as: None,
+            certificate_names: Vec::new(),
+            address: None,
+            uid: None,
+        }
+    }
+
+    /// The same, with what the kernel says of the client.
+    pub(crate) fn with_peer(mut self, stream: &Stream) -> Self {
+        match stream {
+            Stream::Tcp(stream) => self.address = stream.peer_addr().ok().map(|peer| peer.ip()),
+            Stream::Tls(socket) => {
+                self.address = socket.below().peer_addr().ok().map(|peer| peer.ip());
+            }
+            Stream::Unix(stream) => self.uid = stream.peer_cred().ok().map(|peer| peer.uid()),
+        }
+        self
     }
 
     /// What this listener's connections are for.
     pub(crate) fn of(listener: &ListenerConfig) -> Self {
         let ListenerConfig { service, tls, acts_as, .. } = listener;
-        let (acts_as, certificate_names) = (acts_as.clone(), Vec::new());
-        Self { service: *service, tls: *tls, acts_as, certificate_names }
+        Self { tls: *tls, acts_as: acts_as.clone(), ..Self::plain(*service) }
     }
 }
 

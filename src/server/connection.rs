@@ -9,6 +9,8 @@
 //! many requests in flight does not wait for a commit for each of them. Replies are sent in the
 //! order of the requests, whatever each of them waits for.
 
+mod guarded;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -26,7 +28,8 @@ use tracing::{debug, trace};
 use crate::freeing;
 use crate::log::{Gate, Gated, Place, Staging};
 use crate::memory;
-use crate::server::hub::{Batch, Hub, REPLY_LIMIT};
+use crate::server::guard::Guard;
+use crate::server::hub::{Applied, Batch, Hub, REPLY_LIMIT};
 use crate::server::outbuf::OutBuf;
 use crate::server::peers::Entry;
 use crate::server::socket::Socket;
@@ -100,6 +103,8 @@ pub struct Connection<S: Socket> {
     turn: Turn,
     /// The client hung up while its reserve waited, with more requests after it.
     has_hung_up: bool,
+    /// Present if not everybody may do everything.
+    guard: Option<Box<Guard>>,
     /// Its place in the table for those who look from outside, if somebody may.
     entry: Option<Box<Entry>>,
 }
@@ -168,6 +173,8 @@ enum State {
     Blocked,
     /// Waiting until the log has stored a body.
     Staging,
+    /// Waiting until it is known whose a token is.
+    Authenticating,
     /// To be closed once everything is sent.
     Closing,
 }
@@ -176,11 +183,21 @@ impl<S: Socket> Connection<S> {
     /// A connection over this socket, whose handshake is done. The hub knows the connection from
     /// its first poll on.
     pub fn new(socket: S, hub: Arc<Hub>) -> Self {
+        Self::guarded(socket, hub, None)
+    }
+
+    /// The same for a client that may do what the guard allows, if there is one.
+    pub fn guarded(socket: S, hub: Arc<Hub>, guard: Option<Guard>) -> Self {
         let decoder = RequestDecoder::new(hub.dialect(), hub.max_job_size());
         let mut decoder = decoder.with_room(memory::has_room).with_free(freeing::free);
         if let Some(from) = hub.stages_from() {
             // What arrives in one piece comes among other requests, and is handled with them.
             decoder = decoder.with_aside(from.max(READ_SIZE));
+        }
+        if guard.is_some() {
+            decoder = decoder.with_auth();
+            // Until it is known who that is.
+            decoder.hold_nothing(true);
         }
         Self {
             socket,
@@ -199,6 +216,7 @@ impl<S: Socket> Connection<S> {
             is_closed: false,
             turn: Turn::default(),
             has_hung_up: false,
+            guard: guard.map(Box::new),
             entry: None,
         }
     }
@@ -240,6 +258,11 @@ impl<S: Socket> Connection<S> {
         if self.has_left() {
             self.state = State::Closing;
             return Poll::Ready(());
+        }
+        if let Some(guard) = &mut self.guard
+            && !self.hub.is_stopping()
+        {
+            ready!(guard.poll_turn(cx, self.hub.clock()));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, batch } = scratch;
@@ -306,7 +329,7 @@ impl<S: Socket> Connection<S> {
             batch.outcome.unread = self.write_closed;
             batch.requests.push((request, 0));
             self.turn.requests += 1;
-            self.hub.apply(id, batch);
+            self.apply(id, batch);
             // The put is over.
             self.staging = None;
             self.send_outcome(cx, batch)
@@ -324,7 +347,7 @@ impl<S: Socket> Connection<S> {
             }
             Err(body) => {
                 batch.requests.push((Request::Body(body), 0));
-                self.hub.apply(id, batch);
+                self.apply(id, batch);
             }
         }
         self.keep(rest);
@@ -362,7 +385,7 @@ impl<S: Socket> Connection<S> {
         }
         let waits = match self.state {
             State::Running => self.held.is_full(),
-            State::Blocked | State::Staging => false,
+            State::Blocked | State::Staging | State::Authenticating => false,
             State::Closing => !self.held.is_empty(),
         };
         if waits { Poll::Pending } else { Poll::Ready(()) }
@@ -391,10 +414,16 @@ impl<S: Socket> Connection<S> {
     fn handle(&mut self, id: ConnId, input: &[u8], batch: &mut Batch) {
         let mut at = 0;
         loop {
-            while batch.requests.len() < MAX_BATCH
-                && let Some(request) = self.decoder.decode(input, &mut at)
-            {
-                batch.requests.push((request, at));
+            let mut complete = true;
+            match &self.guard {
+                None => {
+                    while batch.requests.len() < MAX_BATCH
+                        && let Some(request) = self.decoder.decode(input, &mut at)
+                    {
+                        batch.requests.push((request, at));
+                    }
+                }
+                Some(_) => complete = self.decode_guarded(id, input, &mut at, batch),
             }
             if let Some(mut line) = self.first_line.take() {
                 let first = batch.requests.first();
@@ -409,16 +438,19 @@ impl<S: Socket> Connection<S> {
                 }
             }
             let Some(end) = batch.requests.last().map(|(_, end)| *end) else {
+                if !complete {
+                    return self.keep(&input[at..]);
+                }
                 // A body that is set aside is longer than all of the input, so nothing is before it.
                 if let Some(body) = self.decoder.take_aside() {
                     self.stage(id, body, &input[at..], batch);
                 }
                 return;
             };
-            let complete = batch.requests.len() < MAX_BATCH;
+            let complete = complete && batch.requests.len() < MAX_BATCH;
             self.turn.requests += batch.requests.len();
             trace!(connection = id.0, requests = batch.requests.len(), "batch");
-            let applied = self.hub.apply(id, batch);
+            let applied = self.apply(id, batch);
             match applied.flow {
                 Flow::Continue => {}
                 Flow::Blocked => self.state = State::Blocked,
@@ -427,6 +459,9 @@ impl<S: Socket> Connection<S> {
                     self.state = State::Closing;
                     return;
                 }
+            }
+            if self.guard.as_ref().is_some_and(|guard| guard.has_paused) {
+                return self.pause(&input[applied.end..]);
             }
             if applied.flow == Flow::Blocked || applied.end < end {
                 // The rest is decoded again when its turn comes.
@@ -441,6 +476,15 @@ impl<S: Socket> Connection<S> {
                 self.keep(&input[at..]);
                 return;
             }
+        }
+    }
+
+    /// Has the queue carry out a batch.
+    #[inline(always)]
+    fn apply(&mut self, id: ConnId, batch: &mut Batch) -> Applied {
+        match &mut self.guard {
+            None => self.hub.apply(id, batch),
+            Some(guard) => self.hub.apply_guarded(id, batch, guard),
         }
     }
 
@@ -520,7 +564,11 @@ impl<S: Socket> Future for Connection<S> {
                 let id = this.hub.connect(cx.waker().clone());
                 debug!(connection = id.0, "connected");
                 this.entry = this.hub.enter(id, &this.socket).map(Box::new);
-                *this.id.insert(id)
+                this.id = Some(id);
+                if this.guard.is_some() {
+                    this.meet(id);
+                }
+                id
             }
         };
         this.turn = Turn::default();
@@ -537,11 +585,17 @@ impl<S: Socket> Future for Connection<S> {
                 this.is_closed = true;
                 return Poll::Ready(());
             }
+            if this.state == State::Blocked
+                && this.guard.as_ref().is_some_and(|guard| guard.is_stale())
+            {
+                this.look_again(id);
+            }
             ready!(this.poll_send(cx));
             match this.state {
                 State::Closing => return this.poll_close(cx),
                 State::Blocked => ready!(this.poll_blocked(cx, id)),
                 State::Staging => ready!(this.poll_staging(cx, id)),
+                State::Authenticating => ready!(this.poll_authenticating(cx, id)),
                 State::Running => ready!(this.poll_running(cx, id)),
             }
         }

@@ -65,7 +65,12 @@ impl Entrance {
                 else => return,
             };
             match arrived {
-                Ok(accepted) => waiting.push(accepted),
+                Ok(Accepted { stream, mut origin }) => {
+                    if hub.access_control().is_some() {
+                        origin = origin.with_peer(&stream);
+                    }
+                    waiting.push(Accepted { stream, origin });
+                }
                 Err(error) => warn!(%error, "lost a connection between threads"),
             }
         }

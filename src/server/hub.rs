@@ -6,15 +6,17 @@
 //!
 //! The hub is public for simulations, which drive it without sockets.
 
+mod guarded;
+
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Poll, Waker};
 
-use beanstalk_protocol::{BinlogStats, Dialect, JobId, Request, ServerStats};
+use beanstalk_protocol::{BinlogStats, Dialect, JobId, Reply, Request, ServerStats};
 use jq_engine::{
     Answer, Body, Change, CloseReason, ConnId, Engine, Flow, Limits, Nanos, Record, SegmentRef,
-    Sink, growth,
+    Sink, TubeNames, TubeRef, growth,
 };
 use tokio::sync::Notify;
 
@@ -27,7 +29,9 @@ use crate::log::{
 use crate::memory;
 use crate::policies::InForce;
 use crate::server::crowd::Crowd;
+use crate::server::guard::{AccessControl, Guard, Owners};
 use crate::server::http_clients::HttpClients;
+use crate::server::hub::guarded::Judging;
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 use crate::server::peers::{Entry, Peers};
@@ -73,6 +77,8 @@ pub struct Hub {
     /// Connections that were closed because they began with an HTTP request.
     pub(crate) http_clients: HttpClients,
     crowd: Crowd,
+    /// Present if not everybody may do everything.
+    control: Option<Arc<AccessControl>>,
     tubes_file: InForce,
     certificates: OnceLock<Arc<Certificates>>,
     handshakes: OnceLock<Arc<Handshakes>>,
@@ -100,6 +106,8 @@ struct State {
     timekeeper_at: Nanos,
     /// The connection of the last batch, and how many batches in a row it has had.
     in_a_row: (ConnId, u32),
+    /// Whose jobs are in the queue, while somebody has a limit for them.
+    owners: Option<Box<Owners>>,
     /// The maximum number of bytes that jobs took since [`Hub::backlog_drained`] was notified.
     most_held: u64,
 }
@@ -180,6 +188,9 @@ struct Replies<'a> {
     mailboxes: &'a mut [Mailbox],
     dialect: Dialect,
     log: &'a mut dyn Log,
+    owners: &'a mut Option<Box<Owners>>,
+    /// Asked what is known only when it is done.
+    guard: Option<&'a mut Guard>,
     /// Whether the log keeps anything.
     durable: bool,
     /// [`Progress::failures`] when the operation began.
@@ -219,6 +230,14 @@ impl Sink for Replies<'_> {
             self.outcome.gated.raise(position, self.failures);
         } else if let Some(mailbox) = self.mailboxes.get_mut(conn.0 as usize) {
             mailbox.gated.raise(position, self.failures);
+        }
+    }
+
+    #[inline]
+    fn allows_delete(&mut self, tube: TubeRef<'_>) -> bool {
+        match &mut self.guard {
+            None => true,
+            Some(guard) => guard.may_delete(tube),
         }
     }
 
@@ -263,9 +282,34 @@ impl Sink for Replies<'_> {
     }
 
     #[inline]
+    fn removed(&mut self, job: JobId) {
+        if let Some(owners) = self.owners {
+            owners.remove(job);
+        }
+    }
+
+    #[inline]
     fn discard(&mut self, body: Body) {
         if matches!(body, Body::Shared(_)) {
             self.outcome.discarded.push(body);
+        }
+    }
+}
+
+impl Outcome {
+    /// Answers that it is not allowed.
+    #[cold]
+    fn deny(&mut self) {
+        if !self.unread {
+            self.out.push_word(&Reply::InternalError);
+        }
+    }
+
+    /// Answers with those names that `shows` picks.
+    #[cold]
+    fn list(&mut self, names: TubeNames<'_>, shows: impl Fn(&str) -> bool) {
+        if !self.unread {
+            self.out.push_tubes(names, shows);
         }
     }
 }
@@ -294,13 +338,15 @@ impl State {
         outcome: &'a mut Outcome,
         hub: &Hub,
     ) -> (&'a mut Engine, Replies<'a>) {
-        let Self { engine, log, mailboxes, .. } = self;
+        let Self { engine, log, mailboxes, owners, .. } = self;
         let replies = Replies {
             actor,
             outcome,
             mailboxes,
             dialect: hub.dialect,
             log: &mut **log,
+            owners,
+            guard: None,
             durable: hub.keeps_log,
             failures: hub.progress.failures(),
         };
@@ -342,6 +388,16 @@ impl State {
 impl Hub {
     /// A hub for a queue and its log, whose driver is still to be started.
     pub fn new(config: &Config, clock: Clock, opened: Opened) -> Arc<Self> {
+        Self::with_control(config, clock, opened, None)
+    }
+
+    /// The same, for clients of which not everybody may do everything.
+    pub fn with_control(
+        config: &Config,
+        clock: Clock,
+        opened: Opened,
+        control: Option<Arc<AccessControl>>,
+    ) -> Arc<Self> {
         let Opened { mut engine, log, driver } = opened;
         engine.set_limits(config.limits);
         Arc::new(Self {
@@ -356,6 +412,7 @@ impl Hub {
                 last: Nanos::default(),
                 timekeeper_at: Nanos::NEVER,
                 in_a_row: (ConnId(0), 0),
+                owners: None,
                 most_held: 0,
             }),
             clock,
@@ -368,6 +425,7 @@ impl Hub {
             peers: config.http.is_some().then(Peers::default),
             http_clients: HttpClients::default(),
             crowd: Crowd::new(config.max_connections),
+            control,
             tubes_file: InForce::default(),
             certificates: OnceLock::new(),
             handshakes: OnceLock::new(),
@@ -552,9 +610,18 @@ impl Hub {
     /// reach [`REPLY_LIMIT`]; or if there is hardly any memory left, there is one.
     #[inline]
     pub fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
+        self.apply_with(conn, batch, None)
+    }
+
+    /// The same, of what the guard allows, if there is one.
+    fn apply_with(
+        &self,
+        conn: ConnId,
+        batch: &mut Batch,
+        mut guard: Option<&mut Guard>,
+    ) -> Applied {
         let limit = if memory::has_room_for_little() { REPLY_LIMIT } else { self.relieve() };
         let Batch { requests, outcome } = batch;
-        let mut requests = requests.drain(..);
         let mut applied = Applied { flow: Flow::Continue, end: 0 };
         let clock = self.clock.now();
         let mut state = self.lock();
@@ -563,27 +630,59 @@ impl Hub {
         if state.engine.next_deadline().is_some_and(|at| at <= now) {
             self.catch_up(&mut state, outcome, now);
         }
-        let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
-        if engine.looks_ahead() {
-            engine.look_ahead(conn, requests.as_slice().iter().map(|(request, _)| request));
+        if state.engine.looks_ahead() {
+            state.engine.look_ahead(conn, requests.iter().map(|(request, _)| request));
         }
-        for (request, end) in requests.by_ref() {
-            // The body of a put follows its line: handle both in the same batch.
-            let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
-            applied.flow = engine.handle(now, conn, request, &mut replies);
-            applied.end = end;
-            now.0 += 1;
-            if applied.flow != Flow::Continue || (may_stop && replies.outcome.out.len() >= limit) {
+        let mut judged = match &mut guard {
+            None => requests.drain(..),
+            Some(guard) => {
+                let mut judging = Judging { conn, outcome, applied: &mut applied, limit };
+                let allowed = self.judge_next(&mut state, requests, guard, &mut judging);
+                now = state.last;
+                requests.drain(..allowed)
+            }
+        };
+        loop {
+            let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
+            replies.guard = guard.as_deref_mut();
+            for (request, end) in judged.by_ref() {
+                // The body of a put follows its line: handle both in the same batch.
+                let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
+                applied.flow = engine.handle(now, conn, request, &mut replies);
+                applied.end = end;
+                now.0 += 1;
+                if applied.flow != Flow::Continue
+                    || (may_stop && replies.outcome.out.len() >= limit)
+                {
+                    break;
+                }
+            }
+            state.last = now;
+            let Some(guard) = &mut guard else { break };
+            if !judged.as_slice().is_empty() {
+                break;
+            }
+            drop(judged);
+            let mut judging = Judging { conn, outcome, applied: &mut applied, limit };
+            let allowed = self.judge_next(&mut state, requests, guard, &mut judging);
+            now = state.last;
+            judged = requests.drain(..allowed);
+            if allowed == 0 {
                 break;
             }
         }
-        state.last = now;
         self.release(state, outcome);
         // Free the bodies that were not stored here, where nobody waits for the lock.
-        drop(requests);
-        outcome.out.render(|stats, binlog| {
-            self.identity.to_yaml(stats, binlog, self.crowd.total(), clock)
-        });
+        drop(judged);
+        match guard {
+            None => outcome.out.render(|stats, binlog| {
+                self.identity.to_yaml(stats, binlog, self.crowd.total(), None, clock)
+            }),
+            Some(guard) => {
+                requests.clear();
+                self.tell(outcome, guard, clock);
+            }
+        }
         applied
     }
 

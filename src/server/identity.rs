@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use beanstalk_protocol::{BinlogStats, Dialect, ProcessStats, ServerStats};
+use beanstalk_protocol::{AccessStats, BinlogStats, Dialect, ProcessStats, ServerStats};
 use jq_engine::Nanos;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
@@ -62,12 +62,31 @@ impl Identity {
         self.resident.bytes()
     }
 
+    /// The text of `stats` for who may not see everything: nothing of the process, the machine and the log.
+    pub(crate) fn to_yaml_in_part(
+        &self,
+        stats: &ServerStats,
+        access: AccessStats,
+        now: Nanos,
+    ) -> Vec<u8> {
+        let process = ProcessStats {
+            max_job_size: self.max_job_size,
+            version: crate::VERSION,
+            uptime: now.seconds_since(self.started),
+            id: &self.id,
+            access: Some(access),
+            ..ProcessStats::default()
+        };
+        stats.to_yaml(&process, &BinlogStats::default(), self.dialect)
+    }
+
     /// The text of `stats`.
     pub(crate) fn to_yaml(
         &self,
         stats: &ServerStats,
         binlog: &BinlogStats,
         refused_connections: u64,
+        access: Option<AccessStats>,
         now: Nanos,
     ) -> Vec<u8> {
         let (user_us, system_us) = match getrusage(UsageWho::RUSAGE_SELF) {
@@ -87,6 +106,7 @@ impl Identity {
             platform: &self.platform,
             resident_bytes: self.resident_bytes(),
             refused_connections,
+            access,
         };
         stats.to_yaml(&process, binlog, self.dialect)
     }

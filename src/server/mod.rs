@@ -5,6 +5,7 @@ mod accepted;
 pub mod connection;
 mod crowd;
 mod entrance;
+pub mod guard;
 mod housekeeping;
 mod http_clients;
 pub mod hub;
@@ -39,6 +40,7 @@ pub use self::tls::{Certificates, TlsFileError};
 
 use self::accept::{ToEntrance, accept_all};
 use self::entrance::Entrance;
+use self::guard::AccessControl;
 use self::hub::Hub;
 use self::keeper::Keeper;
 use self::reloads::Reloads;
@@ -115,7 +117,8 @@ fn run_with(
 ) -> Result<(), ServeError> {
     freeing::start();
     let driver = Arc::clone(&opened.driver);
-    let hub = Hub::new(config, clock, opened);
+    let control = access.map(|access| AccessControl::start(access, clock.clone()));
+    let hub = Hub::with_control(config, clock, opened, control.transpose()?);
     let runtime = workers::runtime()?;
     let started = {
         let _entered = runtime.enter();
@@ -136,7 +139,7 @@ fn run_with(
             hub.set_certificates(Arc::clone(certificates));
         }
         let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
-        let beside = Beside { admin: admin.as_ref(), keeper, access, certificates, watch };
+        let beside = Beside { admin: admin.as_ref(), keeper, certificates, watch };
         runtime.block_on(serve(listeners, hub, workers, beside, until))
     });
     // Nobody may change the queue when its log is stopped.
@@ -184,7 +187,6 @@ impl From<io::Error> for ServeError {
 struct Beside<'a> {
     admin: Option<&'a Admin>,
     keeper: Option<Keeper>,
-    access: Option<Arc<Access>>,
     certificates: Option<Arc<Certificates>>,
     watch: Option<Watch>,
 }
@@ -193,7 +195,7 @@ async fn serve(
     listeners: Vec<Listener>,
     hub: Arc<Hub>,
     workers: Arc<Workers>,
-    Beside { admin, keeper, access, certificates, watch }: Beside<'_>,
+    Beside { admin, keeper, certificates, watch }: Beside<'_>,
     until: Until,
 ) -> Result<(), ServeError> {
     let mut requests = match until {
@@ -206,7 +208,8 @@ async fn serve(
     if let Some(keeper) = keeper {
         reloads.add(|asked| keeper.run(asked));
     }
-    if let Some(access) = access {
+    if let Some(control) = hub.access_control() {
+        let access = Arc::clone(control.access());
         let hub = Arc::clone(&hub);
         // Whoever waits for a job may have lost the right to it.
         reloads.add(|asked| access.run(asked, move || hub.wake_all()));

@@ -139,8 +139,20 @@ impl OutBuf {
                 self.push_text(&stats.to_yaml(dialect));
             }
             Answer::TubeStats(stats) => self.push_text(&stats.to_yaml(dialect)),
-            Answer::Tubes(names) => self.push_list(names),
+            Answer::Tubes(names) => self.push_list(names, |_| true),
         }
+    }
+
+    /// Adds the list of those tubes that `shows` picks.
+    pub(crate) fn push_tubes(&mut self, names: TubeNames<'_>, shows: impl Fn(&str) -> bool) {
+        self.replies += 1;
+        self.push_list(names, shows);
+    }
+
+    /// Adds a reply that the queue knows nothing of.
+    pub(crate) fn push_word(&mut self, reply: &Reply<&[u8]>) {
+        self.replies += 1;
+        reply.encode(&mut self.bytes);
     }
 
     /// Formats the answers to `stats`, with `to_yaml`, and to `list-jobs`.
@@ -246,11 +258,14 @@ impl OutBuf {
 
     /// Adds a list of tubes, if there is memory for it.
     #[cold]
-    fn push_list(&mut self, names: TubeNames<'_>) {
+    fn push_list(&mut self, names: TubeNames<'_>, shows: impl Fn(&str) -> bool) {
         let mut text = Vec::new();
         begin_tube_list(&mut text);
         let mut fits = true;
         names.for_each(|name| {
+            if !shows(name) {
+                return;
+            }
             // Its name, and what is around it.
             fits = fits && text.try_reserve(name.len() + 3).is_ok();
             if fits {

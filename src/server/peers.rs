@@ -45,6 +45,8 @@ struct Backlog {
     unsent: AtomicU64,
     /// Requests behind one that blocks.
     unhandled: AtomicU64,
+    /// Who the connection acts for.
+    principal: Mutex<Option<Arc<str>>>,
 }
 
 /// A connection's place in the table. It must leave before its socket is closed.
@@ -68,6 +70,8 @@ pub(crate) struct PeerInfo {
     pub(crate) unsent: u64,
     /// Bytes of requests that are not carried out.
     pub(crate) unread: u64,
+    /// Who it acts for, if that is known.
+    pub(crate) principal: Option<Arc<str>>,
 }
 
 impl Peers {
@@ -136,6 +140,14 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Notes who the connection acts for.
+    pub(crate) fn note_principal(&self, principal: Option<&Arc<str>>) {
+        let mut noted = self.backlog.principal.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = principal.cloned();
+    }
+}
+
 impl Peer {
     fn info(&self) -> PeerInfo {
         let queued = |request| self.descriptor.and_then(|fd| queued(fd, request)).unwrap_or(0);
@@ -146,6 +158,10 @@ impl Peer {
             idle: self.descriptor.and_then(idle),
             unsent: self.backlog.unsent.load(Ordering::Relaxed) + queued(libc::TIOCOUTQ),
             unread: self.backlog.unhandled.load(Ordering::Relaxed) + queued(libc::FIONREAD),
+            principal: {
+                let noted = self.backlog.principal.lock();
+                noted.unwrap_or_else(PoisonError::into_inner).clone()
+            },
         }
     }
 }

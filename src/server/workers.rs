@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::config::Service;
 use crate::server::accepted::{Accepted, Detached, Origin, Stream};
 use crate::server::connection::Connection;
+use crate::server::guard::{Guard, Shown};
 use crate::server::hub::Hub;
 use crate::server::socket::Socket;
 
@@ -134,7 +135,13 @@ fn spawn(accepted: Accepted, ticket: Ticket) {
 fn spawn_service(origin: Origin, socket: impl Socket, ticket: Ticket) {
     let hub = Arc::clone(&ticket.hub);
     match origin.service {
-        Service::Protocol => drop(tokio::spawn(counted(Connection::new(socket, hub), ticket))),
+        Service::Protocol => {
+            let Origin { address, uid, acts_as, certificate_names: certificate, .. } = origin;
+            let shown = Shown { address, uid, acts_as, certificate };
+            let guard = hub.access_control().map(|control| Guard::new(control, shown));
+            let connection = Connection::guarded(socket, hub, guard);
+            drop(tokio::spawn(counted(connection, ticket)));
+        }
         // Its listener is not among those of the queue.
         Service::Http => drop((socket, ticket)),
     }

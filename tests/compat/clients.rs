@@ -151,11 +151,18 @@ fn run(client: &str, mode: Mode, way: Way) {
         let only = only_connection(&server);
         (server, only)
     });
+    let principals = folder_of_tubes.path().join("auth.toml");
+    fs::write(&principals, "[[principal]]\nname = \"a\"\n").expect("the folder is writable");
+    let auth = ["--auth", principals.to_str().expect("it is UTF-8")];
+    let denying = is_ours.then(|| Server::jq(&[mode.flags(), &auth].concat()));
     let unix_server = Server::jq_unix(mode.flags());
     let Endpoint::Unix(socket) = unix_server.endpoint() else { unreachable!("it was asked for") };
     let mut suite = Command::new(folder().join(client).join("run"));
     if let Some((crowded, _)) = &crowded {
         suite.env("JQ_FULL_TUBE", FULL).env("JQ_CROWDED_PORT", crowded.port().to_string());
+    }
+    if let Some(denying) = &denying {
+        suite.env("JQ_DENIED_PORT", denying.port().to_string());
     }
     let output = suite
         .args(["127.0.0.1", &port.to_string()])

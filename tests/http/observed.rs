@@ -129,9 +129,18 @@ fn all_described() -> BTreeMap<String, Described> {
     let tubes = scratch_path("toml");
     fs::write(&tubes, "[tubes.t]\ndefault-ttr = 60\n").expect("the folder is writable");
     let path = tubes.to_str().expect("it is UTF-8");
+    let auth = scratch_path("toml");
+    let uid = nix::unistd::geteuid();
+    let principal = format!("[[principal]]\nname = \"a\"\noperate = true\nuids = [{uid}]\n");
+    fs::write(&auth, principal).expect("the folder is writable");
+    let auth = auth.to_str().expect("it is UTF-8");
     let (http, _folder) = secure_server(&["--tubes", path, "--max-jobs", "1000"]);
-    let served = described(&metrics(&http));
-    let _ = fs::remove_file(&tubes);
+    let mut served = described(&metrics(&http));
+    // With clients that it knows.
+    for (name, metric) in described(&metrics(&Http::reading(&["--auth", auth]))) {
+        served.entry(name).or_insert(metric);
+    }
+    let _ = (fs::remove_file(&tubes), fs::remove_file(auth));
     served
 }
 

@@ -10,6 +10,9 @@ pub struct Connection {
     pub id: u64,
     /// Where the client is: address and port, or `unix` for one on a Unix socket.
     pub address: String,
+    /// The principal that it acts for. Missing if it has not said who it is, or the server does not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// The tube that it uses.
     pub using: String,
     /// The tubes that it watches, at most the first 64.

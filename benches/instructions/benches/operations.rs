@@ -9,6 +9,7 @@ use gungraun::{
 };
 use jq_engine::Engine;
 use jq_instructions::{Appending, Batches, Decoding, Encoding, Queue, Replaying};
+use jq_instructions::{pipelined, single};
 use jq_server::log::binlog::Binlog;
 
 #[library_benchmark]
@@ -102,14 +103,26 @@ fn replay_puts(it: Replaying) -> (Arc<Binlog>, Engine) {
 }
 
 #[library_benchmark]
-#[bench::ops(Batches::pipelined())]
+#[bench::ops(Batches::of(pipelined()))]
 fn hub_batches_of_64(it: Batches) -> Batches {
     it.run()
 }
 
 #[library_benchmark]
-#[bench::ops(Batches::single())]
+#[bench::ops(Batches::of(single()))]
 fn hub_batches_of_1(it: Batches) -> Batches {
+    it.run()
+}
+
+#[library_benchmark]
+#[bench::ops(Batches::guarded(pipelined()))]
+fn hub_guarded_batches_of_64(it: Batches) -> Batches {
+    it.run()
+}
+
+#[library_benchmark]
+#[bench::ops(Batches::guarded(single()))]
+fn hub_guarded_batches_of_1(it: Batches) -> Batches {
     it.run()
 }
 
@@ -133,6 +146,8 @@ library_benchmark_group!(
         replay_puts,
         hub_batches_of_64,
         hub_batches_of_1,
+        hub_guarded_batches_of_64,
+        hub_guarded_batches_of_1,
     ]
 );
 

@@ -6,7 +6,7 @@ mod log;
 mod queue;
 mod wire;
 
-pub use self::hub::Batches;
+pub use self::hub::{Batches, pipelined, single};
 pub use self::log::{Appending, Replaying};
 pub use self::queue::Queue;
 pub use self::wire::{Decoding, Encoding};

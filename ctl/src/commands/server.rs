@@ -142,7 +142,9 @@ fn seconds(time: Option<u64>) -> String {
 }
 
 fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Result<()> {
-    let mut rows = table(&[
+    // Only a server that knows its clients has something to say there.
+    let has_principals = connections.iter().any(|connection| connection.principal.is_some());
+    let mut columns = vec![
         ("ID", Align::Right),
         ("ADDRESS", Align::Left),
         ("STATE", Align::Left),
@@ -152,7 +154,11 @@ fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Res
         ("IDLE", Align::Right),
         ("AGE", Align::Right),
         ("UNSENT", Align::Right),
-    ]);
+    ];
+    if has_principals {
+        columns.push(("PRINCIPAL", Align::Left));
+    }
+    let mut rows = table(&columns);
     for connection in connections {
         let state = match connection {
             Connection { waiting: true, .. } => "waits",
@@ -165,7 +171,7 @@ fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Res
         if more > 0 {
             watches += &format!(" and {more} more");
         }
-        rows.add_row(vec![
+        let mut row = vec![
             Cell::new(connection.id),
             Cell::new(connection.address.as_str()),
             Cell::new(state),
@@ -175,7 +181,11 @@ fn print_connections(connections: &[Connection], out: &mut dyn Write) -> io::Res
             Cell::new(seconds(connection.idle)),
             Cell::new(seconds(Some(connection.age))),
             Cell::new(number(connection.unsent_bytes)),
-        ]);
+        ];
+        if has_principals {
+            row.push(Cell::new(connection.principal.as_deref().unwrap_or("-")));
+        }
+        rows.add_row(row);
     }
     print(&rows, out)
 }

@@ -142,6 +142,7 @@ pub(crate) fn connection(now: Nanos, conn: &ConnInfo, peer: PeerInfo) -> Connect
     Connection {
         id: peer.number,
         address: peer.address,
+        principal: peer.principal.map(|principal| principal.as_ref().to_owned()),
         using: conn.used.as_str().to_owned(),
         watching: conn.watched.iter().map(|tube| tube.as_str().to_owned()).collect(),
         watched: conn.watching as u64,

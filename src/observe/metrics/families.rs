@@ -8,8 +8,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::Exposition;
+use super::{AccessNumbers, Exposition};
 use crate::observe::snapshot::{TubeRow, age};
+use crate::server::guard::Account;
 
 /// The name of all tubes that have no series of their own.
 pub(super) const OTHERS: &str = "";
@@ -276,6 +277,57 @@ impl Exposition {
         )
     }
 
+    /// What is known of principals. Whoever has not said who it is has the empty name, which no principal
+    /// has.
+    fn encode_access(encoder: &mut Encoder<'_>, access: &AccessNumbers) -> fmt::Result {
+        let AccessNumbers { principals, nobody, verified } = access;
+        let of_each = |number: fn(&Account) -> u64| {
+            principals.iter().map(move |view| {
+                let account = view.account.as_deref();
+                ([("principal", &*view.principal.name)], account.map_or(0, number))
+            })
+        };
+        let of_nobody = [([("principal", "")], nobody.denied())];
+        encoder.counters(
+            "jq_denied_commands",
+            "Commands that were refused because the client had no right to them",
+            of_each(Account::denied).chain(of_nobody),
+        )?;
+        encoder.gauges(
+            "jq_principal_connections",
+            "Open connections that act for this principal",
+            None,
+            of_each(|account| account.connections().into()),
+        )?;
+        encoder.counters(
+            "jq_principal_refused_connections",
+            "Connections that were one too many for this principal",
+            of_each(Account::turned_away),
+        )?;
+        encoder.counters(
+            "jq_principal_waits",
+            "How often a connection had to wait because of the rate of this principal",
+            of_each(Account::waits),
+        )?;
+        encoder.gauges(
+            "jq_principal_body",
+            "Bytes in the queue that count towards the limit of this principal",
+            Some(Unit::Bytes),
+            of_each(Account::bytes),
+        )?;
+        let results = [
+            ("right", verified.right),
+            ("remembered", verified.remembered),
+            ("wrong", verified.wrong),
+            ("unknown", verified.unknown),
+        ];
+        encoder.counters(
+            "jq_authentications",
+            "Tokens that clients have shown, by what became of them",
+            results.map(|(result, count)| ([("result", result)], count)),
+        )
+    }
+
     pub(super) fn server(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
         let server = &self.snapshot.server;
         let build = [("version", crate::VERSION), ("compat", self.compat_version)];
@@ -327,6 +379,9 @@ impl Exposition {
             None,
             self.refused_connections,
         )?;
+        if let Some(access) = &self.access {
+            Self::encode_access(encoder, access)?;
+        }
         encoder.counter(
             "jq_disconnects",
             "Reserved jobs whose connection vanished without a quit",

@@ -22,6 +22,8 @@ use prometheus_client::registry::Registry;
 use super::process::Process;
 use super::snapshot::{Snapshot, TubeRow};
 use super::{Options, Standing};
+use crate::access::Counts;
+use crate::server::guard::{Account, PrincipalView};
 use crate::server::hub::Hub;
 use crate::server::tls::Outcome;
 
@@ -77,6 +79,7 @@ pub(super) struct Exposition {
     limits: Vec<(&'static str, u64)>,
     refused_connections: u64,
     tls: Option<TlsNumbers>,
+    access: Option<AccessNumbers>,
     compat_version: &'static str,
     log: LogNumbers,
 }
@@ -105,6 +108,14 @@ impl TlsNumbers {
             outcomes: Outcome::ALL.map(|outcome| (outcome.name(), total(outcome))).into(),
         })
     }
+}
+
+/// What a server knows that asks who its clients are.
+#[derive(Debug)]
+struct AccessNumbers {
+    principals: Vec<PrincipalView>,
+    nobody: Arc<Account>,
+    verified: Counts,
 }
 
 /// What only the log's progress says.
@@ -138,6 +149,11 @@ impl Exposition {
             limits: hub.limits(),
             refused_connections: hub.crowd().total(),
             tls: TlsNumbers::of(hub),
+            access: hub.access_control().map(|control| AccessNumbers {
+                principals: control.principals(),
+                nobody: Arc::clone(control.nobody()),
+                verified: control.verified(),
+            }),
             compat_version: hub.dialect().version(),
             log: LogNumbers {
                 committed: progress.committed(),

@@ -89,7 +89,7 @@ impl<S: Socket> TlsSocket<S> {
         (self.below, self.session)
     }
 
-    pub(super) fn below(&self) -> &S {
+    pub(crate) fn below(&self) -> &S {
         &self.below
     }
 

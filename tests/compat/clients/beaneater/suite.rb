@@ -321,6 +321,15 @@ check('a full tube refuses a put, and a server with too many connections closes'
   raises(Beaneater::OutOfMemoryError) { Beaneater.new(crowded).stats.keys }
 end
 
+check('what is not allowed is an error, and a put does not break the connection') do
+  next unless ENV.key?('JQ_DENIED_PORT')
+
+  denied = Beaneater.new("#{SUITE.host}:#{ENV.fetch('JQ_DENIED_PORT')}")
+  raises(Beaneater::InternalError) { denied.stats.keys }
+  2.times { raises(Beaneater::InternalError) { denied.tubes['mail'].put('quit') } }
+  denied.close
+end
+
 check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT, UNKNOWN_COMMAND') do |tube, client|
   limit = client.stats.max_job_size
   raises(Beaneater::JobTooBigError) { client.tubes[tube].put('x' * (limit + 1)) }

@@ -337,6 +337,17 @@ check('a full tube refuses a put, and a server with too many connections closes'
   await within(closed)
 })
 
+check('what is not allowed is an error, and a put does not break the connection', 1, async () => {
+  const denied = new fivebeans.client(host, setting('JQ_DENIED_PORT'))
+  const connected = once(denied, 'connect')
+  denied.connect()
+  await within(connected)
+  await refused('INTERNAL_ERROR', put(denied, 'quit'))
+  await refused('INTERNAL_ERROR', call(denied, 'reserve_with_timeout', 0))
+  await refused('INTERNAL_ERROR', put(denied, 'quit'))
+  denied.end()
+})
+
 check('closing the connection gives its reserved jobs back', 1, async (tube, other) => {
   const id = await withClients(tube, 1, async client => {
     const id = await put(client, 'x', { ttr: 600 })

@@ -337,6 +337,15 @@ def _(tube):
     raises(greenstalk.OutOfMemoryError, lambda: greenstalk.Client(crowded).stats())
 
 
+@suite.check("what is not allowed is an error, and a put does not break the connection")
+def _(tube):
+    denied = greenstalk.Client((suite.host, int(setting("JQ_DENIED_PORT"))))
+    raises(greenstalk.InternalError, denied.put, "quit")
+    raises(greenstalk.InternalError, denied.reserve, 0)
+    raises(greenstalk.InternalError, denied.put, "quit")
+    denied.close()
+
+
 @suite.check("closing the connection gives its reserved jobs back")
 def _(tube):
     with connect(tube) as other:

@@ -345,6 +345,14 @@ check('a full tube refuses a put, and a server with too many connections closes'
   equal(crowded.isConnected(), false)
 })
 
+check('what is not allowed is an error, and a put does not break the connection', 1, async () => {
+  const denied = await new Jackd().connect({ host, port: Number(setting('JQ_DENIED_PORT')) })
+  await refused('INTERNAL_ERROR', denied.put('quit'))
+  await refused('INTERNAL_ERROR', denied.reserveWithTimeout(0))
+  await refused('INTERNAL_ERROR', denied.put('quit'))
+  await denied.disconnect()
+})
+
 check('closing the connection gives its reserved jobs back', 1, async (tube, other) => {
   const id = await withClients(tube, 1, async client => {
     const id = await client.put('x', { ttr: 600 })

@@ -19,6 +19,7 @@ use Pheanstalk\Exception\JobNotFoundException;
 use Pheanstalk\Exception\JobTooBigException;
 use Pheanstalk\Exception\ServerBadFormatException;
 use Pheanstalk\Exception\ServerException;
+use Pheanstalk\Exception\ServerInternalErrorException;
 use Pheanstalk\Exception\ServerOutOfMemoryException;
 use Pheanstalk\Exception\ServerUnknownCommandException;
 use Pheanstalk\Exception\SocketException;
@@ -355,6 +356,13 @@ $suite->check('a full tube refuses a put, and a server with too many connections
     roundTrip($client, 'x');
     $crowded = Pheanstalk::create($suite->host, (int) setting('JQ_CROWDED_PORT'), 5);
     throws(ServerOutOfMemoryException::class, fn () => $crowded->stats());
+});
+
+$suite->check('what is not allowed is an error, and a put does not break the connection', function () use ($suite) {
+    $denied = Pheanstalk::create($suite->host, (int) setting('JQ_DENIED_PORT'), 5);
+    throws(ServerInternalErrorException::class, fn () => $denied->put('quit'));
+    throws(ServerInternalErrorException::class, fn () => $denied->reserveWithTimeout(0));
+    throws(ServerInternalErrorException::class, fn () => $denied->put('quit'));
 });
 
 $suite->check('errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT', function (string $tube) {

@@ -363,6 +363,15 @@ def _(tube):
     refused("OUT_OF_MEMORY", crowded.stats)
 
 
+@suite.check("what is not allowed is an error, and a put does not break the connection")
+def _(tube):
+    denied = BeanstalkClient(suite.host, int(setting("JQ_DENIED_PORT")))
+    refused("INTERNAL_ERROR", denied.put_job, "quit")
+    refused("INTERNAL_ERROR", denied.reserve_job, 0)
+    refused("INTERNAL_ERROR", denied.put_job, "quit")
+    denied.close()
+
+
 @suite.check("closing gives reserved jobs back, and the client connects again as it was")
 def _(tube):
     client = connect(tube)

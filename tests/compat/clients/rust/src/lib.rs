@@ -89,6 +89,12 @@ pub fn crowded(server: &Server) -> Option<Server> {
     Some(Server { port, ..server.clone() })
 }
 
+/// The same host with the port of a server that allows nothing.
+pub fn denied(server: &Server) -> Option<Server> {
+    let port = setting("JQ_DENIED_PORT")?.parse().ok()?;
+    Some(Server { port, ..server.clone() })
+}
+
 /// Fails unless the two are equal.
 pub fn equal<A: PartialEq<B> + Debug, B: Debug>(actual: A, expected: B) -> Outcome {
     let short = |value: &dyn Debug| format!("{value:?}").chars().take(200).collect::<String>();

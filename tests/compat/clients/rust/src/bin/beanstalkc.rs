@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use beanstalk_client_suites::{Check, Error, LARGE, Outcome, Server, TEXT, keys};
-use beanstalk_client_suites::{binary, crowded, equal, has_keys, holds, number, pick};
+use beanstalk_client_suites::{binary, crowded, denied, equal, has_keys, holds, number, pick};
 use beanstalk_client_suites::{setting, until};
 use beanstalkc::{Beanstalkc, BeanstalkcError, BeanstalkcResult};
 
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ("a job whose ttr has passed goes to another worker", expiry),
         ("errors leave the connection usable: JOB_TOO_BIG, BAD_FORMAT", errors),
         ("a full tube refuses a put, and a server with too many connections closes", limits),
+        ("what is not allowed is an error, and a put does not break the connection", rights),
         ("quit gives the reserved jobs back", quitting),
         ("a blocked reserve is satisfied by another connection", blocking),
     ];
@@ -375,6 +376,14 @@ fn limits(server: &Server, tube: &str) -> Outcome {
     let Some(crowded) = crowded(server) else { return Ok(()) };
     let stats = connect(&crowded).and_then(|mut client| client.stats());
     holds(stats.is_err(), || format!("crowded: {stats:?}"))
+}
+
+fn rights(server: &Server, _: &str) -> Outcome {
+    let Some(denied) = denied(server) else { return Ok(()) };
+    let mut client = connect(&denied)?;
+    refused(client.put_default(b"quit"), "InternalError")?;
+    refused(client.reserve_with_timeout(ZERO), "InternalError")?;
+    refused(client.put_default(b"quit"), "InternalError")
 }
 
 fn quitting(server: &Server, tube: &str) -> Outcome {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use beanstalk_client_suites::{Check, Error, LARGE, Outcome, PATIENCE, Server, TEXT, keys};
-use beanstalk_client_suites::{binary, crowded, equal, has_keys, holds, number, pick, setting};
+use beanstalk_client_suites::{binary, crowded, denied, equal, has_keys, holds, number, pick, setting};
 use beanstalkd_rs::Error as Refused;
 use beanstalkd_rs::{BuryResult, DeleteResult, KickJobResult, PauseTubeResult, TouchResult};
 use beanstalkd_rs::{Connection, IgnoreResult, Job, PutResult, ReleaseResult, ReserveResult};
@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         ("errors leave the connection usable", |s, t| wait(errors(s, t))),
         ("a full tube refuses a put, and a server with too many connections closes", |s, t| {
             wait(limits(s, t))
+        }),
+        ("what is not allowed is an error, and a put does not break the connection", |s, t| {
+            wait(rights(s, t))
         }),
         ("quit gives the reserved jobs back", |s, t| wait(quitting(s, t))),
         ("a blocked reserve is satisfied by another connection", |s, t| wait(blocking(s, t))),
@@ -429,6 +432,18 @@ async fn limits(server: &Server, tube: &str) -> Outcome {
         Err(error) => Err(error),
     };
     holds(stats.is_err(), || format!("crowded: {stats:?}"))
+}
+
+async fn rights(server: &Server, _: &str) -> Outcome {
+    let Some(denied) = denied(server) else { return Ok(()) };
+    let mut client = connect(&denied).await?;
+    for _ in 0..2 {
+        let put = client.put(0, 0, 60, "quit").await;
+        holds(matches!(put, Err(Refused::InternalError)), || format!("put: {put:?}"))?;
+        let reserve = client.reserve_with_timeout(0).await;
+        holds(matches!(reserve, Err(Refused::InternalError)), || format!("{reserve:?}"))?;
+    }
+    Ok(())
 }
 
 async fn quitting(server: &Server, tube: &str) -> Outcome {

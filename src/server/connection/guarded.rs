@@ -1,0 +1,156 @@
+//! What a connection does besides when the server knows its clients: it decodes no further than it may, finds
+//! out whose a token is, and looks again when the file was read again.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use beanstalk_protocol::{Reply, Request, RequestDecoder};
+use jq_engine::ConnId;
+
+use super::{Connection, MAX_BATCH, State, TURN_REQUESTS};
+use crate::log::Gated;
+use crate::server::guard::Authenticated;
+use crate::server::hub::Batch;
+use crate::server::outbuf::OutBuf;
+use crate::server::socket::Socket;
+
+impl<S: Socket> Connection<S> {
+    /// Decodes a batch. Returns whether that is all of the input.
+    pub(super) fn decode_guarded(
+        &mut self,
+        id: ConnId,
+        input: &[u8],
+        at: &mut usize,
+        batch: &mut Batch,
+    ) -> bool {
+        let Some(guard) = &mut self.guard else { return true };
+        if self.hub.renew(id, guard) {
+            self.note_guard();
+        }
+        let Some(guard) = &self.guard else { return true };
+        let most = match self.hub.is_stopping() {
+            true => MAX_BATCH,
+            false => guard.commands_now(self.hub.clock().now(), MAX_BATCH),
+        };
+        decode_some(&mut self.decoder, input, at, most, batch)
+    }
+
+    /// The guard has ended a batch early: a token is to be verified, or others are to have their turn. The
+    /// `rest` of the input has to wait.
+    #[cold]
+    pub(super) fn pause(&mut self, rest: &[u8]) {
+        if let Some(guard) = &mut self.guard {
+            if let Some(token) = guard.token.take() {
+                guard.begin_verification(token);
+                self.state = State::Authenticating;
+            }
+        }
+        self.turn.requests = TURN_REQUESTS;
+        // It is decoded again when its turn comes.
+        self.decoder.reset();
+        self.keep(rest);
+    }
+
+    /// Waits until it is known whose the token is, and answers.
+    #[cold]
+    pub(super) fn poll_authenticating(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        if self.hub.is_stopping() {
+            self.state = State::Closing;
+            return Poll::Ready(());
+        }
+        let Some(guard) = &mut self.guard else { return Poll::Ready(()) };
+        let authenticated = match guard.poll_verification(cx) {
+            Poll::Ready(authenticated) => authenticated,
+            // Whoever has only shut down its side of the connection still waits for the reply.
+            Poll::Pending if guard.has_hung_up => return Poll::Pending,
+            Poll::Pending => {
+                match ready!(self.socket.poll_read_event(cx)) {
+                    Ok(()) => {
+                        self.maybe_unread = true;
+                        guard.has_hung_up = self.socket.hung_up();
+                        if guard.has_hung_up && self.socket.has_failed() {
+                            self.close(&io::ErrorKind::ConnectionReset.into());
+                        }
+                    }
+                    Err(error) => self.close(&error),
+                }
+                return Poll::Ready(());
+            }
+        };
+        let (reply, state) = match authenticated {
+            Authenticated::Yes => (Reply::Authenticated, State::Running),
+            Authenticated::No { is_last: false } => (Reply::NotAuthenticated, State::Running),
+            Authenticated::No { is_last: true } => (Reply::NotAuthenticated, State::Closing),
+            Authenticated::TooMany => (Reply::OutOfMemory, State::Closing),
+            Authenticated::Unknown => (Reply::InternalError, State::Running),
+        };
+        if authenticated == Authenticated::Yes {
+            // There is a place for it: that was seen to.
+            let _ = self.hub.look_again(id, guard);
+            self.note_guard();
+        }
+        self.state = state;
+        self.say(&reply);
+        Poll::Ready(())
+    }
+
+    /// Sends a reply of its own, after all others.
+    fn say(&mut self, reply: &Reply<&[u8]>) {
+        if !self.write_closed {
+            let mut out = OutBuf::default();
+            out.push_word(reply);
+            self.send_later(Gated::default(), out);
+        }
+    }
+
+    /// The file was read again while the connection waits for a job.
+    #[cold]
+    pub(super) fn look_again(&mut self, id: ConnId) {
+        let Some(guard) = &mut self.guard else { return };
+        self.hub.judge_wait(id, guard);
+        self.note_guard();
+    }
+
+    /// Finds out who has connected. One connection too many is told so, and closed.
+    #[cold]
+    pub(super) fn meet(&mut self, id: ConnId) {
+        let Some(guard) = &mut self.guard else { return };
+        if self.hub.look_again(id, guard).is_err() {
+            self.state = State::Closing;
+            return self.say(&Reply::OutOfMemory);
+        }
+        self.note_guard();
+    }
+
+    /// Another principal, or none, may be known now.
+    fn note_guard(&mut self) {
+        let Some(guard) = &self.guard else { return };
+        self.decoder.hold_nothing(!guard.is_known());
+        if let Some(entry) = &self.entry {
+            entry.note_principal(guard.principal());
+        }
+    }
+}
+
+/// Decodes up to so many commands for a connection that has a guard, and no further than to the first `auth`.
+/// Returns whether that is all of the input.
+fn decode_some(
+    decoder: &mut RequestDecoder,
+    input: &[u8],
+    at: &mut usize,
+    most: usize,
+    batch: &mut Batch,
+) -> bool {
+    let mut commands = 0;
+    while commands < most && batch.requests.len() < MAX_BATCH {
+        let Some(request) = decoder.decode(input, at) else { return true };
+        let is_auth = matches!(request, Request::Auth(_));
+        // The line of a put and its body are one command.
+        commands += usize::from(!matches!(request, Request::Put(_) | Request::OversizedPut));
+        batch.requests.push((request, *at));
+        if is_auth {
+            break;
+        }
+    }
+    *at == input.len() && decoder.is_between_requests()
+}

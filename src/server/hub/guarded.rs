@@ -1,0 +1,261 @@
+//! Batches of connections that have a [`Guard`]: the same as those of others, but each request is judged
+//! first, under the same lock.
+
+use beanstalk_protocol::{AccessStats, Command, Request, ServerStats};
+use jq_engine::{Body, Cause, ConnId, Cursor, Engine, Flow, Nanos, Sink, TubeSums};
+
+use super::{Actor, Applied, Batch, Hub, Outcome, State};
+use crate::server::guard::{AccessControl, Guard, Judgement, Then, TooMany};
+
+/// Places of the table of tubes that are looked at under one lock, or watched tubes.
+const LOOKS: usize = 512;
+
+/// The sums over the tubes that a principal may see are good for so many times as long as it took to add
+/// them up: so they are up to date where there are few tubes, and cost little where there are many.
+const GOOD_FOR: u32 = 20;
+
+/// A batch that is being judged.
+pub(super) struct Judging<'a> {
+    pub(super) conn: ConnId,
+    pub(super) outcome: &'a mut Outcome,
+    pub(super) applied: &'a mut Applied,
+    /// Bytes of replies at which the batch ends.
+    pub(super) limit: usize,
+}
+
+/// A body is one too many. That the sink is not known here leaves the code for all others as it is.
+#[cold]
+#[inline(never)]
+fn refuse(
+    engine: &mut Engine,
+    conn: ConnId,
+    cause: Cause,
+    body: Box<[u8]>,
+    mut sink: &mut dyn Sink,
+) {
+    engine.refuse_body(conn, cause, body, &mut sink);
+}
+
+impl Hub {
+    /// Who may do what; `None` if everybody may do everything.
+    pub(crate) fn access_control(&self) -> Option<&std::sync::Arc<AccessControl>> {
+        self.control.as_ref()
+    }
+
+    /// The same as [`Hub::apply`] for a connection that has a guard, for which [`Hub::renew`] was called. Ends
+    /// behind an `auth`, which is left in the guard.
+    pub fn apply_guarded(&self, conn: ConnId, batch: &mut Batch, guard: &mut Guard) -> Applied {
+        guard.has_paused = false;
+        self.apply_with(conn, batch, Some(guard))
+    }
+
+    /// Does what is to be done after the requests that were allowed last, answers those that follow and are
+    /// refused, and returns how many are allowed then. 0: the batch ends here.
+    pub(super) fn judge_next(
+        &self,
+        state: &mut State,
+        requests: &mut Vec<(Request, usize)>,
+        guard: &mut Guard,
+        judging: &mut Judging<'_>,
+    ) -> usize {
+        let then = guard.take_then();
+        if then != Then::GoOn {
+            self.finish(state, guard, then, judging);
+        }
+        let Judging { applied, outcome, limit, .. } = judging;
+        if applied.flow != Flow::Continue || outcome.out.len() >= *limit || guard.has_paused {
+            return 0;
+        }
+        let allowed = guard.allowed(requests);
+        if allowed > 0 || requests.is_empty() {
+            return allowed;
+        }
+        self.judge_closely(state, requests, guard, judging)
+    }
+
+    /// What is to be done after a request that needed a closer look.
+    #[cold]
+    fn finish(&self, state: &mut State, guard: &mut Guard, then: Then, judging: &mut Judging<'_>) {
+        let conn = judging.conn;
+        guard.after(&state.engine, conn, then);
+        if let Then::Own(job, bytes) = then
+            && state.engine.job_place(conn, job).is_some()
+        {
+            state.owners.get_or_insert_default().insert(job, bytes, guard.owners());
+        }
+        guard.has_paused = then == Then::Pause;
+    }
+
+    /// The first request is not one of those that are known to be allowed.
+    #[cold]
+    #[inline(never)]
+    fn judge_closely(
+        &self,
+        state: &mut State,
+        requests: &mut Vec<(Request, usize)>,
+        guard: &mut Guard,
+        judging: &mut Judging<'_>,
+    ) -> usize {
+        let conn = judging.conn;
+        guard.begin(state.last);
+        let mut done = 0;
+        let mut allowed = 0;
+        while let Some((request, end)) = requests.get_mut(done) {
+            match guard.judge(&state.engine, conn, request) {
+                Judgement::Allowed(Then::Pause)
+                    if matches!(request, Request::Command(Command::ListTubes)) =>
+                {
+                    let names = state.engine.list_tubes();
+                    judging.outcome.list(names, |name| guard.sees(name));
+                    guard.has_paused = true;
+                }
+                Judgement::Allowed(then) => {
+                    guard.set_then(then);
+                    guard.count(request);
+                    allowed = 1;
+                    break;
+                }
+                Judgement::DeniedWithBody => {}
+                Judgement::Denied => {
+                    judging.outcome.deny();
+                    if let Request::Body(body) = request {
+                        judging.outcome.discarded.push(Body::from(std::mem::take(body)));
+                    }
+                }
+                Judgement::Full(cause) => {
+                    let (engine, mut replies) =
+                        state.parts(Actor::Conn(conn), judging.outcome, self);
+                    if let Request::Body(body) = request {
+                        refuse(engine, conn, cause, std::mem::take(body), &mut replies);
+                    }
+                }
+                Judgement::Auth => {
+                    let request = std::mem::replace(request, Request::BrokenBody);
+                    guard.token = match request {
+                        Request::Auth(token) => Some(token),
+                        _ => None,
+                    };
+                    guard.has_paused = true;
+                }
+            }
+            judging.applied.end = *end;
+            guard.count(request);
+            state.last.0 += 1;
+            done += 1;
+            if guard.has_paused || judging.outcome.out.len() >= judging.limit {
+                break;
+            }
+            allowed = guard.allowed(&requests[done..]);
+            if allowed > 0 {
+                break;
+            }
+        }
+        requests.drain(..done);
+        allowed
+    }
+
+    /// What is left to do when the queue is unlocked.
+    pub(super) fn tell(&self, outcome: &mut Outcome, guard: &mut Guard, clock: Nanos) {
+        guard.count_commands(clock);
+        guard.tell();
+        outcome.out.render(|stats, binlog| {
+            if guard.operates() {
+                let refused = guard.control().stats();
+                self.identity.to_yaml(stats, binlog, self.crowd.total(), Some(refused), clock)
+            } else {
+                let denied = guard.account().denied();
+                let refused = AccessStats { denied_commands: denied, failed_auths: 0 };
+                let stats = self.stats_in_part(stats, guard);
+                self.identity.to_yaml_in_part(&stats, refused, clock)
+            }
+        });
+    }
+
+    /// If the file was read again, looks up everything that the guard knows again. To be called before the
+    /// requests of a batch are decoded: the bodies of puts are held only for those who are known. Returns
+    /// whether it was.
+    #[inline]
+    pub fn renew(&self, conn: ConnId, guard: &mut Guard) -> bool {
+        let is_stale = guard.is_stale();
+        if is_stale {
+            // One connection too many was closed when it came.
+            let _ = self.look_again(conn, guard);
+        }
+        is_stale
+    }
+
+    /// Looks up who the connection acts for, if the file was read again, and its rights in the tubes that it
+    /// uses and watches. `Err`: there are too many connections; then it is to be closed.
+    #[cold]
+    pub(crate) fn look_again(&self, conn: ConnId, guard: &mut Guard) -> Result<(), TooMany> {
+        guard.begin(self.clock.now());
+        if guard.is_stale() {
+            guard.renew()?;
+        }
+        self.read(|engine, _| guard.look_at_used(engine, conn, engine.has_reserved(conn)));
+        if guard.operates() || !guard.is_known() {
+            return Ok(());
+        }
+        let mut from = 0;
+        loop {
+            // The connection watches a hundred thousand tubes, perhaps: others have their turn meanwhile, and
+            // only this connection can change what it watches.
+            let some: Vec<(u64, Box<str>)> = self.read(|engine, _| {
+                let watched = engine.watched_tubes(conn, from).take(LOOKS);
+                watched.map(|tube| (tube.number, tube.name.into())).collect()
+            });
+            guard.look_at_watched(some.iter().map(|(number, name)| (*number, &**name)));
+            from += some.len();
+            if some.len() < LOOKS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The file was read again while the connection waits for a job: if it may not reserve any more, that
+    /// ends. The answer goes through its mailbox.
+    #[cold]
+    pub fn judge_wait(&self, conn: ConnId, guard: &mut Guard) {
+        if self.look_again(conn, guard).is_err() || !guard.may_reserve() {
+            // Other waits, for the end of a large kick, go on.
+            self.operate(Actor::Outside, |engine, replies, _| engine.refuse_wait(conn, replies));
+        }
+    }
+
+    /// What of `stats` concerns the tubes that the principal may see, or everybody.
+    fn stats_in_part(&self, stats: &ServerStats, guard: &Guard) -> ServerStats {
+        let TubeSums { tubes, urgent, ready, reserved, delayed, buried, total_jobs, body_bytes } =
+            self.sums_for(guard);
+        let draining = stats.draining;
+        ServerStats {
+            tubes,
+            urgent,
+            ready,
+            reserved,
+            delayed,
+            buried,
+            total_jobs,
+            body_bytes,
+            draining,
+            ..ServerStats::default()
+        }
+    }
+
+    fn sums_for(&self, guard: &Guard) -> TubeSums {
+        let now = self.clock.now();
+        let account = guard.account();
+        if let Some(known) = account.sums(guard.generation(), now) {
+            return known;
+        }
+        let (mut sums, mut next) = (TubeSums::default(), Some(Cursor(0)));
+        while let Some(from) = next {
+            next = self.read(|engine, _| {
+                engine.add_up_tubes(from, LOOKS, |name| guard.sees(name), &mut sums)
+            });
+        }
+        let took = self.clock.now().0.saturating_sub(now.0);
+        let until = Nanos(now.0 + took.saturating_mul(GOOD_FOR.into()));
+        account.set_sums(guard.generation(), until, sums);
+        sums
+    }
+}
