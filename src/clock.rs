@@ -2,7 +2,8 @@
 //!
 //! The clock is monotonic: when the wall clock is set, or stepped by NTP, no deadline moves while
 //! the server runs. It starts at the wall clock's time, which is read once, so that the deadlines
-//! in a log keep their meaning after a restart.
+//! in a log keep their meaning after a restart. Only dates that others have written, those of certificates,
+//! are compared with the wall clock itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

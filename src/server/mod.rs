@@ -244,8 +244,12 @@ async fn serve(
         });
     }
     let (failed, mut failure) = mpsc::channel(1);
-    let handshakes = match certificates.filter(|_| !by_tls.is_empty()) {
-        None => None,
+    let handshakes = match certificates {
+        _ if by_tls.is_empty() => None,
+        None => {
+            let why = "a listener is for TLS, and there is no certificate";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
+        }
         Some(certificates) => {
             let handshakes = Handshakes::new(&certificates);
             hub.set_handshakes(Arc::clone(&handshakes));

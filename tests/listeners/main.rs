@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use jq_server::clock::Clock;
-use jq_server::config::{Config, ListenAddress, ListenerConfig, Service};
+use jq_server::config::{Config, ListenAddress, ListenTls, ListenerConfig, Service};
 use jq_server::log::Opened;
 use jq_server::server::{Bound, ServeError, Until, run_until};
 use tokio::sync::oneshot;
@@ -132,4 +132,13 @@ fn a_socket_that_is_configured_twice_is_in_use() {
         assert!(error.contains(second.to_str().expect("it is text")), "{error}");
         assert!(!path.exists(), "the first socket is gone again");
     }
+}
+
+/// A program that uses the library may forget it.
+#[test]
+fn tls_needs_a_certificate() {
+    let tls = Some(ListenTls { client_certificate: None });
+    let server = Server::start(vec![tcp(0), ListenerConfig { tls, ..tcp(0) }], "1");
+    let error = server.thread.join().expect("it does not panic").expect_err("it cannot serve");
+    assert!(error.to_string().contains("there is no certificate"), "{error}");
 }
