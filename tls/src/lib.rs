@@ -3,7 +3,7 @@
 //! - [`Client`]: the configuration of a program that connects; [`Server`]: of one that is connected to.
 //!   Both read their files again when these have changed, so a certificate can be exchanged while the program
 //!   runs. A file that cannot be used then is logged, and what was read before stays in use.
-//! - [`explain`]: why there is no secure connection, in words for people who do not know TLS.
+//! - [`explain()`]: why there is no secure connection, in words for people who do not know TLS.
 //!
 //! Owns: which files there are and what must be in them. Must not know: sockets, or what is said over a
 //! connection.
