@@ -16,6 +16,8 @@ mod explain;
 mod files;
 mod reread;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, ClientFiles};
 pub use explain::explain;

@@ -27,8 +27,8 @@ pub(crate) struct Compare {
     /// A server; ratios are to the first one. NAME=COMMAND is started anew for each round, with
     /// {port} replaced by a free port and {dir} by an empty directory; the command is split at
     /// spaces. NAME=addr:HOST:PORT or NAME=addr:HOST:PORT@PID is already running; HOST:PORT can be a
-    /// URL, beanstalk://[TOKEN@]HOST:PORT or, by TLS, beanstalks://... NAME=builtin:echo answers with
-    /// constants. redis:NAME=... is a server that speaks the redis protocol; tls:NAME=COMMAND one that
+    /// URL, beanstalk://HOST:PORT or, by TLS, beanstalks://HOST:PORT, perhaps with TOKEN@ before HOST,
+    /// which can be seen in ps. NAME=builtin:echo answers with constants. redis:NAME=... is a server that speaks the redis protocol; tls:NAME=COMMAND one that
     /// is connected to by TLS, with a certificate for localhost
     #[arg(long, value_name = "NAME=SERVER", required_unless_present = "list")]
     #[arg(value_parser = SpecParser)]
