@@ -437,8 +437,8 @@ fn request(input: &mut Input<'_>) -> Vec<Request> {
         },
         37 => Command::ClearTube(input.tube()),
         38 => {
-            let tube = (input.byte() % 2 == 0).then(|| input.tube());
-            let state = (input.byte() % 2 == 0).then_some(JobState::Ready);
+            let tube = input.byte().is_multiple_of(2).then(|| input.tube());
+            let state = input.byte().is_multiple_of(2).then_some(JobState::Ready);
             Command::ListJobs(Box::new(JobQuery { tube, state, cursor: 0, count: few(input) }))
         }
         _ => Command::Move(Box::new(JobMove { id: job(input), to: input.tube() })),

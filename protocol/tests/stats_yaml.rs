@@ -2,8 +2,9 @@
 //! is another one, so that no two can be mixed up.
 
 use beanstalk_protocol::{
-    BinlogHealth, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState, JobStats, PolicyCounts,
-    ProcessStats, RefusedPuts, ServerStats, TubeStats, begin_tube_list, push_tube_list,
+    AccessStats, BinlogHealth, BinlogStats, BinlogUse, CommandCounts, Dialect, JobState, JobStats,
+    PolicyCounts, ProcessStats, RefusedPuts, ServerStats, TubeStats, begin_tube_list,
+    push_tube_list,
 };
 
 const JOB: &str = "---
@@ -286,6 +287,7 @@ fn stats() {
         platform: "x86_64",
         resident_bytes: 504,
         refused_connections: 505,
+        access: None,
     };
     let binlog = BinlogStats {
         oldest_index: 601,
@@ -296,6 +298,14 @@ fn stats() {
         own: None,
     };
     assert_text(|dialect| server.to_yaml(&process, &binlog, dialect), SERVER);
+
+    // A server that knows its clients has two keys more.
+    let access = AccessStats { denied_commands: 506, failed_auths: 507 };
+    let knowing = ProcessStats { access: Some(access), ..process.clone() };
+    let text = server.to_yaml(&knowing, &binlog, Dialect::default());
+    let without = server.to_yaml(&process, &binlog, Dialect::default());
+    let more = text.strip_prefix(&without[..]).unwrap();
+    assert_eq!(more, b"denied-commands: 506\nfailed-auths: 507\n");
 
     // What a log tells besides comes behind everything else.
     let mut own = BinlogUse {

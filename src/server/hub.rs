@@ -29,9 +29,9 @@ use crate::log::{
 use crate::memory;
 use crate::policies::InForce;
 use crate::server::crowd::Crowd;
-use crate::server::guard::{AccessControl, Guard, Owners};
+use crate::server::guard::{AccessControl, Owners};
 use crate::server::http_clients::HttpClients;
-use crate::server::hub::guarded::Judging;
+use crate::server::hub::guarded::{Judge, Judging, Unguarded};
 use crate::server::identity::Identity;
 use crate::server::outbuf::OutBuf;
 use crate::server::peers::{Entry, Peers};
@@ -181,8 +181,9 @@ enum Actor {
     Time,
 }
 
-/// Delivers the answers of an operation.
-struct Replies<'a> {
+/// Delivers the answers of an operation. What batches with a guard bring about is compiled apart from all else,
+/// so that these pay for nothing.
+struct Replies<'a, G = Unguarded> {
     actor: Actor,
     outcome: &'a mut Outcome,
     mailboxes: &'a mut [Mailbox],
@@ -190,14 +191,14 @@ struct Replies<'a> {
     log: &'a mut dyn Log,
     owners: &'a mut Option<Box<Owners>>,
     /// Asked what is known only when it is done.
-    guard: Option<&'a mut Guard>,
+    guard: G,
     /// Whether the log keeps anything.
     durable: bool,
     /// [`Progress::failures`] when the operation began.
     failures: u64,
 }
 
-impl Sink for Replies<'_> {
+impl<G: Judge> Sink for Replies<'_, G> {
     #[inline]
     fn answer(&mut self, conn: ConnId, answer: Answer<'_>) {
         if self.actor == Actor::Conn(conn) {
@@ -235,10 +236,7 @@ impl Sink for Replies<'_> {
 
     #[inline]
     fn allows_delete(&mut self, tube: TubeRef<'_>) -> bool {
-        match &mut self.guard {
-            None => true,
-            Some(guard) => guard.may_delete(tube),
-        }
+        self.guard.guard().is_none_or(|guard| guard.may_delete(tube))
     }
 
     #[inline(never)]
@@ -338,6 +336,18 @@ impl State {
         outcome: &'a mut Outcome,
         hub: &Hub,
     ) -> (&'a mut Engine, Replies<'a>) {
+        self.parts_with(actor, outcome, hub, Unguarded)
+    }
+
+    /// The same for an operation with a guard.
+    #[inline]
+    fn parts_with<'a, G: Judge>(
+        &'a mut self,
+        actor: Actor,
+        outcome: &'a mut Outcome,
+        hub: &Hub,
+        guard: G,
+    ) -> (&'a mut Engine, Replies<'a, G>) {
         let Self { engine, log, mailboxes, owners, .. } = self;
         let replies = Replies {
             actor,
@@ -346,7 +356,7 @@ impl State {
             dialect: hub.dialect,
             log: &mut **log,
             owners,
-            guard: None,
+            guard,
             durable: hub.keeps_log,
             failures: hub.progress.failures(),
         };
@@ -610,19 +620,18 @@ impl Hub {
     /// reach [`REPLY_LIMIT`]; or if there is hardly any memory left, there is one.
     #[inline]
     pub fn apply(&self, conn: ConnId, batch: &mut Batch) -> Applied {
-        self.apply_with(conn, batch, None)
+        self.apply_with(conn, batch, Unguarded)
     }
 
     /// The same, of what the guard allows, if there is one.
-    fn apply_with(
-        &self,
-        conn: ConnId,
-        batch: &mut Batch,
-        mut guard: Option<&mut Guard>,
-    ) -> Applied {
+    #[inline]
+    fn apply_with(&self, conn: ConnId, batch: &mut Batch, mut guard: impl Judge) -> Applied {
         let limit = if memory::has_room_for_little() { REPLY_LIMIT } else { self.relieve() };
         let Batch { requests, outcome } = batch;
+        let mut requests = requests.drain(..);
         let mut applied = Applied { flow: Flow::Continue, end: 0 };
+        // Those at the front that may be carried out.
+        let mut allowed = guard.allowed(requests.as_slice());
         let clock = self.clock.now();
         let mut state = self.lock();
         let mut now = state.advance(clock);
@@ -631,21 +640,16 @@ impl Hub {
             self.catch_up(&mut state, outcome, now);
         }
         if state.engine.looks_ahead() {
-            state.engine.look_ahead(conn, requests.iter().map(|(request, _)| request));
+            state.engine.look_ahead(conn, requests.as_slice().iter().map(|(request, _)| request));
         }
-        let mut judged = match &mut guard {
-            None => requests.drain(..),
-            Some(guard) => {
-                let mut judging = Judging { conn, outcome, applied: &mut applied, limit };
-                let allowed = self.judge_next(&mut state, requests, guard, &mut judging);
-                now = state.last;
-                requests.drain(..allowed)
-            }
-        };
         loop {
-            let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
-            replies.guard = guard.as_deref_mut();
-            for (request, end) in judged.by_ref() {
+            let (engine, mut replies) =
+                state.parts_with(Actor::Conn(conn), outcome, self, guard.reborrow());
+            // Without a guard, this is not asked.
+            while (replies.guard.is_none() || allowed > 0)
+                && let Some((request, end)) = requests.next()
+            {
+                allowed = allowed.wrapping_sub(1);
                 // The body of a put follows its line: handle both in the same batch.
                 let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
                 applied.flow = engine.handle(now, conn, request, &mut replies);
@@ -657,31 +661,27 @@ impl Hub {
                     break;
                 }
             }
+            drop(replies);
             state.last = now;
-            let Some(guard) = &mut guard else { break };
-            if !judged.as_slice().is_empty() {
+            let Some(guard) = guard.guard() else { break };
+            if requests.as_slice().is_empty() && !guard.has_to_finish() {
                 break;
             }
-            drop(judged);
             let mut judging = Judging { conn, outcome, applied: &mut applied, limit };
-            let allowed = self.judge_next(&mut state, requests, guard, &mut judging);
+            allowed = self.judge_next(&mut state, &mut requests, guard, &mut judging);
             now = state.last;
-            judged = requests.drain(..allowed);
             if allowed == 0 {
                 break;
             }
         }
         self.release(state, outcome);
         // Free the bodies that were not stored here, where nobody waits for the lock.
-        drop(judged);
-        match guard {
+        drop(requests);
+        match guard.guard() {
             None => outcome.out.render(|stats, binlog| {
                 self.identity.to_yaml(stats, binlog, self.crowd.total(), None, clock)
             }),
-            Some(guard) => {
-                requests.clear();
-                self.tell(outcome, guard, clock);
-            }
+            Some(guard) => self.tell(outcome, guard, clock),
         }
         applied
     }

@@ -65,6 +65,7 @@ impl Wire {
             platform: "platform",
             resident_bytes: 4096,
             refused_connections: 0,
+            access: None,
         }
     }
 }

@@ -39,11 +39,11 @@ impl<S: Socket> Connection<S> {
     /// `rest` of the input has to wait.
     #[cold]
     pub(super) fn pause(&mut self, rest: &[u8]) {
-        if let Some(guard) = &mut self.guard {
-            if let Some(token) = guard.token.take() {
-                guard.begin_verification(token);
-                self.state = State::Authenticating;
-            }
+        if let Some(guard) = &mut self.guard
+            && let Some(token) = guard.token.take()
+        {
+            guard.begin_verification(token);
+            self.state = State::Authenticating;
         }
         self.turn.requests = TURN_REQUESTS;
         // It is decoded again when its turn comes.

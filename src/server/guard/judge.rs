@@ -161,8 +161,8 @@ impl Guard {
                     return ALLOWED;
                 }
                 let closed = |name: &&str| !self.rights_by_name(name).allow(R::RESERVE);
-                let names = engine.watched_tubes(conn, 0).take(LOOKS).map(|tube| tube.name);
-                let tube = names.filter(closed).next().map(str::to_owned);
+                let mut names = engine.watched_tubes(conn, 0).take(LOOKS).map(|tube| tube.name);
+                let tube = names.find(closed).map(str::to_owned);
                 self.deny(name_of(command), tube.as_deref());
                 return Judgement::Denied;
             }

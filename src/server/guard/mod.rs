@@ -455,6 +455,12 @@ impl Guard {
         std::mem::replace(&mut self.then, Then::GoOn)
     }
 
+    /// Whether there is something to be done.
+    #[inline]
+    pub(crate) fn has_to_finish(&self) -> bool {
+        self.then != Then::GoOn
+    }
+
     pub(crate) fn set_then(&mut self, then: Then) {
         self.then = then;
     }

@@ -1,6 +1,8 @@
 //! Batches of connections that have a [`Guard`]: the same as those of others, but each request is judged
 //! first, under the same lock.
 
+use std::vec::Drain;
+
 use beanstalk_protocol::{AccessStats, Command, Request, ServerStats};
 use jq_engine::{Body, Cause, ConnId, Cursor, Engine, Flow, Nanos, Sink, TubeSums};
 
@@ -13,6 +15,78 @@ const LOOKS: usize = 512;
 /// The sums over the tubes that a principal may see are good for so many times as long as it took to add
 /// them up: so they are up to date where there are few tubes, and cost little where there are many.
 const GOOD_FOR: u32 = 20;
+
+/// Whether a batch has a guard is known when the code for it is compiled.
+pub(super) trait Judge {
+    type Again<'a>: Judge
+    where
+        Self: 'a;
+
+    /// Whether there is none.
+    fn is_none(&self) -> bool;
+
+    fn guard(&mut self) -> Option<&mut Guard>;
+
+    /// For as long as it is lent.
+    fn reborrow(&mut self) -> Self::Again<'_>;
+
+    /// How many of these requests may be carried out, without a closer look.
+    fn allowed(&self, requests: &[(Request, usize)]) -> usize;
+}
+
+/// Everything may be carried out.
+pub(super) struct Unguarded;
+
+impl Judge for Unguarded {
+    type Again<'a> = Self;
+
+    #[inline(always)]
+    fn is_none(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn guard(&mut self) -> Option<&mut Guard> {
+        None
+    }
+
+    #[inline(always)]
+    fn reborrow(&mut self) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn allowed(&self, _: &[(Request, usize)]) -> usize {
+        usize::MAX
+    }
+}
+
+impl Judge for &mut Guard {
+    type Again<'a>
+        = &'a mut Guard
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn is_none(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn guard(&mut self) -> Option<&mut Guard> {
+        Some(self)
+    }
+
+    #[inline(always)]
+    fn reborrow(&mut self) -> &mut Guard {
+        self
+    }
+
+    #[inline(always)]
+    fn allowed(&self, requests: &[(Request, usize)]) -> usize {
+        Guard::allowed(self, requests)
+    }
+}
 
 /// A batch that is being judged.
 pub(super) struct Judging<'a> {
@@ -46,15 +120,17 @@ impl Hub {
     /// behind an `auth`, which is left in the guard.
     pub fn apply_guarded(&self, conn: ConnId, batch: &mut Batch, guard: &mut Guard) -> Applied {
         guard.has_paused = false;
-        self.apply_with(conn, batch, Some(guard))
+        self.apply_with(conn, batch, guard)
     }
 
     /// Does what is to be done after the requests that were allowed last, answers those that follow and are
     /// refused, and returns how many are allowed then. 0: the batch ends here.
+    #[cold]
+    #[inline(never)]
     pub(super) fn judge_next(
         &self,
         state: &mut State,
-        requests: &mut Vec<(Request, usize)>,
+        requests: &mut Drain<'_, (Request, usize)>,
         guard: &mut Guard,
         judging: &mut Judging<'_>,
     ) -> usize {
@@ -66,11 +142,10 @@ impl Hub {
         if applied.flow != Flow::Continue || outcome.out.len() >= *limit || guard.has_paused {
             return 0;
         }
-        let allowed = guard.allowed(requests);
-        if allowed > 0 || requests.is_empty() {
-            return allowed;
+        match guard.allowed(requests.as_slice()) {
+            0 => self.judge_closely(state, requests, guard, judging),
+            allowed => allowed,
         }
-        self.judge_closely(state, requests, guard, judging)
     }
 
     /// What is to be done after a request that needed a closer look.
@@ -86,72 +161,63 @@ impl Hub {
         guard.has_paused = then == Then::Pause;
     }
 
-    /// The first request is not one of those that are known to be allowed.
-    #[cold]
-    #[inline(never)]
+    /// The first request, if there is one, is not among those that are known to be allowed.
     fn judge_closely(
         &self,
         state: &mut State,
-        requests: &mut Vec<(Request, usize)>,
+        requests: &mut Drain<'_, (Request, usize)>,
         guard: &mut Guard,
         judging: &mut Judging<'_>,
     ) -> usize {
         let conn = judging.conn;
         guard.begin(state.last);
-        let mut done = 0;
-        let mut allowed = 0;
-        while let Some((request, end)) = requests.get_mut(done) {
-            match guard.judge(&state.engine, conn, request) {
-                Judgement::Allowed(Then::Pause)
-                    if matches!(request, Request::Command(Command::ListTubes)) =>
-                {
+        while let Some((request, _)) = requests.as_slice().first() {
+            let judgement = guard.judge(&state.engine, conn, request);
+            guard.count(request);
+            let is_list = matches!(request, Request::Command(Command::ListTubes));
+            if let Judgement::Allowed(then) = judgement
+                && !(is_list && then == Then::Pause)
+            {
+                guard.set_then(then);
+                return 1;
+            }
+            let Some((request, end)) = requests.next() else { break };
+            judging.applied.end = end;
+            state.last.0 += 1;
+            match (judgement, request) {
+                (Judgement::Allowed(_), _) => {
                     let names = state.engine.list_tubes();
                     judging.outcome.list(names, |name| guard.sees(name));
                     guard.has_paused = true;
                 }
-                Judgement::Allowed(then) => {
-                    guard.set_then(then);
-                    guard.count(request);
-                    allowed = 1;
-                    break;
-                }
-                Judgement::DeniedWithBody => {}
-                Judgement::Denied => {
+                (Judgement::DeniedWithBody, _) => {}
+                (Judgement::Denied, request) => {
                     judging.outcome.deny();
                     if let Request::Body(body) = request {
-                        judging.outcome.discarded.push(Body::from(std::mem::take(body)));
+                        judging.outcome.discarded.push(Body::from(body));
                     }
                 }
-                Judgement::Full(cause) => {
+                (Judgement::Full(cause), Request::Body(body)) => {
                     let (engine, mut replies) =
                         state.parts(Actor::Conn(conn), judging.outcome, self);
-                    if let Request::Body(body) = request {
-                        refuse(engine, conn, cause, std::mem::take(body), &mut replies);
-                    }
+                    refuse(engine, conn, cause, body, &mut replies);
                 }
-                Judgement::Auth => {
-                    let request = std::mem::replace(request, Request::BrokenBody);
-                    guard.token = match request {
-                        Request::Auth(token) => Some(token),
-                        _ => None,
-                    };
+                (Judgement::Auth, Request::Auth(token)) => {
+                    guard.token = Some(token);
                     guard.has_paused = true;
                 }
+                // The judgement is about the request.
+                (Judgement::Full(_) | Judgement::Auth, _) => {}
             }
-            judging.applied.end = *end;
-            guard.count(request);
-            state.last.0 += 1;
-            done += 1;
             if guard.has_paused || judging.outcome.out.len() >= judging.limit {
-                break;
+                return 0;
             }
-            allowed = guard.allowed(&requests[done..]);
+            let allowed = guard.allowed(requests.as_slice());
             if allowed > 0 {
-                break;
+                return allowed;
             }
         }
-        requests.drain(..done);
-        allowed
+        0
     }
 
     /// What is left to do when the queue is unlocked.
