@@ -205,7 +205,7 @@ impl Sim {
         match self.rng.u8(..100) {
             0..69 => self.ask()?,
             69..90 => self.random_turn(),
-            90..93 => self.change_policy(),
+            90..93 => self.change_policy(now)?,
             93..95 => self.change_faults(),
             95 => self.operate(now)?,
             96 => {
@@ -263,11 +263,13 @@ impl Sim {
     }
 
     /// An operator sets what is set for a tube, or removes it.
-    fn change_policy(&mut self) {
+    fn change_policy(&mut self, now: u64) -> Result<(), Violation> {
         let tube = self.rng.usize(..TUBES.len());
         let policy = some_policy(&mut self.rng, self.plan.rules);
         let none = self.rng.u8(..3) == 0;
         self.rule(tube, if none { Policy::default() } else { policy });
+        // Who waited for a rate of reserves may have got a job.
+        self.collect(now)
     }
 
     /// Sets the policy of a tube, unless the log does not take that.
