@@ -167,13 +167,15 @@ impl World<'_> {
             8..16 => {
                 let seconds = input.byte() as u64;
                 self.now.fetch_add(Nanos::from_secs(seconds).0, Ordering::Relaxed);
-                while self.hub.tick().is_some_and(|at| at.0 <= self.now.load(Ordering::Relaxed)) {}
-                while self.twin.tick().is_some_and(|at| at.0 <= self.now.load(Ordering::Relaxed)) {}
+                self.tick();
             }
             _ => {
                 let at = input.byte() % self.clients.len();
                 // Later than anything before, in both.
                 self.now.fetch_add(1_000_000, Ordering::Relaxed);
+                // The twin hears nothing of what is refused, but time passes for it too.
+                self.tick();
+                self.collect();
                 if !self.clients[at].waits {
                     let requests = request(input);
                     self.ask(at, &requests);
@@ -181,6 +183,14 @@ impl World<'_> {
             }
         }
         self.collect();
+    }
+
+    /// What is due happens, in both.
+    fn tick(&self) {
+        let now = self.now.load(Ordering::Relaxed);
+        for hub in [&self.hub, &self.twin] {
+            while hub.tick().is_some_and(|at| at.0 <= now) {}
+        }
     }
 
     /// The file was read again. A connection that waits looks again at once.
