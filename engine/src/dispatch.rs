@@ -24,13 +24,23 @@ impl Engine {
         request: Request,
         sink: &mut impl Sink,
     ) -> Flow {
-        let reply = match request {
-            Request::Command(command) => return self.command(now, conn, command, sink),
+        match request {
+            Request::Command(command) => self.command(now, conn, command, sink),
             Request::Put(header) => {
                 self.begin_put(now, conn, header);
-                return Flow::Continue;
+                Flow::Continue
             }
-            Request::Body(body) => return self.finish_put(now, conn, body, sink),
+            Request::Body(body) => self.finish_put(now, conn, body, sink),
+            other => self.misfit(conn, &other, sink),
+        }
+    }
+
+    /// What is neither a command nor a put that may succeed. This is kept out of the function for those, which
+    /// come often.
+    #[cold]
+    #[inline(never)]
+    fn misfit(&mut self, conn: ConnId, request: &Request, sink: &mut impl Sink) -> Flow {
+        let reply = match request {
             Request::OversizedPut => {
                 self.commands.put += 1;
                 return Flow::Continue;
@@ -45,9 +55,11 @@ impl Engine {
                 self.refusals.add(Cause::NoRoom);
                 Reply::OutOfMemory
             }
-            Request::Rejected(rejection) => self.reject(rejection),
+            Request::Rejected(rejection) => self.reject(*rejection),
             // The caller knows who its clients are; nothing here does.
             Request::Auth(_) => self.reject(Rejection::UnknownCommand),
+            // Not one of them: `Engine::handle` has done it.
+            Request::Command(_) | Request::Put(_) | Request::Body(_) => return Flow::Continue,
         };
         sink.answer(conn, Answer::Reply(reply));
         Flow::Continue
@@ -155,8 +167,7 @@ impl Engine {
             return Flow::Continue;
         };
         if incoming.special {
-            let Incoming { id, ref header, tube, .. } = incoming;
-            match self.ruled_put(tube, id, header.ttr, &body) {
+            match self.ruled_put(incoming.tube, incoming.id, incoming.header.ttr, &body) {
                 Ruling::New { ttr } => incoming.header.ttr = ttr,
                 Ruling::Known(known) => {
                     self.conns[conn.0].incoming = Some(incoming);

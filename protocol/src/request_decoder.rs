@@ -21,8 +21,7 @@ pub enum Request {
     Body(Box<[u8]>),
     /// The body of the put before it was not followed by CRLF. Its bytes are discarded.
     BrokenBody,
-    /// There was no memory for the body of the put before it, or it is not wanted
-    /// ([`RequestDecoder::hold_nothing`]). Its bytes are discarded.
+    /// There was no memory for the body of the put before it. Its bytes are discarded.
     UnheldBody,
     /// The line of a put over the size limit. Its body is discarded as it arrives, and then
     /// [`Rejection::JobTooBig`] follows.
@@ -67,8 +66,8 @@ pub struct RequestDecoder {
     aside_from: usize,
     /// Whether `auth` is a command.
     knows_auth: bool,
-    /// Whether bodies are discarded as they arrive.
-    holds_nothing: bool,
+    /// The largest body that is held now, in bytes.
+    limit: u32,
 }
 
 /// Bodies from this many bytes on are held only if there is memory; what is smaller, everything else needs
@@ -98,7 +97,6 @@ enum State {
 enum Unheld {
     TooBig,
     NoMemory,
-    Unwanted,
 }
 
 /// What of a body's CRLF has arrived.
@@ -124,7 +122,7 @@ impl RequestDecoder {
             free: drop,
             aside_from: usize::MAX,
             knows_auth: false,
-            holds_nothing: false,
+            limit: max_job_size,
         }
     }
 
@@ -152,10 +150,10 @@ impl RequestDecoder {
         Self { knows_auth: true, ..self }
     }
 
-    /// Whether to discard the bodies of puts that follow as they arrive, so that each becomes a
-    /// [`Request::UnheldBody`]: for a client of which nothing is taken.
+    /// Whether every body of the puts that follow is too large, so that none is held: for a client of which
+    /// nothing is taken.
     pub fn hold_nothing(&mut self, holds_nothing: bool) {
-        self.holds_nothing = holds_nothing;
+        self.limit = if holds_nothing { 0 } else { self.max_job_size };
     }
 
     /// Takes the body that was set aside. To be called when [`RequestDecoder::decode`] says that more is
@@ -214,11 +212,10 @@ impl RequestDecoder {
                     LineEnd::Incomplete => return None,
                     LineEnd::Overlong => return Some(Request::Rejected(Rejection::BadFormat)),
                     LineEnd::Within(start, end) => {
-                        parse_line(&input[start..end], self.dialect, self.max_job_size)
+                        parse_line(&input[start..end], self.dialect, self.limit)
                     }
                     LineEnd::Joined => {
-                        let found =
-                            parse_line(self.lines.partial(), self.dialect, self.max_job_size);
+                        let found = parse_line(self.lines.partial(), self.dialect, self.limit);
                         self.lines.clear();
                         found
                     }
@@ -237,11 +234,6 @@ impl RequestDecoder {
             Ok(Line::Command(command)) => return Request::Command(command),
             Ok(Line::Put(header)) => {
                 let size = header.size as usize;
-                if self.holds_nothing {
-                    let left = u64::from(header.size) + 2;
-                    self.state = State::Discard { left, why: Unheld::Unwanted };
-                    return Request::Put(header);
-                }
                 self.state = State::Body { body: Vec::new(), size, trailer: Trailer::Nothing };
                 return Request::Put(header);
             }
@@ -282,7 +274,7 @@ impl RequestDecoder {
         self.state = State::Line;
         Some(match why {
             Unheld::TooBig => Request::Rejected(Rejection::JobTooBig),
-            Unheld::NoMemory | Unheld::Unwanted => Request::UnheldBody,
+            Unheld::NoMemory => Request::UnheldBody,
         })
     }
 

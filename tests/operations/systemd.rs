@@ -43,7 +43,10 @@ fn the_page_knows_the_unit() {
         ("The unit expects the program at `/usr/bin/jq-server`", "ExecStart=/usr/bin/jq-server "),
         ("as a user of its own with `/var/lib/jq-server`", "StateDirectory=jq-server\n"),
         ("`JQ_SERVER_OPTIONS=", "EnvironmentFile=-/etc/default/jq-server\n"),
-        ("`systemctl reload jq-server` reads the tokens again", "ExecReload=/bin/kill -HUP"),
+        (
+            "`systemctl reload jq-server` reads the tokens and certificates again",
+            "ExecReload=/bin/kill -HUP",
+        ),
         ("After exit status 5, 10, 11 or 33", "RestartPreventExitStatus=5 10 11 33\n"),
         ("`LimitNOFILE` in the unit sets that", "LimitNOFILE="),
     ] {

@@ -125,7 +125,7 @@ fn credentials_of_the_service_manager() {
     let address = crate::secure::address_in(&process.await_output("tls=true"));
     assert!(connect(address, &authority, None).is_ok());
     let output = refused(&name(&cert), &name(&key), &[]);
-    assert!(output.contains("CREDENTIALS_DIRECTORY is not set"), "{output}");
+    assert!(output.contains("expected systemd to set CREDENTIALS_DIRECTORY"), "{output}");
 }
 
 /// It has to read them again later.
