@@ -40,7 +40,12 @@ fn churn(server: &Server, pairs: u64, body: usize, mut look: impl FnMut()) {
     const BATCH: u64 = 250;
     let mut conn = server.connect();
     let put = format!("put 0 0 60 {body}\r\n{}\r\n", "x".repeat(body));
-    let mut next = value(&mut conn, "total-jobs") + 1;
+    conn.send(&put);
+    let reply = conn.reply();
+    let id = std::str::from_utf8(reply.line()).ok().and_then(|it| it.strip_prefix("INSERTED "));
+    let id: u64 = id.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("{reply}"));
+    assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
+    let mut next = id + 1;
     for _ in 0..pairs / BATCH {
         let mut batch = String::new();
         let mut replies = String::new();
@@ -151,4 +156,40 @@ fn buried_and_delayed_jobs_stay() {
         assert_eq!(conn.ask(format!("delete {id}")).line(), b"DELETED");
     }
     eventually("all is reclaimed", || size(&folder) <= 2 * SEGMENT);
+}
+
+/// What is set for tubes counts as jobs do, also where it takes more than a segment: or else it would be
+/// written once more for ever, and clients would not be answered meanwhile.
+#[test]
+fn settings_of_many_tubes() {
+    const TUBES: u64 = 2000;
+    const SIZE: u64 = 65_536;
+    // The record of a tube: a frame, a name of 100 bytes, and what is set.
+    const RECORD: u64 = 160;
+    let folder = Folder::new();
+    let tube = |number| format!("{number:0100}");
+    let table = |number| format!("[tubes.{}]\nmax-jobs = 7\nmax-bytes = 8000\n", tube(number));
+    let file = folder.path().join("tubes.toml");
+    fs::write(&file, (1..=TUBES).map(table).collect::<String>()).expect("it can be written");
+    let file = file.to_str().expect("it is UTF-8");
+    let size_flag = &["-s", "65536"];
+    let mut server = folder.serve(&[size_flag, &["--tubes", file][..]].concat());
+    for _ in 0..3 {
+        // Several segments, so that each that has settings is reclaimed.
+        churn(&server, 2000, 200, || ());
+        let bound = 2 * TUBES * RECORD + 2 * SIZE + 1000;
+        eventually("all is reclaimed that can be", || size(&folder) <= bound);
+        let mut conn = server.connect();
+        assert!(value(&mut conn, "binlog-bytes") > SIZE, "more than a segment is set");
+        for number in 1..=TUBES {
+            let stats = conn.ask(format!("stats-tube {}", tube(number)));
+            assert_eq!(stats.value("has-policy"), Some("true"), "{stats}");
+        }
+        assert_eq!(conn.ask(format!("use {}", tube(TUBES))).line()[..6], *b"USING ");
+        conn.send(format!("put 0 0 60 8001\r\n{}\r\n", "x".repeat(8001)));
+        conn.expect("OUT_OF_MEMORY\r\n");
+        kill(server);
+        // Set by the log alone from here on.
+        server = folder.serve(size_flag);
+    }
 }

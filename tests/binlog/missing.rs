@@ -11,6 +11,9 @@ use crate::support::folder::{Folder, kill, name, stop};
 
 const JOBS: u64 = 200;
 
+/// Nothing is ever synced.
+const NEVER: &[&str] = &["-F", "-s", "65536"];
+
 fn manifest(folder: &Folder) -> PathBuf {
     folder.inner().join(MANIFEST)
 }
@@ -84,6 +87,78 @@ fn any_segment() {
         assert_refused(&folder, &[name(&path), "missing"]);
         assert_repaired(&folder, &bytes);
     }
+}
+
+/// As after a power cut when nothing was ever synced: the newest segment has no file, though the manifest
+/// names it, and what there is of the one before is torn. The log had gone on behind that one, so a repair
+/// serves what is intact in it, and the log does not go on in its place.
+#[test]
+fn the_newest_segment_behind_a_torn_one() {
+    const DELETED: u64 = 30;
+    const LAST: u64 = 170;
+    for torn in [Torn::Emptied, Torn::Blank, Torn::Begin, Torn::Middle] {
+        let folder = Folder::new();
+        let server = folder.serve(NEVER);
+        let mut conn = server.connect();
+        for number in 1..=LAST {
+            conn.send(format!("put 0 0 60 {SIZE}\r\n{}\r\n", body(number)));
+            conn.expect(format!("INSERTED {number}\r\n"));
+            // Few enough are left that a repair does not write as many segments as there were.
+            if number <= DELETED {
+                assert_eq!(conn.ask(format!("delete {number}")).line(), b"DELETED");
+            }
+        }
+        kill(server);
+        let Extent { oldest, newest, .. } = extent(&folder);
+        assert_eq!((oldest, newest), (1, 3), "they fill two, and not three");
+        // What was said last did not get to the disk either.
+        let told = Extent { oldest, newest, sound: 0, end: 0 };
+        fs::write(manifest(&folder), told.encode()).expect("it can be written");
+        fs::remove_file(segment(&folder, 3)).expect("it is there");
+        let bytes = fs::read(segment(&folder, 2)).expect("it can be read");
+        // Bodies are digits; what is between them is not.
+        let is_body = |at: &usize| bytes[*at..at + SIZE].iter().all(u8::is_ascii_digit);
+        let bodies: Vec<usize> = (0..=bytes.len() - SIZE).filter(is_body).collect();
+        let (len, blank, lost) = match torn {
+            Torn::Emptied => (0, 0..0, 0..bodies.len()),
+            Torn::Blank => (bytes.len(), 0..bytes.len(), 0..bodies.len()),
+            Torn::Begin => (bytes.len(), 0..bodies[0] + 1, 0..1),
+            Torn::Middle => (bytes.len(), bodies[3]..bodies[5] + 1, 3..6),
+        };
+        let number = |at: usize| -> u64 {
+            let text = String::from_utf8_lossy(&bytes[bodies[at]..bodies[at] + 10]);
+            text.parse().expect("it is a number")
+        };
+        let lost: Vec<u64> = lost.map(number).collect();
+        let missing = number(bodies.len() - 1) + 1;
+        let left = (DELETED + 1..missing).filter(|number| !lost.contains(number));
+        let left: Vec<u64> = left.collect();
+        let mut changed = bytes[..len].to_vec();
+        changed[blank].fill(0);
+        fs::write(segment(&folder, 2), changed).expect("it can be written");
+        assert_refused(&folder, &["segment-0000000003 is missing"]);
+        let server = folder.serve(REPAIR);
+        assert_eq!(jobs(&mut server.connect(), LAST), left, "{torn:?}");
+        kill(server);
+        for _ in 0..2 {
+            let server = folder.serve(NEVER);
+            assert_eq!(jobs(&mut server.connect(), LAST), left, "the repair lasts: {torn:?}");
+            stop(server);
+        }
+    }
+}
+
+/// What is left of a segment.
+#[derive(Debug, Clone, Copy)]
+enum Torn {
+    /// Its file.
+    Emptied,
+    /// Its file and the length of that.
+    Blank,
+    /// All but the header and what is behind it, in the midst of a record.
+    Begin,
+    /// All but some records.
+    Middle,
 }
 
 #[test]

@@ -256,11 +256,9 @@ impl Replay<'_> {
         self.find_extent(manifest, &sources)?;
         let needed = sources.partition_point(|source| source.number < self.extent.oldest);
         let mut unneeded: Vec<String> = sources.drain(..needed).map(|source| source.name).collect();
-        self.check_names(&sources)?;
-        let unbegun = self.split_unbegun(&mut sources)?;
-        let next = sources.last().map_or(self.extent.oldest, |source| source.number + 1);
-        self.found.lacks_newest =
-            next <= self.extent.newest && !unbegun.iter().any(|source| source.number == next);
+        let missing = self.check_names(&sources)?;
+        let unbegun = self.split_unbegun(&mut sources, missing)?;
+        self.found.lacks_newest = sources.last().map_or(0, |source| source.number) < missing;
         // Those that the manifest names are begun anew, and are not missing meanwhile.
         let unnamed = unbegun.into_iter().filter(|source| source.number > self.extent.newest);
         unneeded.extend(unnamed.map(|source| source.name));
@@ -346,19 +344,24 @@ impl Replay<'_> {
         Ok(names.iter().any(|name| body_job(name).is_some()))
     }
 
-    /// Whether all files are there that the manifest names.
-    fn check_names(&self, sources: &[Source]) -> Result<(), ReplayError> {
+    /// Whether all files are there that the manifest names. Returns the largest number of one that is
+    /// missing, which a repair does without; 0 if none is.
+    fn check_names(&self, sources: &[Source]) -> Result<u64, ReplayError> {
         let Extent { oldest, newest, .. } = self.extent;
         let there = sources.iter().map(|source| source.number);
         // None is older than the oldest, and most often none is missing.
         let missing = (oldest.max(1)..).zip(there).find(|(number, there)| number != there);
         let missing = missing.map_or(oldest.max(1) + sources.len() as u64, |(number, _)| number);
         if missing > newest {
-            return Ok(());
+            return Ok(0);
         }
         let is_between = missing > oldest && sources.last().is_some_and(|it| it.number > missing);
         let known = if is_between { Known::Between } else { Known::Named };
-        self.tolerate(ReplayError::Missing { file: segment_name(missing), known })
+        self.tolerate(ReplayError::Missing { file: segment_name(missing), known })?;
+        let there = sources.iter().rev().map(|source| source.number);
+        let there = there.skip_while(|number| *number > newest);
+        let behind = (1..=newest).rev().zip(there).take_while(|(number, there)| number == there);
+        Ok(newest - behind.count() as u64)
     }
 
     /// How much of this segment is sound, the manifest says; 0 if it does not say.
@@ -438,7 +441,7 @@ impl Replay<'_> {
             if next.is_none()
                 && offset >= self.sound_end(source.number)
                 && self.synced_mark(source, offset)?.is_none()
-                && (behind.is_empty() || self.is_room(source, offset)?)
+                && (self.may_end(behind) || self.is_room(source, offset)?)
             {
                 self.cut(source, offset)?;
                 break;

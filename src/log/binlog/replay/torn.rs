@@ -6,6 +6,9 @@
 //! may have been begun while the one before it was being synced (its header says so). So if the end of
 //! that one is torn, the last one does not count, whatever is in it: what is newer never outlives what is
 //! older. A mark in the last one says that all of the one before was on the disk; then it is damage.
+//!
+//! If a file is missing that the manifest names, the log did not end before it: what cannot be read there is
+//! damage, and a repair serves what is intact behind it.
 
 use std::sync::Arc;
 
@@ -19,19 +22,23 @@ use crate::log::binlog::read::Found;
 
 impl Replay<'_> {
     /// The last file may have been made ready, and nothing written to it, or not all of its header.
-    /// When what failed is written to another file, the header comes last, and makes it count.
+    /// When what failed is written to another file, the header comes last, and makes it count. The log went
+    /// on behind the segment of the number `missing`, so all before that were begun.
     pub(super) fn split_unbegun(
         &mut self,
         sources: &mut Vec<Source>,
+        missing: u64,
     ) -> Result<Vec<Source>, ReplayError> {
         let mut unbegun = Vec::new();
         while let Some(last) = sources.last()
+            && last.number > missing
             && self.is_unbegun(last)?
         {
             unbegun.extend(sources.pop());
         }
         // The same of the one before the last, which does not count without it.
         if let [.., source, last] = &sources[..]
+            && source.number > missing
             && source.header.is_err()
             && self.is_torn_before(source, 0, last)?
             && self.is_unbegun(source)?
@@ -51,6 +58,11 @@ impl Replay<'_> {
             && (source.is_blank || self.is_torn(source)?))
     }
 
+    /// Whether the log may have ended in the segment before these.
+    pub(super) fn may_end(&self, behind: &[Source]) -> bool {
+        behind.is_empty() && !self.found.lacks_newest
+    }
+
     /// Whether the log may have ended at this offset of the segment before the last, when the last was
     /// begun already: if that was begun early, and nothing tells that this place was on the disk.
     pub(super) fn is_torn_before(
@@ -60,7 +72,8 @@ impl Replay<'_> {
         last: &Source,
     ) -> Result<bool, ReplayError> {
         let follows = |header: &Header| header.is_early && header.left_out == 0;
-        Ok(last.header.as_ref().is_ok_and(follows)
+        Ok(!self.found.lacks_newest
+            && last.header.as_ref().is_ok_and(follows)
             && last.number == source.number + 1
             && self.extent.sound < last.number
             && offset >= self.sound_end(source.number)
