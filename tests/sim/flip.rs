@@ -84,12 +84,13 @@ impl Sim {
             Err(ReplayError::Io { what, error }) => Err(format!("cannot {what}: {error}")),
             Err(error) => {
                 self.trace.note(format_args!("{error}"));
-                self.repair()?;
+                let is_whole = self.repair()?;
                 match hit {
                     // Where the segment before it ends is not known any more, so what failed and
                     // was written anew may have happened twice.
                     Hit::Header => self.start_over(),
-                    hit => self.check(floor, Some(hit)),
+                    hit if is_whole => self.check(floor, Some(hit)),
+                    _ => self.start_over(),
                 }
             }
         }
@@ -109,7 +110,9 @@ impl Sim {
                 self.check(floor, None)
             }
             Err(ReplayError::DamagedBody { job: named, .. }) if named == job => {
-                self.repair()?;
+                if !self.repair()? {
+                    return self.start_over();
+                }
                 self.check(floor, Some(Hit::Job(job)))
             }
             Err(error) => Err(format!("the body of {job} is damaged, but: {error}")),

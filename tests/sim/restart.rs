@@ -101,10 +101,28 @@ impl Sim {
         self.time.pass(nanos);
     }
 
-    /// Starts on what is damaged.
-    pub(crate) fn repair(&mut self) -> Result<(), Violation> {
+    /// Starts on what is damaged. Returns whether all that is intact must be there. If the power is lost in
+    /// the midst, the damage may look like a torn end: what tells it from that may not have been synced.
+    pub(crate) fn repair(&mut self) -> Result<bool, Violation> {
         self.disk.kill();
         self.trace.note(format_args!("repair"));
+        let mut is_whole = true;
+        for _ in 0..FALSE_STARTS {
+            if self.rng.bool() {
+                break;
+            }
+            // It is killed in the midst, or just behind that.
+            let operations = self.rng.u64(1..40);
+            self.disk.stop_in(Some(operations));
+            match Server::start(&self.disk, self.plan.options, &self.time, true) {
+                Ok(server) => server.driver.finish_repair(&server.queue),
+                Err(ReplayError::Io { .. }) if self.disk.is_stopped() => {}
+                Err(error) => return Err(format!("cannot repair: {error}")),
+            }
+            let next = self.next_end();
+            is_whole &= next == End::Killed;
+            self.end(next);
+        }
         let repaired = Server::start(&self.disk, self.plan.options, &self.time, true);
         self.server = repaired.map_err(|error| format!("cannot repair: {error}"))?;
         self.begin_server();
@@ -116,7 +134,7 @@ impl Sim {
         self.end(again);
         let sound = Server::start(&self.disk, self.plan.options, &self.time, false);
         self.server = sound.map_err(|error| format!("still damaged after a repair: {error}"))?;
-        Ok(())
+        Ok(is_whole)
     }
 
     fn begin_server(&mut self) {
@@ -210,7 +228,9 @@ impl Sim {
         match Server::start(&self.disk, self.plan.options, &self.time, false) {
             Ok(server) => self.server = server,
             Err(ReplayError::Io { what, error }) => return Err(format!("cannot {what}: {error}")),
-            Err(_) => self.repair()?,
+            Err(_) => {
+                self.repair()?;
+            }
         }
         self.start_over()
     }

@@ -293,6 +293,12 @@ impl Sim {
         let Some(client) = &mut self.clients[who] else { return Ok(()) };
         let think = || think(&mut self.rng, &self.model, who, self.plan.taste);
         let mut asks: Vec<Ask> = std::iter::repeat_with(think).take(count).collect();
+        if !undisturbed {
+            // Who waits may have got a job that what comes before it made ready.
+            let clears = |ask: &Ask| matches!(ask, Ask::Command(Command::ClearTube(_)));
+            let first = asks.iter().skip(1).position(clears);
+            asks.truncate(first.map_or(asks.len(), |at| at + 1));
+        }
         self.model.ids += asks.iter().filter(|ask| matches!(ask, Ask::Put(..))).count() as u64;
         // What comes after a body that is stored first has to wait, or is never asked for.
         let store_from = self.plan.options.store_from;
