@@ -121,8 +121,10 @@ impl Engine {
         let Some(ix) = self.find_job(id) else { return Reply::NotFound };
         let job = &self.jobs[ix];
         match job.place() {
-            Place::Reserved { conn: owner, .. } if owner != conn.0 => return Reply::NotFound,
-            Place::Reserved { .. } => {}
+            Place::Reserved { conn: owner, .. } if owner == conn.0 => {}
+            Place::Reserved { .. } if sink.allows_delete(self.tubes[job.tube].reference()) => {
+                return Reply::NotFound;
+            }
             _ if sink.allows_delete(self.tubes[job.tube].reference()) => {}
             _ => {
                 self.commands.delete -= 1;

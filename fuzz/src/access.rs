@@ -306,11 +306,7 @@ impl World<'_> {
                 conn.watched.iter().all(|tube| can(RESERVE, tube.as_str()))
             }
             Command::ReserveJob(id) => about(*id, RESERVE, RESERVE),
-            // Of a job that another has reserved, nobody is told more than that.
-            Command::Delete(id) => {
-                job(*id).is_some_and(|job| job.holder.is_some() && !is_own(&job))
-                    || about(*id, RESERVE, DELETE)
-            }
+            Command::Delete(id) => about(*id, RESERVE, DELETE),
             Command::Release { id, .. } | Command::Bury { id, .. } | Command::Touch(id) => {
                 !job(*id).is_some_and(|job| is_own(&job) && !can(RESERVE, job.tube.as_str()))
             }

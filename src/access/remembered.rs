@@ -14,9 +14,8 @@ const MOST: usize = 1 << 16;
 /// has something in common with another in the table.
 #[derive(Debug)]
 pub(super) struct Remembered {
-    /// The reading of the file that they are from.
-    generation: u64,
-    identities: HashMap<[u8; 32], Identity>,
+    /// Each with the reading of the file that it is from.
+    identities: HashMap<[u8; 32], (u64, Identity)>,
 }
 
 /// The key of this process, for what nobody outside can foresee.
@@ -47,24 +46,41 @@ impl std::fmt::Debug for SecretKey {
 
 impl Remembered {
     pub(super) fn new() -> Self {
-        Self { generation: 0, identities: HashMap::new() }
+        Self { identities: HashMap::new() }
     }
 
-    /// Whose token has this tag, by this reading of the file.
-    pub(super) fn find(&self, tag: &[u8; 32], generation: u64) -> Option<&Identity> {
-        self.identities.get(tag).filter(|_| self.generation == generation)
-    }
-
-    /// The token with this tag is right, by this reading of the file. What is from another is forgotten.
-    pub(super) fn insert(&mut self, tag: [u8; 32], identity: Identity, generation: u64) {
-        if generation < self.generation {
-            return;
+    /// Whose token has this tag, by a reading of the file: `again` says who an identity of another reading is
+    /// by this one. As long as the hash that a token fits is in the file, the token is known.
+    pub(super) fn find(
+        &mut self,
+        tag: &[u8; 32],
+        generation: u64,
+        again: impl FnOnce(&Identity) -> Option<Identity>,
+    ) -> Option<Identity> {
+        let (from, identity) = self.identities.get_mut(tag)?;
+        if *from == generation {
+            return Some(identity.clone());
         }
-        if generation > self.generation {
-            *self = Self { generation, identities: HashMap::new() };
+        match again(identity) {
+            Some(now) => {
+                (*from, *identity) = (generation, now.clone());
+                Some(now)
+            }
+            None => {
+                self.identities.remove(tag);
+                None
+            }
+        }
+    }
+
+    /// The token with this tag is right, by this reading of the file.
+    pub(super) fn insert(&mut self, tag: [u8; 32], identity: Identity, generation: u64) {
+        if self.identities.len() >= MOST {
+            // Some may be of tokens whose hashes are gone.
+            self.identities.retain(|_, (from, _)| *from == generation);
         }
         if self.identities.len() < MOST {
-            self.identities.insert(tag, identity);
+            self.identities.insert(tag, (generation, identity));
         }
     }
 }
@@ -79,18 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn what_another_reading_of_the_file_said_is_forgotten() {
+    fn what_another_reading_of_the_file_said_is_asked_again() {
+        let never = |_: &Identity| -> Option<Identity> { panic!("it is of this reading") };
         let mut remembered = Remembered::new();
         remembered.insert([1; 32], identity(), 1);
-        assert_eq!(remembered.find(&[1; 32], 1), Some(&identity()));
-        assert_eq!(remembered.find(&[2; 32], 1), None);
-        assert_eq!(remembered.find(&[1; 32], 2), None);
-        remembered.insert([2; 32], identity(), 2);
-        assert_eq!(remembered.identities.len(), 1);
-        // What was verified before a file was read again, but is told after.
-        remembered.insert([1; 32], identity(), 1);
-        assert_eq!(remembered.find(&[1; 32], 2), None);
-        assert_eq!(remembered.find(&[2; 32], 2), Some(&identity()));
+        assert_eq!(remembered.find(&[1; 32], 1, never), Some(identity()));
+        assert_eq!(remembered.find(&[2; 32], 1, never), None);
+        // The file was read again, and still has the hash: once is enough.
+        assert_eq!(remembered.find(&[1; 32], 2, |it| Some(it.clone())), Some(identity()));
+        assert_eq!(remembered.find(&[1; 32], 2, never), Some(identity()));
+        // It has not any more.
+        assert_eq!(remembered.find(&[1; 32], 3, |_| None), None);
+        assert!(remembered.identities.is_empty());
     }
 
     #[test]

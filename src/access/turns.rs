@@ -17,6 +17,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// An address that has shown no wrong token for so long is as good as any.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// Whoever does not listen any more is let wait behind fewer of its address than these, and so long.
+const FEW: usize = 4;
+const SOON: Duration = Duration::from_secs(1);
 /// Most addresses whose wrong tokens are counted. Beyond it, the one whose last is the oldest is forgotten.
 const MOST_ADDRESSES: usize = 10_000;
 
@@ -89,6 +92,14 @@ impl<T> Turns<T> {
         waiting.items.insert(number, item);
         self.count += 1;
         Ticket { origin, number }
+    }
+
+    /// Whether this one has to wait for long: for [`FEW`] others of the same origin, or because its origin has
+    /// no turn soon.
+    pub(super) fn has_to_wait(&self, now: Nanos, ticket: Ticket) -> bool {
+        let Some(waiting) = self.waiting.get(&ticket.origin) else { return false };
+        let before = waiting.items.range(..ticket.number).take(FEW).count();
+        before == FEW || waiting.place.is_some_and(|(at, _)| at > now.later(SOON))
     }
 
     /// Whoever has this ticket does not wait any more. `None` if it has had its turn.

@@ -15,7 +15,7 @@ use beanstalk_protocol::Token;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::directory::Identity;
+use super::directory::{Directory, Identity};
 use super::in_force::Access;
 use super::remembered::{Remembered, SecretKey};
 use super::token::{CannotHash, Memory, claimed_name};
@@ -136,7 +136,7 @@ impl Verifier {
     pub fn verify(&self, token: Token, address: Option<IpAddr>) -> Verification {
         let shared = &self.shared;
         let tag = shared.key.tag(token.as_bytes());
-        if let Some(identity) = shared.recall(&tag, shared.access.generation()) {
+        if let Some(identity) = shared.recall(&tag, &shared.access.directory()) {
             return Verification(State::Known(Some(Verdict::Right(identity))));
         }
         let (to, verdict) = oneshot::channel();
@@ -176,6 +176,19 @@ impl Drop for Verifier {
         drop(waiting);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+impl Verification {
+    /// Whether others of its address come first, or the address has to wait because of a wrong token.
+    pub(crate) fn has_to_wait(&self) -> bool {
+        match &self.0 {
+            State::Known(_) => false,
+            State::Waiting { ticket, shared, .. } => {
+                let now = shared.clock.now();
+                shared.queue().turns.has_to_wait(now, *ticket)
+            }
         }
     }
 }
@@ -257,7 +270,7 @@ impl Shared {
         }
         let directory = self.access.directory();
         // Of many that came at once with the same token, the first is verified.
-        if let Some(identity) = self.recall(&tag, directory.generation()) {
+        if let Some(identity) = self.recall(&tag, &directory) {
             let _ = to.send(Verdict::Right(identity));
             return false;
         }
@@ -287,8 +300,9 @@ impl Shared {
     }
 
     /// Who has shown the token with this tag before.
-    fn recall(&self, tag: &[u8; 32], generation: u64) -> Option<Identity> {
-        let identity = self.remembered().find(tag, generation).cloned()?;
+    fn recall(&self, tag: &[u8; 32], directory: &Directory) -> Option<Identity> {
+        let again = |identity: &Identity| directory.again(identity);
+        let identity = self.remembered().find(tag, directory.generation(), again)?;
         self.from_memory.fetch_add(1, Ordering::Relaxed);
         Some(identity)
     }

@@ -97,6 +97,12 @@ fn main() -> ExitCode {
             };
         }
     };
+    if access.is_some() && config.http.as_ref().is_some_and(|http| http.token_file.is_none()) {
+        warn!(
+            "--auth is for the protocol alone: without --http-token-file, every program of this \
+             machine can read all jobs over HTTP"
+        );
+    }
     let clock = Clock::start();
     let opened = match Opened::open(&config, &clock) {
         Ok(opened) => opened,

@@ -562,7 +562,7 @@ impl<S: Socket> Future for Connection<S> {
             Some(id) => id,
             None => {
                 let id = this.hub.connect(cx.waker().clone());
-                debug!(connection = id.0, "connected");
+                debug!(connection = id.0, peer = this.socket.peer(), "connected");
                 this.entry = this.hub.enter(id, &this.socket).map(Box::new);
                 this.id = Some(id);
                 if this.guard.is_some() {

@@ -179,3 +179,45 @@ fn http_is_refused_as_ever() {
     let Endpoint::Unix(path) = scene.server.endpoint() else { panic!("it is on a Unix socket") };
     assert!(Conn::open(&Endpoint::Unix(path.clone())).is_ok());
 }
+
+#[test]
+fn who_guesses_and_hangs_up_holds_no_place() {
+    let scene = Scene::start(&known(""), &[], &[]);
+    // So that there is a delay, which those that follow have to wait for.
+    for _ in 0..8 {
+        let mut conn = scene.stranger();
+        conn.send("auth known.wrong-wrong-wrong-wrong\r\n");
+        conn.finish();
+    }
+    let mut guesses = Vec::new();
+    for _ in 0..50 {
+        let mut conn = scene.stranger();
+        conn.send("auth known.wrong-wrong-wrong-wrong\r\n");
+        conn.finish();
+        guesses.push(conn);
+    }
+    // Of the first eight some are answered; all others are closed, although their delays would be minutes.
+    eventually("they are closed", || scene.stat("current-connections") == 1);
+    assert!(scene.stat("failed-auths") < 20);
+}
+
+#[test]
+fn a_token_that_is_known_stays_known_when_the_file_is_read_again() {
+    let scene = Scene::start(&known("put = [\"mail\"]"), &[], &[]);
+    let mut conn = scene.stranger();
+    conn.send(format!("auth {TOKEN}\r\n"));
+    conn.expect("AUTHENTICATED\r\n");
+    // Wrong ones from the same address, whose delays come to a minute, wait.
+    let guesses: Vec<Conn> = (0..10)
+        .map(|_| {
+            let mut conn = scene.stranger();
+            conn.send("auth known.wrong-wrong-wrong-wrong\r\n");
+            conn
+        })
+        .collect();
+    scene.reload(&known("put = [\"mail\"]"));
+    let mut again = scene.stranger();
+    again.send(format!("auth {TOKEN}\r\nuse mail\r\n"));
+    again.expect("AUTHENTICATED\r\nUSING mail\r\n");
+    drop(guesses);
+}

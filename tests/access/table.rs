@@ -210,6 +210,9 @@ fn who_has_reserved_a_job_may_do_with_it_what_is_to_be_done() {
         let mut other = scene.act_as("delete");
         let line = line_of(&other.ask(filled("delete %R", &jobs)));
         assert_eq!(line, "NOT_FOUND");
+        // Whoever has no right there does not learn that it is reserved.
+        let mut stranger = scene.act_as("none");
+        assert_eq!(line_of(&stranger.ask(filled("delete %R", &jobs))), REFUSED);
         let line = line_of(&conn.ask(filled(command, &jobs)));
         assert!(line.starts_with(begins), "{command}: {line}");
     }

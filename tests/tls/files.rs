@@ -34,9 +34,15 @@ fn mistakes_name_the_file_and_what_was_expected() {
         place("cut.pem", &whole[..whole.len() / 2])
     };
     let missing = authority.folder().join("missing.pem");
+    // Whoever opened it would wait for its other end.
+    let pipe = authority.folder().join("pipe.pem");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("the folder is writable");
     for (cert, key, ca, flag, file, told) in [
         (&missing, &key, None, "--tls-cert", &missing, "No such file"),
         (&cert, &missing, None, "--tls-key", &missing, "No such file"),
+        (&pipe, &key, None, "--tls-cert", &pipe, "not a regular file"),
+        (&cert, &pipe, None, "--tls-key", &pipe, "not a regular file"),
+        (&cert, &key, Some(&pipe), "--tls-client-ca", &pipe, "not a regular file"),
         (&empty, &key, None, "--tls-cert", &empty, "BEGIN CERTIFICATE"),
         (&key, &key, None, "--tls-cert", &key, "BEGIN CERTIFICATE"),
         (&cut, &key, None, "--tls-cert", &cut, ""),

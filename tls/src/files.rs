@@ -126,6 +126,11 @@ fn certificates(
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
     let bad = |why: &dyn fmt::Display| FileError::new(what, path, why);
+    // Opening a pipe would wait for its other end.
+    let kind = std::fs::metadata(path).map_err(|error| bad(&error))?;
+    if !kind.is_file() {
+        return Err(bad(&"it is not a regular file"));
+    }
     let file = File::open(path).map_err(|error| bad(&error))?;
     let mut text = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(|error| bad(&error))?;

@@ -28,10 +28,10 @@ impl<S: Socket> Connection<S> {
             self.note_guard();
         }
         let Some(guard) = &self.guard else { return true };
-        let most = match self.hub.is_stopping() {
-            true => MAX_BATCH,
-            false => guard.commands_now(self.hub.clock().now(), MAX_BATCH),
-        };
+        if !guard.is_paced() || self.hub.is_stopping() {
+            return decode_all(&mut self.decoder, input, at, batch);
+        }
+        let most = guard.commands_now(self.hub.clock().now(), MAX_BATCH);
         decode_some(&mut self.decoder, input, at, most, batch)
     }
 
@@ -68,7 +68,10 @@ impl<S: Socket> Connection<S> {
                     Ok(()) => {
                         self.maybe_unread = true;
                         guard.has_hung_up = self.socket.hung_up();
-                        if guard.has_hung_up && self.socket.has_failed() {
+                        // Whoever guesses and is gone would hold its place, and its descriptor, for all of the
+                        // delay that the guesses before it have brought about.
+                        let is_gone = self.socket.has_failed() || guard.has_to_wait();
+                        if guard.has_hung_up && is_gone {
                             self.close(&io::ErrorKind::ConnectionReset.into());
                         }
                     }
@@ -130,6 +133,25 @@ impl<S: Socket> Connection<S> {
             entry.note_principal(guard.principal());
         }
     }
+}
+
+/// Decodes a batch, up to the first `auth`. Returns whether that is all of the input.
+#[inline(always)]
+fn decode_all(
+    decoder: &mut RequestDecoder,
+    input: &[u8],
+    at: &mut usize,
+    batch: &mut Batch,
+) -> bool {
+    while batch.requests.len() < MAX_BATCH {
+        let Some(request) = decoder.decode(input, at) else { return true };
+        let is_auth = matches!(request, Request::Auth(_));
+        batch.requests.push((request, *at));
+        if is_auth {
+            break;
+        }
+    }
+    *at == input.len() && decoder.is_between_requests()
 }
 
 /// Decodes up to so many commands for a connection that has a guard, and no further than to the first `auth`.

@@ -349,6 +349,11 @@ impl Guard {
         self.verification = Some(self.control.verify(token, self.shown.address));
     }
 
+    /// Whether the token that is being verified has to wait for others of its address, or for its delay.
+    pub(crate) fn has_to_wait(&self) -> bool {
+        self.verification.as_ref().is_some_and(Verification::has_to_wait)
+    }
+
     /// Waits until it is known whose the token is. If it is somebody's, the connection acts for that
     /// principal; its rights are still to be looked up.
     pub(crate) fn poll_verification(&mut self, cx: &mut Context<'_>) -> Poll<Authenticated> {
@@ -414,11 +419,14 @@ impl Guard {
         both.filter_map(|(seat, rate)| Some((seat?.account(), rate?)))
     }
 
+    /// Whether its commands may have to wait.
+    #[inline]
+    pub(crate) fn is_paced(&self) -> bool {
+        self.is_paced
+    }
+
     /// How many commands may come now, at most `most`.
     pub(crate) fn commands_now(&self, now: Nanos, most: usize) -> usize {
-        if !self.is_paced {
-            return most;
-        }
         let allowed = self.rates().map(|(account, rate)| account.commands_now(now, rate)).min();
         let Some(allowed) = allowed else { return most };
         usize::try_from(allowed + self.credit).unwrap_or(most).min(most)
@@ -467,10 +475,17 @@ impl Guard {
 
     /// Waits until a command may come. Each connection that waits has a turn of its own, in the order in
     /// which they came.
+    #[inline]
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
-        if !self.is_paced && self.turn.is_none() {
-            return Poll::Ready(());
+        if self.is_paced || self.turn.is_some() {
+            self.poll_paced_turn(cx, clock)
+        } else {
+            Poll::Ready(())
         }
+    }
+
+    #[cold]
+    fn poll_paced_turn(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
         if self.turn.is_none() {
             let now = clock.now();
             if self.commands_now(now, 1) > 0 {
