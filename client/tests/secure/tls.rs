@@ -213,7 +213,7 @@ async fn files_that_cannot_be_used_are_named() {
     for (files, why) in [
         (trusted(&missing), "missing.pem: No such file"),
         (trusted(&large), "large.pem: it is larger than 4194304 bytes"),
-        (trusted(authority.folder()), "Is a directory"),
+        (trusted(authority.folder()), "it is not a regular file"),
         (trusted(&key), "client.key.pem: expected certificates in PEM"),
         (shown(&certificate, &certificate), "client.cert.pem: expected a private key in PEM"),
         (shown(&certificate, &other_key), "other.key.pem: it is not the key to"),

@@ -215,6 +215,10 @@ fn what_is_behind_more_than_a_look_sees_is_found(kind: Kind) {
     rig.handler("narrow", WAIT, "concurrency = 1").handler("wide", "echo 2", "");
     let first = rig.job("narrow");
     queue.put(first.body());
+    let worker = rig.work(&queue, &["--concurrency", "2"]);
+    // Before the others are there: of two jobs that are reserved at about the same time, either may be the one
+    // for which there is room.
+    rig.await_runs(&first, 1);
     // They are not run.
     let body = rig.job("narrow").without("result").body();
     let put = format!("put 100 0 100 {}\r\n{body}\r\n", body.len());
@@ -226,8 +230,6 @@ fn what_is_behind_more_than_a_look_sees_is_found(kind: Kind) {
     }
     let wide = rig.job("wide");
     queue.put(wide.body());
-    let worker = rig.work(&queue, &["--concurrency", "2"]);
-    rig.await_runs(&first, 1);
     // On a busy machine a look sees few jobs in its second, so it takes several.
     let is_done = || {
         std::thread::sleep(std::time::Duration::from_millis(100));
