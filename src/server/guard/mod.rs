@@ -199,7 +199,7 @@ impl Guard {
     }
 
     /// Finds out who the connection acts for by the directory that counts now. The rest is for
-    /// [`Guard::look_at`].
+    /// [`Guard::look_at_used`].
     pub(crate) fn renew(&mut self) -> Result<(), TooMany> {
         let is_new = !std::mem::replace(&mut self.is_met, true);
         let directory = self.control.directory();
