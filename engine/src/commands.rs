@@ -122,14 +122,12 @@ impl Engine {
         let job = &self.jobs[ix];
         match job.place() {
             Place::Reserved { conn: owner, .. } if owner == conn.0 => {}
-            Place::Reserved { .. } if sink.allows_delete(self.tubes[job.tube].reference()) => {
-                return Reply::NotFound;
-            }
-            _ if sink.allows_delete(self.tubes[job.tube].reference()) => {}
-            _ => {
+            _ if !sink.allows_delete(self.tubes[job.tube].reference()) => {
                 self.commands.delete -= 1;
                 return Reply::InternalError;
             }
+            Place::Reserved { .. } => return Reply::NotFound,
+            _ => {}
         }
         if !sink.admits(Change::Delete) {
             return self.not_recorded();

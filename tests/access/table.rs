@@ -212,7 +212,9 @@ fn who_has_reserved_a_job_may_do_with_it_what_is_to_be_done() {
         assert_eq!(line, "NOT_FOUND");
         // Whoever has no right there does not learn that it is reserved.
         let mut stranger = scene.act_as("none");
+        let denied = scene.stat("denied-commands");
         assert_eq!(line_of(&stranger.ask(filled("delete %R", &jobs))), REFUSED);
+        assert_eq!(scene.stat("denied-commands"), denied + 1);
         let line = line_of(&conn.ask(filled(command, &jobs)));
         assert!(line.starts_with(begins), "{command}: {line}");
     }
