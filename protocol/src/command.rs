@@ -142,79 +142,104 @@ impl PutHeader {
 }
 
 impl Command {
+    /// Its word on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Use(_) => "use",
+            Self::Reserve => "reserve",
+            Self::ReserveWithTimeout(_) => "reserve-with-timeout",
+            Self::ReserveJob(_) => "reserve-job",
+            Self::Delete(_) => "delete",
+            Self::Release { .. } => "release",
+            Self::Bury { .. } => "bury",
+            Self::Touch(_) => "touch",
+            Self::Watch(_) => "watch",
+            Self::Ignore(_) => "ignore",
+            Self::Peek(_) => "peek",
+            Self::PeekReady => "peek-ready",
+            Self::PeekDelayed => "peek-delayed",
+            Self::PeekBuried => "peek-buried",
+            Self::Kick(_) => "kick",
+            Self::KickJob(_) => "kick-job",
+            Self::Stats => "stats",
+            Self::StatsJob(_) => "stats-job",
+            Self::StatsTube(_) => "stats-tube",
+            Self::ListTubes => "list-tubes",
+            Self::ListTubeUsed => "list-tube-used",
+            Self::ListTubesWatched => "list-tubes-watched",
+            Self::PauseTube(..) => "pause-tube",
+            Self::BatchReserve { .. } => "batch-reserve",
+            Self::ClearTube(_) => "clear-tube",
+            Self::ListJobs(_) => "list-jobs",
+            Self::Move(_) => "move",
+            Self::Quit => "quit",
+        }
+    }
+
     /// Appends the command line as a client sends it.
     pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(self.name().as_bytes());
         match self {
-            Self::Use(tube) => put_name(out, b"use", tube),
-            Self::Reserve => out.put_slice(b"reserve"),
-            Self::ReserveWithTimeout(Some(seconds)) => {
-                put_number(out, b"reserve-with-timeout", u64::from(*seconds));
-            }
-            Self::ReserveWithTimeout(None) => out.put_slice(b"reserve-with-timeout -1"),
-            Self::ReserveJob(id) => put_number(out, b"reserve-job", *id),
-            Self::Delete(id) => put_number(out, b"delete", *id),
+            Self::Use(tube)
+            | Self::Watch(tube)
+            | Self::Ignore(tube)
+            | Self::StatsTube(tube)
+            | Self::ClearTube(tube) => put_word(out, tube.as_bytes()),
+            Self::ReserveWithTimeout(Some(seconds)) => put_argument(out, u64::from(*seconds)),
+            Self::ReserveWithTimeout(None) => put_word(out, b"-1"),
+            Self::ReserveJob(id)
+            | Self::Delete(id)
+            | Self::Touch(id)
+            | Self::Peek(id)
+            | Self::KickJob(id)
+            | Self::StatsJob(id) => put_argument(out, *id),
             Self::Release { id, priority, delay } => {
-                put_number(out, b"release", *id);
+                put_argument(out, *id);
                 put_argument(out, u64::from(*priority));
                 put_argument(out, u64::from(*delay));
             }
             Self::Bury { id, priority } => {
-                put_number(out, b"bury", *id);
+                put_argument(out, *id);
                 put_argument(out, u64::from(*priority));
             }
-            Self::Touch(id) => put_number(out, b"touch", *id),
-            Self::Watch(tube) => put_name(out, b"watch", tube),
-            Self::Ignore(tube) => put_name(out, b"ignore", tube),
-            Self::Peek(id) => put_number(out, b"peek", *id),
-            Self::PeekReady => out.put_slice(b"peek-ready"),
-            Self::PeekDelayed => out.put_slice(b"peek-delayed"),
-            Self::PeekBuried => out.put_slice(b"peek-buried"),
-            Self::Kick(bound) => put_number(out, b"kick", u64::from(*bound)),
-            Self::KickJob(id) => put_number(out, b"kick-job", *id),
-            Self::Stats => out.put_slice(b"stats"),
-            Self::StatsJob(id) => put_number(out, b"stats-job", *id),
-            Self::StatsTube(tube) => put_name(out, b"stats-tube", tube),
-            Self::ListTubes => out.put_slice(b"list-tubes"),
-            Self::ListTubeUsed => out.put_slice(b"list-tube-used"),
-            Self::ListTubesWatched => out.put_slice(b"list-tubes-watched"),
+            Self::Kick(bound) => put_argument(out, u64::from(*bound)),
             Self::PauseTube(tube, seconds) => {
-                put_name(out, b"pause-tube", tube);
+                put_word(out, tube.as_bytes());
                 put_argument(out, u64::from(*seconds));
             }
             Self::BatchReserve { max, timeout } => {
-                put_number(out, b"batch-reserve", u64::from(*max));
+                put_argument(out, u64::from(*max));
                 put_argument(out, u64::from(*timeout));
             }
-            Self::ClearTube(tube) => put_name(out, b"clear-tube", tube),
             Self::ListJobs(query) => {
                 let JobQuery { tube, state, cursor, count } = &**query;
-                out.put_slice(b"list-jobs ");
-                out.put_slice(tube.as_ref().map_or(b"-", TubeName::as_bytes));
-                out.put_u8(b' ');
-                out.put_slice(state.map_or("any", JobState::as_str).as_bytes());
+                put_word(out, tube.as_ref().map_or(b"-", TubeName::as_bytes));
+                put_word(out, state.map_or("any", JobState::as_str).as_bytes());
                 put_argument(out, u64::from(*cursor));
                 put_argument(out, u64::from(*count));
             }
             Self::Move(job) => {
-                put_number(out, b"move", job.id);
-                out.put_u8(b' ');
-                out.put_slice(job.to.as_bytes());
+                put_argument(out, job.id);
+                put_word(out, job.to.as_bytes());
             }
-            Self::Quit => out.put_slice(b"quit"),
+            Self::Reserve
+            | Self::PeekReady
+            | Self::PeekDelayed
+            | Self::PeekBuried
+            | Self::Stats
+            | Self::ListTubes
+            | Self::ListTubeUsed
+            | Self::ListTubesWatched
+            | Self::Quit => {}
         }
         out.put_slice(b"\r\n");
     }
 }
 
-fn put_name(out: &mut impl BufMut, word: &[u8], tube: &TubeName) {
-    out.put_slice(word);
+/// A space and an argument.
+fn put_word(out: &mut impl BufMut, word: &[u8]) {
     out.put_u8(b' ');
-    out.put_slice(tube.as_bytes());
-}
-
-fn put_number(out: &mut impl BufMut, word: &[u8], number: u64) {
     out.put_slice(word);
-    put_argument(out, number);
 }
 
 /// A space and the number in decimal.

@@ -116,7 +116,7 @@ impl Guard {
             Request::Command(Command::Quit) => ALLOWED,
             _ if self.identity.is_none() => {
                 let what = match request {
-                    Request::Command(command) => name_of(command),
+                    Request::Command(command) => command.name(),
                     _ => "a line that is no command",
                 };
                 self.deny(what, None);
@@ -163,7 +163,7 @@ impl Guard {
                 let closed = |name: &&str| !self.rights_by_name(name).allow(R::RESERVE);
                 let mut names = engine.watched_tubes(conn, 0).take(LOOKS).map(|tube| tube.name);
                 let tube = names.find(closed).map(str::to_owned);
-                self.deny(name_of(command), tube.as_deref());
+                self.deny(command.name(), tube.as_deref());
                 return Judgement::Denied;
             }
             Command::Use(tube) => {
@@ -199,7 +199,7 @@ impl Guard {
             }
         };
         if !self.rights_by_name(tube).allow(needed) {
-            self.deny(name_of(command), Some(tube));
+            self.deny(command.name(), Some(tube));
             return Judgement::Denied;
         }
         match job {
@@ -247,7 +247,7 @@ impl Guard {
         if sees || rights.allow(needed) {
             return ALLOWED;
         }
-        self.deny(name_of(command), Some(place.tube.name));
+        self.deny(command.name(), Some(place.tube.name));
         Judgement::Denied
     }
 
@@ -268,37 +268,3 @@ impl Guard {
 
 /// So many watched tubes are looked at to name one that is closed in the log.
 const LOOKS: usize = 1000;
-
-/// The name of a command on the wire.
-pub(super) fn name_of(command: &Command) -> &'static str {
-    match command {
-        Command::Use(_) => "use",
-        Command::Reserve => "reserve",
-        Command::ReserveWithTimeout(_) => "reserve-with-timeout",
-        Command::ReserveJob(_) => "reserve-job",
-        Command::Delete(_) => "delete",
-        Command::Release { .. } => "release",
-        Command::Bury { .. } => "bury",
-        Command::Touch(_) => "touch",
-        Command::Watch(_) => "watch",
-        Command::Ignore(_) => "ignore",
-        Command::Peek(_) => "peek",
-        Command::PeekReady => "peek-ready",
-        Command::PeekDelayed => "peek-delayed",
-        Command::PeekBuried => "peek-buried",
-        Command::Kick(_) => "kick",
-        Command::KickJob(_) => "kick-job",
-        Command::Stats => "stats",
-        Command::StatsJob(_) => "stats-job",
-        Command::StatsTube(_) => "stats-tube",
-        Command::ListTubes => "list-tubes",
-        Command::ListTubeUsed => "list-tube-used",
-        Command::ListTubesWatched => "list-tubes-watched",
-        Command::PauseTube(..) => "pause-tube",
-        Command::BatchReserve { .. } => "batch-reserve",
-        Command::ClearTube(_) => "clear-tube",
-        Command::ListJobs(_) => "list-jobs",
-        Command::Move(_) => "move",
-        Command::Quit => "quit",
-    }
-}
