@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -15,6 +16,9 @@ use crate::provider;
 
 /// Largest file that is read, in bytes: room for every authority of a system several times over.
 pub const MAX_FILE: u64 = 4 << 20;
+
+/// What a file of authorities has in it, for people.
+pub(crate) const AUTHORITIES: &str = "the certificates of authorities";
 
 /// A file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +97,19 @@ impl Identity {
 /// # Errors
 /// The file cannot be read, or has none.
 pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    certificates("the certificates of authorities", path)
+    certificates(AUTHORITIES, path)
+}
+
+/// The same, as what certificates are verified with.
+///
+/// # Errors
+/// The file cannot be read, or has none, or one that is none of an authority.
+pub fn roots(path: &Path) -> Result<RootCertStore, FileError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities(path)? {
+        roots.add(certificate).map_err(|error| FileError::new(AUTHORITIES, path, error))?;
+    }
+    Ok(roots)
 }
 
 /// Whether every user of the machine can read this file. `false` also if that cannot be told.

@@ -21,7 +21,8 @@ mod tests;
 
 pub use client::{Client, ClientFiles};
 pub use explain::explain;
-pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed};
+pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed, roots};
+pub use reread::{Stamp, stamps};
 pub use rustls;
 pub use server::{Server, ServerFiles};
 
@@ -30,6 +31,6 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 /// The cryptography that all of this uses.
-fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -19,11 +19,23 @@ pub(crate) struct Reread<T> {
 struct Kept<T> {
     value: Option<T>,
     /// What the files looked like when they were last read, whether that succeeded or not.
-    seen: Vec<Stamp>,
+    seen: Vec<Option<Stamp>>,
 }
 
-/// What tells that a file is another one, or has other contents. `None`: it cannot be looked at.
-type Stamp = Option<(u64, u64, Option<SystemTime>)>;
+/// What tells that a file is another one, or has other contents or permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    /// Its device and number, and when anything of it has changed, where files have these.
+    #[cfg(unix)]
+    node: (u64, u64, i64, i64),
+}
+
+/// What these paths lead to, through links. `None`: to nothing that can be looked at.
+pub fn stamps(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Vec<Option<Stamp>> {
+    paths.into_iter().map(|path| stamp(path.as_ref())).collect()
+}
 
 impl<T: Clone> Reread<T> {
     /// Nothing is read yet.
@@ -40,7 +52,7 @@ impl<T: Clone> Reread<T> {
         // It is whole between two statements, whoever panicked.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Before they are read: what changes meanwhile is seen the next time.
-        let stamps: Vec<_> = self.paths.iter().map(|path| stamp(path)).collect();
+        let stamps = stamps(&self.paths);
         if let Some(value) = &kept.value
             && kept.seen == stamps
         {
@@ -64,11 +76,15 @@ impl<T: Clone> Reread<T> {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
+fn stamp(path: &Path) -> Option<Stamp> {
     #[cfg(unix)]
-    let inode = std::os::unix::fs::MetadataExt::ino(&found);
-    #[cfg(not(unix))]
-    let inode = 0;
-    Some((inode, found.len(), found.modified().ok()))
+    use std::os::unix::fs::MetadataExt;
+
+    let found = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        length: found.len(),
+        modified: found.modified().ok(),
+        #[cfg(unix)]
+        node: (found.dev(), found.ino(), found.ctime(), found.ctime_nsec()),
+    })
 }

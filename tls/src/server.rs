@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
-use rustls::{RootCertStore, ServerConfig};
 
-use crate::files::{FileError, Identity, authorities};
+use crate::files::{AUTHORITIES, FileError, Identity, roots};
 use crate::provider;
 use crate::reread::Reread;
 
@@ -64,16 +64,11 @@ impl Server {
         let config = match &self.files.client_authorities {
             None => config.with_no_client_auth(),
             Some(path) => {
-                let bad = |why: &dyn std::fmt::Display| {
-                    FileError::new("the certificates of authorities", path, why)
-                };
-                let mut roots = RootCertStore::empty();
-                for certificate in authorities(path)? {
-                    roots.add(certificate).map_err(|error| bad(&error))?;
-                }
-                let clients =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-                config.with_client_cert_verifier(clients.build().map_err(|error| bad(&error))?)
+                let roots = Arc::new(roots(path)?);
+                let clients = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                let clients = clients.build();
+                let bad = |error| FileError::new(AUTHORITIES, path, error);
+                config.with_client_cert_verifier(clients.map_err(bad)?)
             }
         };
         let key = SingleCertAndKey::from(Arc::unwrap_or_clone(self.files.identity.load()?));

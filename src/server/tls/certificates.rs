@@ -1,7 +1,6 @@
 //! The files of `--tls-cert`, `--tls-key` and `--tls-client-ca`, which are read again when they change.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -9,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use jq_tls::{FileError, Identity, authorities};
-use rustls::crypto::CryptoProvider;
+use jq_tls::{FileError, Identity, Stamp, provider, roots};
+use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{RootCertStore, ServerConfig};
 use tracing::{error, info, warn};
 
 use super::names::validity;
@@ -55,23 +53,6 @@ struct Seen {
     failure: Option<String>,
     /// It is told that the certificate has expired.
     told_expired: bool,
-}
-
-/// What tells that a file is another one, or has other contents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    size: u64,
-    changed: [(i64, i64); 2],
-}
-
-impl Stamp {
-    /// Of what a path leads to, through links. `None`: it leads to nothing that can be looked at.
-    fn of(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
-        let changed = [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())];
-        Some(Self { file: (found.dev(), found.ino()), size: found.size(), changed })
-    }
 }
 
 impl Certificates {
@@ -204,12 +185,7 @@ impl std::error::Error for TlsFileError {}
 
 fn stamps(files: &TlsConfig) -> Vec<Option<Stamp>> {
     let TlsConfig { certificate, key, client_authorities } = files;
-    let paths = [certificate, key].into_iter().chain(client_authorities);
-    paths.map(|path| Stamp::of(path)).collect()
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    jq_tls::stamps([certificate, key].into_iter().chain(client_authorities))
 }
 
 /// All that is made of the files, and when the certificate is valid.
@@ -239,11 +215,7 @@ fn make(files: &TlsConfig) -> Result<(Current, (u64, u64)), TlsFileError> {
 /// For those who must show a certificate, and for those who may.
 fn client_verifiers(path: &Path) -> Result<[Arc<dyn ClientCertVerifier>; 2], FileError> {
     let bad = |why: &dyn fmt::Display| FileError::new("the certificates of authorities", path, why);
-    let mut roots = RootCertStore::empty();
-    for certificate in authorities(path)? {
-        roots.add(certificate).map_err(|error| bad(&error))?;
-    }
-    let roots = Arc::new(roots);
+    let roots = Arc::new(roots(path)?);
     let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
     Ok([
         builder().build().map_err(|error| bad(&error))?,
