@@ -18,7 +18,7 @@ use crate::paced::Paced;
 /// next before the thread of the first has noticed.
 const GRACE: Duration = Duration::from_millis(2);
 
-/// How many of them wait at the same time, for each listener. Others wait in the kernel's queue.
+/// How many of them wait at the same time. Others wait in the kernel's queue.
 const MOST_WAITING: usize = 64;
 
 /// How many connections there may be, and how many were refused.
@@ -58,7 +58,7 @@ impl Crowd {
     }
 }
 
-/// New connections of a listener, until they are let in or refused.
+/// New connections, until they are let in or refused.
 #[derive(Debug)]
 pub(crate) struct Waiting<S>(VecDeque<(Instant, S)>);
 

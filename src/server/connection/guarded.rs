@@ -28,10 +28,11 @@ impl<S: Socket> Connection<S> {
             self.note_guard();
         }
         let Some(guard) = &self.guard else { return true };
-        if !guard.is_paced() || self.hub.is_stopping() {
-            return decode_all(&mut self.decoder, input, at, batch);
-        }
-        let most = guard.commands_now(self.hub.clock().now(), MAX_BATCH);
+        let most = if guard.is_paced() && !self.hub.is_stopping() {
+            guard.commands_now(self.hub.clock().now(), MAX_BATCH)
+        } else {
+            MAX_BATCH
+        };
         decode_some(&mut self.decoder, input, at, most, batch)
     }
 
@@ -135,27 +136,9 @@ impl<S: Socket> Connection<S> {
     }
 }
 
-/// Decodes a batch, up to the first `auth`. Returns whether that is all of the input.
-#[inline(always)]
-fn decode_all(
-    decoder: &mut RequestDecoder,
-    input: &[u8],
-    at: &mut usize,
-    batch: &mut Batch,
-) -> bool {
-    while batch.requests.len() < MAX_BATCH {
-        let Some(request) = decoder.decode(input, at) else { return true };
-        let is_auth = matches!(request, Request::Auth(_));
-        batch.requests.push((request, *at));
-        if is_auth {
-            break;
-        }
-    }
-    *at == input.len() && decoder.is_between_requests()
-}
-
 /// Decodes up to so many commands for a connection that has a guard, and no further than to the first `auth`.
 /// Returns whether that is all of the input.
+#[inline]
 fn decode_some(
     decoder: &mut RequestDecoder,
     input: &[u8],

@@ -1,6 +1,7 @@
 //! Batches of connections that have a [`Guard`]: the same as those of others, but each request is judged
 //! first, under the same lock.
 
+use std::sync::Arc;
 use std::vec::Drain;
 
 use beanstalk_protocol::{AccessStats, Command, Request, ServerStats};
@@ -112,7 +113,7 @@ fn refuse(
 
 impl Hub {
     /// Who may do what; `None` if everybody may do everything.
-    pub(crate) fn access_control(&self) -> Option<&std::sync::Arc<AccessControl>> {
+    pub(crate) fn access_control(&self) -> Option<&Arc<AccessControl>> {
         self.control.as_ref()
     }
 
