@@ -29,6 +29,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def cpu(pid):
+    """Seconds of processor time of a process so far, of all its threads."""
+    tasks, spent = f"/proc/{pid}/task", 0
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/schedstat", encoding="ascii") as file:
+            spent += int(file.read().split()[0])
+    return spent / 1e9
+
+
+def resident(pid):
+    """Resident bytes of a process."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 class Server:
     """A jq-server on free ports of this machine, without a log. Ends with the `with` block."""
 
@@ -77,16 +92,11 @@ class Server:
 
     def cpu(self):
         """Seconds of processor time so far, of all threads."""
-        tasks, spent = f"/proc/{self.pid}/task", 0
-        for task in os.listdir(tasks):
-            with open(f"{tasks}/{task}/schedstat", encoding="ascii") as file:
-                spent += int(file.read().split()[0])
-        return spent / 1e9
+        return cpu(self.pid)
 
     def resident(self):
         """Resident bytes."""
-        with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident(self.pid)
 
     def request(self, method, path, content=None):
         """The status and the content of an answer."""

@@ -25,7 +25,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "operations"))
-from support import BODY, cores, free_port, put, spread  # noqa: E402
+from support import BODY, cores, cpu, free_port, put, resident, spread  # noqa: E402
 
 PATIENCE = 60  # seconds
 
@@ -86,18 +86,11 @@ class Peer:
 
     def cpu(self):
         """Seconds of processor time so far, of all threads of all processes."""
-        spent = 0
-        for process in self.processes:
-            tasks = f"/proc/{process.pid}/task"
-            for task in os.listdir(tasks):
-                with open(f"{tasks}/{task}/schedstat", encoding="ascii") as file:
-                    spent += int(file.read().split()[0])
-        return spent / 1e9
+        return sum(cpu(process.pid) for process in self.processes)
 
     def resident(self):
         """Resident bytes of the first process."""
-        with open(f"/proc/{self.processes[0].pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident(self.processes[0].pid)
 
 
 def peers(args, folder, cpus):
