@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::job::JobType;
 
-/// A result document. Every member is always there, except `output_note`, `notes`, `progress` and
-/// `custom`; what is not known is null.
+/// A result document. Every member is always there, except `output_note`, `notes`, `progress`, `custom`,
+/// `job_digest` and `previous`; what is not known is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobResult {
     /// The id of the job.
@@ -75,6 +75,9 @@ pub struct JobResult {
     /// final result of a job that could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_digest: Option<String>,
+    /// The result of the job before it was run again. Only until there is a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
     /// Why the job did not succeed.
     pub error: Option<Failure>,
 }
@@ -114,6 +117,7 @@ impl JobResult {
             progress: None,
             custom: None,
             job_digest: None,
+            previous: None,
             error: None,
         }
     }
@@ -131,6 +135,16 @@ impl JobResult {
         text.push(b'\n');
         text.into()
     }
+}
+
+/// An earlier result of a job that is run again. The document itself is at `?previous` behind the job's URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// What it says.
+    pub status: FinalStatus,
+    /// When the job was over.
+    #[serde(with = "milliseconds")]
+    pub finished: Timestamp,
 }
 
 /// Most attempts that a result lists.
@@ -171,6 +185,8 @@ pub enum Status {
     Failed,
     /// It expired before it was run.
     Dismissed,
+    /// Somebody has cancelled it.
+    Cancelled,
 }
 
 /// The outcome of a job that is over: a [`Status`] that does not change any more.
@@ -183,6 +199,8 @@ pub enum FinalStatus {
     Failed,
     /// See [`Status::Dismissed`].
     Dismissed,
+    /// See [`Status::Cancelled`].
+    Cancelled,
 }
 
 impl From<FinalStatus> for Status {
@@ -191,6 +209,7 @@ impl From<FinalStatus> for Status {
             FinalStatus::Successful => Self::Successful,
             FinalStatus::Failed => Self::Failed,
             FinalStatus::Dismissed => Self::Dismissed,
+            FinalStatus::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -211,6 +230,7 @@ impl Status {
             Self::Successful => "successful",
             Self::Failed => "failed",
             Self::Dismissed => "dismissed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -265,6 +285,8 @@ pub enum FailureKind {
     LeaseLost,
     /// Workers died while it ran.
     Crashed,
+    /// Somebody has cancelled it.
+    Cancelled,
 }
 
 impl FailureKind {
@@ -278,6 +300,7 @@ impl FailureKind {
             Self::System => "system",
             Self::LeaseLost => "lease_lost",
             Self::Crashed => "crashed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -436,6 +459,7 @@ mod tests {
             progress: None,
             custom: None,
             job_digest: None,
+            previous: None,
             error: Some(Failure::new(FailureKind::LeaseLost, "gone")),
         };
         let expected = concat!(

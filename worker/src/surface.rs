@@ -28,8 +28,8 @@ use crate::setup::CurrentSetup;
 use crate::store::{Found, Store};
 use crate::table::Table;
 use crate::web::{
-    self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, ResourceStatus, RunStatus,
-    ServerStatus, State, Status, TypeStatus,
+    self, Cancelled, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, Rerun,
+    ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
 
 /// When it is worth to ask again for a result, in seconds.
@@ -166,6 +166,18 @@ impl web::Worker for Surface {
             }
             Err(_) => Lookup::Unknown,
         }
+    }
+
+    async fn previous(&self, _id: Uuid) -> Lookup {
+        Lookup::Unknown
+    }
+
+    async fn cancel(&self, _id: Uuid) -> Cancelled {
+        Cancelled::Unavailable("this worker cancels no jobs".to_owned())
+    }
+
+    async fn rerun(&self, _id: Uuid) -> Rerun {
+        Rerun::Unavailable("this worker runs no jobs again".to_owned())
     }
 
     fn log(&self, id: Uuid) -> Option<LogStream> {

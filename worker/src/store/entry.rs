@@ -43,13 +43,16 @@ impl Entry {
 }
 
 /// An entry as the journal has it. Journals of the first form have `ending` and no `status`. Both are
-/// written, so that a worker can be replaced by an earlier one.
+/// written, so that a worker can be replaced by an earlier one. For the same reason a cancelled job is written as
+/// a dismissed one, with a member that says more.
 #[derive(Deserialize)]
 struct OnDisk {
     id: Uuid,
     place: Option<QueuePlace>,
     #[serde(default)]
     status: Option<FinalStatus>,
+    #[serde(default)]
+    cancelled: bool,
     ending: OldEnding,
     target: Option<Target>,
     callback: Option<Url>,
@@ -73,6 +76,7 @@ impl From<OnDisk> for Entry {
             OldEnding::Bury => FinalStatus::Failed,
             OldEnding::Dismiss => FinalStatus::Dismissed,
         });
+        let status = if it.cancelled { FinalStatus::Cancelled } else { status };
         Self {
             id: it.id,
             place: it.place,
@@ -87,15 +91,21 @@ impl From<OnDisk> for Entry {
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let ending = match self.status {
-            FinalStatus::Successful => OldEnding::Delete,
-            FinalStatus::Failed => OldEnding::Bury,
-            FinalStatus::Dismissed => OldEnding::Dismiss,
+        let (status, ending) = match self.status {
+            FinalStatus::Successful => (self.status, OldEnding::Delete),
+            FinalStatus::Failed => (self.status, OldEnding::Bury),
+            FinalStatus::Dismissed | FinalStatus::Cancelled => {
+                (FinalStatus::Dismissed, OldEnding::Dismiss)
+            }
         };
-        let mut members = to.serialize_struct("Entry", 8)?;
+        let is_cancelled = self.status == FinalStatus::Cancelled;
+        let mut members = to.serialize_struct("Entry", 8 + usize::from(is_cancelled))?;
         members.serialize_field("id", &self.id)?;
         members.serialize_field("place", &self.place)?;
-        members.serialize_field("status", &self.status)?;
+        members.serialize_field("status", &status)?;
+        if is_cancelled {
+            members.serialize_field("cancelled", &true)?;
+        }
         members.serialize_field("ending", &ending)?;
         members.serialize_field("target", &self.target)?;
         members.serialize_field("callback", &self.callback)?;

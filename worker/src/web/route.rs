@@ -18,13 +18,43 @@ pub(super) enum Route {
     Result(Uuid),
     /// The output of a job.
     Log(Uuid),
-    /// A result or an output, by another spelling of the UUID than ours. What it is called here,
+    /// Running a job again.
+    Rerun(Uuid),
+    /// Something of a job, by another spelling of the UUID than ours. What it is called here,
     /// relative to the path that was asked for: a proxy may have taken something off in front.
     Elsewhere {
         id: Uuid,
-        log: bool,
+        part: Part,
     },
     Unknown,
+}
+
+/// Which part of a job a path below its UUID stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Result,
+    Log,
+    Rerun,
+}
+
+impl Part {
+    /// What is behind the UUID.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Result => "",
+            Self::Log => "/log",
+            Self::Rerun => "/rerun",
+        }
+    }
+
+    /// What takes its methods.
+    fn of(self, id: Uuid) -> Route {
+        match self {
+            Self::Result => Route::Result(id),
+            Self::Log => Route::Log(id),
+            Self::Rerun => Route::Rerun(id),
+        }
+    }
 }
 
 impl Route {
@@ -47,21 +77,18 @@ impl Route {
         }
     }
 
-    /// `/UUID` or `/UUID/log`.
+    /// `/UUID`, `/UUID/log` or `/UUID/rerun`.
     fn of_job(path: &str) -> Option<Self> {
-        let name = path.strip_prefix('/')?;
-        let (name, log) = match name.strip_suffix("/log") {
-            Some(name) => (name, true),
-            None => (name, false),
-        };
+        let path = path.strip_prefix('/')?;
+        let below = [Part::Log, Part::Rerun];
+        let (name, part) = below
+            .into_iter()
+            .find_map(|part| Some((path.strip_suffix(part.suffix())?, part)))
+            .unwrap_or((path, Part::Result));
         let id = Uuid::try_parse(name).ok()?;
         // One spelling, so that caches and links agree.
         let canonical = id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == name;
-        Some(match (canonical, log) {
-            (false, log) => Self::Elsewhere { id, log },
-            (true, false) => Self::Result(id),
-            (true, true) => Self::Log(id),
-        })
+        Some(if canonical { part.of(id) } else { Self::Elsewhere { id, part } })
     }
 
     /// The methods that it takes, as the header `Allow` has them; `None` if there is nothing that a
@@ -71,8 +98,10 @@ impl Route {
             Self::Page | Self::Health | Self::Ready | Self::Metrics | Self::Status => {
                 Some("GET, HEAD")
             }
-            Self::Control(_) => Some("POST"),
-            Self::Result(_) | Self::Log(_) | Self::Elsewhere { .. } => Some("GET, HEAD, OPTIONS"),
+            Self::Control(_) | Self::Rerun(_) => Some("POST"),
+            Self::Result(_) => Some("DELETE, GET, HEAD, OPTIONS"),
+            Self::Log(_) => Some("GET, HEAD, OPTIONS"),
+            Self::Elsewhere { id, part } => part.of(id).allow(),
             Self::Unknown => None,
         }
     }
@@ -85,7 +114,11 @@ impl Route {
     /// Whether pages of other origins may read it: what belongs to one job, and nothing of the
     /// worker's own.
     pub(super) fn is_shared(self) -> bool {
-        matches!(self, Self::Result(_) | Self::Log(_) | Self::Elsewhere { .. })
+        match self {
+            Self::Result(_) | Self::Log(_) => true,
+            Self::Elsewhere { part, .. } => part != Part::Rerun,
+            _ => false,
+        }
     }
 }
 
@@ -106,8 +139,9 @@ mod tests {
                 let of = |path: &str| Route::of(&format!("{at}{path}"), prefix);
                 assert_eq!(of(&format!("/{ID}")), Route::Result(id()));
                 assert_eq!(of(&format!("/{ID}/log")), Route::Log(id()));
+                assert_eq!(of(&format!("/{ID}/rerun")), Route::Rerun(id()));
                 let upper = format!("/{}", ID.to_uppercase());
-                assert_eq!(of(&upper), Route::Elsewhere { id: id(), log: false });
+                assert_eq!(of(&upper), Route::Elsewhere { id: id(), part: Part::Result });
             }
         }
         assert_eq!(Route::of(&format!("/results/{ID}"), ""), Route::Unknown);
@@ -119,9 +153,9 @@ mod tests {
         for spelling in
             [ID.to_uppercase(), ID.replace('-', ""), format!("{{{ID}}}"), format!("urn:uuid:{ID}")]
         {
-            for (end, log) in [("", false), ("/log", true)] {
-                let route = Route::of(&format!("/{spelling}{end}"), "");
-                assert_eq!(route, Route::Elsewhere { id: id(), log }, "{spelling}");
+            for part in [Part::Result, Part::Log, Part::Rerun] {
+                let route = Route::of(&format!("/{spelling}{}", part.suffix()), "");
+                assert_eq!(route, Route::Elsewhere { id: id(), part }, "{spelling}");
             }
         }
     }
@@ -140,6 +174,9 @@ mod tests {
             &format!("/{ID}/"),
             &format!("/{ID}/log/"),
             &format!("/{ID}/log/log"),
+            "/rerun",
+            &format!("/{ID}/rerun/"),
+            &format!("/{ID}/log/rerun"),
             &format!("//{ID}"),
             &format!("/{ID}x"),
             &format!("/{ID}%00"),

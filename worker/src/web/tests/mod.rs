@@ -41,6 +41,10 @@ struct Fake {
     /// For each running job, what it says when.
     logs: Mutex<HashMap<Uuid, mpsc::UnboundedReceiver<LogEvent>>>,
     reasons: Vec<String>,
+    previous: HashMap<Uuid, Lookup>,
+    /// What somebody wanted to be cancelled, and run again.
+    cancelled: Mutex<Vec<Uuid>>,
+    rerun: Mutex<Vec<Uuid>>,
     commands: Mutex<Vec<Control>>,
 }
 
@@ -71,6 +75,32 @@ impl Fake {
 impl Worker for Fake {
     async fn lookup(&self, id: Uuid) -> Lookup {
         self.found.get(&id).cloned().unwrap_or(Lookup::Unknown)
+    }
+
+    async fn previous(&self, id: Uuid) -> Lookup {
+        self.previous.get(&id).cloned().unwrap_or(Lookup::Unknown)
+    }
+
+    async fn cancel(&self, id: Uuid) -> Cancelled {
+        self.cancelled.lock().unwrap().push(id);
+        match self.found.get(&id) {
+            Some(Lookup::Done(_)) => Cancelled::Over(FinalStatus::Failed),
+            Some(Lookup::Pending { .. }) => Cancelled::Accepted(Later::Ends),
+            Some(_) => Cancelled::Gone,
+            None => Cancelled::Accepted(Later::Comes),
+        }
+    }
+
+    async fn rerun(&self, id: Uuid) -> Rerun {
+        self.rerun.lock().unwrap().push(id);
+        match self.found.get(&id) {
+            Some(Lookup::Done(_)) => {
+                Rerun::Queued(Bytes::from_static(b"{\"status\":\"accepted\"}"))
+            }
+            Some(Lookup::Pending { .. }) => Rerun::Not("it runs".to_owned()),
+            Some(_) => Rerun::Gone,
+            None => Rerun::Unknown,
+        }
     }
 
     fn log(&self, id: Uuid) -> Option<LogStream> {
