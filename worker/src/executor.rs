@@ -98,6 +98,8 @@ pub struct Attempt {
     pub again: bool,
     /// If it failed because of this machine: which part of it. Then it is no attempt.
     pub fault: Option<Part>,
+    /// Whether it did not come to an end, because the caller did not want that any more.
+    pub broken_off: bool,
 }
 
 impl Attempt {
@@ -155,6 +157,12 @@ impl Attempt {
     fn fail(&mut self, kind: FailureKind, message: impl ToString, again: bool) {
         self.failure = Some(Failure::new(kind, message));
         self.again = again;
+    }
+
+    /// The caller does not want it any more.
+    fn break_off(&mut self) {
+        self.fail(FailureKind::LeaseLost, "the job was lost", true);
+        self.broken_off = true;
     }
 
     /// This machine is at fault, and the job is not.
@@ -246,7 +254,8 @@ impl Executor {
 
     /// Runs a job once. `directory` is fresh, and the caller's to remove; it is there if the handler
     /// [needs](Handler::needs_directory) one. When `cancelled` is done,
-    /// all that was started is killed before this returns.
+    /// all that was started is killed before this returns, and the attempt is [broken off](Attempt::broken_off)
+    /// if it was not over before.
     pub async fn attempt(
         &self,
         job: &Job,
@@ -265,7 +274,7 @@ impl Executor {
                 let fetched = tokio::select! {
                     fetched = self.fetch(input) => fetched,
                     () = &mut cancelled => {
-                        attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+                        attempt.break_off();
                         return attempt;
                     }
                 };
@@ -401,7 +410,7 @@ impl Executor {
         let stderr = finished.stderr.tail.as_slice();
         match finished.ended_by {
             EndedBy::Cancelled => {
-                return attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+                return attempt.break_off();
             }
             EndedBy::Timeout => {
                 let message = late(timeout);
@@ -467,7 +476,7 @@ impl Executor {
                 output::read_answer(&answer.line, attempt);
             }
             Err(PersistentError::Cancelled) => {
-                attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+                attempt.break_off();
             }
             Err(PersistentError::Timeout { stderr_tail }) => {
                 attempt.stderr = Some(output::last_words(&stderr_tail));

@@ -61,6 +61,21 @@ impl Hold {
         }
     }
 
+    /// Whether the queue has the job, whoever it belongs to.
+    pub(crate) async fn exists(&mut self, id: JobId) -> Result<bool, Error> {
+        match self {
+            Self::Own(connection) => Ok(connection.stats_job(id).await?.is_some()),
+            Self::Shared(member) => {
+                let command = Command::StatsJob(id);
+                match member.ask(command.clone(), false).await? {
+                    Reply::Ok(_) => Ok(true),
+                    Reply::NotFound => Ok(false),
+                    reply => Err(refused(&command, &reply)),
+                }
+            }
+        }
+    }
+
     /// Waits until the connection is lost, and returns why.
     pub(crate) async fn closed(&mut self) -> Error {
         match self {

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jq_client::{
     Bytes, Command, Connection, Error, Job, JobId, Outcome, Priority, ReleaseOptions, Reply,
@@ -37,6 +37,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 pub enum Lost {
     /// The server does not know the job as reserved by us. Another worker may have it.
     Lease,
+    /// Nobody can have it: it was deleted from the queue while it was ours.
+    Deleted,
     /// The connection is lost, and with it the reservation.
     Connection(Error),
     /// The server did not answer within the job's time to run.
@@ -49,6 +51,7 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lease => write!(f, "the queue no longer has the job as reserved by this worker"),
+            Self::Deleted => write!(f, "the job was deleted from the queue"),
             Self::Connection(error) => error.fmt(f),
             Self::Silence => write!(f, "the queue did not answer within the job's time to run"),
             Self::Stopping => write!(f, "the worker is stopping"),
@@ -86,6 +89,10 @@ pub struct Lease {
     /// Until then the job is ours, whatever happens to the connection.
     good_until: Instant,
     touched: Instant,
+    /// As `touched`, by the clocks that go on while the machine is suspended.
+    watch: Watch,
+    /// The queue does not have it any more.
+    is_deleted: bool,
     /// Becomes true when nobody is to wait any longer.
     stopping: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
@@ -105,13 +112,13 @@ impl Lease {
         stopping: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Lost> {
-        let reserved = Instant::now();
+        let (reserved, watch) = (Instant::now(), Watch::now());
         let jobs = [job];
         let replies = confirm(&mut connection, &jobs).await?;
         let [job] = jobs;
         let (facts, ttr) = facts_of(&source, job.id, &replies)?;
         let hold = Hold::Own(connection);
-        let asked = Asked { reserved, stopping, metrics, source };
+        let asked = Asked { reserved, watch, stopping, metrics, source };
         Ok(asked.lease(hold, job, facts, ttr))
     }
 
@@ -123,7 +130,7 @@ impl Lease {
         stopping: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Result<Vec<Result<Self, Lost>>, Lost> {
-        let reserved = Instant::now();
+        let (reserved, watch) = (Instant::now(), Watch::now());
         let replies = confirm(&mut connection, &jobs).await?;
         let facts = jobs.iter().zip(replies.chunks(2));
         let facts: Vec<_> =
@@ -132,7 +139,7 @@ impl Lease {
         let ours: Vec<_> =
             ours.filter_map(|(job, facts)| Some((job.id, facts.as_ref().ok()?.1))).collect();
         let mut members = share(connection, Arc::clone(&source), ours.into_iter()).into_iter();
-        let asked = Asked { reserved, stopping, metrics, source };
+        let asked = Asked { reserved, watch, stopping, metrics, source };
         let lease = |(job, facts): (Job, Result<(Facts, Duration), Lost>)| {
             let (facts, ttr) = facts?;
             let member = members.next().ok_or(Lost::Lease)?;
@@ -144,6 +151,9 @@ impl Lease {
     /// Touches the job until it is lost, and returns why. It can be dropped at any time and called
     /// again.
     pub async fn keep(&mut self) -> Lost {
+        if self.is_deleted {
+            return Lost::Deleted;
+        }
         let every = touch_every(self.ttr);
         loop {
             tokio::select! {
@@ -158,17 +168,37 @@ impl Lease {
     }
 
     async fn touch_by(&mut self, limit: Instant) -> Result<(), Lost> {
-        let now = Instant::now();
+        let (now, watch) = (Instant::now(), Watch::now());
         match timeout_at(limit, self.hold.touch(self.id)).await {
             Ok(Ok(Outcome::Done)) => {
-                (self.touched, self.good_until) = (now, now + self.ttr);
+                (self.touched, self.good_until, self.watch) = (now, now + self.ttr, watch);
                 self.metrics.touches.inc();
                 Ok(())
             }
-            Ok(Ok(Outcome::NotFound)) => Err(Lost::Lease),
+            Ok(Ok(Outcome::NotFound)) => Err(self.why_not_ours(limit).await),
             Ok(Err(error)) => Err(Lost::Connection(error)),
             Err(_) => Err(Lost::Silence),
         }
+    }
+
+    /// Why the queue does not know the job as ours. While its time to run has not passed since the last touch, and
+    /// over the same connection, nobody else can have had it: if the queue does not have it at all, it was
+    /// deleted. Otherwise another worker may have it, or may have done and deleted it.
+    async fn why_not_ours(&mut self, limit: Instant) -> Lost {
+        let exists = timeout_at(limit, self.hold.exists(self.id)).await;
+        let was_ours = self.touched.elapsed().max(self.watch.elapsed()) < self.ttr;
+        match exists {
+            Ok(Ok(false)) if was_ours => {
+                self.is_deleted = true;
+                Lost::Deleted
+            }
+            _ => Lost::Lease,
+        }
+    }
+
+    /// Its time to run, in seconds.
+    pub fn ttr(&self) -> u32 {
+        u32::try_from(self.ttr.as_secs()).unwrap_or(u32::MAX)
     }
 
     /// Confirms that the job is ours still, if its time to run may have passed: this process may have
@@ -196,7 +226,7 @@ impl Lease {
         match lost {
             Lost::Stopping => self.quit().await,
             Lost::Connection(_) | Lost::Silence => self.source.note_lost(self.id),
-            Lost::Lease => {}
+            Lost::Lease | Lost::Deleted => {}
         }
     }
 
@@ -243,9 +273,38 @@ impl Lease {
     }
 }
 
+/// A moment, by the clocks that do not stand still with this machine.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    /// Since the machine was started, also while it is suspended.
+    boot: Duration,
+    /// It may be set, but also tells of a virtual machine that was stopped.
+    wall: SystemTime,
+}
+
+impl Watch {
+    fn now() -> Self {
+        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // Neither is ever negative.
+        let boot = Duration::new(
+            u64::try_from(boot.tv_sec).unwrap_or_default(),
+            u32::try_from(boot.tv_nsec).unwrap_or_default(),
+        );
+        Self { boot, wall: SystemTime::now() }
+    }
+
+    /// How long ago that was, by whichever clock says more.
+    fn elapsed(&self) -> Duration {
+        let now = Self::now();
+        let wall = now.wall.duration_since(self.wall).unwrap_or_default();
+        now.boot.saturating_sub(self.boot).max(wall)
+    }
+}
+
 /// What all that were asked about together have in common.
 struct Asked {
     reserved: Instant,
+    watch: Watch,
     stopping: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     source: Arc<Source>,
@@ -260,6 +319,8 @@ impl Asked {
             ttr,
             good_until: self.reserved + ttr,
             touched: self.reserved,
+            watch: self.watch,
+            is_deleted: false,
             stopping: self.stopping.clone(),
             metrics: Arc::clone(&self.metrics),
             facts,

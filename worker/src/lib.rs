@@ -4,7 +4,7 @@
 //! how a job leaves the worker, [`retry`] decides about another attempt, and [`blame`] whether a job kills
 //! its workers. [`exec`] runs processes,
 //! [`outbound`] speaks to other machines, [`store`] keeps results through crashes, [`source`],
-//! [`servers`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job, [`health`]
+//! [`servers`], [`search`] and [`lease`] are about the queue. [`executor`] makes one attempt at a job, [`health`]
 //! says what of this machine does not work. [`delivery`] sends results to [`destinations`], [`lifecycle`] takes a job from the reserve to the delete. [`worker`]
 //! assembles all of them; nothing below knows it. [`web`] serves results, [`commands`] are what the
 //! command line offers.
@@ -32,6 +32,7 @@ pub mod parked;
 pub mod readiness;
 pub mod retry;
 pub mod room;
+pub mod search;
 pub mod servers;
 pub mod setup;
 pub mod source;

@@ -170,6 +170,42 @@ impl Parking {
         jobs.into_iter().for_each(|(wait, job)| lot.join(wait, job));
     }
 
+    /// Where jobs of this id are known to be. There are many that are known, and few are asked for.
+    pub fn places_of(&self, id: Uuid) -> Vec<(Arc<Source>, JobId)> {
+        let lot = self.lot();
+        let seconds = lot.seconds.get(&id).into_iter().flatten().map(|(_, job)| job);
+        let others = lot.groups.values().flatten().map(|(_, job)| job);
+        let found = others.filter(|job| job.id == Some(id)).chain(seconds);
+        found.map(|job| (Arc::clone(&job.source), job.number)).collect()
+    }
+
+    /// Forgets a job of this id and number, on whichever server.
+    pub fn forget(&self, id: Uuid, number: JobId) {
+        let mut lot = self.lot();
+        let is_it = |job: &Parked| job.id == Some(id) && job.number == number;
+        let mut gone = Vec::new();
+        for jobs in lot.groups.values_mut() {
+            let found = jobs.iter().filter(|(_, job)| is_it(job));
+            gone.extend(found.map(|(_, job)| (server(&job.source), number)));
+            jobs.retain(|(_, job)| !is_it(job));
+        }
+        lot.groups.retain(|_, jobs| !jobs.is_empty());
+        if let Some(jobs) = lot.seconds.get_mut(&id) {
+            gone.extend(
+                jobs.iter()
+                    .filter(|(_, job)| is_it(job))
+                    .map(|(_, job)| (server(&job.source), number)),
+            );
+            jobs.retain(|(_, job)| !is_it(job));
+            if jobs.is_empty() {
+                lot.seconds.remove(&id);
+            }
+        }
+        gone.iter().for_each(|known| {
+            lot.known.remove(known);
+        });
+    }
+
     /// A look through the ready jobs of a server begins.
     pub fn begin_look(&self, source: &Arc<Source>) {
         self.lot().looked_at.insert(server(source));

@@ -18,17 +18,18 @@ use crate::destinations::Destinations;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
 use crate::job::{Job, JobType};
+use crate::lifecycle::{Cancel, Lifecycle, Rerun, previous};
 use crate::metrics::{Metrics, Outcome};
 use crate::parked::Parking;
 use crate::readiness::{Readiness, Reason};
-use crate::result::{FinalStatus, entity_tag};
+use crate::result::{FinalStatus, Previous, entity_tag};
 use crate::room::Room;
 use crate::servers::Servers;
 use crate::setup::CurrentSetup;
 use crate::store::{Found, Store};
 use crate::table::Table;
 use crate::web::{
-    self, Cancelled, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, Rerun,
+    self, Cancelled, Control, Document, FailureStatus, Later, LogEvent, LogStream, Lookup,
     ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
 
@@ -62,6 +63,8 @@ pub struct Shown {
     pub health: Arc<Health>,
     /// Where results go.
     pub destinations: Arc<Destinations>,
+    /// What an operator can do with a job.
+    pub lifecycle: Arc<Lifecycle>,
 }
 
 /// A worker as it is seen over HTTP.
@@ -132,13 +135,33 @@ impl Surface {
         if let Ok(Ok(false)) = timeout(LOOK, has_job).await {
             info!(%id, queued_as = place.job, "the job was deleted from the queue");
             self.shown.table.clear_waiting(id);
+            // If it was to be run again, its earlier result is what there is.
+            self.shown.store.requests().forget(id);
         }
     }
 
-    fn pending(&self, id: Uuid) -> Option<Lookup> {
+    /// What was the result of a job before it was queued anew, until there is a new one.
+    async fn previous_of(&self, id: Uuid) -> Option<Previous> {
+        if !self.shown.store.requests().is_rerun(id) {
+            return None;
+        }
+        let Ok(Found::Result(body)) = self.find(id).await else { return None };
+        previous(&body)
+    }
+
+    async fn find(&self, id: Uuid) -> std::io::Result<Found> {
+        let store = Arc::clone(&self.shown.store);
+        // Reading a file may have to wait for a disk.
+        tokio::task::spawn_blocking(move || store.find(id))
+            .await
+            .unwrap_or_else(|error| Err(error.into()))
+    }
+
+    async fn pending(&self, id: Uuid) -> Option<Lookup> {
         let setup = self.shown.setup.get();
         let active = self.shown.table.get(id).map(|active| active.document(&setup.name));
-        let document = active.or_else(|| self.shown.table.waiting(id))?;
+        let mut document = active.or_else(|| self.shown.table.waiting(id))?;
+        document.previous = self.previous_of(id).await;
         Some(Lookup::Pending { body: document.to_json(), retry_after: RETRY_AFTER })
     }
 }
@@ -149,35 +172,52 @@ impl web::Worker for Surface {
             self.look_for(id).await;
         }
         // A job that is kicked, or run again, goes before its result of before.
-        if let Some(pending) = self.pending(id) {
+        if let Some(pending) = self.pending(id).await {
             return pending;
         }
-        let store = Arc::clone(&self.shown.store);
-        // Reading a file may have to wait for a disk.
-        let found = tokio::task::spawn_blocking(move || store.find(id)).await;
-        match found {
-            Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
-            Ok(Ok(Found::Expired)) => Lookup::Gone,
+        match self.find(id).await {
+            Ok(Found::Result(body)) => Lookup::Done(document(body)),
+            Ok(Found::Expired) => Lookup::Gone,
             // It may have come meanwhile.
-            Ok(Ok(Found::Nothing)) => self.pending(id).unwrap_or(Lookup::Unknown),
-            Ok(Err(error)) => {
+            Ok(Found::Nothing) => self.pending(id).await.unwrap_or(Lookup::Unknown),
+            Err(error) => {
                 warn!(%id, %error, "cannot read a result");
                 Lookup::Unknown
             }
-            Err(_) => Lookup::Unknown,
         }
     }
 
-    async fn previous(&self, _id: Uuid) -> Lookup {
-        Lookup::Unknown
+    async fn previous(&self, id: Uuid) -> Lookup {
+        if self.previous_of(id).await.is_none() {
+            return Lookup::Unknown;
+        }
+        match self.find(id).await {
+            Ok(Found::Result(body)) => Lookup::Done(document(body)),
+            _ => Lookup::Unknown,
+        }
     }
 
-    async fn cancel(&self, _id: Uuid) -> Cancelled {
-        Cancelled::Unavailable("this worker cancels no jobs".to_owned())
+    async fn cancel(&self, id: Uuid) -> Cancelled {
+        match self.shown.lifecycle.cancel(id).await {
+            Cancel::Over(body) => match status_of(&body) {
+                FinalStatus::Cancelled => Cancelled::Done(document(body)),
+                status => Cancelled::Over(status),
+            },
+            Cancel::Gone => Cancelled::Gone,
+            Cancel::Ends => Cancelled::Accepted(Later::Ends),
+            Cancel::Comes => Cancelled::Accepted(Later::Comes),
+            Cancel::Unavailable(why) => Cancelled::Unavailable(why),
+        }
     }
 
-    async fn rerun(&self, _id: Uuid) -> Rerun {
-        Rerun::Unavailable("this worker runs no jobs again".to_owned())
+    async fn rerun(&self, id: Uuid) -> web::Rerun {
+        match self.shown.lifecycle.run_again(id).await {
+            Rerun::Queued(document) => web::Rerun::Queued(document.to_json()),
+            Rerun::Not(why) => web::Rerun::Not(why),
+            Rerun::Unknown => web::Rerun::Unknown,
+            Rerun::Gone => web::Rerun::Gone,
+            Rerun::Unavailable(why) => web::Rerun::Unavailable(why),
+        }
     }
 
     fn log(&self, id: Uuid) -> Option<LogStream> {
@@ -295,6 +335,15 @@ fn follow(reader: LogReader) -> LogStream {
         };
         Some((event, Some(reader)))
     }))
+}
+
+/// What a result says. One that cannot be read says that the job is over.
+fn status_of(body: &[u8]) -> FinalStatus {
+    #[derive(Deserialize)]
+    struct Told {
+        status: FinalStatus,
+    }
+    serde_json::from_slice::<Told>(body).map_or(FinalStatus::Failed, |told| told.status)
 }
 
 pub(crate) fn document(body: Bytes) -> Document {

@@ -3,12 +3,13 @@
 //! Owns: what is known of a job while it has no result. Must not know: queues, or where results are.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::exec::LiveLog;
@@ -48,7 +49,36 @@ pub struct ActiveJob {
     pub units: Vec<Units>,
     /// What its process writes.
     pub log: Arc<LiveLog>,
+    /// Whether somebody wants it to be cancelled.
+    pub cancel: Cancel,
     phase: AtomicU8,
+}
+
+/// Word that a job is to be cancelled.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    is_wanted: AtomicBool,
+    wanted: Notify,
+}
+
+impl Cancel {
+    /// Gives it. It cannot be taken back.
+    pub fn want(&self) {
+        self.is_wanted.store(true, Ordering::SeqCst);
+        self.wanted.notify_one();
+    }
+
+    /// Whether it was given.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is given. For one at a time: whoever deals with the job.
+    pub async fn wanted(&self) {
+        while !self.is_wanted() {
+            self.wanted.notified().await;
+        }
+    }
 }
 
 /// How far a job is.
@@ -83,6 +113,7 @@ impl ActiveJob {
             earlier: Vec::new(),
             units: Vec::new(),
             log: Arc::new(LiveLog::new()),
+            cancel: Cancel::default(),
             phase: AtomicU8::new(Phase::Preparing as u8),
         }
     }

@@ -185,12 +185,14 @@ impl Worker {
             servers: Arc::clone(&self.servers),
             parking: Arc::clone(&self.parking),
             destinations: Arc::clone(&self.destinations),
+            lifecycle: Arc::clone(&self.lifecycle),
         };
         Surface::new(shown, halt)
     }
 
     /// Begins to take jobs, and settles what was owed for results when the worker stopped before.
     pub fn start(&self) {
+        self.lifecycle.remember_reruns();
         self.fetch();
         tokio::spawn(Arc::clone(&self.lifecycle).keep_unparking());
         tokio::spawn(Arc::clone(&self.lifecycle).keep_freeing_seconds());

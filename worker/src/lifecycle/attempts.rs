@@ -29,6 +29,12 @@ use super::settle::{Kept, Settler};
 /// A job that went back to the queue is not unknown here for so much longer than its delay.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
+/// Why a job is over that somebody did not want any more.
+pub(super) const CANCELLED: &str = "cancelled by an operator";
+
+/// Why a job is over that somebody deleted from the queue.
+const DELETED: &str = "the job was deleted from the queue while it ran";
+
 /// Runs jobs that are held.
 #[derive(Debug)]
 pub(super) struct Attempts {
@@ -53,21 +59,28 @@ impl Attempts {
         let running = self.metrics.running(&held.job.kind);
         let number = held.lease.facts.place.job;
         let began = self.store.begin(held.job.id, number, held.permit.is_alone());
-        let attempt = self.attempt(&mut held).await;
+        let (mut attempt, lost) = self.attempt(&mut held).await;
         drop((running, began));
-        let attempt = match attempt {
-            Ok(attempt) => attempt,
-            Err(lost) => {
-                self.events.lost(Ending::Lost, &lost, &held.event());
-                return held.lease.leave(&lost).await;
-            }
-        };
+        let is_deleted = matches!(lost, Some(Lost::Deleted));
+        if let Some(lost) = lost.filter(|_| !is_deleted) {
+            self.events.lost(Ending::Lost, &lost, &held.event());
+            return held.lease.leave(&lost).await;
+        }
         self.metrics.left_behind.inc_by(attempt.left_behind.into());
         if let Some(usage) = &attempt.usage {
             let wall = Duration::from_millis(usage.wall_ms);
             self.metrics.ran(&held.job.kind, wall.as_secs_f64());
         }
+        if attempt.broken_off {
+            held.active.set_phase(Phase::Finishing);
+            let why = if is_deleted { DELETED } else { CANCELLED };
+            attempt.failure = Ending::Over(Verdict::Cancelled).failure(why);
+            return self.finish(held, Verdict::Cancelled, attempt).await;
+        }
         if let Some(part) = attempt.fault.clone() {
+            if held.active.cancel.is_wanted() {
+                return self.cancel_between(held, attempt).await;
+            }
             return self.give_back(held, part, attempt).await;
         }
         if let Some(probe) = held.probe.take().filter(|_| held.active.phase() == Phase::Running) {
@@ -79,13 +92,23 @@ impl Attempts {
             return self.finish(held, Verdict::Successful, attempt).await;
         }
         match held.retry().next(held.active.attempt, attempt.why(), jitter()) {
+            Some(_) if held.active.cancel.is_wanted() => self.cancel_between(held, attempt).await,
             Some(delay) => self.retry(held, attempt, delay).await,
             None => self.finish(held, Verdict::Failed, attempt).await,
         }
     }
 
-    /// Runs the process, and keeps the job meanwhile.
-    async fn attempt(&self, held: &mut Held) -> Result<Attempt, Lost> {
+    /// Ends a job that was cancelled when its attempt had failed already, in the place of another attempt.
+    async fn cancel_between(&self, held: Held, mut attempt: Attempt) {
+        let failure = attempt.failure.as_ref().map_or("", |failure| &failure.message);
+        let why = format!("{CANCELLED}, after an attempt that failed: {failure}");
+        attempt.failure = Ending::Over(Verdict::Cancelled).failure(why);
+        self.finish(held, Verdict::Cancelled, attempt).await;
+    }
+
+    /// Runs the process, and keeps the job meanwhile. What came of it, and why the job is not held any more, if
+    /// so.
+    async fn attempt(&self, held: &mut Held) -> (Attempt, Option<Lost>) {
         let needs_directory = held.handler.needs_directory(&held.job);
         let directory = match needs_directory.then(|| self.directory(held.handler.limits.identity))
         {
@@ -95,33 +118,45 @@ impl Attempts {
                 let message = format!("cannot make a working directory: {error}");
                 let mut attempt = Attempt::default();
                 attempt.fault(Part::StateDirectory, message);
-                return Ok(attempt);
+                return (attempt, None);
             }
         };
         let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
+        let mut cancel = Some(cancel);
         let cancelled = async {
             // Nothing is ever sent: dropping the sender is the signal.
             let _ = cancelled.await;
         };
         let Held { lease, active, job, handler, setup, .. } = held;
-        let attempt = {
+        let (attempt, lost) = {
             let directory = directory.as_deref();
             let attempt = setup.executor.attempt(job, handler, active, directory, cancelled);
             let mut attempt = std::pin::pin!(attempt);
-            match lease.keep_while(&mut attempt).await {
-                Ok(attempt) => Ok(attempt),
+            let ended = tokio::select! {
+                biased;
+                ended = lease.keep_while(&mut attempt) => Some(ended),
+                () = active.cancel.wanted() => None,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    cancel.take();
+                    lease.keep_while(&mut attempt).await
+                }
+            };
+            match ended {
+                Ok(attempt) => (attempt, None),
                 Err(lost) => {
-                    drop(cancel);
-                    attempt.await;
-                    Err(lost)
+                    cancel.take();
+                    (attempt.await, Some(lost))
                 }
             }
         };
         if let Some(directory) = directory {
             let cleared = lease.keep_while(self.clear(directory)).await;
-            return cleared.and(attempt);
+            return (attempt, lost.or(cleared.err()));
         }
-        attempt
+        (attempt, lost)
     }
 
     fn directory(&self, identity: Option<Identity>) -> std::io::Result<PathBuf> {
@@ -146,11 +181,11 @@ impl Attempts {
     async fn finish(&self, mut held: Held, verdict: Verdict, attempt: Attempt) {
         let result = held.result(verdict, attempt);
         let entry = Arc::new(held.entry(verdict, &result));
-        match self.settler.keep(&mut held.lease, &entry).await {
-            Ok(Kept::WithLease) => {}
+        let kept = match self.settler.keep(&mut held.lease, &entry).await {
             Ok(Kept::WithoutLease) => return,
             Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
-        }
+            Ok(kept) => kept,
+        };
         self.table.clear_waiting(held.job.id);
         self.store.forget_crashes(held.job.id, held.lease.facts.place.job);
         let wall_ms = result.usage.map(|usage| usage.wall_ms);
@@ -159,7 +194,10 @@ impl Attempts {
         let Held { lease, permit, active, .. } = held;
         // From here on the result is served, and there is room for another job.
         drop((active, permit));
-        self.settler.conclude(lease, entry).await;
+        match kept {
+            Kept::Deleted => self.settler.settle(entry),
+            _ => self.settler.conclude(lease, entry).await,
+        }
     }
 
     /// This machine could not run it. Nothing more is taken until that may be different, and nobody

@@ -15,7 +15,7 @@ use crate::result::{JobResult, Status};
 use crate::retry::{Backoff, JobRetry};
 use crate::room::Permit;
 use crate::setup::Setup;
-use crate::store::Entry;
+use crate::store::{Entry, QueuedJob};
 use crate::table::Registration;
 
 use super::events::Event;
@@ -74,7 +74,8 @@ impl Held {
     pub(super) fn result(&self, verdict: Verdict, attempt: Attempt) -> JobResult {
         let (notes, job_digest) = (self.job.notes.clone(), Some(self.job.digest()));
         let mut document = JobResult { notes, job_digest, ..self.document() };
-        if verdict.is_of_attempt() {
+        let was_broken_off = verdict == Verdict::Cancelled && self.active.started.get().is_some();
+        if verdict.is_of_attempt() || was_broken_off {
             attempt.record(&mut document);
         }
         attempt.into_result(document, verdict.status().into(), self.job.custom.clone())
@@ -103,6 +104,10 @@ impl Held {
         let row = verdict.consequences();
         // Which of them is not allowed is looked at once more only then.
         let outbound = &self.setup.outbound;
+        let facts = &self.lease.facts;
+        // Without a token nobody can have it run again.
+        let is_kept = self.setup.config.token.is_some();
+        let queued = || QueuedJob::new(&self.lease.body, facts.priority, self.lease.ttr());
         let may = |url: &Url| verdict != Verdict::Forbidden || outbound.check(url).is_ok();
         let target = self.job.result.clone().filter(|target| row.is_sent && may(&target.url));
         let callback = row.callback.and_then(|event| event.url(&self.job.callback));
@@ -114,6 +119,7 @@ impl Held {
             callback: callback.filter(|url| may(url)).cloned(),
             finished: result.timestamp,
             result: raw(result),
+            job: is_kept.then(queued).flatten(),
         }
     }
 }

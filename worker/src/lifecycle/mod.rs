@@ -14,12 +14,14 @@
 //! This file has the way from the reserve to the attempt. `waiting` has the jobs that cannot be run yet,
 //! `refused` those that never can, `together` those that came at once,
 //! `attempts` the attempt, `settle` what is owed for a result, and `events`
-//! counts and logs each way to leave the worker.
+//! counts and logs each way to leave the worker. `cancel` and `rerun` are what an operator can do with a job.
 
 mod attempts;
+mod cancel;
 mod events;
 mod held;
 mod refused;
+mod rerun;
 mod same_id;
 mod settle;
 mod together;
@@ -58,6 +60,9 @@ use events::{Event, Events};
 use held::Held;
 use same_id::Earlier;
 use settle::Settler;
+
+pub use cancel::Cancel;
+pub use rerun::{Rerun, previous};
 
 /// What jobs need on their way.
 #[derive(Debug)]
@@ -99,6 +104,10 @@ pub struct Lifecycle {
     parking: Arc<Parking>,
     /// Jobs that wait in the queue until nothing else runs here.
     suspects: Mutex<VecDeque<Parked>>,
+    /// Held while a queue is searched for a job.
+    searching: tokio::sync::Mutex<()>,
+    /// Held while a job is queued anew.
+    queueing: tokio::sync::Mutex<()>,
     given_back: Arc<GivenBack>,
     events: Events,
     settler: Arc<Settler>,
@@ -152,6 +161,8 @@ impl Lifecycle {
             tasks,
             parking,
             suspects: Mutex::default(),
+            searching: tokio::sync::Mutex::default(),
+            queueing: tokio::sync::Mutex::default(),
             given_back,
             events,
             settler,
@@ -218,6 +229,9 @@ impl Lifecycle {
             drop(permit);
             return self.settler.conclude(lease, entry).await;
         }
+        if self.store.requests().is_cancelled(job.id) {
+            return self.end_cancelled(lease, Some(permit), job.into(), attempt, None).await;
+        }
         let setup = self.setup.get();
         let Some(handler) = setup.executor.handlers.get(&job.kind).cloned() else {
             let reason = format!("there is no handler of the type {}", job.kind);
@@ -276,6 +290,11 @@ impl Lifecycle {
         let Some(active) = self.register(active) else {
             return self.park_second(lease, permit, id).await;
         };
+        if self.store.requests().is_cancelled(id) {
+            // In the moment before it could be found in the table.
+            drop(active);
+            return self.end_cancelled(lease, Some(permit), job.into(), attempt, None).await;
+        }
         if attempt == 1 {
             self.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
         }

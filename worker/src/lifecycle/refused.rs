@@ -10,6 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Lifecycle;
+use super::cancel::Told;
 use super::events::Event;
 use super::held::raw;
 use super::settle::Kept;
@@ -45,6 +46,11 @@ impl Lifecycle {
         if let Some(entry) = bad.id.and_then(|id| self.done_before(&lease, id)) {
             drop(permit);
             return self.settler.conclude(lease, entry).await;
+        }
+        if bad.id.is_some_and(|id| self.store.requests().is_cancelled(id))
+            && let Some(told) = Told::of_bad(bad.clone())
+        {
+            return self.end_cancelled(lease, Some(permit), told, attempt, None).await;
         }
         let active = match &bad {
             BadJob { id: Some(id), kind: Some(kind), .. } => {
@@ -82,6 +88,7 @@ impl Lifecycle {
                 self.settler.conclude(lease, entry).await;
             }
             Ok(Kept::WithoutLease) => {}
+            Ok(Kept::Deleted) => self.settler.settle(entry),
             Err(lost) => self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
         }
     }
@@ -123,5 +130,7 @@ fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<En
         callback,
         finished: result.timestamp,
         result: raw(&result),
+        // It is buried, and can be kicked.
+        job: None,
     })
 }

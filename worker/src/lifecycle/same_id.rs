@@ -67,7 +67,7 @@ impl Lifecycle {
         if self.is_active(job.id) || lease.keep_while(self.is_waiting(job.id, first)).await? {
             return Ok(Earlier::Here);
         }
-        if rerun == Rerun::Always {
+        if rerun == Rerun::Always || self.store.requests().is_rerun(job.id) {
             return Ok(Earlier::Nothing);
         }
         // For a new id it is found at once that there is no file.

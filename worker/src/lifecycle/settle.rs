@@ -52,6 +52,8 @@ pub(super) enum Kept {
     WithLease,
     /// But the lease was lost meanwhile. What is owed is being settled without it.
     WithoutLease,
+    /// But the job was deleted from the queue. What is owed is to be settled without it.
+    Deleted,
 }
 
 /// What became of the queued job of a result.
@@ -77,6 +79,10 @@ impl Settler {
         entry: &Arc<Entry>,
     ) -> Result<Kept, Lost> {
         let Err(lost) = self.to_disk(lease, entry).await else { return Ok(Kept::WithLease) };
+        if matches!(lost, Lost::Deleted) {
+            // Nobody else has it, so this is all that there will ever be.
+            return self.to_disk_alone(entry).await.map(|()| Kept::Deleted);
+        }
         let owed = self.store.owed(entry.id);
         if owed.is_none_or(|(current, _)| !Arc::ptr_eq(&current, entry)) {
             return Err(lost);
@@ -103,17 +109,39 @@ impl Settler {
                 return Ok(());
             };
             failures += 1;
-            let delay = KEEP.delay(failures, jitter());
-            error!(%error, retry_in = ?delay, "cannot write the result to the disk");
-            let message = format!("cannot write a result: {error}");
-            self.health.report(Part::StateDirectory, message);
-            let again = async {
-                tokio::select! {
-                    () = sleep(delay) => {}
-                    () = self.health.until_works(&Part::StateDirectory) => {}
-                }
+            lease.keep_while(self.until_disk_may_work(&error, failures)).await?;
+        }
+    }
+
+    /// As [`to_disk`](Self::to_disk), for a job that is not in the queue any more.
+    async fn to_disk_alone(&self, entry: &Arc<Entry>) -> Result<(), Lost> {
+        let mut stopping = self.tasks.stopping();
+        let mut failures = 0;
+        loop {
+            // It may be there already.
+            let is_kept = self.store.owed(entry.id).is_some_and(|(it, _)| Arc::ptr_eq(&it, entry));
+            let result = if is_kept { Ok(()) } else { self.store.keep(Arc::clone(entry)).await };
+            let Err(error) = result else {
+                self.health.proved(&Part::StateDirectory);
+                return Ok(());
             };
-            lease.keep_while(again).await?;
+            failures += 1;
+            tokio::select! {
+                () = self.until_disk_may_work(&error, failures) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(Lost::Stopping),
+            }
+        }
+    }
+
+    /// Says that a result could not be written, and waits until it is worth trying again.
+    async fn until_disk_may_work(&self, error: &std::io::Error, failures: u32) {
+        let delay = KEEP.delay(failures, jitter());
+        error!(%error, retry_in = ?delay, "cannot write the result to the disk");
+        let message = format!("cannot write a result: {error}");
+        self.health.report(Part::StateDirectory, message);
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = self.health.until_works(&Part::StateDirectory) => {}
         }
     }
 
@@ -184,7 +212,9 @@ impl Settler {
 
     /// The lease of a job with a result was lost.
     fn settle_without(self: &Arc<Self>, entry: Arc<Entry>, lost: &Lost) {
-        self.events.lost(Ending::LostWithResult, lost, &Event::default());
+        if !matches!(lost, Lost::Deleted) {
+            self.events.lost(Ending::LostWithResult, lost, &Event::default());
+        }
         // A worker that stops leaves it to its next start.
         if !matches!(lost, Lost::Stopping) {
             self.settle(entry);

@@ -85,7 +85,7 @@ impl Lifecycle {
         }
     }
 
-    fn suspects(&self) -> MutexGuard<'_, VecDeque<Parked>> {
+    pub(super) fn suspects(&self) -> MutexGuard<'_, VecDeque<Parked>> {
         // It is whole between two statements, whoever panicked.
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }

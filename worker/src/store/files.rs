@@ -80,6 +80,10 @@ impl Files {
         self.dir.join("packs")
     }
 
+    pub(super) fn jobs(&self) -> PathBuf {
+        self.dir.join("jobs")
+    }
+
     /// Where the result of a job is. Folders of a 256th each keep listings short.
     pub(super) fn result(&self, id: Uuid) -> PathBuf {
         let mut path = self.results.clone();

@@ -5,6 +5,8 @@
 //! DIR/journal-NNNNNNNN         what happened since the results were last synced
 //! DIR/packs/NNNNNNNN.pack      results (see [`packs`])
 //! DIR/results/ab/UUID.json     large results, as they are served; empty: it has expired
+//! DIR/jobs/NNNNNNNN.pack       the jobs of results, to run them again (see [`jobs`])
+//! DIR/requests                 what is to be cancelled, or run again (see [`requests`])
 //! DIR/work/                    working directories of jobs; emptied at the start
 //! DIR/running                  which jobs run, and which ran when a worker died
 //! ```
@@ -26,9 +28,11 @@
 
 mod entry;
 mod files;
+mod jobs;
 mod journal;
 mod packs;
 mod remove;
+mod requests;
 mod retention;
 mod running;
 mod waiting;
@@ -59,7 +63,9 @@ use writer::{Order, Writer};
 
 pub use entry::{Done, Entry, Step};
 pub use files::Found;
+pub use jobs::{MAX_KEPT_JOB, QueuedJob};
 pub(crate) use remove::remove_tree;
+pub use requests::{Again, MAX_REQUESTS, RequestError, Requests};
 pub use retention::{Sweep, Swept};
 pub use running::{Began, Crashes};
 
@@ -130,7 +136,8 @@ impl Results {
     pub fn look(dir: &Path) -> io::Result<Self> {
         let files = Files::at(dir)?;
         let packs = Packs::open(files.packs(), false)?;
-        Ok(Self(Kept { files, packs, has_new_files: AtomicBool::new(false) }))
+        let jobs = Packs::open(files.jobs(), false)?;
+        Ok(Self(Kept { files, packs, jobs, has_new_files: AtomicBool::new(false) }))
     }
 
     /// The result of a job. One that has expired may be there still.
@@ -144,6 +151,8 @@ impl Results {
 struct Kept {
     files: Files,
     packs: Packs,
+    /// The jobs of results, as far as they are kept.
+    jobs: Packs,
     /// Whether files were written since the last sync.
     has_new_files: AtomicBool,
 }
@@ -172,7 +181,9 @@ impl Kept {
             let (id, finished) = (entry.id, entry.finished);
             packed.push(Packed { id, finished, body: is_small.then_some(body) });
         }
-        self.packs.append(&packed)
+        self.packs.append(&packed)?;
+        let packed: Vec<_> = entries.iter().filter_map(|entry| packed_job(entry)).collect();
+        self.jobs.append(&packed)
     }
 
     /// Has the disk have all that was written.
@@ -181,15 +192,38 @@ impl Kept {
             rustix::fs::syncfs(File::open(self.files.results())?)?;
             self.has_new_files.store(false, Ordering::Relaxed);
         }
-        self.packs.sync()
+        self.packs.sync()?;
+        self.jobs.sync()
+    }
+
+    /// From now on, what was written so far counts as synced.
+    fn take_unsynced(&self) {
+        for packs in self.all_packs() {
+            packs.take_unsynced();
+        }
+    }
+
+    fn all_packs(&self) -> [&Packs; 2] {
+        [&self.packs, &self.jobs]
     }
 
     /// Writes results that may be there already.
     fn write_again(&self, entries: impl Iterator<Item = Arc<Entry>>) -> io::Result<()> {
-        let is_missing = |it: &Arc<Entry>| !self.packs.has(it.id, it.finished, &it.body());
+        let has_job = |it: &Entry| {
+            let job = packed_job(it).and_then(|job| job.body);
+            job.is_none_or(|line| self.jobs.has(it.id, it.finished, &line))
+        };
+        let is_missing =
+            |it: &Arc<Entry>| !self.packs.has(it.id, it.finished, &it.body()) || !has_job(it);
         let missing: Vec<_> = entries.filter(is_missing).collect();
         missing.chunks(writer::BATCH).try_for_each(|entries| self.write(entries))
     }
+}
+
+/// The job of a result as it is packed, if it is kept.
+fn packed_job(entry: &Entry) -> Option<Packed> {
+    let body = Some(entry.job.as_ref()?.write());
+    Some(Packed { id: entry.id, finished: entry.finished, body })
 }
 
 /// An entry that is not settled, and how far it is.
@@ -218,12 +252,23 @@ impl Shared {
     }
 }
 
+/// When the job of this id was over, if there is a result.
+fn finished(kept: &Kept, id: Uuid) -> Option<jiff::Timestamp> {
+    #[derive(Deserialize)]
+    struct Dated {
+        timestamp: jiff::Timestamp,
+    }
+    let Ok(Found::Result(body)) = kept.find(id) else { return None };
+    serde_json::from_slice::<Dated>(&body).ok().map(|dated| dated.timestamp)
+}
+
 /// The state directory of a running worker.
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
     work: WorkDirectories,
     running: Running,
+    requests: Requests,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     _lock: Lock,
@@ -239,14 +284,17 @@ impl Store {
         let replayed = journal::replay(dir)?;
         let packs = files.packs();
         let failed = |error| StoreError::Io(packs.clone(), error);
+        let jobs = files.jobs();
         let kept = Kept {
             packs: Packs::open(packs.clone(), true).map_err(failed)?,
+            jobs: Packs::open(jobs.clone(), true).map_err(|error| StoreError::Io(jobs, error))?,
             files,
             // A worker before may have left some.
             has_new_files: AtomicBool::new(true),
         };
         let latest = replayed.latest.into_iter().map(|owed| owed.entry);
         kept.write_again(latest).map_err(failed)?;
+        let requests = Requests::open(dir, sync, |id| finished(&kept, id))?;
         let owing = Mutex::new(replayed.owing);
         let shared = Arc::new(Shared { kept, owing, probing: Mutex::default() });
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
@@ -256,7 +304,7 @@ impl Store {
             .spawn(move || writer.run(&receiver))
             .map_err(|error| StoreError::Io(dir.to_owned(), error))?;
         let (orders, thread) = (Some(orders), Some(thread));
-        let store = Self { shared, work, running, orders, thread, _lock: lock };
+        let store = Self { shared, work, running, requests, orders, thread, _lock: lock };
         // So far next to nothing was written. If the disk is full, that is known before a job is run.
         store.probe().map_err(|error| StoreError::Io(dir.join(PROBE_NAME), error))?;
         Ok(store)
@@ -271,8 +319,31 @@ impl Store {
     /// again.
     pub async fn keep(&self, entry: Arc<Entry>) -> io::Result<()> {
         let (answer, answered) = oneshot::channel();
+        let id = entry.id;
         self.order(Order::Keep(entry, answer));
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("the store has stopped")))
+        let stopped = |_| Err(io::Error::other("the store has stopped"));
+        answered.await.unwrap_or_else(stopped)?;
+        // Whatever was asked for, this is what came of it.
+        self.requests.forget(id);
+        Ok(())
+    }
+
+    /// What is to be cancelled, or run again.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// The job of a result as it was queued. `None`: it was not kept, or has expired.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or that it is damaged.
+    pub fn queued_job(&self, id: Uuid) -> io::Result<Option<QueuedJob>> {
+        if let Some((entry, _)) = self.owed(id) {
+            return Ok(entry.job.clone());
+        }
+        let InPack::Result(line) = self.shared.kept.jobs.find(id)? else { return Ok(None) };
+        Ok(QueuedJob::read(&line))
     }
 
     /// Notes that a part of what is owed is done. When all is, the entry is settled. The disk is not
@@ -344,7 +415,9 @@ impl Store {
     /// Results expire when they are older than `retention`, from now on; what is owed stays. Removing what
     /// has expired is left to the [steps](Self::step) of the sweep.
     pub fn sweep(&self, retention: Duration) -> Sweep {
-        self.shared.kept.packs.set_retention(retention);
+        for packs in self.shared.kept.all_packs() {
+            packs.set_retention(retention);
+        }
         Sweep::new(retention)
     }
 
@@ -354,15 +427,17 @@ impl Store {
     ///
     /// What the system says. Then the sweep is to be begun anew, later.
     pub fn step(&self, sweep: &mut Sweep) -> io::Result<Swept> {
-        let packs = &self.shared.kept.packs;
-        if packs.is_newest_over() {
+        let packs = self.shared.kept.all_packs();
+        if packs.iter().any(|packs| packs.is_newest_over()) {
             let (answer, answered) = mpsc::channel();
             self.order(Order::Seal(answer));
             // If the thread has ended, so does the worker.
             let _ = answered.recv();
         }
-        if packs.remove_one()? {
-            return Ok(Swept::More);
+        for packs in packs {
+            if packs.remove_one()? {
+                return Ok(Swept::More);
+            }
         }
         sweep.look_at_files(&self.shared)
     }

@@ -51,7 +51,8 @@ impl Sweep {
                 continue;
             }
             let Some(folder) = folders.next() else {
-                let first = [self.next, shared.kept.packs.next_end()].into_iter().flatten().min();
+                let ends = shared.kept.all_packs().map(|packs| packs.next_end());
+                let first = ends.into_iter().chain([self.next]).flatten().min();
                 return Ok(Swept::All(first));
             };
             let folder = folder?;

@@ -149,7 +149,9 @@ impl Writer {
                 }
                 Order::Note { id, finished, step } => self.note(id, finished, step, &mut lines),
                 Order::Seal(answer) => {
-                    self.shared.kept.packs.seal();
+                    for packs in self.shared.kept.all_packs() {
+                        packs.seal_if_over();
+                    }
                     let _ = answer.send(());
                 }
             }
@@ -251,7 +253,7 @@ impl Writer {
         let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&lines)?;
         if self.sync == Sync::Never {
-            self.shared.kept.packs.take_unsynced();
+            self.shared.kept.take_unsynced();
         } else {
             // The results that the journal before has records of are there for good.
             self.shared.kept.sync()?;

@@ -93,11 +93,16 @@ impl<W: Worker> App<W> {
     }
 
     async fn result(&self, id: Uuid, request: &Parts) -> Reply {
-        let found = match request.uri.query() {
-            Some("previous") => self.worker.previous(id).await,
-            _ => self.worker.lookup(id).await,
-        };
-        self.found(id, found, &request.headers)
+        if request.uri.query() != Some("previous") {
+            return self.found(id, self.worker.lookup(id).await, &request.headers);
+        }
+        match self.worker.previous(id).await {
+            Lookup::Unknown => {
+                let error = "there is no earlier result, or the job is not being run again";
+                failure(StatusCode::NOT_FOUND, error, Some(id))
+            }
+            found => self.found(id, found, &request.headers),
+        }
     }
 
     fn found(&self, id: Uuid, found: Lookup, request: &HeaderMap) -> Reply {

@@ -315,6 +315,13 @@ impl Packs {
         }
     }
 
+    /// [Seals](Self::seal) the newest pack if [all in it has expired](Self::is_newest_over).
+    pub(super) fn seal_if_over(&self) {
+        if self.is_newest_over() {
+            self.seal();
+        }
+    }
+
     /// Takes no more results in the newest pack. As [`Self::append`], by one thread at a time.
     pub(super) fn seal(&self) {
         let copy = self.state().active.as_ref().map(|it| (it.copy(), it.newest));
