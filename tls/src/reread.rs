@@ -10,7 +10,9 @@ use crate::FileError;
 
 /// A value made of files.
 #[derive(Debug)]
-pub(crate) struct Reread<T> {
+pub struct Reread<T> {
+    /// What one of them is called in the log, and several.
+    names: [&'static str; 2],
     paths: Vec<PathBuf>,
     kept: Mutex<Kept<T>>,
 }
@@ -38,9 +40,14 @@ pub fn stamps(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Vec<Option<S
 }
 
 impl<T: Clone> Reread<T> {
-    /// Nothing is read yet.
+    /// One of certificates and keys. Nothing is read yet.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, kept: Mutex::new(Kept { value: None, seen: Vec::new() }) }
+        Self::named(["a certificate", "certificates"], paths)
+    }
+
+    /// One of other files, each of which is called so in the log, and several. Nothing is read yet.
+    pub fn named(names: [&'static str; 2], paths: Vec<PathBuf>) -> Self {
+        Self { names, paths, kept: Mutex::new(Kept { value: None, seen: Vec::new() }) }
     }
 
     /// The value, made by `make` if there is none or a file has changed. If that fails, the earlier value
@@ -48,7 +55,7 @@ impl<T: Clone> Reread<T> {
     ///
     /// # Errors
     /// What `make` fails with, if there is no earlier value.
-    pub(crate) fn get(&self, make: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
+    pub fn get(&self, make: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
         // It is whole between two statements, whoever panicked.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Before they are read: what changes meanwhile is seen the next time.
@@ -59,16 +66,17 @@ impl<T: Clone> Reread<T> {
             return Ok(value.clone());
         }
         kept.seen = stamps;
+        let [one, many] = self.names;
         match (make(), &kept.value) {
             (Ok(value), earlier) => {
                 if earlier.is_some() {
-                    info!(files = ?self.paths, "certificates were read again");
+                    info!(files = ?self.paths, "{many} were read again");
                 }
                 kept.value = Some(value.clone());
                 Ok(value)
             }
             (Err(error), Some(earlier)) => {
-                warn!(%error, "a certificate cannot be used; the earlier one stays in use");
+                warn!(%error, "{one} cannot be used; the earlier one stays in use");
                 Ok(earlier.clone())
             }
             (Err(error), None) => Err(error),
