@@ -123,6 +123,10 @@ impl UrlPolicy {
         });
         match rule {
             Ok(rule) => Ok(Self { rules: vec![rule] }),
+            // There may be a password before it.
+            Err(why) if prefix.contains('@') => {
+                Err(BadRule { setting, rule: "...@...".to_owned(), why })
+            }
             Err(why) => Err(BadRule { setting, rule: prefix.to_owned(), why }),
         }
     }
