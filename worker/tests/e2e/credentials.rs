@@ -289,7 +289,9 @@ fn check_shows_who_is_shown_what_and_names_the_line_of_a_mistake() {
     write_secret(&rig, "secret", "s3cret-1");
     let check = |settings: &str| {
         rig.clear().configure(&format!("servers = ['{}']\ntubes = ['t']", queue.name()));
-        rig.configure("listen = 'none'\nallow_urls = ['https://site.example/in/']");
+        rig.configure(
+            "listen = 'none'\nallow_urls = ['https://site.example/in/', 'http://site.example/']",
+        );
         rig.configure(settings).handler("x", "", "");
         let output = rig.command().arg("check").output().expect("it can be started");
         let text = [output.stdout, output.stderr].concat();
@@ -307,6 +309,21 @@ fn check_shows_who_is_shown_what_and_names_the_line_of_a_mistake() {
     assert!(text.contains(line), "{text}");
     let line = "proxy  http://proxy.example:3128/, which resolves the names in URLs\n";
     assert!(text.contains(line), "{text}");
+    let warnings = [
+        "every user of this machine can read the secret",
+        "credentials are sent without TLS",
+        "the client secret is sent without TLS",
+    ];
+    assert!(warnings.iter().all(|warning| !text.contains(warning)), "{text}");
+    // As everybody on this machine, or on the way, could read them.
+    fs::write(rig.dir.join("open"), "s3cret-2").unwrap();
+    let (code, text) = check(
+        "[[credentials]]\nprefix = 'http://site.example/'\nbearer = { file = 'open' }\n\
+         [[credentials]]\nprefix = 'https://site.example/in/'\n\
+         oauth = { token_url = 'http://login.example/?s3cret', client_id = 'w', client_secret = { file = 'open' } }",
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(warnings.iter().all(|warning| text.contains(warning)), "{text}");
     for (settings, line, why) in [
         (&table.replace("site", "other"), 6, "is for no URL that allow_urls allows"),
         (&format!("{table}bearer = {{ file = 'none' }}"), 7, "the secret none: No such file"),
