@@ -4,7 +4,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use beanstalk_protocol::{Reply, Request, RequestDecoder};
+use beanstalk_protocol::{Reply, Request};
 use jq_engine::ConnId;
 
 use super::{Connection, MAX_BATCH, State, TURN_REQUESTS};
@@ -15,25 +15,39 @@ use crate::server::outbuf::OutBuf;
 use crate::server::socket::Socket;
 
 impl<S: Socket> Connection<S> {
-    /// Decodes a batch. Returns whether that is all of the input.
-    pub(super) fn decode_guarded(
-        &mut self,
-        id: ConnId,
-        input: &[u8],
-        at: &mut usize,
-        batch: &mut Batch,
-    ) -> bool {
-        let Some(guard) = &mut self.guard else { return true };
+    /// What is to be done before a batch is decoded: if the file was read again, the guard looks everything up
+    /// again. Returns how many commands may come now.
+    #[cold]
+    pub(super) fn look_before(&mut self, id: ConnId) -> usize {
+        let Some(guard) = &mut self.guard else { return MAX_BATCH };
         if self.hub.renew(id, guard) {
             self.note_guard();
         }
-        let Some(guard) = &self.guard else { return true };
-        let most = if guard.is_paced() && !self.hub.is_stopping() {
+        let Some(guard) = &self.guard else { return MAX_BATCH };
+        if guard.is_paced() && !self.hub.is_stopping() {
             guard.commands_now(self.hub.clock().now(), MAX_BATCH)
         } else {
             MAX_BATCH
-        };
-        decode_some(&mut self.decoder, input, at, most, batch)
+        }
+    }
+
+    /// Decodes up to so many commands. Returns whether that is all of the input.
+    #[cold]
+    pub(super) fn decode_some(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+        most: usize,
+        batch: &mut Batch,
+    ) -> bool {
+        let mut commands = 0;
+        while commands < most && batch.requests.len() < MAX_BATCH {
+            let Some(request) = self.decoder.decode(input, at) else { return true };
+            // The line of a put and its body are one command.
+            commands += usize::from(!matches!(request, Request::Put(_) | Request::OversizedPut));
+            batch.requests.push((request, *at));
+        }
+        *at == input.len() && self.decoder.is_between_requests()
     }
 
     /// The guard has ended a batch early: a token is to be verified, or others are to have their turn. The
@@ -134,28 +148,4 @@ impl<S: Socket> Connection<S> {
             entry.note_principal(guard.principal());
         }
     }
-}
-
-/// Decodes up to so many commands for a connection that has a guard, and no further than to the first `auth`.
-/// Returns whether that is all of the input.
-#[inline]
-fn decode_some(
-    decoder: &mut RequestDecoder,
-    input: &[u8],
-    at: &mut usize,
-    most: usize,
-    batch: &mut Batch,
-) -> bool {
-    let mut commands = 0;
-    while commands < most && batch.requests.len() < MAX_BATCH {
-        let Some(request) = decoder.decode(input, at) else { return true };
-        let is_auth = matches!(request, Request::Auth(_));
-        // The line of a put and its body are one command.
-        commands += usize::from(!matches!(request, Request::Put(_) | Request::OversizedPut));
-        batch.requests.push((request, *at));
-        if is_auth {
-            break;
-        }
-    }
-    *at == input.len() && decoder.is_between_requests()
 }
