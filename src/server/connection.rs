@@ -259,10 +259,8 @@ impl<S: Socket> Connection<S> {
             self.state = State::Closing;
             return Poll::Ready(());
         }
-        if let Some(guard) = &mut self.guard
-            && !self.hub.is_stopping()
-        {
-            ready!(guard.poll_turn(cx, self.hub.clock()));
+        if self.guard.is_some() {
+            ready!(self.poll_guard(cx, id));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, batch } = scratch;
