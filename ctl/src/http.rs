@@ -211,6 +211,7 @@ mod tests {
             http: Some("http://host/base/".parse().unwrap()),
             token: None,
             credentials: Credentials::default(),
+            hint: None,
             http_tls: None,
             timeout: Duration::from_secs(1),
         };
