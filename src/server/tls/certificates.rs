@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use jq_tls::{FileError, Identity, Stamp, provider, roots};
+use jq_tls::{FileError, Identity, Stamp, date, provider, roots};
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -117,7 +117,7 @@ impl Certificates {
                 self.expires.store(until, Ordering::Relaxed);
                 seen.failure = None;
                 let file = self.files.certificate.display();
-                info!(%file, expires = until, "the certificate was read again");
+                info!(%file, expires = %date(until), "the certificate was read again");
                 seen.told_expired = warn_of_dates(&self.files, from, until);
             }
             Err(failure) => {
@@ -249,9 +249,9 @@ fn warn_of_dates(files: &TlsConfig, from: u64, until: u64) -> bool {
     let file = files.certificate.display();
     let now = clock::wall_seconds();
     if until <= now {
-        warn!(%file, expired = until, "the certificate of --tls-cert has expired: clients will refuse it");
+        warn!(%file, expired = %date(until), "the certificate of --tls-cert has expired: clients will refuse it");
     } else if from > now {
-        warn!(%file, from, "the certificate of --tls-cert is not valid yet: clients will refuse it");
+        warn!(%file, from = %date(from), "the certificate of --tls-cert is not valid yet: clients will refuse it");
     }
     until <= now
 }
