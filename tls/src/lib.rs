@@ -21,10 +21,10 @@ mod tests;
 
 pub use client::{Client, ClientFiles};
 pub use explain::{explain, explain_cause};
-pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed, roots};
+pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed};
 pub use reread::{Stamp, stamps};
 pub use rustls;
-pub use server::{Server, ServerFiles};
+pub use server::{ClientVerifiers, Server, ServerFiles, server_config};
 
 use std::sync::Arc;
 
