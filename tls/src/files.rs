@@ -104,7 +104,7 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileErro
 ///
 /// # Errors
 /// The file cannot be read, or has none, or one that is none of an authority.
-pub fn roots(path: &Path) -> Result<RootCertStore, FileError> {
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, FileError> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities(path)? {
         roots.add(certificate).map_err(|error| FileError::new(AUTHORITIES, path, error))?;

@@ -10,13 +10,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use jq_client::{Command, JobId, Pipeline, PutError, PutOptions, Reply, TubeName};
+use jq_client::{Command, Error, JobId, Pipeline, PutError, PutOptions, Reply, TubeName};
 use serde_json::json;
 
 use super::Context;
 use super::record::{Line, Record, RecordState};
 use crate::cli::ImportArgs;
-use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed, answered};
+use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed};
 use crate::look::number;
 use policies::Policies;
 
@@ -163,7 +163,7 @@ pub(super) fn inserted(reply: Reply<jq_client::Bytes>) -> Result<JobId, String> 
         Reply::Draining => Err("the server is draining and accepts no new jobs".to_owned()),
         Reply::JobTooBig => Err("it exceeds the server's limit for a job".to_owned()),
         Reply::OutOfMemory => Err("the server has no space for it".to_owned()),
-        reply => Err(answered(reply)),
+        reply => Err(Error::of_reply("put", "INSERTED", &reply).to_string()),
     }
 }
 
@@ -220,8 +220,7 @@ impl Import<'_, '_> {
         let refused = match (sent, reply) {
             (Sent::Use, Reply::Using(_)) => return Ok(()),
             (Sent::Use, reply) => {
-                let message = format!("use: {}", answered(reply));
-                return Err(Stop::Lost(Failed::other(message)));
+                return Err(Stop::Lost(Error::of_reply("use", "USING", &reply).into()));
             }
             (Sent::Put { line, size, then_bury }, reply) => {
                 self.bytes_in_flight -= size;

@@ -2,10 +2,12 @@
 //! out whose a token is, and looks again when the file was read again.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use beanstalk_protocol::{Reply, Request};
 use jq_engine::ConnId;
+use tracing::debug;
 
 use super::{Connection, MAX_BATCH, State, TURN_REQUESTS};
 use crate::log::Gated;
@@ -15,6 +17,7 @@ use crate::server::outbuf::OutBuf;
 use crate::server::socket::Socket;
 
 impl<S: Socket> Connection<S> {
+<<<<<<< HEAD
     /// What is to be done before a batch is decoded: if the file was read again, the guard looks everything up
     /// again. Returns how many commands may come now.
     #[cold]
@@ -25,6 +28,45 @@ impl<S: Socket> Connection<S> {
         }
         let Some(guard) = &self.guard else { return MAX_BATCH };
         if guard.is_paced() && !self.hub.is_stopping() {
+=======
+    /// Before anything is read: looks again if the file was read again, since an idle connection, too, counts
+    /// to the limits that are new; then waits until a command may come.
+    #[inline]
+    pub(super) fn poll_guard(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        self.renew_if_stale(id);
+        match &mut self.guard {
+            Some(guard) if !self.hub.is_stopping() => guard.poll_turn(cx, self.hub.clock()),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    #[inline]
+    fn renew_if_stale(&mut self, id: ConnId) {
+        if self.guard.as_ref().is_some_and(|guard| guard.is_stale()) {
+            self.renew(id);
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, id: ConnId) {
+        let Some(guard) = &mut self.guard else { return };
+        let before = guard.principal().cloned();
+        self.hub.renew(id, guard);
+        self.note_guard(id, before);
+    }
+
+    /// Decodes a batch. Returns whether that is all of the input.
+    pub(super) fn decode_guarded(
+        &mut self,
+        id: ConnId,
+        input: &[u8],
+        at: &mut usize,
+        batch: &mut Batch,
+    ) -> bool {
+        self.renew_if_stale(id);
+        let Some(guard) = &self.guard else { return true };
+        let most = if guard.is_paced() && !self.hub.is_stopping() {
+>>>>>>> w-ctl15
             guard.commands_now(self.hub.clock().now(), MAX_BATCH)
         } else {
             MAX_BATCH
@@ -74,6 +116,7 @@ impl<S: Socket> Connection<S> {
             return Poll::Ready(());
         }
         let Some(guard) = &mut self.guard else { return Poll::Ready(()) };
+        let before = guard.principal().cloned();
         let authenticated = match guard.poll_verification(cx) {
             Poll::Ready(authenticated) => authenticated,
             // Whoever has only shut down its side of the connection still waits for the reply.
@@ -105,7 +148,7 @@ impl<S: Socket> Connection<S> {
         if authenticated == Authenticated::Yes {
             // There is a place for it: that was seen to.
             let _ = self.hub.look_again(id, guard);
-            self.note_guard();
+            self.note_guard(id, before);
         }
         self.state = state;
         self.say(&reply);
@@ -125,8 +168,9 @@ impl<S: Socket> Connection<S> {
     #[cold]
     pub(super) fn look_again(&mut self, id: ConnId) {
         let Some(guard) = &mut self.guard else { return };
+        let before = guard.principal().cloned();
         self.hub.judge_wait(id, guard);
-        self.note_guard();
+        self.note_guard(id, before);
     }
 
     /// Finds out who has connected. One connection too many is told so, and closed.
@@ -137,12 +181,17 @@ impl<S: Socket> Connection<S> {
             self.state = State::Closing;
             return self.say(&Reply::OutOfMemory);
         }
-        self.note_guard();
+        self.note_guard(id, None);
     }
 
-    /// Another principal, or none, may be known now.
-    fn note_guard(&mut self) {
+    /// Another principal, or none, may be known now than the one of `before`.
+    fn note_guard(&mut self, id: ConnId, before: Option<Arc<str>>) {
         let Some(guard) = &self.guard else { return };
+        match guard.principal() {
+            principal if principal == before.as_ref() => {}
+            Some(principal) => debug!(connection = id.0, %principal, "acts for a principal"),
+            None => debug!(connection = id.0, before = before.as_deref(), "acts for nobody now"),
+        }
         self.decoder.hold_nothing(!guard.is_known());
         if let Some(entry) = &self.entry {
             entry.note_principal(guard.principal());

@@ -201,8 +201,9 @@ fn classify(error: &reqwest::Error) -> Failure {
                 }
             };
         }
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return Failure::Tls(error.to_string());
+        if error.is::<rustls::Error>() {
+            let why = jq_tls::explain_cause(error);
+            return Failure::Tls(why.unwrap_or_else(|| error.to_string()));
         }
         last = Some(error);
         // An I/O error that holds another error gives that one's source as its own, not itself.
