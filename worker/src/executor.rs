@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use url::Url;
 
+use crate::collect::Collected;
 use crate::config::{
     EX_DATAERR, EX_TEMPFAIL, ExitMeaning, Handler, Handlers, InputMode, Mode, OutputFrom,
 };
@@ -71,6 +72,15 @@ impl Drop for Executor {
     }
 }
 
+/// Where the files of a job are. The directories are fresh, and the caller's to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places<'a> {
+    /// Its working directory. It is there if the handler [needs](Handler::needs_directory) one.
+    pub work: Option<&'a Path>,
+    /// Where its process may leave artifacts.
+    pub output: Option<&'a Path>,
+}
+
 /// What an attempt came to.
 #[derive(Debug, Default)]
 pub struct Attempt {
@@ -80,10 +90,14 @@ pub struct Attempt {
     pub signal: Option<i32>,
     /// What was fetched.
     pub input: Option<InputUsed>,
+    /// What was fetched besides.
+    pub inputs: BTreeMap<String, InputUsed>,
     /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
     /// Why there is none, where that could surprise.
     pub output_note: Option<String>,
+    /// The files that it left besides, as far as they were taken, and what was not.
+    pub collected: Collected,
     /// The end of its standard output.
     pub stdout: Option<Written>,
     /// The end of its standard error.
@@ -108,8 +122,13 @@ impl Attempt {
         status: Status,
         custom: Option<Box<RawValue>>,
     ) -> JobResult {
+        let Collected { artifacts, mut notes, .. } = self.collected;
+        notes.splice(0..0, document.notes);
         JobResult {
             status,
+            notes,
+            artifacts,
+            inputs: self.inputs,
             finished: Some(document.timestamp),
             exit_code: self.exit_code,
             signal: self.signal,
@@ -244,15 +263,14 @@ impl Executor {
         exec::run(&self.keepers, spec, log, std::future::pending()).await.map(drop)
     }
 
-    /// Runs a job once. `directory` is fresh, and the caller's to remove; it is there if the handler
-    /// [needs](Handler::needs_directory) one. When `cancelled` is done,
+    /// Runs a job once, in these places. When `cancelled` is done,
     /// all that was started is killed before this returns.
     pub async fn attempt(
         &self,
         job: &Job,
         handler: &Handler,
         active: &ActiveJob,
-        directory: Option<&Path>,
+        places: Places<'_>,
         cancelled: impl Future<Output = ()>,
     ) -> Attempt {
         let mut attempt = Attempt::default();
@@ -282,7 +300,7 @@ impl Executor {
                 }
             }
         };
-        let directory = directory.unwrap_or(Path::new("/"));
+        let directory = places.work.unwrap_or(Path::new("/"));
         let input_file = directory.join("input");
         let mut data = None;
         match (&fetched, handler.input) {
@@ -338,12 +356,15 @@ impl Executor {
                     spec.env.push(("TMPDIR".into(), directory.into()));
                 }
                 spec.env.extend(variables(job, active, timeout, &result_file, input_file));
+                spec.env.extend(places.output.map(|path| ("JQ_OUTPUT_DIR".into(), path.into())));
                 self.run_process(spec, handler, &result_file, active, cancelled, &mut attempt)
                     .await;
             }
             Mode::Persistent(_) => {
                 let file = has_file.then_some(input_file.as_path());
-                let line = with_file(document, file);
+                let mut line = document;
+                add_path(&mut line, "input_file", file);
+                add_path(&mut line, "output_dir", places.output);
                 self.run_line(line, timeout, active, cancelled, &mut attempt).await;
             }
         }
@@ -546,13 +567,11 @@ fn variables(
     variables.chain(units).collect()
 }
 
-/// A persistent process has no environment of its own for each job, so the path of the input goes
-/// into the job itself.
-fn with_file(mut document: Vec<u8>, file: Option<&Path>) -> Vec<u8> {
-    let Some(file) = file else { return document };
-    let path = serde_json::Value::from(file.to_string_lossy()).to_string();
+/// A persistent process has no environment of its own for each job, so paths go into the job itself.
+fn add_path(document: &mut Vec<u8>, name: &str, path: Option<&Path>) {
+    let Some(path) = path else { return };
+    let path = serde_json::Value::from(path.to_string_lossy()).to_string();
     // The document is an object that is not empty.
     document.pop();
-    document.extend_from_slice(format!(",\"input_file\":{path}}}").as_bytes());
-    document
+    document.extend_from_slice(format!(",\"{name}\":{path}}}").as_bytes());
 }

@@ -10,6 +10,7 @@
 //! command line offers.
 
 pub mod blame;
+pub mod collect;
 pub mod commands;
 pub mod config;
 pub mod delivery;
@@ -42,4 +43,4 @@ pub mod tasks;
 pub mod web;
 pub mod worker;
 
-pub use jq_api::{job, json, result, text};
+pub use jq_api::{artifact, job, json, result, text};

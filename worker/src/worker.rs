@@ -135,6 +135,7 @@ impl Worker {
             Arc::clone(&destinations),
             sending(&setup),
         ));
+        store.set_most_artifacts(setup.config.artifacts.max_total);
         let setup = CurrentSetup::new(setup);
         let health = Health::new(setup.clone(), Arc::clone(&store), Arc::clone(&room));
         let health = Arc::new(health);
@@ -225,6 +226,7 @@ impl Worker {
         let limit = setup.config.max_unpublished;
         setup.limit(&self.room, MAX_PLACES * limit);
         self.destinations.set_limit(limit);
+        self.store.set_most_artifacts(setup.config.artifacts.max_total);
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere = setup.config.servers != now.config.servers
             || setup.config.credentials != now.config.credentials

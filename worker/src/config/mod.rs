@@ -2,6 +2,7 @@
 //!
 //! Owns: names, defaults and limits of all settings. Must not know: how any of them is carried out.
 
+mod artifacts;
 mod file;
 mod handlers;
 mod identity;
@@ -24,6 +25,7 @@ use url::Url;
 use crate::outbound;
 use crate::store::Sync;
 
+pub use artifacts::Artifacts;
 pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence, Rerun};
 pub use process::{EX_DATAERR, EX_TEMPFAIL, ExitMeaning, ExitTable};
 pub use secure::ServerFlags;
@@ -139,6 +141,8 @@ pub struct Config {
     pub token: Option<String>,
     /// Whose pages may read results.
     pub cors_origins: Vec<String>,
+    /// How much is kept of what processes leave besides their output.
+    pub artifacts: Artifacts,
     /// How much there is of each resource that jobs have for themselves.
     pub resources: BTreeMap<String, u32>,
     /// What is run.
@@ -251,6 +255,7 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             token: token.map(|path| secret("control.token_file", path)).transpose()?,
             cors_origins: file.cors_origins.unwrap_or_else(|| vec!["*".to_owned()]),
+            artifacts: file.artifacts.read()?,
             resources: file.resources,
             handlers,
             file: path,

@@ -65,6 +65,12 @@ impl Held {
         }
     }
 
+    /// Whether there will be another attempt after this one, which says how it failed.
+    pub(super) fn will_be_retried(&self, attempt: &Attempt) -> bool {
+        let next = || self.retry().next(self.active.attempt, attempt.why(), 0.0);
+        attempt.failure.is_some() && next().is_some()
+    }
+
     /// The document that says what is known of it now.
     pub(super) fn document(&self) -> JobResult {
         self.active.document(&self.setup.name)
@@ -92,6 +98,7 @@ impl Held {
             finished: None,
             // Many may wait, and for long.
             output: None,
+            notes: Vec::new(),
             stdout: result.stdout.map(|written| written.cut(WAITING_TAIL)),
             stderr: result.stderr.map(|written| written.cut(WAITING_TAIL)),
             ..result
@@ -114,6 +121,7 @@ impl Held {
             callback: callback.filter(|url| may(url)).cloned(),
             finished: result.timestamp,
             result: raw(result),
+            artifacts: None,
         }
     }
 }

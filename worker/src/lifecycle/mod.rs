@@ -16,6 +16,7 @@
 //! `attempts` the attempt, `settle` what is owed for a result, and `events`
 //! counts and logs each way to leave the worker.
 
+mod artifacts;
 mod attempts;
 mod events;
 mod held;

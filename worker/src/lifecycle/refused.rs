@@ -123,5 +123,6 @@ fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<En
         callback,
         finished: result.timestamp,
         result: raw(&result),
+        artifacts: None,
     })
 }

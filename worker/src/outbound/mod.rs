@@ -22,6 +22,7 @@ mod tests;
 
 pub use callback::{BadSecret, Signer, unsigned};
 pub use client::{BuildError, ClientCertificate, Fetched, Options, Outbound};
+pub(crate) use digest::Hasher;
 pub use digest::{BadDigest, Digest};
 pub use error::{DeliverError, ExchangeError, Failure, FetchError};
 pub use jq_api::job::Method;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use url::Url;
 use uuid::Uuid;
 
+use super::Staged;
 use crate::job::Target;
 use crate::result::{FinalStatus, QueuePlace};
 
@@ -30,6 +31,8 @@ pub struct Entry {
     pub finished: Timestamp,
     /// The result document.
     pub result: Box<RawValue>,
+    /// The artifacts that it tells of, on their way to their place. `None`: it has none.
+    pub artifacts: Option<Staged>,
 }
 
 impl Entry {
@@ -58,6 +61,8 @@ struct OnDisk {
     callback: Option<Url>,
     finished: Timestamp,
     result: Box<RawValue>,
+    #[serde(default)]
+    artifacts: Option<Staged>,
 }
 
 /// What happens to the queued job, as journals without a status say it.
@@ -85,6 +90,7 @@ impl From<OnDisk> for Entry {
             callback: it.callback,
             finished: it.finished,
             result: it.result,
+            artifacts: it.artifacts,
         }
     }
 }
@@ -99,7 +105,8 @@ impl Serialize for Entry {
             }
         };
         let is_cancelled = self.status == FinalStatus::Cancelled;
-        let mut members = to.serialize_struct("Entry", 8 + usize::from(is_cancelled))?;
+        let optional = usize::from(is_cancelled) + usize::from(self.artifacts.is_some());
+        let mut members = to.serialize_struct("Entry", 8 + optional)?;
         members.serialize_field("id", &self.id)?;
         members.serialize_field("place", &self.place)?;
         members.serialize_field("status", &status)?;
@@ -111,6 +118,9 @@ impl Serialize for Entry {
         members.serialize_field("callback", &self.callback)?;
         members.serialize_field("finished", &self.finished)?;
         members.serialize_field("result", &self.result)?;
+        if let Some(artifacts) = &self.artifacts {
+            members.serialize_field("artifacts", artifacts)?;
+        }
         members.end()
     }
 }
