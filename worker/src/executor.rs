@@ -8,6 +8,8 @@ mod output;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -281,7 +283,7 @@ impl Executor {
                 let url = self.shown(&input.url);
                 attempt.input = Some(InputUsed { url: url.clone(), digest: None });
                 let fetched = tokio::select! {
-                    fetched = self.fetch(input) => fetched,
+                    fetched = self.fetch(input, "the input") => fetched,
                     () = &mut cancelled => {
                         attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
                         return attempt;
@@ -327,6 +329,22 @@ impl Executor {
                 }
             }
         }
+        let inputs = directory.join("inputs");
+        if !job.inputs.is_empty() {
+            let bytes = fetched.as_ref().map_or(0, Bytes::len) as u64;
+            let fetching = self.fetch_files(job, &inputs, bytes, &mut attempt);
+            let fetched = tokio::select! {
+                fetched = fetching => fetched,
+                () = &mut cancelled => {
+                    attempt.fail(FailureKind::LeaseLost, "the job was lost", true);
+                    return attempt;
+                }
+            };
+            if !fetched {
+                return attempt;
+            }
+        }
+        let inputs = (!job.inputs.is_empty()).then_some(&*inputs);
         let has_file = fetched.is_some() && handler.input == InputMode::File;
         let document = job.document(active.attempt, data.as_deref());
         let timeout = job.timeout.unwrap_or(handler.timeout);
@@ -356,6 +374,7 @@ impl Executor {
                     spec.env.push(("TMPDIR".into(), directory.into()));
                 }
                 spec.env.extend(variables(job, active, timeout, &result_file, input_file));
+                spec.env.extend(inputs.map(|path| ("JQ_INPUTS_DIR".into(), path.into())));
                 spec.env.extend(places.output.map(|path| ("JQ_OUTPUT_DIR".into(), path.into())));
                 self.run_process(spec, handler, &result_file, active, cancelled, &mut attempt)
                     .await;
@@ -364,6 +383,7 @@ impl Executor {
                 let file = has_file.then_some(input_file.as_path());
                 let mut line = document;
                 add_path(&mut line, "input_file", file);
+                add_path(&mut line, "inputs_dir", inputs);
                 add_path(&mut line, "output_dir", places.output);
                 self.run_line(line, timeout, active, cancelled, &mut attempt).await;
             }
@@ -385,15 +405,58 @@ impl Executor {
         url
     }
 
-    /// What the input is, and its digest.
-    async fn fetch(&self, input: &Input) -> Result<(Bytes, String), (String, bool)> {
+    /// What an input is, and its digest. `which` names it in messages.
+    async fn fetch(&self, input: &Input, which: &str) -> Result<(Bytes, String), (String, bool)> {
         let expected = input.digest.as_deref().map(str::parse::<Digest>).transpose();
         let expected =
-            expected.map_err(|error| (format!("\"digest\" of the input: {error}"), false))?;
+            expected.map_err(|error| (format!("\"digest\" of {which}: {error}"), false))?;
         match self.outbound.fetch(&input.url, expected.as_ref()).await {
             Ok(fetched) => Ok((fetched.bytes, fetched.digest.to_string())),
-            Err(error) => Err((format!("cannot fetch the input: {error}"), error.is_temporary())),
+            Err(error) => Err((format!("cannot fetch {which}: {error}"), error.is_temporary())),
         }
+    }
+
+    /// Fetches the further inputs into files of this directory. `bytes` were fetched before. Returns false if the
+    /// attempt has failed.
+    async fn fetch_files(
+        &self,
+        job: &Job,
+        directory: &Path,
+        mut bytes: u64,
+        attempt: &mut Attempt,
+    ) -> bool {
+        for (name, input) in &job.inputs {
+            let used = InputUsed { url: self.shown(&input.url), digest: None };
+            attempt.inputs.insert(name.clone(), used);
+            let which = format!("the input {name:?}");
+            let (content, digest) = match self.fetch(input, &which).await {
+                Ok(fetched) => fetched,
+                Err((message, again)) => {
+                    attempt.fail(FailureKind::Input, message, again);
+                    return false;
+                }
+            };
+            bytes = bytes.saturating_add(content.len() as u64);
+            let most = self.outbound.max_input();
+            if bytes > most {
+                let message = format!(
+                    "the inputs are longer than {most} bytes together, the maximum (http.max_input)"
+                );
+                attempt.fail(FailureKind::Input, message, false);
+                return false;
+            }
+            let length = content.len();
+            let (folder, file) = (directory.to_owned(), name.clone());
+            let written = spawn_blocking(move || write_input(&folder, &file, &content)).await;
+            if let Err(error) = written.unwrap_or_else(|error| Err(error.into())) {
+                let message = format!("cannot write {which} ({length} bytes) to a file: {error}");
+                // The disk may have room for other inputs.
+                attempt.fault(Part::Handler(self.handlers.key(&job.kind)), message);
+                return false;
+            }
+            attempt.inputs.entry(name.clone()).and_modify(|used| used.digest = Some(digest));
+        }
+        true
     }
 
     async fn run_process(
@@ -525,6 +588,17 @@ impl Executor {
             Err(error) => attempt.fail(FailureKind::Executor, error, true),
         }
     }
+}
+
+/// Whatever the umask is, the job's user can read it. Nobody else gets to its directory.
+fn write_input(folder: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
+    if !folder.exists() {
+        std::fs::create_dir(folder)?;
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    }
+    let path = folder.join(name);
+    std::fs::write(&path, content)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644))
 }
 
 fn late(timeout: Duration) -> String {

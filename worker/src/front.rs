@@ -10,13 +10,16 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::fault::Part;
 use crate::metrics::Metrics;
 use crate::readiness::Reason;
 use crate::result::WorkerName;
 use crate::store::{Found, Results};
 use crate::surface::{Surface, document};
-use crate::web::{self, Cancelled, Control, LogStream, Lookup, Rerun, State, Status};
+use crate::web::{
+    self, Cancelled, Control, FoundArtifact, LogStream, Lookup, Rerun, State, Status,
+};
 
 /// Why nothing is done with a job.
 const NOT_YET: &str = "the worker cannot use its state directory at present";
@@ -127,6 +130,13 @@ impl web::Worker for Front {
         match self.worker.get() {
             Some(worker) => worker.rerun(id).await,
             None => Rerun::Unavailable(NOT_YET.to_owned()),
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.worker.get() {
+            Some(worker) => worker.artifact(id, name).await,
+            None => FoundArtifact::Unavailable(NOT_YET.to_owned()),
         }
     }
 

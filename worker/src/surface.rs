@@ -10,10 +10,12 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::destinations::Destinations;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
@@ -25,11 +27,11 @@ use crate::result::{FinalStatus, entity_tag};
 use crate::room::Room;
 use crate::servers::Servers;
 use crate::setup::CurrentSetup;
-use crate::store::{Found, Store};
+use crate::store::{self, Found, OpenArtifact, Store};
 use crate::table::Table;
 use crate::web::{
-    self, Cancelled, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, Rerun,
-    ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
+    self, ArtifactContent, Cancelled, Control, Document, FailureStatus, FoundArtifact, LogEvent,
+    LogStream, Lookup, Rerun, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
 
 /// When it is worth to ask again for a result, in seconds.
@@ -154,7 +156,7 @@ impl web::Worker for Surface {
         }
         let store = Arc::clone(&self.shown.store);
         // Reading a file may have to wait for a disk.
-        let found = tokio::task::spawn_blocking(move || store.find(id)).await;
+        let found = spawn_blocking(move || store.find(id)).await;
         match found {
             Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
             Ok(Ok(Found::Expired)) => Lookup::Gone,
@@ -178,6 +180,24 @@ impl web::Worker for Surface {
 
     async fn rerun(&self, _id: Uuid) -> Rerun {
         Rerun::Unavailable("this worker runs no jobs again".to_owned())
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        let (store, wanted) = (Arc::clone(&self.shown.store), name.clone());
+        // Whatever becomes of the job now: it is of the result that there is.
+        let found = spawn_blocking(move || store.open_artifact(id, wanted.as_str())).await;
+        match found {
+            Ok(Ok(store::FoundArtifact::Open(OpenArtifact { artifact, file, modified }))) => {
+                FoundArtifact::Here(ArtifactContent::in_file(artifact, modified, file))
+            }
+            Ok(Ok(store::FoundArtifact::Gone)) => FoundArtifact::Gone,
+            Ok(Ok(store::FoundArtifact::Nothing)) => FoundArtifact::Unknown,
+            Ok(Err(error)) => {
+                warn!(%id, %name, %error, "cannot read an artifact");
+                FoundArtifact::Unavailable("the artifact cannot be read at present".to_owned())
+            }
+            Err(_) => FoundArtifact::Unknown,
+        }
     }
 
     fn log(&self, id: Uuid) -> Option<LogStream> {

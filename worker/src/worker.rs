@@ -220,6 +220,7 @@ impl Worker {
         config.results.clone_from(&now.config.results);
         config.sync = now.config.sync;
         config.listen = now.config.listen;
+        config.served_at = now.config.served_at;
         config.listen_tls.clone_from(&now.config.listen_tls);
         config.public_url.clone_from(&now.config.public_url);
         let setup = Arc::new(Setup::new(config, self.keepers.clone())?);

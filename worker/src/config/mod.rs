@@ -106,6 +106,8 @@ pub struct Config {
     pub concurrency: usize,
     /// Where results are served.
     pub listen: Option<SocketAddr>,
+    /// The address that this came to, if it leaves the port to the system. `None`: it is not known yet.
+    pub served_at: Option<SocketAddr>,
     /// With this certificate. `None`: without TLS.
     pub listen_tls: Option<Arc<jq_tls::Server>>,
     /// Where others reach that.
@@ -231,6 +233,7 @@ impl Config {
             tubes: or(flags.tube.clone(), file.tubes),
             concurrency,
             listen,
+            served_at: None,
             listen_tls: secure::listen_tls(&file.http.tls_cert, &file.http.tls_key, base)?,
             public_url,
             results: flags
@@ -273,7 +276,7 @@ impl Config {
 
     /// Where the result of a job can be seen, if it is served.
     pub fn result_url(&self, id: uuid::Uuid) -> Option<String> {
-        match (&self.public_url, self.listen) {
+        match (&self.public_url, self.served_at.or(self.listen)) {
             (Some(url), _) => Some(format!("{}/{id}", url.as_str().trim_end_matches('/'))),
             (None, Some(address)) => {
                 let scheme = if self.listen_tls.is_some() { "https" } else { "http" };

@@ -206,6 +206,11 @@ impl Outbound {
         self.policy.check(url).map(|_| ())
     }
 
+    /// The most bytes that are fetched at once, and for one job.
+    pub fn max_input(&self) -> u64 {
+        self.max_input_bytes
+    }
+
     /// Fetches the content, into memory. If a digest is given, the content has it.
     ///
     /// # Errors

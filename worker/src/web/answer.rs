@@ -18,7 +18,10 @@ use super::control::refusal;
 use super::log::{MAX_STREAMS, open};
 use super::page;
 use super::route::{Part, Route};
-use super::{Cancelled, Control, Document, Later, Lookup, Rerun, WebOptions, Worker, failure};
+use super::{
+    Cancelled, Control, Document, FoundArtifact, Later, Lookup, Rerun, WebOptions, Worker,
+    artifact, failure,
+};
 
 /// When it is worth asking again while nothing can be told, in seconds.
 const UNAVAILABLE_RETRY_AFTER: u32 = 5;
@@ -73,7 +76,7 @@ impl<W: Worker> App<W> {
         reply
     }
 
-    async fn answer_route(&self, route: Route, request: &Parts) -> Reply {
+    async fn answer_route(&self, route: Route<'_>, request: &Parts) -> Reply {
         match route {
             Route::Page => page::answer(&self.worker.status().await, Timestamp::now()),
             Route::Health => content(StatusCode::OK, PLAIN_TEXT, "ok\n"),
@@ -86,6 +89,7 @@ impl<W: Worker> App<W> {
             }
             Route::Result(id) => self.result(id, request).await,
             Route::Log(id) => self.log(id, &request.headers),
+            Route::Artifact(id, path) => self.artifact(id, path, &request.headers).await,
             Route::Rerun(id) => self.rerun(id, &request.headers).await,
             Route::Elsewhere { id, part } => elsewhere(id, part, request.uri.query()),
             Route::Unknown => failure(StatusCode::NOT_FOUND, "there is nothing here", None),
@@ -160,6 +164,14 @@ impl<W: Worker> App<W> {
         }
     }
 
+    async fn artifact(&self, id: Uuid, path: &str, request: &HeaderMap) -> Reply {
+        let found = match artifact::name_in_path(path) {
+            Some(name) => self.worker.artifact(id, &name).await,
+            None => FoundArtifact::Unknown,
+        };
+        artifact::answer(id, found, request)
+    }
+
     fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
         let log = match last_event_id(request) {
             Some(seq) => self.worker.log_after(id, seq),
@@ -206,7 +218,7 @@ impl<W: Worker> Handler for App<W> {
 }
 
 /// Word that something may be possible later.
-fn unavailable(id: Uuid, why: &str) -> Reply {
+pub(super) fn unavailable(id: Uuid, why: &str) -> Reply {
     let reply = failure(StatusCode::SERVICE_UNAVAILABLE, why, Some(id));
     with(reply, RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER))
 }
@@ -234,11 +246,12 @@ fn done(document: Document, request: &HeaderMap) -> Reply {
 
 /// Sends the asker on to our spelling of the UUID, relative to where it is: a proxy may have taken
 /// something off the front of the path.
-fn elsewhere(id: Uuid, part: Part, query: Option<&str>) -> Reply {
-    let up = if part == Part::Result { "" } else { "../" };
+fn elsewhere(id: Uuid, part: Part<'_>, query: Option<&str>) -> Reply {
+    let suffix = part.suffix();
+    let up = "../".repeat(suffix.matches('/').count());
     // The only query that means something.
     let query = if query == Some("previous") { "?previous" } else { "" };
-    let location = format!("{up}{id}{}{query}", part.suffix());
-    let location = HeaderValue::try_from(location).expect("a UUID is ASCII");
+    let location = format!("{up}{id}{suffix}{query}");
+    let location = HeaderValue::try_from(location).expect("all of it is ASCII");
     with(empty(StatusCode::PERMANENT_REDIRECT), LOCATION, location)
 }

@@ -8,6 +8,7 @@
 //! that changes something takes a token.
 
 mod answer;
+mod artifact;
 mod control;
 mod log;
 mod page;
@@ -23,6 +24,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
 use jiff::Timestamp;
+use jq_api::artifact::ArtifactName;
 use jq_api::result::FinalStatus;
 use jq_http::reply::{Reply, json_bytes};
 use jq_http::{Acceptor, Limits, Server};
@@ -30,6 +32,7 @@ use uuid::Uuid;
 
 use answer::App;
 
+pub use artifact::{ArtifactContent, FoundArtifact, Pieces, pieces};
 pub use jq_api::status::{
     FailureStatus, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
@@ -94,6 +97,10 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Queues a job anew that is over.
     fn rerun(&self, id: Uuid) -> impl Future<Output = Rerun> + Send;
+
+    /// A file that belongs to the result of a job.
+    fn artifact(&self, id: Uuid, name: &ArtifactName)
+    -> impl Future<Output = FoundArtifact> + Send;
 
     /// The output of a running job, from as early as it is still there; `None` if it is not running
     /// here.
