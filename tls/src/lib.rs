@@ -21,8 +21,8 @@ mod tests;
 
 pub use client::{Client, ClientFiles};
 pub use explain::explain;
-pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed, roots};
-pub use reread::{Stamp, stamps};
+pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed, read, roots};
+pub use reread::{Reread, Stamp, stamps};
 pub use rustls;
 pub use server::{Server, ServerFiles};
 

@@ -10,7 +10,7 @@ use jq_client::{Connection, ConnectionLimits, Credentials, Endpoint};
 use super::Failed;
 use crate::config::{Config, Flags, Handler, Mode, OutputFrom};
 use crate::exec::{Identity, Limits};
-use crate::outbound::Outbound;
+use crate::outbound::{Authorization, Credential, Outbound};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,6 +46,13 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         }
         Ok(_) => report.line("URLs in jobs", &config.outbound.allow_urls.join(" "))?,
         Err(error) => report.problem("allow_urls", &error)?,
+    }
+    for credential in &config.outbound.credentials {
+        report.line("credentials", &shown(credential))?;
+    }
+    if let Some(proxy) = &config.outbound.proxy {
+        let text = format!("{}, which resolves the names in URLs", proxy.url);
+        report.line("proxy", &text)?;
     }
     let results = format!(
         "{}, for {} hours, sync {:?}",
@@ -91,6 +98,24 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         1 => Err(Failed::other("1 problem")),
         many => Err(Failed::other(format!("{many} problems"))),
     }
+}
+
+/// Who is shown what; no secret.
+fn shown(credential: &Credential) -> String {
+    let Credential { prefix, headers, authorization, identity } = credential;
+    let mut shown: Vec<_> = headers.iter().map(|(name, _)| format!("header {name}")).collect();
+    shown.extend(match authorization {
+        Authorization::None => None,
+        Authorization::Basic { .. } => Some("a user and a password".to_owned()),
+        Authorization::Bearer(_) => Some("a token".to_owned()),
+        Authorization::Token(request) => {
+            let mut url = request.url.clone();
+            url.set_query(None);
+            Some(format!("a token from {url}"))
+        }
+    });
+    shown.extend(identity.as_ref().map(|_| "a certificate".to_owned()));
+    format!("{prefix}: {}", shown.join(", "))
 }
 
 fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {

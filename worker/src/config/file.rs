@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::artifacts::Table;
+use super::credentials::{self, Basic, CredentialSettings, Tables};
 use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
 use super::secure::{ClientCertificate, ServerFlags};
@@ -48,6 +49,8 @@ pub(super) struct File {
     pub(super) allow_urls: Vec<String>,
     pub(super) cors_origins: Option<Vec<String>>,
     #[serde(default)]
+    pub(super) credentials: Vec<CredentialSettings>,
+    #[serde(default)]
     pub(super) http: Http,
     #[serde(default)]
     pub(super) callbacks: Callbacks,
@@ -64,6 +67,9 @@ pub(super) struct File {
     pub(super) defaults: HandlerSettings,
     #[serde(default)]
     pub(super) handlers: BTreeMap<JobType, HandlerSettings>,
+    /// All of it, to tell lines by their numbers.
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,6 +86,8 @@ pub(super) struct Http {
     ca_files: Vec<PathBuf>,
     #[serde(default)]
     client_certificates: Vec<ClientCertificate>,
+    proxy: Option<String>,
+    proxy_basic: Option<Basic>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,7 +149,29 @@ impl File {
             ConfigError(format!("{}: {}", path.display(), error.to_string().trim_end()))
         };
         let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-        toml::from_str(&text).map_err(|error| failed(&error))
+        // The name alone: what is in its way of being read can be anything.
+        let has_secrets = text.contains("credentials") || text.contains("proxy");
+        match toml::from_str(&text) {
+            Ok(file) => Ok(Self { text, ..file }),
+            Err(error) if has_secrets => Err(failed(&credentials::without_secrets(&text, &error))),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// What fetching and sending is to keep to, with paths relative to `base`. Reads the files of credentials.
+    pub(super) fn outbound(
+        &self,
+        path: Option<&Path>,
+        base: &Path,
+        allow_urls: Vec<String>,
+    ) -> Result<outbound::Options, ConfigError> {
+        let mut options = self.http.options(allow_urls, base);
+        let Http { proxy, proxy_basic, .. } = &self.http;
+        options.proxy = credentials::proxy(proxy.as_deref(), proxy_basic.as_ref(), base)?;
+        let path = path.unwrap_or(Path::new(""));
+        let tables = Tables { path, text: &self.text, base, allow_urls: &options.allow_urls };
+        options.credentials = tables.read(&self.credentials)?;
+        Ok(options)
     }
 
     /// What is shown to servers, with paths relative to `base`.
@@ -157,7 +187,7 @@ impl File {
 }
 
 impl Http {
-    pub(super) fn options(&self, allow_urls: Vec<String>, base: &Path) -> outbound::Options {
+    fn options(&self, allow_urls: Vec<String>, base: &Path) -> outbound::Options {
         let mut options = outbound::Options { allow_urls, ..outbound::Options::default() };
         let seconds = Duration::from_secs;
         self.connect_timeout.into_iter().for_each(|it| options.connect_timeout = seconds(it));

@@ -3,6 +3,7 @@
 //! Owns: names, defaults and limits of all settings. Must not know: how any of them is carried out.
 
 mod artifacts;
+mod credentials;
 mod file;
 mod handlers;
 mod identity;
@@ -188,6 +189,8 @@ impl Config {
         });
         let named_in_file = named_in_file.collect::<Result<_, _>>()?;
         let shown_in_file = file.shown_to_servers(base);
+        let allow_urls = or(flags.allow_url.clone(), file.allow_urls.clone());
+        let outbound = file.outbound(path.as_deref(), base, allow_urls)?;
         let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
@@ -252,7 +255,7 @@ impl Config {
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
             show_input_query: file.http.show_input_query,
             idle_check: seconds("idle_check", file.idle_check, 60)?.max(Duration::from_secs(1)),
-            outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls), base),
+            outbound,
             callback_secrets: callback_secrets
                 .map(|path| secret("callbacks.secret_files", path))
                 .collect::<Result<_, _>>()?,

@@ -8,6 +8,8 @@ use clap::Parser;
 
 use super::*;
 
+mod credentials;
+
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
