@@ -284,6 +284,7 @@ impl Worker {
 fn sending(setup: &Setup) -> Sending {
     Sending {
         outbound: setup.outbound.clone(),
+        uploads: setup.uploads.clone(),
         signer: setup.signer.clone(),
         within: setup.config.publish_timeout,
         max_callbacks: setup.config.max_unpublished,

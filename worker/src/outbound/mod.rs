@@ -24,6 +24,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upload;
 
 pub use callback::{BadSecret, Signer, unsigned};
 pub use client::{BuildError, ClientCertificate, Fetched, Options, Outbound};

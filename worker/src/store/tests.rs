@@ -44,6 +44,7 @@ fn entry(id: Uuid, result: &str) -> Arc<Entry> {
         finished: Timestamp::UNIX_EPOCH,
         result: RawValue::from_string(result.to_owned()).unwrap(),
         artifacts: None,
+        sends: Default::default(),
     })
 }
 
