@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use super::*;
+use crate::store::{Store, Sync};
 
 const LIMITS: Limits = Limits { files: 100, bytes: 1 << 20 };
 
@@ -202,4 +203,33 @@ fn utf8_in_pieces() {
     let mut broken = Utf8::default();
     [&b"a\xc3"[..], b"(", b"ok"].iter().for_each(|piece| broken.update(piece));
     assert!(!broken.is_utf8());
+}
+
+#[test]
+fn what_somebody_may_have_open_is_copied() {
+    use std::os::unix::fs::MetadataExt;
+    for is_over in [false, true] {
+        let folder = Folder::new();
+        let store = Store::open(&folder.0.join("state"), Sync::Never).unwrap();
+        folder.write("a/one", "first");
+        folder.write("two", "second");
+        folder.write("twin", "third");
+        fs::hard_link(folder.out().join("twin"), folder.out().join("two.twin")).unwrap();
+        let number = |name: &str| fs::metadata(folder.out().join(name)).unwrap().ino();
+        let before = [number("a/one"), number("two"), number("twin"), number("twin")];
+        let outputs = Outputs::look(&folder.out(), LIMITS).unwrap();
+        let mut outputs = if is_over { outputs.of_the_dead() } else { outputs };
+        let mut staging = store.stage_artifacts(outputs.size()).unwrap().unwrap();
+        let collected = outputs.take(Some(&mut staging), None).unwrap();
+        assert_eq!(names(&collected), ["a/one", "twin", "two", "two.twin"]);
+        let [one, two, twin, _] = before;
+        let kept = ["first", "third", "second", "third"].into_iter().zip([one, twin, two, twin]);
+        for (place, (text, number)) in kept.enumerate() {
+            let path = staging.dir().join(place.to_string());
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            let is_moved = fs::metadata(&path).unwrap().ino() == number;
+            assert_eq!(is_moved, is_over && text != "third", "{text}");
+        }
+        assert_eq!(fs::read_dir(folder.out()).unwrap().count(), 1, "only a folder is left");
+    }
 }

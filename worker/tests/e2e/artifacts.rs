@@ -95,7 +95,7 @@ fn persistent_handlers_have_them_if_they_ask_for_it(kind: Kind) {
         [ -z "$dir" ] || cp "$in/a" "$dir/copy"; echo "\"$dir\""; done"#;
     rig.handler("stays", script, "mode = 'persistent'\nartifacts = true");
     rig.handler("plain", script, "mode = 'persistent'");
-    let worker = rig.work(&queue, &[]);
+    let mut worker = rig.work(&queue, &[]);
     for text in ["one", "two"] {
         rig.site.script("/a", [Answer::Body(200, text.into())]);
         let job = rig.job("stays").with("inputs", json!({"a": rig.site.url("/a")}));
@@ -107,19 +107,24 @@ fn persistent_handlers_have_them_if_they_ask_for_it(kind: Kind) {
     let job = rig.job("plain");
     queue.put(job.body());
     assert_eq!(rig.result(&job)["output"], "");
-    rig.finish(worker);
+    worker.stop();
+    rig.assert_no_process(&[]);
 }
 
 fn they_go_with_their_result(kind: Kind) {
     let (rig, queue) = (Rig::new(), Queue::start(kind));
     rig.configure("retention = 1");
     rig.handler("draws", "echo x > $JQ_OUTPUT_DIR/plot", "");
-    let worker = rig.work(&queue, &[]);
+    let mut worker = rig.work(&queue, &[]);
     let job = rig.job("draws");
-    queue.put(job.body());
+    let id = queue.put(job.body());
     assert_eq!(names(&rig.result(&job)), ["plot"]);
+    queue.await_deleted(id);
     let plot = format!("{}/plot", job.path());
     eventually("the artifact is gone", || matches!(worker.get(&plot).status(), 404 | 410));
+    // It is looked for what has expired about once a minute, and at the start.
+    worker.stop();
+    let worker = rig.work(&queue, &[]);
     eventually("nothing is left of it", || folders(&rig).is_empty());
     worker.await_metric("jq_worker_artifact_bytes", 0.0);
     rig.finish(worker);
@@ -304,7 +309,9 @@ fn a_killed_worker_leaves_nothing_that_belongs_to_nobody(kind: Kind) {
         let mut worker = rig.work(&queue, &["--concurrency", "4"]);
         assert!(!orphan.exists());
         let jobs: Vec<_> = (0..8).map(|_| rig.job("draws")).collect();
-        jobs.iter().for_each(|job| drop(queue.put(job.body())));
+        for job in &jobs {
+            queue.put(job.body());
+        }
         // Somewhere in the middle of it.
         rig.result(&jobs[round]);
         worker.kill();
