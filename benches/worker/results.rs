@@ -100,6 +100,8 @@ fn entry(id: Uuid, age: Duration) -> Arc<Entry> {
         callback: None,
         finished,
         result: RawValue::from_string(text).expect("it is JSON"),
+        artifacts: None,
+        sends: Default::default(),
     })
 }
 

@@ -63,6 +63,8 @@ pub enum Verdict {
     Forbidden,
     /// It is not a job, or of a type that has no handler here.
     Refused,
+    /// Somebody has cancelled it, or deleted it from the queue while it ran.
+    Cancelled,
 }
 
 /// What happens to the queued job.
@@ -87,6 +89,8 @@ pub enum CallbackEvent {
     Successful,
     /// The job failed or was dismissed.
     Failed,
+    /// The job was cancelled.
+    Cancelled,
 }
 
 impl CallbackEvent {
@@ -95,6 +99,7 @@ impl CallbackEvent {
         match self {
             Self::Successful => "job.successful",
             Self::Failed => "job.failed",
+            Self::Cancelled => "job.cancelled",
         }
     }
 
@@ -102,7 +107,8 @@ impl CallbackEvent {
     pub fn url(self, callback: &Callback) -> Option<&Url> {
         match self {
             Self::Successful => callback.success.as_ref(),
-            Self::Failed => callback.failed.as_ref(),
+            // Whoever waits for a success learns that there is none.
+            Self::Failed | Self::Cancelled => callback.failed.as_ref(),
         }
     }
 }
@@ -171,6 +177,9 @@ const fn over(verdict: Verdict, cause: Cause) -> Consequences {
         }
         FinalStatus::Failed => (Status::Failed, QueueAction::Bury, CallbackEvent::Failed),
         FinalStatus::Dismissed => (Status::Dismissed, QueueAction::Delete, CallbackEvent::Failed),
+        FinalStatus::Cancelled => {
+            (Status::Cancelled, QueueAction::Delete, CallbackEvent::Cancelled)
+        }
     };
     Consequences {
         status: Some(document),
@@ -221,6 +230,11 @@ impl Ending {
                 counter: Some(Counted::Refused),
                 message: "refused; the job is buried",
                 ..over(Verdict::Refused, Always(FailureKind::Input))
+            },
+            Self::Over(Verdict::Cancelled) => Consequences {
+                on_page: false,
+                message: "cancelled",
+                ..over(Verdict::Cancelled, Always(FailureKind::Cancelled))
             },
             Self::Retried => Consequences {
                 status: Some(Status::Accepted),
@@ -330,6 +344,7 @@ impl Verdict {
             Self::Successful => FinalStatus::Successful,
             Self::Failed | Self::Crashed | Self::Forbidden | Self::Refused => FinalStatus::Failed,
             Self::Expired => FinalStatus::Dismissed,
+            Self::Cancelled => FinalStatus::Cancelled,
         }
     }
 
@@ -344,6 +359,7 @@ impl Verdict {
             FinalStatus::Successful => Self::Successful,
             FinalStatus::Failed => Self::Failed,
             FinalStatus::Dismissed => Self::Expired,
+            FinalStatus::Cancelled => Self::Cancelled,
         }
     }
 

@@ -10,13 +10,19 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::fault::Part;
 use crate::metrics::Metrics;
 use crate::readiness::Reason;
 use crate::result::WorkerName;
 use crate::store::{Found, Results};
 use crate::surface::{Surface, document};
-use crate::web::{self, Control, LogStream, Lookup, State, Status};
+use crate::web::{
+    self, Cancelled, Control, FoundArtifact, LogStream, Lookup, Rerun, State, Status,
+};
+
+/// Why nothing is done with a job.
+const NOT_YET: &str = "the worker cannot use its state directory at present";
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -103,6 +109,34 @@ impl web::Worker for Front {
             Ok(Ok(Found::Expired)) => Lookup::Gone,
             // It may be in the journal.
             _ => Lookup::Unavailable,
+        }
+    }
+
+    async fn previous(&self, id: Uuid) -> Lookup {
+        match self.worker.get() {
+            Some(worker) => worker.previous(id).await,
+            None => Lookup::Unavailable,
+        }
+    }
+
+    async fn cancel(&self, id: Uuid) -> Cancelled {
+        match self.worker.get() {
+            Some(worker) => worker.cancel(id).await,
+            None => Cancelled::Unavailable(NOT_YET.to_owned()),
+        }
+    }
+
+    async fn rerun(&self, id: Uuid) -> Rerun {
+        match self.worker.get() {
+            Some(worker) => worker.rerun(id).await,
+            None => Rerun::Unavailable(NOT_YET.to_owned()),
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.worker.get() {
+            Some(worker) => worker.artifact(id, name).await,
+            None => FoundArtifact::Unavailable(NOT_YET.to_owned()),
         }
     }
 

@@ -10,6 +10,7 @@
 //! command line offers.
 
 pub mod blame;
+pub mod collect;
 pub mod commands;
 pub mod config;
 pub mod delivery;
@@ -29,6 +30,7 @@ mod many;
 pub mod metrics;
 pub mod outbound;
 pub mod parked;
+mod pieces;
 pub mod readiness;
 pub mod retry;
 pub mod room;
@@ -42,4 +44,4 @@ pub mod tasks;
 pub mod web;
 pub mod worker;
 
-pub use jq_api::{job, json, result, text};
+pub use jq_api::{artifact, job, json, result, text};

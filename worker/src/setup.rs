@@ -20,6 +20,8 @@ pub struct Setup {
     pub executor: Executor,
     /// Reaches other machines.
     pub outbound: Outbound,
+    /// And sends them files.
+    pub uploads: Outbound,
     /// Signs callbacks. `None`: they are not signed.
     pub signer: Option<Signer>,
     /// This worker in results.
@@ -35,6 +37,8 @@ impl Setup {
     pub fn new(config: Config, keepers: Keepers) -> Result<Self, ConfigError> {
         let outbound =
             Outbound::new(&config.outbound).map_err(|error| ConfigError(error.to_string()))?;
+        let uploads = Outbound::for_uploads(&config.outbound)
+            .map_err(|error| ConfigError(error.to_string()))?;
         let signer = if config.callback_secrets.is_empty() {
             None
         } else {
@@ -48,7 +52,7 @@ impl Setup {
             config.show_input_query,
         );
         let name = WorkerName::ours(&config.worker_id);
-        Ok(Self { config, executor, outbound, signer, name })
+        Ok(Self { config, executor, outbound, uploads, signer, name })
     }
 
     /// Gives the room its limits. `debt`: how many results may wait to be sent.

@@ -10,10 +10,12 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::destinations::Destinations;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
@@ -25,11 +27,11 @@ use crate::result::{FinalStatus, entity_tag};
 use crate::room::Room;
 use crate::servers::Servers;
 use crate::setup::CurrentSetup;
-use crate::store::{Found, Store};
+use crate::store::{self, Found, OpenArtifact, Store};
 use crate::table::Table;
 use crate::web::{
-    self, Control, Document, FailureStatus, LogEvent, LogStream, Lookup, ResourceStatus, RunStatus,
-    ServerStatus, State, Status, TypeStatus,
+    self, ArtifactContent, Cancelled, Control, Document, FailureStatus, FoundArtifact, LogEvent,
+    LogStream, Lookup, Rerun, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
 
 /// When it is worth to ask again for a result, in seconds.
@@ -154,7 +156,7 @@ impl web::Worker for Surface {
         }
         let store = Arc::clone(&self.shown.store);
         // Reading a file may have to wait for a disk.
-        let found = tokio::task::spawn_blocking(move || store.find(id)).await;
+        let found = spawn_blocking(move || store.find(id)).await;
         match found {
             Ok(Ok(Found::Result(body))) => Lookup::Done(document(body)),
             Ok(Ok(Found::Expired)) => Lookup::Gone,
@@ -165,6 +167,36 @@ impl web::Worker for Surface {
                 Lookup::Unknown
             }
             Err(_) => Lookup::Unknown,
+        }
+    }
+
+    async fn previous(&self, _id: Uuid) -> Lookup {
+        Lookup::Unknown
+    }
+
+    async fn cancel(&self, _id: Uuid) -> Cancelled {
+        Cancelled::Unavailable("this worker cancels no jobs".to_owned())
+    }
+
+    async fn rerun(&self, _id: Uuid) -> Rerun {
+        Rerun::Unavailable("this worker runs no jobs again".to_owned())
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        let (store, wanted) = (Arc::clone(&self.shown.store), name.clone());
+        // Whatever becomes of the job now: it is of the result that there is.
+        let found = spawn_blocking(move || store.open_artifact(id, wanted.as_str())).await;
+        match found {
+            Ok(Ok(store::FoundArtifact::Open(OpenArtifact { artifact, file, modified }))) => {
+                FoundArtifact::Here(ArtifactContent::in_file(artifact, modified, file))
+            }
+            Ok(Ok(store::FoundArtifact::Gone)) => FoundArtifact::Gone,
+            Ok(Ok(store::FoundArtifact::Nothing)) => FoundArtifact::Unknown,
+            Ok(Err(error)) => {
+                warn!(%id, %name, %error, "cannot read an artifact");
+                FoundArtifact::Unavailable("the artifact cannot be read at present".to_owned())
+            }
+            Err(_) => FoundArtifact::Unknown,
         }
     }
 
@@ -252,6 +284,7 @@ impl web::Worker for Surface {
         let Shown { metrics, servers, store, .. } = &self.shown;
         metrics.servers_connected.set(servers.connected() as i64);
         metrics.spool.set(store.owing() as i64);
+        metrics.artifact_bytes.set(i64::try_from(store.artifacts_total()).unwrap_or(i64::MAX));
         metrics.set_reasons(&self.reasons());
         metrics.set_resources(&self.resources());
         metrics.text()

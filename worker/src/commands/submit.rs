@@ -101,7 +101,7 @@ async fn wait(job: &Job, args: &Args) -> Result<JobResult, Failed> {
                     .map_err(|error| Failed::other(format!("{url} is not a result: {error}")))?;
                 match document.status {
                     Status::Accepted | Status::Running => describe(&document),
-                    Status::Successful | Status::Failed | Status::Dismissed => {
+                    Status::Successful | Status::Failed | Status::Dismissed | Status::Cancelled => {
                         end_line(&shown)?;
                         return Ok(document);
                     }

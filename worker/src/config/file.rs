@@ -9,6 +9,7 @@ use jq_tls::Identity;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use super::artifacts::Table;
 use super::credentials::{self, Basic, CredentialSettings, Tables};
 use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
@@ -55,6 +56,8 @@ pub(super) struct File {
     pub(super) callbacks: Callbacks,
     #[serde(default)]
     pub(super) control: Control,
+    #[serde(default)]
+    pub(super) artifacts: Table,
     pub(super) handlers_dir: Option<PathBuf>,
     /// How much there is of what only one job at a time can have.
     #[serde(default)]
@@ -114,6 +117,7 @@ pub(super) struct HandlerSettings {
     pub(super) retry: Option<u32>,
     pub(super) rerun: Option<Rerun>,
     pub(super) input: Option<InputMode>,
+    pub(super) artifacts: Option<bool>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     #[serde(default)]

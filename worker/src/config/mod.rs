@@ -2,6 +2,7 @@
 //!
 //! Owns: names, defaults and limits of all settings. Must not know: how any of them is carried out.
 
+mod artifacts;
 mod credentials;
 mod file;
 mod handlers;
@@ -25,6 +26,7 @@ use url::Url;
 use crate::outbound;
 use crate::store::Sync;
 
+pub use artifacts::Artifacts;
 pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence, Rerun};
 pub use process::{EX_DATAERR, EX_TEMPFAIL, ExitMeaning, ExitTable};
 pub use secure::ServerFlags;
@@ -105,6 +107,8 @@ pub struct Config {
     pub concurrency: usize,
     /// Where results are served.
     pub listen: Option<SocketAddr>,
+    /// The address that this came to, if it leaves the port to the system. `None`: it is not known yet.
+    pub served_at: Option<SocketAddr>,
     /// With this certificate. `None`: without TLS.
     pub listen_tls: Option<Arc<jq_tls::Server>>,
     /// Where others reach that.
@@ -140,6 +144,8 @@ pub struct Config {
     pub token: Option<String>,
     /// Whose pages may read results.
     pub cors_origins: Vec<String>,
+    /// How much is kept of what processes leave besides their output.
+    pub artifacts: Artifacts,
     /// How much there is of each resource that jobs have for themselves.
     pub resources: BTreeMap<String, u32>,
     /// What is run.
@@ -230,6 +236,7 @@ impl Config {
             tubes: or(flags.tube.clone(), file.tubes),
             concurrency,
             listen,
+            served_at: None,
             listen_tls: secure::listen_tls(&file.http.tls_cert, &file.http.tls_key, base)?,
             public_url,
             results: flags
@@ -254,6 +261,7 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             token: token.map(|path| secret("control.token_file", path)).transpose()?,
             cors_origins: file.cors_origins.unwrap_or_else(|| vec!["*".to_owned()]),
+            artifacts: file.artifacts.read()?,
             resources: file.resources,
             handlers,
             file: path,
@@ -271,7 +279,7 @@ impl Config {
 
     /// Where the result of a job can be seen, if it is served.
     pub fn result_url(&self, id: uuid::Uuid) -> Option<String> {
-        match (&self.public_url, self.listen) {
+        match (&self.public_url, self.served_at.or(self.listen)) {
             (Some(url), _) => Some(format!("{}/{id}", url.as_str().trim_end_matches('/'))),
             (None, Some(address)) => {
                 let scheme = if self.listen_tls.is_some() { "https" } else { "http" };

@@ -4,13 +4,14 @@ use super::*;
 
 impl Ending {
     /// All of them, in the order of the types.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Over(Verdict::Successful),
         Self::Over(Verdict::Failed),
         Self::Over(Verdict::Crashed),
         Self::Over(Verdict::Expired),
         Self::Over(Verdict::Forbidden),
         Self::Over(Verdict::Refused),
+        Self::Over(Verdict::Cancelled),
         Self::Retried,
         Self::NoRoom,
         Self::NoDestination,
@@ -43,20 +44,21 @@ fn position(ending: Ending) -> usize {
         Ending::Over(Verdict::Expired) => 3,
         Ending::Over(Verdict::Forbidden) => 4,
         Ending::Over(Verdict::Refused) => 5,
-        Ending::Retried => 6,
-        Ending::NoRoom => 7,
-        Ending::NoDestination => 8,
-        Ending::Suspected => 9,
-        Ending::Duplicate => 10,
-        Ending::Answered => 11,
-        Ending::Unable => 12,
-        Ending::NotTaken => 13,
-        Ending::Interrupted => 14,
-        Ending::Unconfirmed => 15,
-        Ending::Lost => 16,
-        Ending::LostWithResult => 17,
-        Ending::LostOnReturn => 18,
-        Ending::Unpublished => 19,
+        Ending::Over(Verdict::Cancelled) => 6,
+        Ending::Retried => 7,
+        Ending::NoRoom => 8,
+        Ending::NoDestination => 9,
+        Ending::Suspected => 10,
+        Ending::Duplicate => 11,
+        Ending::Answered => 12,
+        Ending::Unable => 13,
+        Ending::NotTaken => 14,
+        Ending::Interrupted => 15,
+        Ending::Unconfirmed => 16,
+        Ending::Lost => 17,
+        Ending::LostWithResult => 18,
+        Ending::LostOnReturn => 19,
+        Ending::Unpublished => 20,
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::ending::{Ending, Verdict};
 use crate::exec::Identity;
-use crate::executor::Attempt;
+use crate::executor::{Attempt, Places};
 use crate::fault::Part;
 use crate::health::Health;
 use crate::job::Job;
@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::result::Status;
 use crate::retry::jitter;
-use crate::store::{Store, remove_tree};
+use crate::store::{Staging, Store, remove_tree};
 use crate::table::{Phase, Table};
 
 use super::events::{Event, Events};
@@ -86,27 +86,30 @@ impl Attempts {
 
     /// Runs the process, and keeps the job meanwhile.
     async fn attempt(&self, held: &mut Held) -> Result<Attempt, Lost> {
-        let needs_directory = held.handler.needs_directory(&held.job);
-        let directory = match needs_directory.then(|| self.directory(held.handler.limits.identity))
-        {
-            None => None,
-            Some(Ok(directory)) => Some(directory),
-            Some(Err(error)) => {
-                let message = format!("cannot make a working directory: {error}");
-                let mut attempt = Attempt::default();
-                attempt.fault(Part::StateDirectory, message);
-                return Ok(attempt);
+        let needed = [held.handler.needs_directory(&held.job), held.handler.artifacts];
+        let mut directories = [None, None];
+        for (directory, _) in directories.iter_mut().zip(needed).filter(|(_, needed)| *needed) {
+            match self.directory(held.handler.limits.identity) {
+                Ok(made) => *directory = Some(made),
+                Err(error) => {
+                    let message = format!("cannot make a working directory: {error}");
+                    let mut attempt = Attempt::default();
+                    attempt.fault(Part::StateDirectory, message);
+                    self.clear(directories).await;
+                    return Ok(attempt);
+                }
             }
-        };
+        }
+        let [work, output] = &directories;
+        let places = Places { work: work.as_deref(), output: output.as_deref() };
         let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
         let cancelled = async {
             // Nothing is ever sent: dropping the sender is the signal.
             let _ = cancelled.await;
         };
         let Held { lease, active, job, handler, setup, .. } = held;
-        let attempt = {
-            let directory = directory.as_deref();
-            let attempt = setup.executor.attempt(job, handler, active, directory, cancelled);
+        let mut attempt = {
+            let attempt = setup.executor.attempt(job, handler, active, places, cancelled);
             let mut attempt = std::pin::pin!(attempt);
             match lease.keep_while(&mut attempt).await {
                 Ok(attempt) => Ok(attempt),
@@ -117,8 +120,13 @@ impl Attempts {
                 }
             }
         };
-        if let Some(directory) = directory {
-            let cleared = lease.keep_while(self.clear(directory)).await;
+        if let (Ok(it), Some(output)) = (&mut attempt, output)
+            && let Err(lost) = self.collect(held, it, output).await
+        {
+            attempt = Err(lost);
+        }
+        if directories.iter().any(Option::is_some) {
+            let cleared = held.lease.keep_while(self.clear(directories)).await;
             return cleared.and(attempt);
         }
         attempt
@@ -131,25 +139,39 @@ impl Attempts {
         }
     }
 
-    /// Gives a working directory back. A job can leave millions of files in it.
-    async fn clear(&self, directory: PathBuf) {
-        if self.store.take_back(&directory) {
+    /// Gives directories back. A job can leave millions of files in them.
+    async fn clear(&self, directories: [Option<PathBuf>; 2]) {
+        let mut filled = directories.into_iter().flatten().collect::<Vec<_>>();
+        filled.retain(|directory| !self.store.take_back(directory));
+        if filled.is_empty() {
             return;
         }
-        let path = directory.clone();
-        if let Ok(Err(error)) = spawn_blocking(move || remove_tree(&path)).await {
-            warn!(path = %directory.display(), %error, "cannot remove a working directory");
-        }
+        // All of them in one task, which goes on if nobody waits for it any more.
+        let removed = spawn_blocking(move || {
+            for path in filled {
+                if let Err(error) = remove_tree(&path) {
+                    warn!(path = %path.display(), %error, "cannot remove a working directory");
+                }
+            }
+        });
+        // It does not panic, or has said so.
+        let _ = removed.await;
     }
 
     /// Puts the result on the disk, and then sees to what is owed for it.
-    async fn finish(&self, mut held: Held, verdict: Verdict, attempt: Attempt) {
+    async fn finish(&self, mut held: Held, verdict: Verdict, mut attempt: Attempt) {
+        let mut staging = attempt.collected.staging.take();
         let result = held.result(verdict, attempt);
-        let entry = Arc::new(held.entry(verdict, &result));
+        let mut entry = held.entry(verdict, &result);
+        entry.artifacts = staging.as_mut().map(Staging::hand_over);
+        let entry = Arc::new(entry);
         match self.settler.keep(&mut held.lease, &entry).await {
             Ok(Kept::WithLease) => {}
             Ok(Kept::WithoutLease) => return,
-            Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
+            Err(lost) => {
+                staging.iter_mut().for_each(Staging::withdraw);
+                return self.events.lost(Ending::Lost, &lost, &held.event());
+            }
         }
         self.table.clear_waiting(held.job.id);
         self.store.forget_crashes(held.job.id, held.lease.facts.place.job);
@@ -207,8 +229,15 @@ fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String
         ("callback.successUri", job.callback.success.as_ref()),
         ("callback.failedUri", job.callback.failed.as_ref()),
     ];
-    places.into_iter().find_map(|(name, url)| {
+    let refused = places.into_iter().find_map(|(name, url)| {
         let refused = outbound.check(url?).err()?;
         Some((Verdict::Forbidden, format!("{name:?}: {refused}")))
+    });
+    let mut artifacts = job.artifacts.iter();
+    refused.or_else(|| {
+        artifacts.find_map(|(name, target)| {
+            let refused = outbound.check(&target.url).err()?;
+            Some((Verdict::Forbidden, format!("\"artifacts.{name}\": {refused}")))
+        })
     })
 }

@@ -16,6 +16,7 @@
 //! `attempts` the attempt, `settle` what is owed for a result, and `events`
 //! counts and logs each way to leave the worker.
 
+mod artifacts;
 mod attempts;
 mod events;
 mod held;
@@ -236,7 +237,7 @@ impl Lifecycle {
             Ok(Earlier::Other) => return self.refuse_other(lease, &job, attempt).await,
             Err(lost) => return self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
         }
-        if let Some(target) = &job.result {
+        if let Some(target) = job.first_target() {
             let place = Place::of(&target.url);
             if !self.deliveries.destinations().admits(&place) {
                 return self.park(lease, permit, &job, Ending::NoDestination).await;

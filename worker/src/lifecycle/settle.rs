@@ -25,7 +25,8 @@ use crate::tasks::Tasks;
 use super::events::{Event, Events};
 
 /// Delays between attempts to write a result to the disk.
-const KEEP: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+pub(super) const KEEP: Backoff =
+    Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
 
 /// Delays between looks for the queued job of a result, while its server cannot be reached or another
 /// worker has the job.

@@ -24,10 +24,12 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upload;
 
 pub use callback::{BadSecret, Signer, unsigned};
 pub use client::{BuildError, ClientCertificate, Fetched, Options, Outbound};
 pub use credentials::{Authorization, BadCredential, Credential, check_prefix, header_name};
+pub(crate) use digest::Hasher;
 pub use digest::{BadDigest, Digest};
 pub use error::{DeliverError, ExchangeError, Failure, FetchError};
 pub use jq_api::job::Method;

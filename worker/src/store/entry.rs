@@ -1,5 +1,7 @@
 //! A result with what is owed for it, and how far that is done.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::ser::SerializeStruct;
@@ -8,6 +10,8 @@ use serde_json::value::RawValue;
 use url::Url;
 use uuid::Uuid;
 
+use super::Staged;
+use crate::artifact::ArtifactName;
 use crate::job::Target;
 use crate::result::{FinalStatus, QueuePlace};
 
@@ -24,12 +28,16 @@ pub struct Entry {
     pub status: FinalStatus,
     /// Where the result goes.
     pub target: Option<Target>,
+    /// Where artifacts go before the result does, by their names.
+    pub sends: BTreeMap<ArtifactName, Target>,
     /// Where the end of the job is announced.
     pub callback: Option<Url>,
     /// When the job was over.
     pub finished: Timestamp,
     /// The result document.
     pub result: Box<RawValue>,
+    /// The artifacts that it tells of, on their way to their place. `None`: it has none.
+    pub artifacts: Option<Staged>,
 }
 
 impl Entry {
@@ -43,18 +51,25 @@ impl Entry {
 }
 
 /// An entry as the journal has it. Journals of the first form have `ending` and no `status`. Both are
-/// written, so that a worker can be replaced by an earlier one.
+/// written, so that a worker can be replaced by an earlier one. For the same reason a cancelled job is written as
+/// a dismissed one, with a member that says more.
 #[derive(Deserialize)]
 struct OnDisk {
     id: Uuid,
     place: Option<QueuePlace>,
     #[serde(default)]
     status: Option<FinalStatus>,
+    #[serde(default)]
+    cancelled: bool,
     ending: OldEnding,
     target: Option<Target>,
+    #[serde(default)]
+    sends: BTreeMap<ArtifactName, Target>,
     callback: Option<Url>,
     finished: Timestamp,
     result: Box<RawValue>,
+    #[serde(default)]
+    artifacts: Option<Staged>,
 }
 
 /// What happens to the queued job, as journals without a status say it.
@@ -73,34 +88,52 @@ impl From<OnDisk> for Entry {
             OldEnding::Bury => FinalStatus::Failed,
             OldEnding::Dismiss => FinalStatus::Dismissed,
         });
+        let status = if it.cancelled { FinalStatus::Cancelled } else { status };
         Self {
             id: it.id,
             place: it.place,
             status,
             target: it.target,
+            sends: it.sends,
             callback: it.callback,
             finished: it.finished,
             result: it.result,
+            artifacts: it.artifacts,
         }
     }
 }
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let ending = match self.status {
-            FinalStatus::Successful => OldEnding::Delete,
-            FinalStatus::Failed => OldEnding::Bury,
-            FinalStatus::Dismissed => OldEnding::Dismiss,
+        let (status, ending) = match self.status {
+            FinalStatus::Successful => (self.status, OldEnding::Delete),
+            FinalStatus::Failed => (self.status, OldEnding::Bury),
+            FinalStatus::Dismissed | FinalStatus::Cancelled => {
+                (FinalStatus::Dismissed, OldEnding::Dismiss)
+            }
         };
-        let mut members = to.serialize_struct("Entry", 8)?;
+        let is_cancelled = self.status == FinalStatus::Cancelled;
+        let optional = usize::from(is_cancelled)
+            + usize::from(self.artifacts.is_some())
+            + usize::from(!self.sends.is_empty());
+        let mut members = to.serialize_struct("Entry", 8 + optional)?;
         members.serialize_field("id", &self.id)?;
         members.serialize_field("place", &self.place)?;
-        members.serialize_field("status", &self.status)?;
+        members.serialize_field("status", &status)?;
+        if is_cancelled {
+            members.serialize_field("cancelled", &true)?;
+        }
         members.serialize_field("ending", &ending)?;
         members.serialize_field("target", &self.target)?;
+        if !self.sends.is_empty() {
+            members.serialize_field("sends", &self.sends)?;
+        }
         members.serialize_field("callback", &self.callback)?;
         members.serialize_field("finished", &self.finished)?;
         members.serialize_field("result", &self.result)?;
+        if let Some(artifacts) = &self.artifacts {
+            members.serialize_field("artifacts", artifacts)?;
+        }
         members.end()
     }
 }
@@ -140,7 +173,7 @@ impl Done {
     pub(super) fn of(entry: &Entry) -> Self {
         let dequeued = entry.place.is_none();
         Self {
-            published: entry.target.is_none(),
+            published: entry.target.is_none() && entry.sends.is_empty(),
             called_back: entry.callback.is_none(),
             dequeued,
             given_up: false,

@@ -5,6 +5,7 @@
 //! DIR/journal-NNNNNNNN         what happened since the results were last synced
 //! DIR/packs/NNNNNNNN.pack      results (see [`packs`])
 //! DIR/results/ab/UUID.json     large results, as they are served; empty: it has expired
+//! DIR/artifacts/               files that belong to results (see [`artifacts`])
 //! DIR/work/                    working directories of jobs; emptied at the start
 //! DIR/running                  which jobs run, and which ran when a worker died
 //! ```
@@ -24,6 +25,7 @@
 //!
 //! Owns: files and their order. Must not know: queues, processes, HTTP.
 
+mod artifacts;
 mod entry;
 mod files;
 mod journal;
@@ -35,7 +37,7 @@ mod waiting;
 mod work;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -45,18 +47,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::artifact::{Artifact, ArtifactName};
 use crate::table::Waiting;
 
+use artifacts::Artifacts;
 use files::{Files, Lock};
 use packs::{InPack, Packed, Packs, SMALL};
 use running::Running;
 use work::WorkDirectories;
 use writer::{Order, Writer};
 
+pub use artifacts::{FoundArtifact, OpenArtifact, Staged, Staging, size_of};
 pub use entry::{Done, Entry, Step};
 pub use files::Found;
 pub(crate) use remove::remove_tree;
@@ -206,6 +212,7 @@ type Owing = HashMap<Uuid, Owed>;
 #[derive(Debug)]
 struct Shared {
     kept: Kept,
+    artifacts: Arc<Artifacts>,
     owing: Mutex<Owing>,
     /// Held while the disk is probed.
     probing: Mutex<()>,
@@ -216,6 +223,37 @@ impl Shared {
         // It is whole between two statements, whoever panicked.
         self.owing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Writes results, and puts what belongs to them in its place.
+    fn write(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
+        self.adopt(entries)?;
+        self.kept.write(entries)?;
+        for entry in entries {
+            self.artifacts.replace(entry.id, entry.finished, entry.artifacts);
+        }
+        Ok(())
+    }
+
+    fn adopt(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
+        for entry in entries {
+            if let Some(staged) = entry.artifacts {
+                self.kept.has_new_files.store(true, Ordering::Relaxed);
+                self.artifacts.adopt(entry.id, entry.finished, staged)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The jobs whose artifacts are needed for what is owed.
+    fn needing_artifacts(&self) -> HashSet<Uuid> {
+        let owing = self.owing();
+        owing
+            .values()
+            .map(|owed| &owed.entry)
+            .filter(|it| it.artifacts.is_some())
+            .map(|it| it.id)
+            .collect()
+    }
 }
 
 /// The state directory of a running worker.
@@ -224,6 +262,7 @@ pub struct Store {
     shared: Arc<Shared>,
     work: WorkDirectories,
     running: Running,
+    sync: Sync,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     _lock: Lock,
@@ -245,10 +284,18 @@ impl Store {
             // A worker before may have left some.
             has_new_files: AtomicBool::new(true),
         };
-        let latest = replayed.latest.into_iter().map(|owed| owed.entry);
-        kept.write_again(latest).map_err(failed)?;
+        let latest: Vec<_> = replayed.latest.into_iter().map(|owed| owed.entry).collect();
+        kept.write_again(latest.iter().cloned()).map_err(failed)?;
         let owing = Mutex::new(replayed.owing);
-        let shared = Arc::new(Shared { kept, owing, probing: Mutex::default() });
+        let root = dir.join("artifacts");
+        let failed = |error| StoreError::Io(root.clone(), error);
+        let artifacts = Arc::new(Artifacts::open(root.clone()).map_err(failed)?);
+        let shared = Arc::new(Shared { kept, artifacts, owing, probing: Mutex::default() });
+        shared.adopt(&latest).map_err(failed)?;
+        for entry in latest {
+            shared.artifacts.replace(entry.id, entry.finished, entry.artifacts);
+        }
+        shared.artifacts.clear_new().map_err(failed)?;
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
         let (orders, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -256,7 +303,7 @@ impl Store {
             .spawn(move || writer.run(&receiver))
             .map_err(|error| StoreError::Io(dir.to_owned(), error))?;
         let (orders, thread) = (Some(orders), Some(thread));
-        let store = Self { shared, work, running, orders, thread, _lock: lock };
+        let store = Self { shared, work, running, sync, orders, thread, _lock: lock };
         // So far next to nothing was written. If the disk is full, that is known before a job is run.
         store.probe().map_err(|error| StoreError::Io(dir.join(PROBE_NAME), error))?;
         Ok(store)
@@ -341,6 +388,93 @@ impl Store {
         }
     }
 
+    /// All artifacts may take up so many bytes from now on.
+    pub fn set_most_artifacts(&self, bytes: u64) {
+        self.shared.artifacts.set_most(bytes);
+    }
+
+    /// What all artifacts take up, in bytes.
+    pub fn artifacts_total(&self) -> u64 {
+        self.shared.artifacts.total()
+    }
+
+    /// Begins to take in artifacts of a job that is about to be over, which take up so many bytes (see
+    /// [`size_of`]). The oldest of others are removed for it, but none that remain to be sent. `None`: there is
+    /// no room.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn stage_artifacts(&self, bytes: u64) -> io::Result<Option<Staging>> {
+        self.shared.artifacts.stage(bytes, || self.shared.needing_artifacts())
+    }
+
+    /// Has the disk have artifacts that were taken in, if that is waited for.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn sync_artifacts(&self, staging: &Staging) -> io::Result<()> {
+        if self.sync == Sync::Always { staging.sync() } else { Ok(()) }
+    }
+
+    /// The artifacts of the result of a job, in their order. Empty if there are none, or no result. Reads the
+    /// disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub fn artifacts(&self, id: Uuid) -> io::Result<Vec<Artifact>> {
+        match self.find(id)? {
+            Found::Result(body) => Ok(Listed::read(&body)?.artifacts),
+            Found::Expired | Found::Nothing => Ok(Vec::new()),
+        }
+    }
+
+    /// Opens an artifact of the result of a job, by its name. Reads the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or that the result or the artifact is damaged.
+    pub fn open_artifact(&self, id: Uuid, name: &str) -> io::Result<FoundArtifact> {
+        let body = match self.find(id)? {
+            Found::Result(body) => body,
+            Found::Expired => return Ok(FoundArtifact::Gone),
+            Found::Nothing => return Ok(FoundArtifact::Nothing),
+        };
+        self.open_listed(id, &body, name)
+    }
+
+    /// Opens an artifact of this very result.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_artifact`](Self::open_artifact).
+    pub fn open_artifact_of(
+        &self,
+        entry: &Entry,
+        name: &ArtifactName,
+    ) -> io::Result<FoundArtifact> {
+        self.open_listed(entry.id, entry.result.get().as_bytes(), name.as_str())
+    }
+
+    fn open_listed(&self, id: Uuid, body: &[u8], name: &str) -> io::Result<FoundArtifact> {
+        let Listed { timestamp, artifacts } = Listed::read(body)?;
+        let is_it = |(_, artifact): &(usize, Artifact)| artifact.name.as_str() == name;
+        let Some((place, artifact)) = artifacts.into_iter().enumerate().find(is_it) else {
+            return Ok(FoundArtifact::Nothing);
+        };
+        let Some(file) = self.shared.artifacts.read(id, timestamp, place)? else {
+            return Ok(FoundArtifact::Gone);
+        };
+        let meta = file.metadata()?;
+        if !meta.is_file() || meta.len() != artifact.bytes {
+            let message = format!("the artifact {name:?} of {id} is damaged");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(FoundArtifact::Open(OpenArtifact { artifact, file, modified: timestamp }))
+    }
+
     /// Results expire when they are older than `retention`, from now on; what is owed stays. Removing what
     /// has expired is left to the [steps](Self::step) of the sweep.
     pub fn sweep(&self, retention: Duration) -> Sweep {
@@ -364,7 +498,17 @@ impl Store {
         if packs.remove_one()? {
             return Ok(Swept::More);
         }
-        sweep.look_at_files(&self.shared)
+        let artifacts = &self.shared.artifacts;
+        if artifacts.remove_old(sweep.retention, |id| self.owed(id).is_some()) {
+            return Ok(Swept::More);
+        }
+        Ok(match sweep.look_at_files(&self.shared)? {
+            Swept::More => Swept::More,
+            Swept::All(next) => {
+                let ends = [next, artifacts.next_end(sweep.retention)];
+                Swept::All(ends.into_iter().flatten().min())
+            }
+        })
     }
 
     /// Writes what is known of jobs that wait for their next attempt, for the next start.
@@ -428,6 +572,22 @@ impl Store {
             // The thread ends only after this sender has gone.
             let _ = orders.send(order);
         }
+    }
+}
+
+/// What a result tells of its artifacts.
+#[derive(Deserialize)]
+struct Listed {
+    timestamp: Timestamp,
+    #[serde(default)]
+    artifacts: Vec<Artifact>,
+}
+
+impl Listed {
+    fn read(body: &[u8]) -> io::Result<Self> {
+        serde_json::from_slice(body).map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("the result is damaged: {error}"))
+        })
     }
 }
 

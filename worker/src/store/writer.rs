@@ -210,7 +210,7 @@ impl Writer {
         }
         written?;
         let entries: Vec<_> = kept.iter().map(|(owed, _)| Arc::clone(&owed.entry)).collect();
-        self.shared.kept.write(&entries)
+        self.shared.write(&entries)
     }
 
     fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {

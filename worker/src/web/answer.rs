@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
+use jq_api::result::FinalStatus;
 use jq_http::reply::{Reply, content, empty, json, json_bytes, with};
 use jq_http::{Cors, Ending, Guard, Handler, Refusal, Streams, Validators, last_event_id};
 use serde_json::json;
@@ -16,8 +17,11 @@ use uuid::Uuid;
 use super::control::refusal;
 use super::log::{MAX_STREAMS, open};
 use super::page;
-use super::route::Route;
-use super::{Control, Document, Lookup, WebOptions, Worker, failure};
+use super::route::{Part, Route};
+use super::{
+    Cancelled, Control, Document, FoundArtifact, Later, Lookup, Rerun, WebOptions, Worker,
+    artifact, failure,
+};
 
 /// When it is worth asking again while nothing can be told, in seconds.
 const UNAVAILABLE_RETRY_AFTER: u32 = 5;
@@ -72,7 +76,7 @@ impl<W: Worker> App<W> {
         reply
     }
 
-    async fn answer_route(&self, route: Route, request: &Parts) -> Reply {
+    async fn answer_route(&self, route: Route<'_>, request: &Parts) -> Reply {
         match route {
             Route::Page => page::answer(&self.worker.status().await, Timestamp::now()),
             Route::Health => content(StatusCode::OK, PLAIN_TEXT, "ok\n"),
@@ -80,15 +84,28 @@ impl<W: Worker> App<W> {
             Route::Metrics => content(StatusCode::OK, OPENMETRICS, self.worker.metrics()),
             Route::Status => json(StatusCode::OK, &self.worker.status().await),
             Route::Control(control) => self.control(control, &request.headers),
-            Route::Result(id) => self.result(id, &request.headers).await,
+            Route::Result(id) if request.method == Method::DELETE => {
+                self.cancel(id, &request.headers).await
+            }
+            Route::Result(id) => self.result(id, request).await,
             Route::Log(id) => self.log(id, &request.headers),
-            Route::Elsewhere { id, log } => elsewhere(id, log),
+            Route::Artifact(id, path) => self.artifact(id, path, &request.headers).await,
+            Route::Rerun(id) => self.rerun(id, &request.headers).await,
+            Route::Elsewhere { id, part } => elsewhere(id, part, request.uri.query()),
             Route::Unknown => failure(StatusCode::NOT_FOUND, "there is nothing here", None),
         }
     }
 
-    async fn result(&self, id: Uuid, request: &HeaderMap) -> Reply {
-        match self.worker.lookup(id).await {
+    async fn result(&self, id: Uuid, request: &Parts) -> Reply {
+        let found = match request.uri.query() {
+            Some("previous") => self.worker.previous(id).await,
+            _ => self.worker.lookup(id).await,
+        };
+        self.found(id, found, &request.headers)
+    }
+
+    fn found(&self, id: Uuid, found: Lookup, request: &HeaderMap) -> Reply {
+        match found {
             Lookup::Done(document) => done(document, request),
             Lookup::Pending { body, retry_after } => with(
                 json_bytes(StatusCode::ACCEPTED, body),
@@ -102,11 +119,57 @@ impl<W: Worker> App<W> {
                 failure(StatusCode::NOT_FOUND, "this worker knows of no such job", Some(id))
             }
             Lookup::Unavailable => {
-                let error = "the worker cannot use its state directory at present";
-                let reply = failure(StatusCode::SERVICE_UNAVAILABLE, error, Some(id));
-                with(reply, RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER))
+                unavailable(id, "the worker cannot use its state directory at present")
             }
         }
+    }
+
+    async fn cancel(&self, id: Uuid, request: &HeaderMap) -> Reply {
+        if let Some(refusal) = refusal(&self.guard, request) {
+            return refusal;
+        }
+        match self.worker.cancel(id).await {
+            Cancelled::Done(document) => done(document, &HeaderMap::new()),
+            Cancelled::Accepted(Later::Ends) => {
+                let body = json!({"accepted": "cancel", "id": id, "job": "here"});
+                json(StatusCode::ACCEPTED, &body)
+            }
+            Cancelled::Accepted(Later::Comes) => {
+                let body = json!({"accepted": "cancel", "id": id, "job": "not found"});
+                json(StatusCode::ACCEPTED, &body)
+            }
+            Cancelled::Over(status) => over(id, status),
+            Cancelled::Gone => {
+                let error = "the job is over, and its result has been removed after its time";
+                failure(StatusCode::GONE, error, Some(id))
+            }
+            Cancelled::Unavailable(why) => unavailable(id, &why),
+        }
+    }
+
+    async fn rerun(&self, id: Uuid, request: &HeaderMap) -> Reply {
+        if let Some(refusal) = refusal(&self.guard, request) {
+            return refusal;
+        }
+        match self.worker.rerun(id).await {
+            Rerun::Queued(body) => json_bytes(StatusCode::ACCEPTED, body),
+            Rerun::Not(why) => failure(StatusCode::CONFLICT, &why, Some(id)),
+            Rerun::Unknown => {
+                failure(StatusCode::NOT_FOUND, "this worker has no result of such a job", Some(id))
+            }
+            Rerun::Gone => {
+                failure(StatusCode::GONE, "the result has been removed after its time", Some(id))
+            }
+            Rerun::Unavailable(why) => unavailable(id, &why),
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, path: &str, request: &HeaderMap) -> Reply {
+        let found = match artifact::name_in_path(path) {
+            Some(name) => self.worker.artifact(id, &name).await,
+            None => FoundArtifact::Unknown,
+        };
+        artifact::answer(id, found, request)
     }
 
     fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
@@ -154,6 +217,20 @@ impl<W: Worker> Handler for App<W> {
     }
 }
 
+/// Word that something may be possible later.
+pub(super) fn unavailable(id: Uuid, why: &str) -> Reply {
+    let reply = failure(StatusCode::SERVICE_UNAVAILABLE, why, Some(id));
+    with(reply, RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER))
+}
+
+/// Word that a job cannot be cancelled any more.
+fn over(id: Uuid, status: FinalStatus) -> Reply {
+    let status = status.as_str();
+    let error = format!("the job is over already: {status}");
+    let body = json!({"error": error, "id": id, "status": status});
+    json(StatusCode::CONFLICT, &body)
+}
+
 /// A result, or word that the asker has it already.
 fn done(document: Document, request: &HeaderMap) -> Reply {
     let validators = Validators::new(&document.etag, document.modified);
@@ -169,8 +246,12 @@ fn done(document: Document, request: &HeaderMap) -> Reply {
 
 /// Sends the asker on to our spelling of the UUID, relative to where it is: a proxy may have taken
 /// something off the front of the path.
-fn elsewhere(id: Uuid, log: bool) -> Reply {
-    let location = if log { format!("../{id}/log") } else { id.to_string() };
-    let location = HeaderValue::try_from(location).expect("a UUID is ASCII");
+fn elsewhere(id: Uuid, part: Part<'_>, query: Option<&str>) -> Reply {
+    let suffix = part.suffix();
+    let up = "../".repeat(suffix.matches('/').count());
+    // The only query that means something.
+    let query = if query == Some("previous") { "?previous" } else { "" };
+    let location = format!("{up}{id}{suffix}{query}");
+    let location = HeaderValue::try_from(location).expect("all of it is ASCII");
     with(empty(StatusCode::PERMANENT_REDIRECT), LOCATION, location)
 }

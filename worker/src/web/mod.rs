@@ -8,6 +8,7 @@
 //! that changes something takes a token.
 
 mod answer;
+mod artifact;
 mod control;
 mod log;
 mod page;
@@ -23,12 +24,15 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
 use jiff::Timestamp;
+use jq_api::artifact::ArtifactName;
+use jq_api::result::FinalStatus;
 use jq_http::reply::{Reply, json_bytes};
 use jq_http::{Acceptor, Limits, Server};
 use uuid::Uuid;
 
 use answer::App;
 
+pub use artifact::{ArtifactContent, FoundArtifact, Pieces};
 pub use jq_api::status::{
     FailureStatus, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
@@ -85,6 +89,19 @@ pub trait Worker: Send + Sync + 'static {
     /// What is known of a job.
     fn lookup(&self, id: Uuid) -> impl Future<Output = Lookup> + Send;
 
+    /// The result that a job had before it was run again, while there is no new one.
+    fn previous(&self, id: Uuid) -> impl Future<Output = Lookup> + Send;
+
+    /// Cancels a job, wherever it is. It takes some seconds at most.
+    fn cancel(&self, id: Uuid) -> impl Future<Output = Cancelled> + Send;
+
+    /// Queues a job anew that is over.
+    fn rerun(&self, id: Uuid) -> impl Future<Output = Rerun> + Send;
+
+    /// A file that belongs to the result of a job.
+    fn artifact(&self, id: Uuid, name: &ArtifactName)
+    -> impl Future<Output = FoundArtifact> + Send;
+
     /// The output of a running job, from as early as it is still there; `None` if it is not running
     /// here.
     fn log(&self, id: Uuid) -> Option<LogStream>;
@@ -133,6 +150,45 @@ pub enum Lookup {
     Unknown,
     /// It cannot be told at present.
     Unavailable,
+}
+
+/// What became of a job that is to be cancelled.
+#[derive(Debug, Clone)]
+pub enum Cancelled {
+    /// It is cancelled, and this is its result.
+    Done(Document),
+    /// It will be.
+    Accepted(Later),
+    /// It was over before.
+    Over(FinalStatus),
+    /// It was over, and its result has been removed after its time.
+    Gone,
+    /// It cannot be, at present, for this reason.
+    Unavailable(String),
+}
+
+/// When a job will be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Later {
+    /// As soon as what is done with it here has come to its end.
+    Ends,
+    /// When it comes here: it was not found.
+    Comes,
+}
+
+/// What became of a job that is to be run again.
+#[derive(Debug, Clone)]
+pub enum Rerun {
+    /// It is queued, and this is its document now.
+    Queued(Bytes),
+    /// It is not, for this reason.
+    Not(String),
+    /// There is no result of it here.
+    Unknown,
+    /// Its result has been removed after its time.
+    Gone,
+    /// It cannot be, at present, for this reason.
+    Unavailable(String),
 }
 
 /// A result as it is served.

@@ -1,5 +1,6 @@
 //! The whole of the HTTP side, over real sockets, with a worker that is made up.
 
+mod artifacts;
 mod control;
 mod limits;
 mod log;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::*;
+use crate::artifact::Artifact;
 
 /// Longer than anything here takes on a loaded machine; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,6 +43,12 @@ struct Fake {
     /// For each running job, what it says when.
     logs: Mutex<HashMap<Uuid, mpsc::UnboundedReceiver<LogEvent>>>,
     reasons: Vec<String>,
+    previous: HashMap<Uuid, Lookup>,
+    /// Their types and what is in them. `None`: gone.
+    artifacts: HashMap<(Uuid, String), Option<(&'static str, &'static [u8])>>,
+    /// What somebody wanted to be cancelled, and run again.
+    cancelled: Mutex<Vec<Uuid>>,
+    rerun: Mutex<Vec<Uuid>>,
     commands: Mutex<Vec<Control>>,
 }
 
@@ -71,6 +79,56 @@ impl Fake {
 impl Worker for Fake {
     async fn lookup(&self, id: Uuid) -> Lookup {
         self.found.get(&id).cloned().unwrap_or(Lookup::Unknown)
+    }
+
+    async fn previous(&self, id: Uuid) -> Lookup {
+        self.previous.get(&id).cloned().unwrap_or(Lookup::Unknown)
+    }
+
+    async fn cancel(&self, id: Uuid) -> Cancelled {
+        self.cancelled.lock().unwrap().push(id);
+        match self.found.get(&id) {
+            Some(Lookup::Done(_)) => Cancelled::Over(FinalStatus::Failed),
+            Some(Lookup::Pending { .. }) => Cancelled::Accepted(Later::Ends),
+            Some(_) => Cancelled::Gone,
+            None => Cancelled::Accepted(Later::Comes),
+        }
+    }
+
+    async fn rerun(&self, id: Uuid) -> Rerun {
+        self.rerun.lock().unwrap().push(id);
+        match self.found.get(&id) {
+            Some(Lookup::Done(_)) => {
+                Rerun::Queued(Bytes::from_static(b"{\"status\":\"accepted\"}"))
+            }
+            Some(Lookup::Pending { .. }) => Rerun::Not("it runs".to_owned()),
+            Some(_) => Rerun::Gone,
+            None => Rerun::Unknown,
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.artifacts.get(&(id, name.to_string())) {
+            None => FoundArtifact::Unknown,
+            Some(None) => FoundArtifact::Gone,
+            Some(Some((media_type, text))) => {
+                let artifact = Artifact {
+                    name: name.clone(),
+                    media_type: (*media_type).to_owned(),
+                    bytes: text.len() as u64,
+                    digest: "sha-256=:ab/c+d==:".to_owned(),
+                    url: None,
+                };
+                let text = *text;
+                let read = move |range: std::ops::Range<u64>| {
+                    let part = &text[range.start as usize..range.end as usize];
+                    let piece = |piece| Ok(Bytes::from_static(piece));
+                    Box::pin(stream::iter(part.chunks(2).map(piece))) as Pieces
+                };
+                let modified = "2026-11-22T12:03:10.12Z".parse().unwrap();
+                FoundArtifact::Here(ArtifactContent { artifact, modified, read: Box::new(read) })
+            }
+        }
     }
 
     fn log(&self, id: Uuid) -> Option<LogStream> {
