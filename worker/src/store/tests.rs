@@ -513,7 +513,7 @@ async fn artifacts_of_a_result_in_the_journal_get_to_their_place() {
     for _ in 0..2 {
         let store = folder.open();
         assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
-        assert_eq!(fs::read(&folder.journals()[0]).unwrap(), golden);
+        assert!(fs::read(&folder.journals()[0]).unwrap().starts_with(golden));
         let (entry, done) = store.owed(id).unwrap();
         assert!(!done.published, "they are to be sent");
         let listed = store.artifacts(id).unwrap();
