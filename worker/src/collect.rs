@@ -67,7 +67,7 @@ impl Notes {
 
     fn done(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.said.push(format!("{} more artifacts are left out", self.more));
+            self.said.push(format!("artifacts that are left out besides these: {}", self.more));
         }
         self.said
     }

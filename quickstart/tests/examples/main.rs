@@ -6,6 +6,7 @@ mod peer;
 
 mod docs;
 mod handlers;
+mod helpers;
 mod quickstart;
 mod support;
 mod website;
