@@ -30,7 +30,7 @@ pub(crate) fn why_not_allowed(command: &str) -> String {
                 .to_owned();
         }
     };
-    format!("does not allow this: it takes a principal with {needed}")
+    format!("does not allow this: it takes the token or certificate of a principal with {needed}")
 }
 
 #[cfg(test)]

@@ -259,16 +259,8 @@ impl<S: Socket> Connection<S> {
             self.state = State::Closing;
             return Poll::Ready(());
         }
-<<<<<<< HEAD
-        if let Some(guard) = &mut self.guard
-            && guard.is_paced()
-            && !self.hub.is_stopping()
-        {
-            ready!(guard.poll_turn(cx, self.hub.clock()));
-=======
-        if self.guard.is_some() {
+        if self.guard.as_ref().is_some_and(|guard| guard.needs_a_look()) {
             ready!(self.poll_guard(cx, id));
->>>>>>> w-ctl15
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, batch } = scratch;

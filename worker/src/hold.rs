@@ -437,7 +437,7 @@ mod tests {
         let ((one, two), ()) = tokio::join!(ends, served);
         let refused = one.unwrap_err().to_string();
         let expected = "to \"delete 1\" the server answered INTERNAL_ERROR: it failed, or does not allow this: \
-                        it takes a principal with the right \"delete\"";
+                        it takes the token or certificate of a principal with the right \"delete\"";
         assert!(refused.starts_with(expected), "{refused}");
         assert!(two.unwrap());
     }

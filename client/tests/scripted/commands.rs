@@ -192,7 +192,7 @@ async fn refusals_name_the_command_and_leave_the_connection_as_it_is() {
         // The word that may be for want of a right, with the right.
         let why = match expected {
             Refusal::InternalError => {
-                ": it failed, or does not allow this: it takes a principal with the right \"reserve\" in the job's tube"
+                ": it failed, or does not allow this: it takes the token or certificate of a principal with the right \"reserve\" in the job's tube"
             }
             _ => "",
         };

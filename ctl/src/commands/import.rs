@@ -76,6 +76,8 @@ struct Import<'a, 'c> {
     queued: u64,
     /// The lines that the server refused, each with its answer; only the first few are kept.
     refused: Vec<(u64, String)>,
+    /// Why the job that is to be buried next could not be reserved, if that is not allowed.
+    not_reserved: Option<String>,
     /// The last line that is in the queue.
     last_queued: u64,
 }
@@ -96,6 +98,7 @@ pub(super) async fn import(context: &Context, args: &ImportArgs) -> Result<(), F
         into: args.tube.as_ref(),
         queued: 0,
         refused: Vec::new(),
+        not_reserved: None,
         last_queued: 0,
     };
     let mut line = Vec::new();
@@ -236,10 +239,18 @@ impl Import<'_, '_> {
                     (Err(why), _) => (line, why),
                 }
             }
-            // What went wrong shows in the next reply, too.
-            (Sent::Reserve { .. }, _) => return Ok(()),
+            // What went wrong shows in the next reply, too, but not why.
+            (Sent::Reserve { .. }, reply) => {
+                let is_denied = matches!(reply, Reply::InternalError);
+                self.not_reserved = is_denied
+                    .then(|| Error::of_reply("reserve-job", "RESERVED", &reply).to_string());
+                return Ok(());
+            }
             (Sent::Bury { line }, Reply::Buried) => return self.is_queued(line),
-            (Sent::Bury { line }, _) => (line, "it is queued, but not buried".to_owned()),
+            (Sent::Bury { line }, _) => {
+                let why = self.not_reserved.take().map(|why| format!(": {why}"));
+                (line, format!("it is queued, but not buried{}", why.unwrap_or_default()))
+            }
         };
         if self.refused.len() < NAMED {
             self.refused.push(refused);

@@ -113,6 +113,10 @@ fn a_right_that_is_missing_is_named() {
     let record = r#"{"tube":"b","priority":1,"delay":0,"ttr":60,"body":"x"}"#;
     fs::write(&dump, format!("{record}\n")).unwrap();
     let dump = dump.to_str().unwrap();
+    let buried = folder.path().join("buried");
+    let record = r#"{"tube":"a","state":"buried","priority":1,"delay":0,"ttr":60,"body":"x"}"#;
+    fs::write(&buried, format!("{record}\n")).unwrap();
+    let buried = buried.to_str().unwrap();
     for (args, right) in [
         (&["put", "b", "1"][..], "any right in the tube"),
         (&["tubes"], "the right \"peek\" in the tube"),
@@ -129,11 +133,14 @@ fn a_right_that_is_missing_is_named() {
         (&["clear", "a"], "the right \""),
         (&["export", "a"], "the right \"peek\""),
         (&["import", dump], "any right in the tube"),
+        (&["import", buried], "the right \"reserve\" in the job's tube"),
         (&["bench", "--tube", "a"], "the right \"peek\" in the tube"),
     ] {
         let said = known.run(args);
         assert_eq!(said.status, 1, "{args:?}: {said:?}");
-        let told = format!("it failed, or does not allow this: it takes a principal with {right}");
+        let told = format!(
+            "it failed, or does not allow this: it takes the token or certificate of a principal with {right}"
+        );
         let is_told = said.err.contains("INTERNAL_ERROR: ") && said.err.contains(&told);
         assert!(is_told && !said.err.contains("InternalError"), "{args:?}: {said:?}");
         // It was shown a token, so that is not what is missing.

@@ -17,56 +17,35 @@ use crate::server::outbuf::OutBuf;
 use crate::server::socket::Socket;
 
 impl<S: Socket> Connection<S> {
-<<<<<<< HEAD
-    /// What is to be done before a batch is decoded: if the file was read again, the guard looks everything up
-    /// again. Returns how many commands may come now.
-    #[cold]
-    pub(super) fn look_before(&mut self, id: ConnId) -> usize {
-        let Some(guard) = &mut self.guard else { return MAX_BATCH };
-        if self.hub.renew(id, guard) {
-            self.note_guard();
-        }
-        let Some(guard) = &self.guard else { return MAX_BATCH };
-        if guard.is_paced() && !self.hub.is_stopping() {
-=======
     /// Before anything is read: looks again if the file was read again, since an idle connection, too, counts
     /// to the limits that are new; then waits until a command may come.
-    #[inline]
+    #[cold]
     pub(super) fn poll_guard(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
-        self.renew_if_stale(id);
+        self.renew(id);
         match &mut self.guard {
-            Some(guard) if !self.hub.is_stopping() => guard.poll_turn(cx, self.hub.clock()),
+            Some(guard) if guard.is_paced() && !self.hub.is_stopping() => {
+                guard.poll_turn(cx, self.hub.clock())
+            }
             _ => Poll::Ready(()),
         }
     }
 
-    #[inline]
-    fn renew_if_stale(&mut self, id: ConnId) {
-        if self.guard.as_ref().is_some_and(|guard| guard.is_stale()) {
-            self.renew(id);
-        }
-    }
-
-    #[cold]
+    /// If the file was read again, the guard looks everything up again.
     fn renew(&mut self, id: ConnId) {
         let Some(guard) = &mut self.guard else { return };
         let before = guard.principal().cloned();
-        self.hub.renew(id, guard);
-        self.note_guard(id, before);
+        if self.hub.renew(id, guard) {
+            self.note_guard(id, before);
+        }
     }
 
-    /// Decodes a batch. Returns whether that is all of the input.
-    pub(super) fn decode_guarded(
-        &mut self,
-        id: ConnId,
-        input: &[u8],
-        at: &mut usize,
-        batch: &mut Batch,
-    ) -> bool {
-        self.renew_if_stale(id);
-        let Some(guard) = &self.guard else { return true };
-        let most = if guard.is_paced() && !self.hub.is_stopping() {
->>>>>>> w-ctl15
+    /// What is to be done before a batch is decoded: if the file was read again, the guard looks everything up
+    /// again. Returns how many commands may come now.
+    #[cold]
+    pub(super) fn look_before(&mut self, id: ConnId) -> usize {
+        self.renew(id);
+        let Some(guard) = &self.guard else { return MAX_BATCH };
+        if guard.is_paced() && !self.hub.is_stopping() {
             guard.commands_now(self.hub.clock().now(), MAX_BATCH)
         } else {
             MAX_BATCH
