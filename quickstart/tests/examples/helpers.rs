@@ -129,7 +129,8 @@ impl Desk {
             let (status, said, complained) = answer(json!({"numbers": [4], "fails": 1})).await;
             assert_eq!(status, Some(0), "{handler}: {said}{complained}");
         }
-        let too_late = self.ask(asker, "python_once", &json!({"numbers": [1], "fails": 3}), 0).await;
+        let too_late =
+            self.ask(asker, "python_once", &json!({"numbers": [1], "fails": 3}), 0).await;
         assert_eq!(too_late.status.code(), Some(1));
         let complained = String::from_utf8(too_late.stderr).unwrap();
         assert!(complained.starts_with("too late: there is no result at http://"), "{complained}");
@@ -211,7 +212,9 @@ async fn a_handler_that_stays_up_may_print() {
 /// Each file that is to be copied says so, and is small enough to be read.
 #[test]
 fn they_are_small() {
-    for name in ["python/jq_handler.py", "python/jq_call.py", "node/jq-handler.js", "node/jq-call.js"] {
+    for name in
+        ["python/jq_handler.py", "python/jq_call.py", "node/jq-handler.js", "node/jq-call.js"]
+    {
         let text = std::fs::read_to_string(project().join("examples/helpers").join(name)).unwrap();
         assert!(text.contains("Copy this file."), "{name}");
         assert!(text.lines().count() <= 100, "{name}");

@@ -4,6 +4,7 @@
 #[path = "../../../tests/support/peer.rs"]
 mod peer;
 
+mod browser;
 mod docs;
 mod handlers;
 mod helpers;
