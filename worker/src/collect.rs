@@ -67,7 +67,7 @@ impl Notes {
 
     fn done(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.said.push(format!("{} more artifacts are left out", self.more));
+            self.said.push(format!("artifacts that are left out besides these: {}", self.more));
         }
         self.said
     }
@@ -338,7 +338,7 @@ impl Walk {
                         name,
                         bytes: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
                         identity: (stat.st_dev, stat.st_ino),
-                        links: stat.st_nlink.into(),
+                        links: links(&stat),
                         is_ours: stat.st_uid == rustix::process::geteuid().as_raw(),
                     });
                     return Ok(());
@@ -369,6 +369,11 @@ impl Walk {
 fn is_of_the_job(file: &Stat, directory: &Stat) -> bool {
     let is_ours = directory.st_uid == rustix::process::geteuid().as_raw();
     file.st_dev == directory.st_dev && (is_ours || file.st_uid == directory.st_uid)
+}
+
+#[allow(clippy::useless_conversion, reason = "it is no u64 on every processor")]
+fn links(stat: &Stat) -> u64 {
+    stat.st_nlink.into()
 }
 
 /// A file with other links than those that are here may be one from elsewhere.
@@ -418,7 +423,7 @@ fn open_file(root: &OwnedFd, candidate: &Candidate) -> Result<Opened, Errno> {
     let is_it = (stat.st_dev, stat.st_ino) == candidate.identity
         && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         // Those that were taken have one link less.
-        && u64::from(stat.st_nlink) <= candidate.links;
+        && links(&stat) <= candidate.links;
     if is_it { Ok(Opened { parent, name, file: file.into() }) } else { Err(Errno::STALE) }
 }
 

@@ -131,7 +131,7 @@ fn there_are_limits() {
     assert_eq!(names(&collected), ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]);
     assert!(collected.notes[0].contains("it has 1099511627776 bytes, and all may have 50"));
     assert_eq!(collected.notes.len(), MAX_NOTES + 1);
-    assert_eq!(collected.notes[MAX_NOTES], "10 more artifacts are left out");
+    assert_eq!(collected.notes[MAX_NOTES], "artifacts that are left out besides these: 10");
     let collected = folder.take(Limits { files: 20, bytes: 1 << 20 });
     assert_eq!(collected.artifacts.len(), 20);
     assert!(collected.notes[1].contains("there may be at most 20 (artifacts.max_files)"));
@@ -152,7 +152,7 @@ fn folders_can_be_too_deep_or_closed() {
     assert!(collected.notes[0].contains("folders may be 16 deep"));
     folder.write("closed/file", "x");
     let closed = folder.out().join("closed");
-    fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
     let collected = folder.take(LIMITS);
     // Root reads it all the same.
     assert_eq!(collected.artifacts.len() + collected.notes.len(), 3);
@@ -232,4 +232,14 @@ fn what_somebody_may_have_open_is_copied() {
         }
         assert_eq!(fs::read_dir(folder.out()).unwrap().count(), 1, "only a folder is left");
     }
+}
+
+#[test]
+fn files_on_other_file_systems_are_left_out() {
+    let folder = Folder::new();
+    folder.write("here", "");
+    let at = |path: &Path| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    let directory = at(&folder.out());
+    assert!(is_of_the_job(&at(&folder.out().join("here")), &directory));
+    assert!(!is_of_the_job(&at(Path::new("/proc/self/status")), &directory));
 }

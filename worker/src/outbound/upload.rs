@@ -47,8 +47,28 @@ impl Outbound {
             let frames = pieces(Arc::clone(file), 0..bytes).map_ok(hyper::body::Frame::data);
             Body::wrap(StreamBody::new(frames))
         };
-        let slices = u32::try_from(bytes / SLICE).unwrap_or(u32::MAX).saturating_add(1);
-        let within = self.timeout.saturating_mul(slices).min(MAX_TIME);
+        let within = time_for(bytes, self.timeout);
         self.send(method, url, headers, body, Some(within)).await
+    }
+}
+
+/// How long sending so many bytes may take, where `timeout` is for everything else.
+fn time_for(bytes: u64, timeout: Duration) -> Duration {
+    let slices = u32::try_from(bytes / SLICE).unwrap_or(u32::MAX).saturating_add(1);
+    timeout.saturating_mul(slices).min(MAX_TIME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_file_has_longer() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(time_for(0, minute), minute);
+        assert_eq!(time_for(SLICE - 1, minute), minute);
+        assert_eq!(time_for(SLICE, minute), 2 * minute);
+        assert_eq!(time_for(100 * SLICE, minute), 101 * minute);
+        assert_eq!(time_for(u64::MAX, minute), MAX_TIME);
     }
 }

@@ -200,7 +200,8 @@ impl Artifacts {
             info!(folders, "removed the oldest artifacts to make room for others");
         }
         gone.into_iter().for_each(|folder| self.discard(folder));
-        DirBuilder::new().mode(0o700).create(&staging.dir)?;
+        // With the folder around it, if somebody has removed that.
+        DirBuilder::new().recursive(true).mode(0o700).create(&staging.dir)?;
         Ok(Some(staging))
     }
 

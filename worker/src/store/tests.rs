@@ -499,6 +499,43 @@ async fn every_form_of_the_journal_that_was_ever_written_is_read() {
 }
 
 #[tokio::test]
+async fn artifacts_of_a_result_in_the_journal_get_to_their_place() {
+    let golden: &[u8] = include_bytes!("golden/journal-with-artifacts");
+    let folder = Folder::new();
+    let new = folder.0.join("artifacts/new");
+    let staged = new.join("0123456789abcdef0123456789abcdef");
+    fs::create_dir_all(&staged).unwrap();
+    fs::write(staged.join("0"), "png").unwrap();
+    fs::create_dir(new.join("of-nobody")).unwrap();
+    fs::write(journal::path(&folder.0, 3), golden).unwrap();
+    let id = Uuid::from_u128(1);
+    // The second start reads what the first has written.
+    for _ in 0..2 {
+        let store = folder.open();
+        assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
+        assert!(fs::read(&folder.journals()[0]).unwrap().starts_with(golden));
+        let (entry, done) = store.owed(id).unwrap();
+        assert!(!done.published, "they are to be sent");
+        let listed = store.artifacts(id).unwrap();
+        assert_eq!((listed.len(), listed[0].name.as_str()), (1, "a/plot.png"));
+        assert!(entry.sends.contains_key(&listed[0].name));
+        let FoundArtifact::Open(open) = store.open_artifact(id, "a/plot.png").unwrap() else {
+            panic!("it is there")
+        };
+        assert_eq!(std::io::read_to_string(open.file).unwrap(), "png");
+        assert!(matches!(store.open_artifact(id, "a").unwrap(), FoundArtifact::Nothing));
+    }
+    // Somebody has cut it off, or removed it.
+    let store = folder.open();
+    let place = folder.0.join("artifacts/00").join(format!("{id}.1795348990123.8192/0"));
+    fs::write(&place, "pn").unwrap();
+    let damaged = store.open_artifact(id, "a/plot.png").unwrap_err().to_string();
+    assert!(damaged.contains("is damaged"), "{damaged}");
+    fs::remove_file(&place).unwrap();
+    assert!(matches!(store.open_artifact(id, "a/plot.png").unwrap(), FoundArtifact::Gone));
+}
+
+#[tokio::test]
 async fn what_was_given_up_stays_so() {
     let golden: &[u8] = include_bytes!("golden/journal-given-up");
     let folder = Folder::new();

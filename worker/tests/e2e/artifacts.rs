@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::each_queue;
-use crate::queue::{Kind, Queue};
+use crate::queue::{Kind, Queue, TUBE};
 use crate::rig::{Job, Rig};
 use crate::site::{Answer, Site};
-use crate::support::eventually;
+use crate::support::{Process, eventually};
 
 each_queue!(
     files_are_listed_and_served,
@@ -19,6 +20,8 @@ each_queue!(
     a_later_result_has_others,
     there_are_limits,
     the_oldest_make_room,
+    those_that_are_to_be_sent_stay,
+    without_a_server_they_have_no_url,
     they_are_sent_before_the_result,
     sending_them_goes_on_after_a_crash,
     what_cannot_be_sent,
@@ -202,6 +205,43 @@ fn the_oldest_make_room(kind: Kind) {
     worker.await_metric("jq_worker_artifact_bytes", 16384.0);
     assert_eq!(folders(&rig).len(), 2);
     rig.finish(worker);
+}
+
+fn those_that_are_to_be_sent_stay(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.configure("[artifacts]\nmax_bytes = 4096\nmax_total = 10000");
+    rig.handler("draws", "echo $JQ_JOB_ID > $JQ_OUTPUT_DIR/id", "");
+    let worker = rig.work(&queue, &[]);
+    let held = rig.job("draws").with("artifacts", json!({"id": rig.site.url("/held")}));
+    rig.site.script("/held", [Answer::Hold]);
+    queue.put(held.body());
+    rig.site.await_request("/held");
+    let other = rig.job("draws");
+    queue.put(other.body());
+    let result = rig.result(&other);
+    assert_eq!((&result["status"], names(&result)), (&json!("successful"), vec![]));
+    let note = result["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("artifact \"id\" is left out: there is no room"), "{note}");
+    rig.site.go_on();
+    rig.result(&held);
+    assert_eq!(worker.get(&format!("{}/id", held.path())).status(), 200);
+    rig.finish(worker);
+}
+
+fn without_a_server_they_have_no_url(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    rig.handler("draws", "echo png > $JQ_OUTPUT_DIR/plot", "");
+    let mut command = rig.command();
+    command.args(["--server", &queue.name(), "--tube", TUBE, "--listen", "none", "-V"]);
+    command.args(["--allow-url", &rig.site.url("/")]);
+    let mut process = Process::spawn(command);
+    let job = rig.job("draws");
+    let id = queue.put(job.body());
+    let result = rig.result(&job);
+    assert_eq!((names(&result), &result["artifacts"][0]["url"]), (vec!["plot"], &Value::Null));
+    queue.await_deleted(id);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit_code(), 0);
 }
 
 fn they_are_sent_before_the_result(kind: Kind) {
