@@ -8,6 +8,7 @@
 
 mod files;
 mod identity;
+mod then;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::artifact::ArtifactName;
+
+pub use then::{Filling, Follower, Following, MAX_THEN, MAX_THEN_DEPTH};
 
 /// Maximum length of a job type, in bytes.
 pub const MAX_TYPE: usize = 100;
@@ -70,6 +73,8 @@ pub struct Job {
     pub callback: Callback,
     /// Any JSON that the producer wants to find in the result, as it was written.
     pub custom: Option<Box<RawValue>>,
+    /// What is queued when it is successful.
+    pub then: Vec<Follower>,
     /// What of it was left out, and why: members that only inform, and are not what they should be.
     pub notes: Vec<String>,
 }
@@ -122,6 +127,9 @@ impl Job {
         for (name, target) in &self.artifacts {
             members.push(Some(format!("artifact {name}")));
             members.extend([url(Some(&target.url)), Some(format!("{:?}", target.method))]);
+        }
+        for follower in &self.then {
+            members.extend([Some("then".to_owned()), follower.tube.clone(), Some(follower.text())]);
         }
         let mut hasher = Sha256::new();
         for member in members {

@@ -100,6 +100,7 @@ fn entry(id: Uuid, age: Duration) -> Arc<Entry> {
         callback: None,
         finished,
         result: RawValue::from_string(text).expect("it is JSON"),
+        then: Vec::new(),
         artifacts: None,
         sends: Default::default(),
     })

@@ -128,6 +128,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Jobs that were given back for lack of room.
     pub given_back: Counter,
+    /// Jobs that were to follow others and that the queue did not take.
+    pub followers_refused: Counter,
     /// Touches that were answered.
     pub touches: Counter,
     /// Leases that were lost while this worker had the job.
@@ -173,6 +175,7 @@ impl Default for Metrics {
             resource_waiting: Family::default(),
             refused: Counter::default(),
             given_back: Counter::default(),
+            followers_refused: Counter::default(),
             touches: Counter::default(),
             leases_lost: Counter::default(),
             publish_failures: Counter::default(),
@@ -209,6 +212,11 @@ impl Default for Metrics {
         for (name, help, counter) in [
             (refused, "Bodies that are no job, or of an unknown type", &metrics.refused),
             (given_back, "Jobs given back for want of room", &metrics.given_back),
+            (
+                "followers_refused",
+                "Jobs that were to follow others and that the queue did not take",
+                &metrics.followers_refused,
+            ),
             ("touches", "Touches that were answered", &metrics.touches),
             (leases_lost, "Jobs that were lost while they were here", &metrics.leases_lost),
             ("publish_failures", "Failed attempts to send a result", &metrics.publish_failures),

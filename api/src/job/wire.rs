@@ -19,7 +19,7 @@ use crate::result::shortened;
 
 use super::{
     BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Method, Target, files,
-    identity,
+    identity, then,
 };
 
 /// The members as they are written. Unknown ones are ignored, so that a newer producer can use an
@@ -43,6 +43,7 @@ struct Wire {
     retry: Option<u32>,
     callback: Option<WireCallback>,
     custom: Option<Box<RawValue>>,
+    then: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -225,6 +226,7 @@ fn check(wire: Wire) -> Result<Job, String> {
         retry: wire.retry,
         callback,
         custom: wire.custom,
+        then: then::followers(wire.then)?,
         notes,
     })
 }

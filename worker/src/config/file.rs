@@ -32,6 +32,8 @@ pub(super) struct File {
     pub(super) server_tls_key: Option<PathBuf>,
     #[serde(default, deserialize_with = "texts")]
     pub(super) tubes: Vec<TubeName>,
+    #[serde(default, deserialize_with = "texts")]
+    pub(super) then_tubes: Vec<TubeName>,
     pub(super) concurrency: Option<usize>,
     pub(super) listen: Option<String>,
     pub(super) public_url: Option<Url>,

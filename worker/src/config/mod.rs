@@ -103,6 +103,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// From which tubes. Empty only for commands that need none.
     pub tubes: Vec<TubeName>,
+    /// To which tubes jobs that follow others can be sent.
+    pub then_tubes: Vec<TubeName>,
     /// Most jobs that run at a time; 1 to [`MAX_CONCURRENCY`].
     pub concurrency: usize,
     /// Where results are served.
@@ -225,6 +227,7 @@ impl Config {
         let servers = or(flags.server.clone(), named_in_file);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
         let servers = if servers.is_empty() { vec![default_server.into()] } else { servers };
+        let tubes = or(flags.tube.clone(), file.tubes);
         let credentials = credentials(&flags.shown, shown_in_file, &servers)?;
         let secret = |name: &str, path: &Path| secret(name, &base.join(path));
         let token = file.control.token_file.as_deref();
@@ -233,7 +236,8 @@ impl Config {
             worker_id,
             servers,
             credentials,
-            tubes: or(flags.tube.clone(), file.tubes),
+            then_tubes: or(file.then_tubes, tubes.clone()),
+            tubes,
             concurrency,
             listen,
             served_at: None,

@@ -16,10 +16,10 @@ use crate::health::Health;
 use crate::job::Job;
 use crate::lease::Lost;
 use crate::metrics::Metrics;
-use crate::outbound::Outbound;
 use crate::result::Status;
 use crate::retry::jitter;
-use crate::store::{Staging, Store, remove_tree};
+use crate::setup::Setup;
+use crate::store::{Entry, Staging, Store, remove_tree};
 use crate::table::{Phase, Table};
 
 use super::events::{Event, Events};
@@ -44,7 +44,7 @@ impl Attempts {
     /// Runs the job once, and sees to what follows.
     pub(super) async fn run(&self, mut held: Held) {
         let crashed = held.guilty.take().map(|why| (Verdict::Crashed, why));
-        let beforehand = || verdict_beforehand(&held.job, &held.setup.outbound);
+        let beforehand = || verdict_beforehand(&held.job, &held.setup);
         if let Some((verdict, message)) = crashed.or_else(beforehand) {
             let failure = Ending::Over(verdict).failure(message);
             let attempt = Attempt { failure, ..Attempt::default() };
@@ -161,8 +161,9 @@ impl Attempts {
     /// Puts the result on the disk, and then sees to what is owed for it.
     async fn finish(&self, mut held: Held, verdict: Verdict, mut attempt: Attempt) {
         let mut staging = attempt.collected.staging.take();
-        let result = held.result(verdict, attempt);
-        let mut entry = held.entry(verdict, &result);
+        let mut result = held.result(verdict, attempt);
+        let then = held.followers(verdict, &mut result);
+        let mut entry = Entry { then, ..held.entry(verdict, &result) };
         entry.artifacts = staging.as_mut().map(Staging::hand_over);
         let entry = Arc::new(entry);
         match self.settler.keep(&mut held.lease, &entry).await {
@@ -217,7 +218,8 @@ impl Attempts {
 }
 
 /// Why a job is not even tried.
-fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String)> {
+fn verdict_beforehand(job: &Job, setup: &Setup) -> Option<(Verdict, String)> {
+    let outbound = &setup.outbound;
     if let Some(expires) = job.expires_at
         && expires <= Timestamp::now()
     {
@@ -234,10 +236,23 @@ fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String
         Some((Verdict::Forbidden, format!("{name:?}: {refused}")))
     });
     let mut artifacts = job.artifacts.iter();
-    refused.or_else(|| {
+    let refused = refused.or_else(|| {
         artifacts.find_map(|(name, target)| {
             let refused = outbound.check(&target.url).err()?;
             Some((Verdict::Forbidden, format!("\"artifacts.{name}\": {refused}")))
+        })
+    });
+    refused.or_else(|| {
+        let mut tubes = job.then.iter().enumerate();
+        tubes.find_map(|(index, follower)| {
+            let tube = follower.tube.as_deref()?;
+            let is_allowed = setup.config.then_tubes.iter().any(|it| it.as_str() == tube);
+            let why = || {
+                format!(
+                    "\"then[{index}].tube\": {tube:?} is not in then_tubes of the configuration"
+                )
+            };
+            (!is_allowed).then(|| (Verdict::Forbidden, why()))
         })
     })
 }

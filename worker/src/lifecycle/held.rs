@@ -132,6 +132,7 @@ impl Held {
             callback: callback.filter(|url| may(url)).cloned(),
             finished: result.timestamp,
             result: raw(result),
+            then: Vec::new(),
             artifacts: None,
             sends: made
                 .filter(|(_, to)| may(&to.url))

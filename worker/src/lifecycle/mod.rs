@@ -19,6 +19,7 @@
 mod artifacts;
 mod attempts;
 mod events;
+mod follow;
 mod held;
 mod refused;
 mod same_id;
@@ -133,6 +134,7 @@ impl Lifecycle {
             health: Arc::clone(&health),
             events: events.clone(),
             tasks: tasks.clone(),
+            following: Mutex::default(),
         });
         let attempts = Attempts {
             store: Arc::clone(&store),

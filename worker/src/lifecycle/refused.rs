@@ -124,6 +124,7 @@ fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<En
         callback,
         finished: result.timestamp,
         result: raw(&result),
+        then: Vec::new(),
         artifacts: None,
         sends: BTreeMap::new(),
     })

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Staged;
 use crate::artifact::ArtifactName;
-use crate::job::Target;
+use crate::job::{Following, Target};
 use crate::result::{FinalStatus, QueuePlace};
 
 /// A result, and what is owed for it.
@@ -36,6 +36,8 @@ pub struct Entry {
     pub finished: Timestamp,
     /// The result document.
     pub result: Box<RawValue>,
+    /// What is queued once the result is where it goes.
+    pub then: Vec<Following>,
     /// The artifacts that it tells of, on their way to their place. `None`: it has none.
     pub artifacts: Option<Staged>,
 }
@@ -69,6 +71,8 @@ struct OnDisk {
     finished: Timestamp,
     result: Box<RawValue>,
     #[serde(default)]
+    then: Vec<Following>,
+    #[serde(default)]
     artifacts: Option<Staged>,
 }
 
@@ -98,6 +102,7 @@ impl From<OnDisk> for Entry {
             callback: it.callback,
             finished: it.finished,
             result: it.result,
+            then: it.then,
             artifacts: it.artifacts,
         }
     }
@@ -115,7 +120,8 @@ impl Serialize for Entry {
         let is_cancelled = self.status == FinalStatus::Cancelled;
         let optional = usize::from(is_cancelled)
             + usize::from(self.artifacts.is_some())
-            + usize::from(!self.sends.is_empty());
+            + usize::from(!self.sends.is_empty())
+            + usize::from(!self.then.is_empty());
         let mut members = to.serialize_struct("Entry", 8 + optional)?;
         members.serialize_field("id", &self.id)?;
         members.serialize_field("place", &self.place)?;
@@ -131,6 +137,9 @@ impl Serialize for Entry {
         members.serialize_field("callback", &self.callback)?;
         members.serialize_field("finished", &self.finished)?;
         members.serialize_field("result", &self.result)?;
+        if !self.then.is_empty() {
+            members.serialize_field("then", &self.then)?;
+        }
         if let Some(artifacts) = &self.artifacts {
             members.serialize_field("artifacts", artifacts)?;
         }
@@ -147,6 +156,8 @@ pub struct Done {
     pub called_back: bool,
     /// The job is out of the queue.
     pub dequeued: bool,
+    /// The jobs that follow are queued, or there are none.
+    pub followed: bool,
     /// Sending the result was given up. It is still owed, in case that its job is kicked.
     pub given_up: bool,
 }
@@ -161,13 +172,20 @@ pub enum Step {
     CalledBack,
     /// See [`Done::dequeued`].
     Dequeued,
+    /// See [`Done::followed`].
+    Followed,
     /// See [`Done::given_up`].
     GivenUp,
 }
 
 impl Done {
-    pub(super) const EVERYTHING: Self =
-        Self { published: true, called_back: true, dequeued: true, given_up: false };
+    pub(super) const EVERYTHING: Self = Self {
+        published: true,
+        called_back: true,
+        dequeued: true,
+        followed: true,
+        given_up: false,
+    };
 
     /// At first: what is wanted nowhere is where it belongs.
     pub(super) fn of(entry: &Entry) -> Self {
@@ -176,6 +194,7 @@ impl Done {
             published: entry.target.is_none() && entry.sends.is_empty(),
             called_back: entry.callback.is_none(),
             dequeued,
+            followed: entry.then.is_empty(),
             given_up: false,
         }
     }
@@ -185,11 +204,12 @@ impl Done {
             Step::Published => self.published = true,
             Step::CalledBack => self.called_back = true,
             Step::Dequeued => self.dequeued = true,
+            Step::Followed => self.followed = true,
             Step::GivenUp => self.given_up = true,
         }
     }
 
     pub(super) fn everything(self) -> bool {
-        self.published && self.called_back && self.dequeued
+        self.published && self.called_back && self.dequeued && self.followed
     }
 }

@@ -43,6 +43,7 @@ fn entry(id: Uuid, result: &str) -> Arc<Entry> {
         callback: Some("https://x.example/".parse().unwrap()),
         finished: Timestamp::UNIX_EPOCH,
         result: RawValue::from_string(result.to_owned()).unwrap(),
+        then: Vec::new(),
         artifacts: None,
         sends: Default::default(),
     })
