@@ -112,13 +112,13 @@ impl Index {
         self.remove((time, id));
         self.times.insert(id, time);
         self.folders.insert((time, id), bytes);
-        self.total += bytes;
+        self.total = self.total.saturating_add(bytes);
         before
     }
 
     fn remove(&mut self, key: Key) -> Option<(Key, u64)> {
         let bytes = self.folders.remove(&key)?;
-        self.total -= bytes;
+        self.total = self.total.saturating_sub(bytes);
         if self.times.get(&key.1) == Some(&key.0) {
             self.times.remove(&key.1);
         }
@@ -237,30 +237,29 @@ impl Artifacts {
     }
 
     /// Moves the artifacts of a result to their place. Those of an earlier result stay until
-    /// [`replace`](Self::replace). If they are there already, nothing is done.
+    /// [`replace`](Self::replace). If they are there already, nothing is done. Returns whether they are there: at a
+    /// start, they may have been removed before.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub(super) fn adopt(&self, id: Uuid, finished: Timestamp, staged: Staged) -> io::Result<()> {
+    pub(super) fn adopt(&self, id: Uuid, finished: Timestamp, staged: Staged) -> io::Result<bool> {
         let (from, key) = (self.new_path(staged.token), (finished.as_millisecond(), id));
         let to = self.path(key, staged.bytes);
         if !from.exists() {
-            if !to.exists() {
-                warn!(%id, path = %from.display(), "the artifacts of a result are missing");
-            }
-            return Ok(());
+            return Ok(to.exists());
         }
         // It could be of a result of the same millisecond.
         remove_tree(&to)?;
-        match fs::rename(&from, &to) {
+        let moved = match fs::rename(&from, &to) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let shelf = to.parent().unwrap_or(&self.root);
                 DirBuilder::new().recursive(true).mode(0o700).create(shelf)?;
                 fs::rename(&from, &to)
             }
             moved => moved,
-        }
+        };
+        moved.map(|()| true)
     }
 
     /// The artifacts of this result count from now on, if it has any. Those of an earlier one are removed.

@@ -225,22 +225,28 @@ impl Shared {
 
     /// Writes results, and puts what belongs to them in its place.
     fn write(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
-        self.adopt(entries)?;
+        let theirs = self.adopt(entries)?;
         self.kept.write(entries)?;
-        for entry in entries {
-            self.artifacts.replace(entry.id, entry.finished, entry.artifacts);
-        }
+        self.replace(entries, &theirs);
         Ok(())
     }
 
-    fn adopt(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
-        for entry in entries {
-            if let Some(staged) = entry.artifacts {
-                self.kept.has_new_files.store(true, Ordering::Relaxed);
-                self.artifacts.adopt(entry.id, entry.finished, staged)?;
-            }
+    /// Puts the artifacts of results in their place. Returns those that are there.
+    fn adopt(&self, entries: &[Arc<Entry>]) -> io::Result<Vec<Option<Staged>>> {
+        let adopt = |entry: &Arc<Entry>| {
+            let Some(staged) = entry.artifacts else { return Ok(None) };
+            self.kept.has_new_files.store(true, Ordering::Relaxed);
+            let is_there = self.artifacts.adopt(entry.id, entry.finished, staged)?;
+            Ok(is_there.then_some(staged))
+        };
+        entries.iter().map(adopt).collect()
+    }
+
+    /// These are the artifacts of these results, and what was of earlier ones goes.
+    fn replace(&self, entries: &[Arc<Entry>], theirs: &[Option<Staged>]) {
+        for (entry, staged) in entries.iter().zip(theirs) {
+            self.artifacts.replace(entry.id, entry.finished, *staged);
         }
-        Ok(())
     }
 
     /// The jobs whose artifacts are needed for what is owed.
@@ -290,10 +296,8 @@ impl Store {
         let failed = |error| StoreError::Io(root.clone(), error);
         let artifacts = Arc::new(Artifacts::open(root.clone()).map_err(failed)?);
         let shared = Arc::new(Shared { kept, artifacts, owing, probing: Mutex::default() });
-        shared.adopt(&latest).map_err(failed)?;
-        for entry in latest {
-            shared.artifacts.replace(entry.id, entry.finished, entry.artifacts);
-        }
+        let theirs = shared.adopt(&latest).map_err(failed)?;
+        shared.replace(&latest, &theirs);
         shared.artifacts.clear_new().map_err(failed)?;
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
         let (orders, receiver) = mpsc::channel();
