@@ -35,17 +35,26 @@ const MAX_KEPT: usize = 10_000;
 
 /// Scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place(String);
+pub struct Place {
+    name: String,
+    /// The store that workers share, where every result goes.
+    is_store: bool,
+}
 
 impl Place {
     /// Where this URL leads.
     pub fn of(url: &Url) -> Self {
-        Self(url.origin().ascii_serialization())
+        Self { name: url.origin().ascii_serialization(), is_store: false }
+    }
+
+    /// The store of this name that workers share.
+    pub fn store(name: &str) -> Self {
+        Self { name: name.to_owned(), is_store: true }
     }
 
     /// As it is shown.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
@@ -279,7 +288,14 @@ impl User {
         drop(state);
         if is_new {
             let place = self.place.as_str();
-            warn!(reason = "destination", "taking no jobs whose results go to {place}: {message}");
+            if self.place.is_store {
+                warn!(reason = "destination", "results wait for {place}: {message}");
+            } else {
+                warn!(
+                    reason = "destination",
+                    "taking no jobs whose results go to {place}: {message}"
+                );
+            }
         }
     }
 }

@@ -374,7 +374,7 @@ impl Outbound {
         successful(url, answer)
     }
 
-    fn client_for(&self, url: &Url) -> Result<&Client, ExchangeError> {
+    pub(super) fn client_for(&self, url: &Url) -> Result<&Client, ExchangeError> {
         let reach = self.policy.check(url).and_then(|reach| {
             // A proxy would take that for itself; without one, what it resolves to is refused.
             if self.has_proxy && reach == Reach::Public && is_localhost(url) {
