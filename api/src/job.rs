@@ -85,6 +85,11 @@ impl Job {
         wire::parse(body)
     }
 
+    /// Where its result goes; or, if it goes nowhere, the first of its artifacts.
+    pub fn first_target(&self) -> Option<&Target> {
+        self.result.as_ref().or_else(|| self.artifacts.values().next())
+    }
+
     /// What it asks for, in 32 hexadecimal digits: all of its members but the time at which it was queued.
     /// `args` and `custom` count as they are written.
     pub fn digest(&self) -> String {

@@ -101,6 +101,7 @@ fn entry(id: Uuid, age: Duration) -> Arc<Entry> {
         finished,
         result: RawValue::from_string(text).expect("it is JSON"),
         artifacts: None,
+        sends: Default::default(),
     })
 }
 

@@ -3,19 +3,21 @@
 //! The directory is its process' own, so anything can be in it: links to elsewhere, pipes that nobody writes to,
 //! a hundred thousand files, a file of a terabyte that is all holes, names that are no text. So nothing is
 //! followed and nothing is opened that is no file; what is looked at, listed and copied is bounded; and for what
-//! is left out there is a note. A file is copied while its digest is computed: whoever has it open still cannot
-//! change what is kept.
+//! is left out there is a note. A file that somebody may have open still is copied while its digest is computed, so
+//! that nobody can change what is kept.
 //!
 //! Owns: which files are artifacts, and what a result tells of each. Must not know: jobs, or where they are kept.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::artifact::{Artifact, ArtifactName};
@@ -47,7 +49,7 @@ pub struct Limits {
 }
 
 /// What is left out, and why.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Notes {
     said: Vec<String>,
     more: usize,
@@ -65,7 +67,7 @@ impl Notes {
 
     fn done(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.said.push(format!("{} more artifacts are left out", self.more));
+            self.said.push(format!("artifacts that are left out besides these: {}", self.more));
         }
         self.said
     }
@@ -79,6 +81,8 @@ struct Candidate {
     /// Tells it from every other file.
     identity: (u64, u64),
     links: u64,
+    /// Whether it belongs to our user.
+    is_ours: bool,
 }
 
 /// What is in an output directory.
@@ -87,6 +91,11 @@ pub struct Outputs {
     root: Option<OwnedFd>,
     candidates: Vec<Candidate>,
     notes: Notes,
+    /// Whether nobody can have a file open any more.
+    may_move: bool,
+    /// What was taken of the candidates so far, and how many of them were left out.
+    artifacts: Vec<Artifact>,
+    lost: usize,
 }
 
 /// What was taken.
@@ -115,7 +124,7 @@ impl Outputs {
                 if error != Errno::NOENT {
                     notes.leave_out(".", "the output directory is no directory any more");
                 }
-                return Ok(Self { root: None, candidates: Vec::new(), notes });
+                return Ok(Self::new(None, Vec::new(), notes));
             }
         };
         let mut walk = Walk {
@@ -150,7 +159,18 @@ impl Outputs {
             left.bytes -= candidate.bytes;
             true
         });
-        Ok(Self { root: Some(root), candidates, notes })
+        Ok(Self::new(Some(root), candidates, notes))
+    }
+
+    fn new(root: Option<OwnedFd>, candidates: Vec<Candidate>, notes: Notes) -> Self {
+        Self { root, candidates, notes, may_move: false, artifacts: Vec::new(), lost: 0 }
+    }
+
+    /// The process is gone, with all that it started: files of our own user can be moved, and need not be
+    /// copied.
+    #[must_use]
+    pub fn of_the_dead(self) -> Self {
+        Self { may_move: true, ..self }
     }
 
     /// Whether there is nothing to be taken.
@@ -164,57 +184,92 @@ impl Outputs {
     }
 
     /// Takes nothing, for this reason.
-    pub fn leave_out(mut self, why: &str) -> Collected {
-        for candidate in self.candidates {
-            self.notes.leave_out(candidate.name.as_str(), why);
+    pub fn leave_out(&self, why: &str) -> Collected {
+        let mut notes = self.notes.clone();
+        for candidate in &self.candidates {
+            notes.leave_out(candidate.name.as_str(), why);
         }
-        Collected { notes: self.notes.done(), ..Collected::default() }
+        Collected { notes: notes.done(), ..Collected::default() }
     }
 
-    /// Takes the files. `into`: where they are copied to. `None`: nowhere, they are only listed. `url` is the
-    /// address of the result that they belong to.
+    /// Takes the files. `into`: where they go to, so that they are not in the directory any more. `None`: they are
+    /// only listed. `url` is the address of the result that they belong to.
     ///
     /// # Errors
     ///
-    /// As those of [`look`](Self::look), or they cannot be written.
+    /// As those of [`look`](Self::look), or they cannot be written. The next call goes on where this one ended.
     pub fn take(
         &mut self,
         mut into: Option<&mut Staging>,
         url: Option<&str>,
     ) -> io::Result<Collected> {
-        let mut collected = Collected::default();
-        let Some(root) = &self.root else {
-            let notes = std::mem::take(&mut self.notes).done();
-            return Ok(Collected { notes, ..collected });
-        };
-        let mut notes = Notes { said: self.notes.said.clone(), more: self.notes.more };
-        for candidate in &self.candidates {
-            let file = match open_file(root, candidate) {
-                Ok(file) => file,
-                Err(error) => {
-                    blame_machine(error)?;
-                    notes.leave_out(candidate.name.as_str(), "it cannot be read");
-                    continue;
-                }
-            };
-            let mut copy = into.as_mut().map(|staging| staging.add()).transpose()?;
-            match copy_file(file, candidate.bytes, copy.as_mut())? {
-                Some(copied) => collected.artifacts.push(Artifact {
-                    media_type: media_type(&candidate.name, copied.is_utf8),
+        while let Some(candidate) = self.candidates.get(self.artifacts.len() + self.lost) {
+            let root = self.root.as_ref().expect("there are no candidates without it");
+            let how = How { into: into.as_deref_mut(), may_move: self.may_move };
+            match take_one(root, candidate, how)? {
+                Ok(taken) => self.artifacts.push(Artifact {
+                    media_type: media_type(&candidate.name, taken.is_utf8),
                     bytes: candidate.bytes,
-                    digest: copied.digest.to_string(),
+                    digest: taken.digest.to_string(),
                     url: url.map(|url| format!("{url}/{}", candidate.name.in_url())),
                     name: candidate.name.clone(),
                 }),
-                None => {
-                    notes.leave_out(candidate.name.as_str(), "it changed while it was read");
-                    into.as_mut().map(|staging| staging.take_back()).transpose()?;
+                Err(why) => {
+                    self.lost += 1;
+                    self.notes.leave_out(candidate.name.as_str(), why);
                 }
             }
         }
-        collected.notes = notes.done();
-        Ok(collected)
+        let (artifacts, notes) = (self.artifacts.clone(), self.notes.clone().done());
+        Ok(Collected { artifacts, notes, staging: None })
     }
+}
+
+/// How a file is taken.
+struct How<'a> {
+    into: Option<&'a mut Staging>,
+    may_move: bool,
+}
+
+/// Takes a file, or says why not.
+fn take_one(
+    root: &OwnedFd,
+    candidate: &Candidate,
+    how: How<'_>,
+) -> io::Result<Result<Taken, &'static str>> {
+    let opened = match open_file(root, candidate) {
+        Ok(opened) => opened,
+        Err(error) => {
+            blame_machine(error)?;
+            return Ok(Err("it cannot be read"));
+        }
+    };
+    let Opened { parent, name, mut file } = opened;
+    let parent = parent.as_ref().unwrap_or(root);
+    let changed = Ok(Err("it changed while it was read"));
+    let Some(into) = how.into else {
+        return Ok(
+            read_file(&mut file, candidate.bytes, None)?.ok_or("it changed while it was read")
+        );
+    };
+    // Nobody else has it: it need not be copied.
+    if how.may_move && candidate.is_ours && candidate.links == 1 {
+        let Some(taken) = read_file(&mut file, candidate.bytes, None)? else { return changed };
+        match into.adopt(parent, &name, &file) {
+            Ok(()) => return Ok(Ok(taken)),
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => file.rewind()?,
+            Err(error) => return Err(error),
+        }
+    }
+    let mut copy = into.add()?;
+    let read = read_file(&mut file, candidate.bytes, Some(&mut copy));
+    if !matches!(read, Ok(Some(_))) {
+        into.take_back()?;
+        return read.map(|_| Err("it changed while it was read"));
+    }
+    // There is room for the next one then. If not, it goes with its directory.
+    let _ = unlinkat(parent, &*name, AtFlags::empty());
+    read.map(|taken| taken.ok_or("it changed while it was read"))
 }
 
 /// An error that says something of this machine, not of the file.
@@ -283,7 +338,8 @@ impl Walk {
                         name,
                         bytes: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
                         identity: (stat.st_dev, stat.st_ino),
-                        links: stat.st_nlink.into(),
+                        links: links(&stat),
+                        is_ours: stat.st_uid == rustix::process::geteuid().as_raw(),
                     });
                     return Ok(());
                 }
@@ -315,6 +371,11 @@ fn is_of_the_job(file: &Stat, directory: &Stat) -> bool {
     file.st_dev == directory.st_dev && (is_ours || file.st_uid == directory.st_uid)
 }
 
+#[allow(clippy::useless_conversion, reason = "it is no u64 on every processor")]
+fn links(stat: &Stat) -> u64 {
+    stat.st_nlink.into()
+}
+
 /// A file with other links than those that are here may be one from elsewhere.
 fn leave_out_foreign(candidates: &mut Vec<Candidate>, notes: &mut Notes) {
     let mut here: HashMap<(u64, u64), u64> = HashMap::new();
@@ -337,40 +398,47 @@ fn open_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedF
     openat(parent, name, flags, Mode::empty())
 }
 
-/// Opens a file, step by step: none of its folders can have become a link.
-fn open_file(root: &OwnedFd, candidate: &Candidate) -> Result<File, Errno> {
-    let part = |part: &str| CString::new(part).map_err(|_| Errno::INVAL);
-    let mut folder = None;
-    let mut parts = candidate.name.as_str().split('/').peekable();
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    while let Some(name) = parts.next() {
-        let parent = folder.as_ref().unwrap_or(root);
-        if parts.peek().is_some() {
-            folder = Some(open_folder(parent, part(name)?)?);
-            continue;
-        }
-        let file = openat(parent, part(name)?, flags, Mode::empty())?;
-        let stat = fstat(&file)?;
-        let is_it = (stat.st_dev, stat.st_ino) == candidate.identity
-            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && u64::from(stat.st_nlink) == candidate.links;
-        return if is_it { Ok(file.into()) } else { Err(Errno::STALE) };
-    }
-    Err(Errno::INVAL)
+/// A file, and where it is.
+struct Opened {
+    /// `None`: it is at the top.
+    parent: Option<OwnedFd>,
+    name: CString,
+    file: File,
 }
 
-struct Copied {
+/// Opens a file, step by step: none of its folders can have become a link.
+fn open_file(root: &OwnedFd, candidate: &Candidate) -> Result<Opened, Errno> {
+    let part = |part: &str| CString::new(part).map_err(|_| Errno::INVAL);
+    let (folders, name) = match candidate.name.as_str().rsplit_once('/') {
+        Some((folders, name)) => (folders.split('/').collect(), name),
+        None => (Vec::new(), candidate.name.as_str()),
+    };
+    let (mut parent, name) = (None, part(name)?);
+    for folder in folders {
+        parent = Some(open_folder(parent.as_ref().unwrap_or(root), part(folder)?)?);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(parent.as_ref().unwrap_or(root), &*name, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    let is_it = (stat.st_dev, stat.st_ino) == candidate.identity
+        && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        // Those that were taken have one link less.
+        && links(&stat) <= candidate.links;
+    if is_it { Ok(Opened { parent, name, file: file.into() }) } else { Err(Errno::STALE) }
+}
+
+struct Taken {
     digest: Digest,
     is_utf8: bool,
 }
 
-/// Copies a file of this length. `None`: it has another by now.
-fn copy_file(from: File, bytes: u64, mut to: Option<&mut File>) -> io::Result<Option<Copied>> {
+/// Reads a file of this length, and copies it if it goes somewhere. `None`: it has another length by now.
+fn read_file(from: &mut File, bytes: u64, mut to: Option<&mut File>) -> io::Result<Option<Taken>> {
     let mut from = from.take(bytes.saturating_add(1));
     let mut hasher = Hasher::like(None);
     let mut text = Utf8::default();
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(bytes).unwrap_or(CHUNK) + 1)];
-    let mut copied = 0;
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(bytes).unwrap_or(CHUNK)) + 1];
+    let mut length = 0;
     loop {
         let read = match from.read(&mut buffer) {
             Ok(0) => break,
@@ -383,10 +451,10 @@ fn copy_file(from: File, bytes: u64, mut to: Option<&mut File>) -> io::Result<Op
         if let Some(to) = &mut to {
             to.write_all(&buffer[..read])?;
         }
-        copied += read as u64;
+        length += read as u64;
     }
-    let copy = Copied { digest: hasher.finish(), is_utf8: text.is_utf8() };
-    Ok((copied == bytes).then_some(copy))
+    let taken = Taken { digest: hasher.finish(), is_utf8: text.is_utf8() };
+    Ok((length == bytes).then_some(taken))
 }
 
 /// Whether pieces together are UTF-8.

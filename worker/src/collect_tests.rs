@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use super::*;
+use crate::store::{Store, Sync};
 
 const LIMITS: Limits = Limits { files: 100, bytes: 1 << 20 };
 
@@ -130,7 +131,7 @@ fn there_are_limits() {
     assert_eq!(names(&collected), ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]);
     assert!(collected.notes[0].contains("it has 1099511627776 bytes, and all may have 50"));
     assert_eq!(collected.notes.len(), MAX_NOTES + 1);
-    assert_eq!(collected.notes[MAX_NOTES], "10 more artifacts are left out");
+    assert_eq!(collected.notes[MAX_NOTES], "artifacts that are left out besides these: 10");
     let collected = folder.take(Limits { files: 20, bytes: 1 << 20 });
     assert_eq!(collected.artifacts.len(), 20);
     assert!(collected.notes[1].contains("there may be at most 20 (artifacts.max_files)"));
@@ -151,7 +152,7 @@ fn folders_can_be_too_deep_or_closed() {
     assert!(collected.notes[0].contains("folders may be 16 deep"));
     folder.write("closed/file", "x");
     let closed = folder.out().join("closed");
-    fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
     let collected = folder.take(LIMITS);
     // Root reads it all the same.
     assert_eq!(collected.artifacts.len() + collected.notes.len(), 3);
@@ -202,4 +203,43 @@ fn utf8_in_pieces() {
     let mut broken = Utf8::default();
     [&b"a\xc3"[..], b"(", b"ok"].iter().for_each(|piece| broken.update(piece));
     assert!(!broken.is_utf8());
+}
+
+#[test]
+fn what_somebody_may_have_open_is_copied() {
+    use std::os::unix::fs::MetadataExt;
+    for is_over in [false, true] {
+        let folder = Folder::new();
+        let store = Store::open(&folder.0.join("state"), Sync::Never).unwrap();
+        folder.write("a/one", "first");
+        folder.write("two", "second");
+        folder.write("twin", "third");
+        fs::hard_link(folder.out().join("twin"), folder.out().join("two.twin")).unwrap();
+        let number = |name: &str| fs::metadata(folder.out().join(name)).unwrap().ino();
+        let before = [number("a/one"), number("two"), number("twin"), number("twin")];
+        let outputs = Outputs::look(&folder.out(), LIMITS).unwrap();
+        let mut outputs = if is_over { outputs.of_the_dead() } else { outputs };
+        let mut staging = store.stage_artifacts(outputs.size()).unwrap().unwrap();
+        let collected = outputs.take(Some(&mut staging), None).unwrap();
+        assert_eq!(names(&collected), ["a/one", "twin", "two", "two.twin"]);
+        let [one, two, twin, _] = before;
+        let kept = ["first", "third", "second", "third"].into_iter().zip([one, twin, two, twin]);
+        for (place, (text, number)) in kept.enumerate() {
+            let path = staging.dir().join(place.to_string());
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            let is_moved = fs::metadata(&path).unwrap().ino() == number;
+            assert_eq!(is_moved, is_over && text != "third", "{text}");
+        }
+        assert_eq!(fs::read_dir(folder.out()).unwrap().count(), 1, "only a folder is left");
+    }
+}
+
+#[test]
+fn files_on_other_file_systems_are_left_out() {
+    let folder = Folder::new();
+    folder.write("here", "");
+    let at = |path: &Path| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    let directory = at(&folder.out());
+    assert!(is_of_the_job(&at(&folder.out().join("here")), &directory));
+    assert!(!is_of_the_job(&at(Path::new("/proc/self/status")), &directory));
 }

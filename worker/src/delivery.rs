@@ -6,34 +6,44 @@
 mod storing;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::header::{ETAG, HeaderName, HeaderValue, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
+use axum::http::header::{
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, debug, info, warn};
 use url::Url;
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::destinations::{Destinations, Place, User};
 use crate::ending::Verdict;
+use crate::job::Target;
 use crate::metrics::Metrics;
 use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer, unsigned};
 use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::room::Room;
 use crate::shared::SharedStore;
-use crate::store::{Entry, Step, Store};
+use crate::store::{Entry, FoundArtifact, OpenArtifact, Step, Store};
 use crate::tasks::Tasks;
 
 /// A later result is where one was to be put that must not take its place.
 const PRECONDITION_FAILED: StatusCode = StatusCode::PRECONDITION_FAILED;
+
+/// The digest of what is sent (RFC 9530).
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
@@ -58,6 +68,8 @@ pub enum Delivery {
 pub struct Sending {
     /// Reaches other machines.
     pub outbound: Outbound,
+    /// And sends them files.
+    pub uploads: Outbound,
     /// Signs callbacks. `None`: they are not signed.
     pub signer: Option<Signer>,
     /// Where results go before all else. `None`: there is no store that workers share.
@@ -67,6 +79,12 @@ pub struct Sending {
     /// Most callbacks that are under way to one destination at a time. Others are given up: their results are in memory,
     /// and whoever queues jobs names the URLs.
     pub max_callbacks: usize,
+}
+
+/// What is sent.
+enum Sent<'a> {
+    Document { method: Method, url: &'a Url, body: Bytes, headers: HeaderMap },
+    Artifact { entry: &'a Arc<Entry>, name: &'a ArtifactName, target: &'a Target },
 }
 
 /// Why sending ended without success.
@@ -232,7 +250,7 @@ impl Deliveries {
     }
 
     /// Sends the result, and notes that.
-    async fn send(&self, entry: &Entry) -> Result<(), Ended> {
+    async fn send(&self, entry: &Arc<Entry>) -> Result<(), Ended> {
         let unpublished = self.room.unpublished();
         let published = self.publish(entry).await;
         drop(unpublished);
@@ -246,8 +264,30 @@ impl Deliveries {
         published
     }
 
+    /// Sends the artifacts that are to be sent, and then the result.
+    async fn publish(&self, entry: &Arc<Entry>) -> Result<(), Ended> {
+        let begun = Instant::now();
+        let mut refused = None;
+        for (name, target) in &entry.sends {
+            let what = format!("send the artifact \"{name}\"");
+            let user = self.destinations.enter(Place::of(&target.url), true);
+            let send = || Sent::Artifact { entry, name, target };
+            let failures = &self.metrics.publish_failures;
+            match self.persist(&what, begun, failures, false, &user, send).await {
+                Ok(()) => {}
+                // Whatever else can be sent is.
+                Err(Ended::Refused(error)) => {
+                    refused.get_or_insert(error);
+                }
+                Err(ended) => return Err(ended),
+            }
+        }
+        self.publish_result(entry, begun).await?;
+        refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
+    }
+
     /// Sends the result, again and again.
-    async fn publish(&self, entry: &Entry) -> Result<(), Ended> {
+    async fn publish_result(&self, entry: &Entry, begun: Instant) -> Result<(), Ended> {
         let Some(target) = &entry.target else { return Ok(()) };
         let body = entry.body();
         let mut headers = HeaderMap::new();
@@ -266,9 +306,12 @@ impl Deliveries {
         }
         let what = "publish the result";
         let failures = &self.metrics.publish_failures;
-        let send = || (target.method, &target.url, body.clone(), headers.clone());
+        let send = || {
+            let (method, url) = (target.method, &target.url);
+            Sent::Document { method, url, body: body.clone(), headers: headers.clone() }
+        };
         let user = self.destinations.enter(Place::of(&target.url), true);
-        self.persist(what, failures, is_late, &user, send).await
+        self.persist(what, begun, failures, is_late, &user, send).await
     }
 
     /// Announces that the job is over. Returns whether that is settled: answered, or given up.
@@ -295,10 +338,10 @@ impl Deliveries {
                 Some(signer) => signer.headers(&id, now, &body),
                 None => unsigned(&id, now),
             };
-            (Method::Post, url, body.clone(), headers)
+            Sent::Document { method: Method::Post, url, body: body.clone(), headers }
         };
         let failures = &self.metrics.callback_failures;
-        match self.persist("call back", failures, false, user, send).await {
+        match self.persist("call back", Instant::now(), failures, false, user, send).await {
             Ok(()) => true,
             Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
                 warn!(error, "gave up the callback");
@@ -309,16 +352,16 @@ impl Deliveries {
     }
 
     /// Sends until it succeeds, or the other side says that a later one is there and this one gives way, or
-    /// the time for that is over, or it never can.
+    /// the time for that is over, or it never can. `begun`: when that time began.
     async fn persist<'a>(
         &self,
         what: &str,
+        begun: Instant,
         failures: &prometheus_client::metrics::counter::Counter,
         gives_way: bool,
         user: &User,
-        send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
+        send: impl Fn() -> Sent<'a>,
     ) -> Result<(), Ended> {
-        let begun = Instant::now();
         let (mut attempt, mut unchanging) = (0, 0);
         loop {
             let turn = tokio::select! {
@@ -331,21 +374,28 @@ impl Deliveries {
                 }
             };
             let sending = self.sending();
-            let (method, url, body, headers) = send();
-            let error: DeliverError =
-                match sending.outbound.deliver(method, url, body, headers).await {
-                    Ok(()) => {
-                        user.succeeded();
-                        debug!("done: {what}");
-                        return Ok(());
-                    }
-                    Err(error) if gives_way && error.status() == Some(PRECONDITION_FAILED) => {
-                        user.succeeded();
-                        info!("a later result is there: this one is not sent");
-                        return Ok(());
-                    }
-                    Err(error) => error,
-                };
+            let sent = match send() {
+                Sent::Document { method, url, body, headers } => {
+                    sending.outbound.deliver(method, url, body, headers).await
+                }
+                Sent::Artifact { entry, name, target } => {
+                    let opened = self.open_artifact(entry, name, begun).await?;
+                    upload(&sending.uploads, target, opened).await
+                }
+            };
+            let error: DeliverError = match sent {
+                Ok(()) => {
+                    user.succeeded();
+                    debug!("done: {what}");
+                    return Ok(());
+                }
+                Err(error) if gives_way && error.status() == Some(PRECONDITION_FAILED) => {
+                    user.succeeded();
+                    info!("a later result is there: this one is not sent");
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
             failures.inc();
             attempt += 1;
             let policy = DeliveryRetry { backoff: BACKOFF, within: sending.within };
@@ -387,6 +437,42 @@ impl Deliveries {
         }
     }
 
+    /// Opens an artifact of a result. It is tried for as long as sending it is, while this machine is short of
+    /// something.
+    async fn open_artifact(
+        &self,
+        entry: &Arc<Entry>,
+        name: &ArtifactName,
+        begun: Instant,
+    ) -> Result<OpenArtifact, Ended> {
+        let cannot = |why: &dyn fmt::Display| format!("cannot send the artifact \"{name}\": {why}");
+        let mut failures = 0;
+        loop {
+            let (store, kept, wanted) = (Arc::clone(&self.store), Arc::clone(entry), name.clone());
+            let opened = spawn_blocking(move || store.open_artifact_of(&kept, &wanted)).await;
+            let error = match opened.unwrap_or_else(|error| Err(error.into())) {
+                Ok(FoundArtifact::Open(artifact)) => return Ok(artifact),
+                Ok(FoundArtifact::Gone | FoundArtifact::Nothing) => {
+                    return Err(Ended::Refused(cannot(&"it is not there any more")));
+                }
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    return Err(Ended::Refused(cannot(&error)));
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            let delay = BACKOFF.delay(failures, jitter());
+            if begun.elapsed() + delay > self.sending().within {
+                return Err(Ended::GivenUp(cannot(&error)));
+            }
+            warn!(%error, retry_in = ?delay, "cannot read an artifact that is to be sent");
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.room.closed() => return Err(Ended::Closing),
+            }
+        }
+    }
+
     fn sending(&self) -> Arc<Sending> {
         Arc::clone(&self.sending.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -403,6 +489,25 @@ impl Deliveries {
     fn calling(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {
         self.calling.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends an artifact once.
+async fn upload(
+    outbound: &Outbound,
+    target: &Target,
+    opened: OpenArtifact,
+) -> Result<(), DeliverError> {
+    let OpenArtifact { artifact, file, .. } = opened;
+    let mut headers = HeaderMap::new();
+    let told = [(CONTENT_TYPE, &artifact.media_type), (REPR_DIGEST, &artifact.digest)];
+    for (name, value) in told {
+        // Neither has any character that a header cannot have.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    let (method, file) = (target.method, Arc::new(file));
+    outbound.upload(method, &target.url, &file, artifact.bytes, headers).await
 }
 
 /// As in `Last-Modified` (RFC 9110, section 5.6.7).

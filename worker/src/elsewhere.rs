@@ -20,7 +20,7 @@ use crate::result::JobResult;
 use crate::setup::Setup;
 use crate::shared::{Known, time_of};
 use crate::surface::document;
-use crate::web::{ArtifactContent, FoundArtifact, LogStream, Lookup};
+use crate::web::{ArtifactContent, FoundArtifact, LogStream, Lookup, Pieces};
 
 /// Most jobs that are asked for at a time: their results are in memory meanwhile.
 const MAX_ASKED: usize = 16;
@@ -142,7 +142,7 @@ impl Elsewhere {
             let path = utf8_percent_encode(name.as_str(), PLAIN).to_string();
             // That they have it is known when they are asked for what is wanted.
             let peers = Arc::clone(peers);
-            let read = move |range: std::ops::Range<u64>| -> crate::web::Pieces {
+            let read = move |range: std::ops::Range<u64>| -> Pieces {
                 let asked = async move {
                     let gone = || std::io::Error::other("no worker has the artifact any more");
                     match peers.artifact(id, &path, range).await {
@@ -187,7 +187,7 @@ impl Elsewhere {
 fn content(
     artifact: Artifact,
     modified: Timestamp,
-    read: impl FnOnce(std::ops::Range<u64>) -> crate::web::Pieces + Send + 'static,
+    read: impl FnOnce(std::ops::Range<u64>) -> Pieces + Send + 'static,
 ) -> FoundArtifact {
     FoundArtifact::Here(ArtifactContent { artifact, modified, read: Box::new(read) })
 }

@@ -31,6 +31,7 @@ mod many;
 pub mod metrics;
 pub mod outbound;
 pub mod parked;
+mod pieces;
 pub mod readiness;
 pub mod retry;
 pub mod room;

@@ -142,6 +142,8 @@ pub struct Metrics {
     pub left_behind: Counter,
     /// Results that are not sent yet, or whose job is still in the queue.
     pub spool: Gauge,
+    /// What artifacts take up on the disk.
+    pub artifact_bytes: Gauge,
     /// Servers that can be reached.
     pub servers_connected: Gauge,
     /// 1 if jobs are taken, otherwise 0.
@@ -180,6 +182,7 @@ impl Default for Metrics {
             callback_failures: Counter::default(),
             left_behind: Counter::default(),
             spool: Gauge::default(),
+            artifact_bytes: Gauge::default(),
             servers_connected: Gauge::default(),
             ready: Gauge::default(),
             registry: Registry::default(),
@@ -224,6 +227,8 @@ impl Default for Metrics {
         }
         let spool = "Results that are not sent, or whose job is still in the queue";
         registry.register("spool", spool, metrics.spool.clone());
+        let artifacts = "What the artifacts of results take up on the disk";
+        registry.register("artifact_bytes", artifacts, metrics.artifact_bytes.clone());
         let connected = "Servers that jobs can be taken from";
         registry.register("servers_connected", connected, metrics.servers_connected.clone());
         registry.register("ready", "Whether jobs are taken", metrics.ready.clone());
@@ -366,6 +371,7 @@ mod tests {
             r#"jq_worker_running{type="sailor"} 1"#,
             "jq_worker_touches_total 0",
             "jq_worker_spool 0",
+            "jq_worker_artifact_bytes 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

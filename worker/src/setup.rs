@@ -21,6 +21,8 @@ pub struct Setup {
     pub executor: Executor,
     /// Reaches other machines.
     pub outbound: Outbound,
+    /// And sends them files.
+    pub uploads: Outbound,
     /// Signs callbacks. `None`: they are not signed.
     pub signer: Option<Signer>,
     /// The store that workers share.
@@ -40,6 +42,8 @@ impl Setup {
     pub fn new(config: Config, keepers: Keepers) -> Result<Self, ConfigError> {
         let outbound =
             Outbound::new(&config.outbound).map_err(|error| ConfigError(error.to_string()))?;
+        let uploads = Outbound::for_uploads(&config.outbound)
+            .map_err(|error| ConfigError(error.to_string()))?;
         let signer = if config.callback_secrets.is_empty() {
             None
         } else {
@@ -60,7 +64,7 @@ impl Setup {
             let made = Peers::new(config.peers.clone(), &config.outbound);
             peers = Some(Arc::new(made.map_err(|error| ConfigError(format!("peers: {error}")))?));
         }
-        Ok(Self { config, executor, outbound, signer, shared, peers, name })
+        Ok(Self { config, executor, outbound, uploads, signer, shared, peers, name })
     }
 
     /// Gives the room its limits. `debt`: how many results may wait to be sent.

@@ -314,6 +314,7 @@ impl web::Worker for Surface {
         let Shown { metrics, servers, store, .. } = &self.shown;
         metrics.servers_connected.set(servers.connected() as i64);
         metrics.spool.set(store.owing() as i64);
+        metrics.artifact_bytes.set(i64::try_from(store.artifacts_total()).unwrap_or(i64::MAX));
         metrics.set_reasons(&self.reasons());
         metrics.set_resources(&self.resources());
         metrics.text()

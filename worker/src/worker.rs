@@ -286,6 +286,7 @@ impl Worker {
 fn sending(setup: &Setup) -> Sending {
     Sending {
         outbound: setup.outbound.clone(),
+        uploads: setup.uploads.clone(),
         signer: setup.signer.clone(),
         shared: setup.shared.clone(),
         within: setup.config.publish_timeout,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jq_client::{Connection, ConnectionLimits, Credentials, Endpoint};
 
 use super::Failed;
-use crate::config::{Config, Flags, Handler, Mode, OutputFrom};
+use crate::config::{Artifacts, Config, Flags, Handler, Mode, OutputFrom};
 use crate::exec::{Identity, Limits};
 use crate::outbound::{Authorization, Credential, Outbound};
 
@@ -61,6 +61,10 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         config.sync
     );
     report.line("results", &results.to_lowercase())?;
+    let Artifacts { of_job, max_total } = config.artifacts;
+    let (files, bytes) = (of_job.files, of_job.bytes);
+    let artifacts = format!("at most {files} and {bytes} bytes of a job, {max_total} bytes in all");
+    report.line("artifacts", &artifacts)?;
     match config.listen {
         None => report.line("served at", &"nowhere")?,
         Some(address) => {

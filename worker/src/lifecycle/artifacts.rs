@@ -9,11 +9,12 @@ use tokio::time::sleep;
 use tracing::error;
 
 use crate::collect::{Collected, Limits, Outputs};
+use crate::config::Mode;
 use crate::executor::Attempt;
 use crate::fault::Part;
 use crate::lease::Lost;
 use crate::retry::jitter;
-use crate::store::Store;
+use crate::store::{Staging, Store};
 
 use super::attempts::Attempts;
 use super::held::Held;
@@ -35,18 +36,30 @@ impl Attempts {
         if attempt.fault.is_some() || held.will_be_retried(attempt) {
             return Ok(());
         }
-        let limits = held.setup.config.artifacts.of_job;
-        let url = held.setup.config.result_url(held.job.id);
+        let mut taking = Some(Taking {
+            store: Arc::clone(&self.store),
+            directory: directory.to_owned(),
+            limits: held.setup.config.artifacts.of_job,
+            is_over: held.handler.mode == Mode::Process,
+            url: held.setup.config.result_url(held.job.id),
+            outputs: None,
+            staging: None,
+        });
         let mut failures = 0;
-        loop {
-            let take = take(Arc::clone(&self.store), directory.to_owned(), limits, url.clone());
-            let error = match held.lease.keep_while(take).await? {
+        while let Some(mut task) = taking.take() {
+            let step = spawn_blocking(move || (task.go_on(), task));
+            let Ok((taken, task)) = held.lease.keep_while(step).await? else {
+                // It has panicked, and said so.
+                return Ok(());
+            };
+            let error = match taken {
                 Ok(collected) => {
                     attempt.collected = collected;
                     return Ok(());
                 }
                 Err(error) => error,
             };
+            taking = Some(task);
             failures += 1;
             let delay = KEEP.delay(failures, jitter());
             error!(%error, retry_in = ?delay, "cannot take in the artifacts");
@@ -60,30 +73,47 @@ impl Attempts {
             };
             held.lease.keep_while(again).await?;
         }
+        Ok(())
     }
 }
 
-async fn take(
+/// How far the taking in is: what was taken is not in the directory any more.
+struct Taking {
     store: Arc<Store>,
     directory: PathBuf,
     limits: Limits,
+    /// Whether everything that could write there has ended.
+    is_over: bool,
     url: Option<String>,
-) -> io::Result<Collected> {
-    let taken = spawn_blocking(move || {
-        let mut outputs = Outputs::look(&directory, limits)?;
+    outputs: Option<Outputs>,
+    staging: Option<Staging>,
+}
+
+impl Taking {
+    /// Goes on where it ended when it failed.
+    fn go_on(&mut self) -> io::Result<Collected> {
+        let outputs = match &mut self.outputs {
+            Some(outputs) => outputs,
+            none => {
+                let outputs = Outputs::look(&self.directory, self.limits)?;
+                none.insert(if self.is_over { outputs.of_the_dead() } else { outputs })
+            }
+        };
         if outputs.is_empty() {
             return outputs.take(None, None);
         }
-        let Some(mut staging) = store.stage_artifacts(outputs.size())? else {
+        if self.staging.is_none() {
+            self.staging = self.store.stage_artifacts(outputs.size())?;
+        }
+        let Some(staging) = &mut self.staging else {
             let why = "there is no room: those that remain to be sent fill artifacts.max_total";
             return Ok(outputs.leave_out(why));
         };
-        let mut collected = outputs.take(Some(&mut staging), url.as_deref())?;
+        let mut collected = outputs.take(Some(&mut *staging), self.url.as_deref())?;
         if !collected.artifacts.is_empty() {
-            store.sync_artifacts(&staging)?;
-            collected.staging = Some(staging);
+            self.store.sync_artifacts(staging)?;
+            collected.staging = self.staging.take();
         }
         Ok(collected)
-    });
-    taken.await.unwrap_or_else(|error| Err(error.into()))
+    }
 }

@@ -229,8 +229,15 @@ fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String
         ("callback.successUri", job.callback.success.as_ref()),
         ("callback.failedUri", job.callback.failed.as_ref()),
     ];
-    places.into_iter().find_map(|(name, url)| {
+    let refused = places.into_iter().find_map(|(name, url)| {
         let refused = outbound.check(url?).err()?;
         Some((Verdict::Forbidden, format!("{name:?}: {refused}")))
+    });
+    let mut artifacts = job.artifacts.iter();
+    refused.or_else(|| {
+        artifacts.find_map(|(name, target)| {
+            let refused = outbound.check(&target.url).err()?;
+            Some((Verdict::Forbidden, format!("\"artifacts.{name}\": {refused}")))
+        })
     })
 }

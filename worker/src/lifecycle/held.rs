@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::artifact::ArtifactName;
 use crate::config::Handler;
 use crate::ending::Verdict;
 use crate::executor::Attempt;
@@ -78,7 +79,15 @@ impl Held {
 
     /// The result of its last attempt.
     pub(super) fn result(&self, verdict: Verdict, attempt: Attempt) -> JobResult {
-        let (notes, job_digest) = (self.job.notes.clone(), Some(self.job.digest()));
+        let (mut notes, job_digest) = (self.job.notes.clone(), Some(self.job.digest()));
+        if verdict.is_of_attempt() {
+            let has_made =
+                |name: &ArtifactName| attempt.collected.artifacts.iter().any(|it| it.name == *name);
+            let missing = self.job.artifacts.keys().filter(|name| !has_made(name));
+            notes.extend(missing.map(|name| {
+                format!("artifact {:?} is not there, so it is not sent to its URL", name.as_str())
+            }));
+        }
         let mut document = JobResult { notes, job_digest, ..self.document() };
         if verdict.is_of_attempt() {
             attempt.record(&mut document);
@@ -112,6 +121,8 @@ impl Held {
         let outbound = &self.setup.outbound;
         let may = |url: &Url| verdict != Verdict::Forbidden || outbound.check(url).is_ok();
         let target = self.job.result.clone().filter(|target| row.is_sent && may(&target.url));
+        let has_made = |name: &ArtifactName| result.artifacts.iter().any(|made| made.name == *name);
+        let made = self.job.artifacts.iter().filter(|(name, _)| row.is_sent && has_made(name));
         let callback = row.callback.and_then(|event| event.url(&self.job.callback));
         Entry {
             id: self.job.id,
@@ -122,6 +133,10 @@ impl Held {
             finished: result.timestamp,
             result: raw(result),
             artifacts: None,
+            sends: made
+                .filter(|(_, to)| may(&to.url))
+                .map(|(name, to)| (name.clone(), to.clone()))
+                .collect(),
         }
     }
 }

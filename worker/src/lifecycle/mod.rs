@@ -244,7 +244,7 @@ impl Lifecycle {
             Ok(Earlier::Other) => return self.refuse_other(lease, &job, attempt).await,
             Err(lost) => return self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
         }
-        if let Some(target) = &job.result {
+        if let Some(target) = job.first_target() {
             let place = Place::of(&target.url);
             if !self.deliveries.destinations().admits(&place) {
                 return self.park(lease, permit, &job, Ending::NoDestination).await;

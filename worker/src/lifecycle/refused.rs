@@ -1,5 +1,6 @@
 //! What is not a job, or none that may be run here: it is buried, and its result says why.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,5 +125,6 @@ fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<En
         finished: result.timestamp,
         result: raw(&result),
         artifacts: None,
+        sends: BTreeMap::new(),
     })
 }

@@ -4,6 +4,7 @@
 //! there is a result, a second one with the same content is answered by that, unless its handler is told to
 //! run it again. Other content under the same id would overwrite somebody's result: it is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,8 @@ impl Lifecycle {
             place: Some(place.clone()),
             status,
             target,
+            // They are not here.
+            sends: BTreeMap::new(),
             callback: callback.filter(|url| may(url)).cloned(),
             finished: result.timestamp,
             result: RawValue::from_string(text).ok()?,

@@ -19,7 +19,9 @@ use jq_tls::{FileError, Identity};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{
+    Body, Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect,
+};
 use tracing::warn;
 use url::Url;
 
@@ -173,6 +175,7 @@ pub struct Outbound {
     with_certificate: Arc<[(UrlPolicy, Clients)]>,
     credentials: Arc<[Ready]>,
     has_proxy: bool,
+    pub(super) timeout: Duration,
     max_input_bytes: u64,
 }
 
@@ -232,6 +235,7 @@ impl Outbound {
             policy: Arc::new(policy),
             credentials: credentials.into(),
             has_proxy: options.proxy.is_some(),
+            timeout: options.timeout,
             max_input_bytes: options.max_input_bytes,
         })
     }
@@ -329,9 +333,24 @@ impl Outbound {
         mut headers: HeaderMap,
     ) -> Result<(), DeliverError> {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        self.send(method, url, headers, || body.clone().into(), None).await
+    }
+
+    /// Sends what `body` makes, with as much time as usual or `within` this one.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: impl Fn() -> Body,
+        within: Option<Duration>,
+    ) -> Result<(), DeliverError> {
         let request = |client: &Client| {
-            let request = client.request(verb(method), url.clone());
-            request.headers(headers.clone()).body(body.clone())
+            let mut request = client.request(verb(method), url.clone());
+            if let Some(within) = within {
+                request = request.timeout(within);
+            }
+            request.headers(headers.clone()).body(body())
         };
         let mut response = self.exchange(url, request).await?;
         // A failure now, or too slow an end, takes nothing back: it only costs the connection.

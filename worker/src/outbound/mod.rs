@@ -25,6 +25,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upload;
 
 pub use ask::Response;
 pub use callback::{BadSecret, Signer, unsigned};

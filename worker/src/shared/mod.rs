@@ -36,7 +36,8 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::artifact::Artifact;
-use crate::web::{Pieces, pieces};
+use crate::pieces::pieces;
+use crate::web::Pieces;
 
 pub use open::{SharedOptions, check_url};
 pub use peers::{Known, Peers};
@@ -171,7 +172,8 @@ impl SharedStore {
             return Ok(());
         }
         self.look_for_folder().await?;
-        let options = Put { attributes: attributes("application/json"), ..Put::default() };
+        let attributes = self.attributes("application/json");
+        let options = Put { attributes, ..Put::default() };
         let location = self.location("results", &format!("{}.json", id.hyphenated()), id);
         within(WRITE, async {
             let payload = PutPayload::from_bytes(body);
@@ -197,7 +199,7 @@ impl SharedStore {
         let location = self.artifact_location(id, finished, place);
         let writer = BufWriter::with_capacity(Arc::clone(&self.objects), location, PART);
         let mut writer =
-            writer.with_attributes(attributes(&artifact.media_type)).with_max_concurrency(1);
+            writer.with_attributes(self.attributes(&artifact.media_type)).with_max_concurrency(1);
         let copied = copy(file, artifact.bytes, &mut writer).await;
         if copied.is_err() {
             // What there is of it must not stay, if the store can be reached.
@@ -285,6 +287,15 @@ impl SharedStore {
         }
     }
 
+    /// A folder has no place for them.
+    fn attributes(&self, media_type: &str) -> Attributes {
+        let mut attributes = Attributes::new();
+        if self.folder.is_none() {
+            attributes.insert(Attribute::ContentType, media_type.to_owned().into());
+        }
+        attributes
+    }
+
     fn location(&self, kind: &str, name: &str, id: Uuid) -> Path {
         let shelf = format!("{:02x}", id.as_bytes()[0]);
         let parts = [kind, &shelf, name].map(Into::into);
@@ -297,15 +308,9 @@ impl SharedStore {
     }
 }
 
-fn attributes(media_type: &str) -> Attributes {
-    let mut attributes = Attributes::new();
-    attributes.insert(Attribute::ContentType, media_type.to_owned().into());
-    attributes
-}
-
 /// Copies a file that is so long.
 async fn copy(file: File, length: u64, writer: &mut BufWriter) -> Result<(), SharedError> {
-    let mut content = pieces(Arc::new(file), 0..length);
+    let mut content = Box::pin(pieces(Arc::new(file), 0..length));
     while let Some(piece) = content.next().await {
         let piece = piece.map_err(SharedError::Here)?;
         within(SILENCE, async { Ok(writer.put(piece).await?) }).await?;

@@ -18,6 +18,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::outbound::{BuildError, Options, Outbound, Response};
+
 use crate::web::{FROM_PEER, LogEvent, LogStream, Pieces};
 
 /// How long connecting to one may take.

@@ -16,8 +16,10 @@
 //! Owns: these files. Must not know: where they came from.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -198,7 +200,8 @@ impl Artifacts {
             info!(folders, "removed the oldest artifacts to make room for others");
         }
         gone.into_iter().for_each(|folder| self.discard(folder));
-        DirBuilder::new().mode(0o700).create(&staging.dir)?;
+        // With the folder around it, if somebody has removed that.
+        DirBuilder::new().recursive(true).mode(0o700).create(&staging.dir)?;
         Ok(Some(staging))
     }
 
@@ -365,6 +368,12 @@ pub struct Staging {
 }
 
 impl Staging {
+    /// Where they are.
+    #[cfg(test)]
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
     /// A new file: the next in the list.
     ///
     /// # Errors
@@ -375,6 +384,19 @@ impl Staging {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         self.files += 1;
         Ok(file)
+    }
+
+    /// Takes this file over: the next in the list is what has this name in this folder, and is open.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: above all, that it is on another file system.
+    pub fn adopt(&mut self, folder: impl AsFd, name: &CStr, file: &File) -> io::Result<()> {
+        rustix::fs::fchmod(file, Mode::RUSR | Mode::WUSR)?;
+        let path = self.dir.join(self.files.to_string());
+        renameat_with(folder, name, CWD, &path, RenameFlags::NOREPLACE)?;
+        self.files += 1;
+        Ok(())
     }
 
     /// Takes the last file back.

@@ -1,5 +1,7 @@
 //! A result with what is owed for it, and how far that is done.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::ser::SerializeStruct;
@@ -9,6 +11,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Staged;
+use crate::artifact::ArtifactName;
 use crate::job::Target;
 use crate::result::{FinalStatus, QueuePlace};
 
@@ -25,6 +28,8 @@ pub struct Entry {
     pub status: FinalStatus,
     /// Where the result goes.
     pub target: Option<Target>,
+    /// Where artifacts go before the result does, by their names.
+    pub sends: BTreeMap<ArtifactName, Target>,
     /// Where the end of the job is announced.
     pub callback: Option<Url>,
     /// When the job was over.
@@ -58,6 +63,8 @@ struct OnDisk {
     cancelled: bool,
     ending: OldEnding,
     target: Option<Target>,
+    #[serde(default)]
+    sends: BTreeMap<ArtifactName, Target>,
     callback: Option<Url>,
     finished: Timestamp,
     result: Box<RawValue>,
@@ -87,6 +94,7 @@ impl From<OnDisk> for Entry {
             place: it.place,
             status,
             target: it.target,
+            sends: it.sends,
             callback: it.callback,
             finished: it.finished,
             result: it.result,
@@ -105,7 +113,9 @@ impl Serialize for Entry {
             }
         };
         let is_cancelled = self.status == FinalStatus::Cancelled;
-        let optional = usize::from(is_cancelled) + usize::from(self.artifacts.is_some());
+        let optional = usize::from(is_cancelled)
+            + usize::from(self.artifacts.is_some())
+            + usize::from(!self.sends.is_empty());
         let mut members = to.serialize_struct("Entry", 8 + optional)?;
         members.serialize_field("id", &self.id)?;
         members.serialize_field("place", &self.place)?;
@@ -115,6 +125,9 @@ impl Serialize for Entry {
         }
         members.serialize_field("ending", &ending)?;
         members.serialize_field("target", &self.target)?;
+        if !self.sends.is_empty() {
+            members.serialize_field("sends", &self.sends)?;
+        }
         members.serialize_field("callback", &self.callback)?;
         members.serialize_field("finished", &self.finished)?;
         members.serialize_field("result", &self.result)?;
@@ -165,7 +178,7 @@ impl Done {
     pub(super) fn of(entry: &Entry, to_store: bool) -> Self {
         let dequeued = entry.place.is_none();
         Self {
-            published: entry.target.is_none(),
+            published: entry.target.is_none() && entry.sends.is_empty(),
             stored: !to_store,
             called_back: entry.callback.is_none(),
             dequeued,

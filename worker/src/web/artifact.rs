@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,20 +14,16 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use futures_util::Stream;
-use futures_util::stream::unfold;
 use jiff::Timestamp;
 use jq_http::reply::{Reply, empty};
 use jq_http::{Validators, Wanted};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::answer::unavailable;
 use super::failure;
 use crate::artifact::{Artifact, ArtifactName};
-
-/// So much is read at a time, in bytes.
-const CHUNK: u64 = 64 << 10;
+use crate::pieces::pieces;
 
 /// Nothing runs, nothing is loaded from elsewhere, and nothing of this origin is read.
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; media-src 'self'; \
@@ -69,30 +64,9 @@ pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 impl ArtifactContent {
     /// One that is in a file.
     pub fn in_file(artifact: Artifact, modified: Timestamp, file: File) -> Self {
-        let read = |range| pieces(Arc::new(file), range);
+        let read = |range| Box::pin(pieces(Arc::new(file), range)) as Pieces;
         Self { artifact, modified, read: Box::new(read) }
     }
-}
-
-/// What is in this part of a file. It fails if the file is shorter.
-pub fn pieces(file: Arc<File>, range: Range<u64>) -> Pieces {
-    Box::pin(unfold(range, move |range| {
-        let file = Arc::clone(&file);
-        async move {
-            if range.is_empty() {
-                return None;
-            }
-            let length = CHUNK.min(range.end - range.start);
-            let start = range.start;
-            let read = spawn_blocking(move || {
-                let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
-                file.read_exact_at(&mut piece, start).map(|()| Bytes::from(piece))
-            });
-            let piece = read.await.unwrap_or_else(|error| Err(error.into()));
-            let rest = if piece.is_ok() { start + length..range.end } else { 0..0 };
-            Some((piece, rest))
-        }
-    }))
 }
 
 /// The name behind a job's id in a path. `None`: no artifact can have it.

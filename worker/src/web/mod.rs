@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 use answer::App;
 
-pub use artifact::{ArtifactContent, FoundArtifact, Pieces, pieces};
+pub use artifact::{ArtifactContent, FoundArtifact, Pieces};
 pub use jq_api::status::{
     FailureStatus, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };

@@ -11,6 +11,7 @@ mod gate;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
+mod artifacts;
 mod callbacks;
 mod clock;
 mod commands;

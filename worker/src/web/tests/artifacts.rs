@@ -85,19 +85,3 @@ async fn what_is_not_there_says_so() {
     assert_eq!(answer.status, 308);
     answer.has("location", &format!("../../{DONE}/{PATH}"));
 }
-
-#[tokio::test]
-async fn a_file_is_read_in_pieces_up_to_the_end_of_the_part() {
-    use futures_util::TryStreamExt;
-    let path = std::env::temp_dir().join(format!("jq-pieces-{}", Uuid::new_v4()));
-    let text: Vec<u8> = (0..200_000_u32).map(|it| it as u8).collect();
-    std::fs::write(&path, &text).unwrap();
-    let open = || Arc::new(std::fs::File::open(&path).unwrap());
-    for part in [0..200_000, 0..0, 70_001..150_002, 199_999..200_000] {
-        let read: Vec<Bytes> = pieces(open(), part.clone()).try_collect().await.unwrap();
-        assert_eq!(read.concat(), text[part.start as usize..part.end as usize]);
-    }
-    let short: io::Result<Vec<Bytes>> = pieces(open(), 0..200_001).try_collect().await;
-    assert!(short.is_err());
-    std::fs::remove_file(path).unwrap();
-}

@@ -36,6 +36,9 @@ const UNKNOWN: Uuid = Uuid::from_u128(4);
 const BODY: &[u8] = br#"{"id":"13775310-8f59-412e-aa2c-549a20077664","output":{"series":[1,2]}}"#;
 const MODIFIED: &str = "Sun, 22 Nov 2026 12:03:10 GMT";
 
+/// What an artifact of the made-up worker is.
+type TypeAndText = (&'static str, &'static [u8]);
+
 /// A worker that knows what it is told to.
 #[derive(Default)]
 struct Fake {
@@ -45,7 +48,7 @@ struct Fake {
     reasons: Vec<String>,
     previous: HashMap<Uuid, Lookup>,
     /// Their types and what is in them. `None`: gone.
-    artifacts: HashMap<(Uuid, String), Option<(&'static str, &'static [u8])>>,
+    artifacts: HashMap<(Uuid, String), Option<TypeAndText>>,
     /// What somebody wanted to be cancelled, and run again.
     cancelled: Mutex<Vec<Uuid>>,
     rerun: Mutex<Vec<Uuid>>,
