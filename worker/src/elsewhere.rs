@@ -217,3 +217,46 @@ fn unless_known(here: Lookup, why: &str) -> Lookup {
         here => here,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(time: Timestamp) -> Bytes {
+        format!("{{\"timestamp\":\"{time}\"}}").into()
+    }
+
+    #[test]
+    fn a_result_has_its_time() {
+        let (now, hour) = (Timestamp::now(), Duration::from_secs(3600));
+        let done = |age: Duration| done(result(now - age), hour);
+        assert!(matches!(done(Duration::ZERO), Lookup::Done(_)));
+        assert!(matches!(done(hour / 2), Lookup::Done(_)));
+        assert!(matches!(done(hour), Lookup::Gone));
+    }
+
+    #[test]
+    fn the_later_result_counts() {
+        let (first, second) = (Timestamp::UNIX_EPOCH, Timestamp::now());
+        let here = |time| Lookup::Done(document(result(time)));
+        assert!(is_later(&result(second), &here(first)));
+        assert!(!is_later(&result(first), &here(second)));
+        assert!(!is_later(&result(first), &here(first)), "it is the same");
+        assert!(is_later(&result(first), &Lookup::Unknown));
+        assert!(!is_later(b"{}", &here(first)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_has_is_remembered_for_a_second() {
+        let elsewhere = Elsewhere::default();
+        let ids: Vec<_> = (0..=MAX_UNKNOWN as u128).map(Uuid::from_u128).collect();
+        ids.iter().for_each(|id| elsewhere.remember(*id));
+        assert!(elsewhere.is_known_unknown(ids[0]));
+        assert!(!elsewhere.is_known_unknown(ids[MAX_UNKNOWN]), "only so many are");
+        tokio::time::advance(UNKNOWN).await;
+        assert!(!elsewhere.is_known_unknown(ids[0]));
+        elsewhere.remember(ids[MAX_UNKNOWN]);
+        assert!(elsewhere.is_known_unknown(ids[MAX_UNKNOWN]));
+        assert_eq!(elsewhere.unknown().len(), 1);
+    }
+}

@@ -186,3 +186,38 @@ impl HttpConnector for Connector {
         ReqwestConnector::default().connect(&options)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_store_is_made_of_its_options() {
+        let key = "c2VjcmV0";
+        for (url, given, is_whole) in [
+            (
+                "s3://b/of/us",
+                vec![("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", key)],
+                true,
+            ),
+            (
+                "az://b/of/us",
+                vec![("AZURE_STORAGE_ACCOUNT_NAME", "x"), ("AZURE_STORAGE_ACCOUNT_KEY", key)],
+                true,
+            ),
+            ("gs://b/of/us", vec![("GOOGLE_SERVICE_ACCOUNT", "/nowhere/key.json")], false),
+        ] {
+            let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let options = given.into_iter().map(own).collect();
+            let url = check_url(url).unwrap();
+            let made = SharedStore::open(&SharedOptions { url, options, ca_files: Vec::new() });
+            match made {
+                Ok(store) => {
+                    assert!(is_whole && store.prefix.as_ref() == "of/us", "{store:?}");
+                    assert!(!format!("{store:?}").contains(key), "{store:?}");
+                }
+                Err(why) => assert!(!is_whole && why.contains("/nowhere/key.json"), "{why}"),
+            }
+        }
+    }
+}

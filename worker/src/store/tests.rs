@@ -614,7 +614,8 @@ async fn what_is_to_be_in_the_shared_store_is_owed_until_it_is_there() {
 async fn what_is_kept_is_to_be_stored_as_long_as_there_is_a_store() {
     let folder = Folder::new();
     let store = folder.open();
-    let bare = |id| Entry { target: None, callback: None, place: None, ..(*entry(id, "{}")).clone() };
+    let bare =
+        |id| Entry { target: None, callback: None, place: None, ..(*entry(id, "{}")).clone() };
     let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
     store.keep(Arc::new(bare(one))).await.unwrap();
     assert_eq!(store.owing(), 0);

@@ -94,10 +94,8 @@ fn a_result_outlives_its_worker(kind: Kind) {
     let path = |name: &str| format!("{}/{name}", jobs[0].path());
     let plot = second.get(&path("plot.txt"));
     assert_eq!(plot.body, format!("plot of {}\n", jobs[0].id).as_bytes());
-    assert_eq!(
-        plot.header("content-type"),
-        Some("text/plain; charset=utf-8").or(plot.header("content-type"))
-    );
+    let kind = plot.header("content-type").expect("it has one");
+    assert!(kind.starts_with("text/plain"), "{kind}");
     let zeros = second.ask("GET", &path("a/zeros"), "Range: bytes=99990-\r\n");
     assert_eq!((zeros.status(), zeros.body), (206, vec![0; 10]));
     assert_eq!(second.get(&path("other")).status(), 404);
@@ -166,15 +164,13 @@ fn a_kicked_job_is_run_again_by_any_worker(kind: Kind) {
     let number = queue.put(job.body());
     queue.await_state(number, "buried");
     assert_eq!(first.result(&job)["status"], "failed");
-    first.get("/").body.clear();
     fs::write(rig.dir.join("cured"), "").expect("it is writable");
     // Only the second one takes it.
     first.signal(Signal::SIGTSTP);
     first.await_metric("jq_worker_ready", 0.0);
     let second = work(&rig, &queue, "second");
     let mut conn = queue.connect();
-    let said = conn.ask(&format!("kick-job {number}"));
-    drop(said);
+    conn.ask(&format!("kick-job {number}"));
     queue.await_deleted(number);
     assert_eq!(rig.runs(&job).len(), 2);
     assert_eq!(second.result(&job)["status"], "successful");
@@ -315,6 +311,39 @@ fn results_wait_while_the_store_is_down(kind: Kind) {
     }
     assert!(!rig.finish(other).contains(SECRET));
     assert!(!contains(&rig.dir, SECRET.as_bytes()), "the secret is in a file");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let rig = Rig::new();
+    rig.script("handlers/t", "echo 1");
+    let check = |config: &str| {
+        rig.clear().configure(&format!("tubes = ['t']\nhandlers_dir = 'handlers'\n{config}"));
+        let mut command = rig.command();
+        command.arg("check").env_remove("AWS_ACCESS_KEY_ID");
+        let output = command.output().expect("it starts");
+        assert!(!output.status.success());
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("it is text");
+        assert!(!said.contains(SECRET), "{said}");
+        said
+    };
+    fs::write(rig.dir.join("wrong"), format!("AWS_SECRET={SECRET}\n")).expect("it is writable");
+    fs::write(rig.dir.join("cut"), format!("# x\n{SECRET}\n")).expect("it is writable");
+    for (config, expected) in [
+        ("[store]\nurl = 'http://x/'", "store.url: expected s3://BUCKET/PATH"),
+        ("[store]\nurl = 's3://a:b@c/'", "store.url: expected neither a user"),
+        ("[store]\nurl = 'file:///nowhere/at/all'", "/nowhere/at/all: No such file"),
+        ("[store]\noptions_file = 'x'", "store.options_file: there is no store.url"),
+        ("[store]\nurl = 's3://b'\noptions_file = 'x'", "x: No such file"),
+        ("[store]\nurl = 's3://b'\noptions_file = 'cut'", "cut: line 2: expected NAME=value"),
+        ("[store]\nurl = 's3://b'\noptions_file = 'wrong'", "AWS_SECRET is no option of s3://"),
+        ("[store]\nuri = 's3://b'", "unknown field `uri`"),
+        ("peers = ['w2:11380']", "peers: entry 1: expected http://HOST:PORT"),
+    ] {
+        let said = check(config);
+        assert!(said.contains(expected), "{config}: {said}");
+    }
 }
 
 /// Whether a file below this folder has these bytes in it.
