@@ -19,19 +19,20 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
-use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, GetOptions, ObjectStore, PutOptions as Put, PutPayload};
+use object_store::{
+    Attribute, Attributes, GetOptions, MultipartUpload, ObjectStore, PutMultipartOptions,
+    PutOptions as Put, PutPayload,
+};
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 use uuid::Uuid;
 
@@ -49,7 +50,7 @@ const MAX_WRITES: usize = 32;
 const MAX_FILES: usize = 4;
 
 /// A larger artifact is sent in parts of this size, in bytes.
-const PART: usize = 8 << 20;
+const PART: u64 = 8 << 20;
 
 /// How long writing a result may take.
 const WRITE: Duration = Duration::from_secs(30);
@@ -59,6 +60,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long reading a result may take.
 const READ: Duration = Duration::from_secs(5);
+
+/// When reading a result has failed, nobody else tries for so long: a store that hangs costs a few of those who ask
+/// time, and not all.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// The largest result that is read, in bytes. A worker makes none that is larger.
 const MAX_RESULT: u64 = (1 << 30) + (8 << 20);
@@ -74,6 +79,8 @@ pub struct SharedStore {
     folder: Option<PathBuf>,
     writes: Semaphore,
     files: Semaphore,
+    /// When reading a result has failed, and why.
+    failed: Mutex<Option<(Instant, String)>>,
 }
 
 /// Why something could not be written to the store or read from it.
@@ -197,13 +204,26 @@ impl SharedStore {
         let _one_of_few = self.files.acquire().await;
         self.look_for_folder().await?;
         let location = self.artifact_location(id, finished, place);
-        let writer = BufWriter::with_capacity(Arc::clone(&self.objects), location, PART);
-        let mut writer =
-            writer.with_attributes(self.attributes(&artifact.media_type)).with_max_concurrency(1);
-        let copied = copy(file, artifact.bytes, &mut writer).await;
+        let attributes = self.attributes(&artifact.media_type);
+        let mut content = Box::pin(pieces(Arc::new(file), 0..artifact.bytes));
+        if artifact.bytes <= PART {
+            let payload = next_part(&mut content).await?;
+            let options = Put { attributes, ..Put::default() };
+            return within(SILENCE, async {
+                self.objects.put_opts(&location, payload, options).await?;
+                Ok(())
+            })
+            .await;
+        }
+        let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+        let begun = within(SILENCE, async {
+            Ok(self.objects.put_multipart_opts(&location, options).await?)
+        });
+        let mut upload = begun.await?;
+        let copied = copy(content, artifact.bytes, &mut *upload).await;
         if copied.is_err() {
             // What there is of it must not stay, if the store can be reached.
-            let _ = timeout(READ, writer.abort()).await;
+            let _ = timeout(READ, upload.abort()).await;
         }
         copied
     }
@@ -212,8 +232,24 @@ impl SharedStore {
     ///
     /// # Errors
     ///
-    /// What the store says.
+    /// What the store says, or has just said to somebody else.
     pub async fn result(&self, id: Uuid) -> Result<Option<Bytes>, SharedError> {
+        if let Some((at, why)) = &*self.failed()
+            && at.elapsed() < PAUSE
+        {
+            return Err(SharedError::There(why.clone()));
+        }
+        let result = self.read_result(id).await;
+        *self.failed() = result.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        result
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        // It is whole between two statements, whoever panicked.
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_result(&self, id: Uuid) -> Result<Option<Bytes>, SharedError> {
         let location = self.location("results", &format!("{}.json", id.hyphenated()), id);
         within(READ, async {
             match self.objects.get_opts(&location, GetOptions::default()).await {
@@ -308,17 +344,36 @@ impl SharedStore {
     }
 }
 
-/// Copies a file that is so long.
-async fn copy(file: File, length: u64, writer: &mut BufWriter) -> Result<(), SharedError> {
-    let mut content = Box::pin(pieces(Arc::new(file), 0..length));
-    while let Some(piece) = content.next().await {
-        let piece = piece.map_err(SharedError::Here)?;
-        within(SILENCE, async { Ok(writer.put(piece).await?) }).await?;
+/// Copies what is so long, part by part.
+async fn copy(
+    mut content: impl Stream<Item = io::Result<Bytes>> + Unpin,
+    length: u64,
+    upload: &mut dyn MultipartUpload,
+) -> Result<(), SharedError> {
+    for _ in 0..length.div_ceil(PART) {
+        let part = next_part(&mut content).await?;
+        within(SILENCE, async { Ok(upload.put_part(part).await?) }).await?;
     }
     within(SILENCE, async {
-        writer.shutdown().await.map_err(|error| SharedError::There(said(&error)))
+        upload.complete().await?;
+        Ok(())
     })
     .await
+}
+
+/// The next part, or what there is of it. Pieces have a length of which a part is a multiple.
+async fn next_part(
+    content: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin),
+) -> Result<PutPayload, SharedError> {
+    let (mut part, mut length) = (Vec::new(), 0);
+    while length < PART
+        && let Some(piece) = content.next().await
+    {
+        let piece = piece.map_err(SharedError::Here)?;
+        length += piece.len() as u64;
+        part.push(piece);
+    }
+    Ok(part.into_iter().collect())
 }
 
 async fn within<T>(

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -134,6 +134,7 @@ impl SharedStore {
             folder,
             writes: Semaphore::new(MAX_WRITES),
             files: Semaphore::new(MAX_FILES),
+            failed: Mutex::default(),
         })
     }
 }

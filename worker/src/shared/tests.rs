@@ -40,7 +40,7 @@ async fn a_result_and_its_artifacts_are_there_for_others() {
     one.put_result(id, time, body.clone(), false).await.unwrap();
     assert_eq!(other.result(id).await.unwrap(), Some(body));
 
-    let text = vec![b'x'; PART + 3];
+    let text = vec![b'x'; PART as usize + 3];
     let artifact = Artifact {
         name: "a/b.txt".parse().unwrap(),
         media_type: "text/plain".to_owned(),
@@ -59,6 +59,11 @@ async fn a_result_and_its_artifacts_are_there_for_others() {
     assert_eq!(other.clone().read_artifact(key, 0..0).count().await, 0);
     let missing: Vec<_> = other.read_artifact((id, time, 2), 0..1).collect().await;
     assert!(missing.len() == 1 && missing[0].is_err());
+    assert!(one.put_artifact((id, time, 4), &artifact, folder.file("cut", b"x")).await.is_err());
+    assert!(!one.has_artifact((id, time, 4), &artifact).await.unwrap());
+    let artifact = Artifact { bytes: 3, ..artifact };
+    one.put_artifact(key, &artifact, folder.file("short", b"abc")).await.unwrap();
+    assert!(one.has_artifact(key, &artifact).await.unwrap());
     // A file that is shorter than the result tells is no artifact.
     let cut = one.put_artifact((id, time, 3), &artifact, folder.file("cut", b"x")).await;
     assert!(matches!(cut, Err(SharedError::Here(_))), "{cut:?}");

@@ -62,7 +62,10 @@ fn artifacts() -> &'static str {
 }
 
 fn work(rig: &Rig, queue: &Queue, name: &str) -> Worker {
-    rig.work(queue, &["--results", name, "--id", name, "--concurrency", "4"])
+    let worker = rig.work(queue, &["--results", name, "--id", name, "--concurrency", "4"]);
+    // It serves before it has its state directory.
+    worker.await_metric("jq_worker_ready", 1.0);
+    worker
 }
 
 fn local(job: Job) -> Job {
@@ -108,7 +111,7 @@ fn a_result_outlives_its_worker(kind: Kind) {
     fs::rename(&shared.0, &elsewhere).expect("it is there");
     assert_eq!(second.get(&jobs[0].path()).status(), 503);
     fs::rename(&elsewhere, &shared.0).expect("it is there");
-    assert_eq!(second.get(&jobs[0].path()).status(), 200);
+    eventually("it is served again", || second.get(&jobs[0].path()).status() == 200);
     rig.finish(second);
 }
 
@@ -170,7 +173,7 @@ fn a_kicked_job_is_run_again_by_any_worker(kind: Kind) {
     first.await_metric("jq_worker_ready", 0.0);
     let second = work(&rig, &queue, "second");
     let mut conn = queue.connect();
-    conn.ask(&format!("kick-job {number}"));
+    conn.ask(format!("kick-job {number}"));
     queue.await_deleted(number);
     assert_eq!(rig.runs(&job).len(), 2);
     assert_eq!(second.result(&job)["status"], "successful");
@@ -250,7 +253,10 @@ fn work_with_s3(rig: &Rig, queue: &Queue, s3: &S3, name: &str) -> Worker {
     command.args(["--server", &queue.name(), "--tube", TUBE, "--listen", "127.0.0.1:0", "-V"]);
     command.args(["--results", name, "--id", name, "--concurrency", "4"]);
     command.args(["--allow-url", &rig.site.url("/")]);
-    rig.work_with(command)
+    let worker = rig.work_with(command);
+    let has_begun = || worker.status()["servers"].as_array().is_some_and(|it| !it.is_empty());
+    eventually("it has its state directory", has_begun);
+    worker
 }
 
 fn store_of_s3() -> String {
@@ -286,9 +292,6 @@ fn results_wait_while_the_store_is_down(kind: Kind) {
     let worker = work_with_s3(&rig, &queue, &s3, "first");
     eventually("it is owed still", || worker.metric("jq_worker_spool") >= 20.0);
     s3.set_up(true);
-    // And one that hangs is no better than one that is down.
-    s3.set_hanging(true);
-    s3.set_hanging(false);
     patiently("all are done", 1000, || queue.count(TUBE, "current-jobs-ready") == 0);
     queue.await_empty();
     worker.await_metric("jq_worker_spool", 0.0);
@@ -305,6 +308,17 @@ fn results_wait_while_the_store_is_down(kind: Kind) {
         assert_eq!(other.result(job)["output"], json!(job.id));
         assert_eq!(other.get(&format!("{}/plot.txt", job.path())).status(), 200);
     }
+    // One that hangs is no better than one that is down.
+    assert_eq!(other.get(&format!("/{}", Uuid::new_v4())).status(), 404);
+    s3.set_hanging(true);
+    assert_eq!(other.get(&format!("/{}", Uuid::new_v4())).status(), 503);
+    let late = rig.job("plot");
+    queue.put(late.body());
+    eventually("it is sent meanwhile", || rig.sent(&late) == 1);
+    assert_eq!(other.result(&late)["output"], json!(late.id));
+    assert_eq!(other.metric("jq_worker_spool"), 1.0);
+    s3.set_hanging(false);
+    queue.await_empty();
     let told = [other.get("/"), other.get("/api/v1/status"), other.get("/metrics")];
     for told in told {
         assert!(!String::from_utf8_lossy(&told.body).contains(SECRET));
