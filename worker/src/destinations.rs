@@ -276,9 +276,16 @@ impl User {
         let Some(destination) = state.places.get_mut(&self.place) else { return };
         let was_in_trouble = destination.is_in_trouble();
         let now = Instant::now();
-        destination.failures = destination.failures.saturating_add(1);
         destination.last_failure = now;
         message.clone_into(&mut destination.message);
+        // Of what was under way when the pause began, each would make it longer.
+        let is_paused = was_in_trouble && now < destination.retry_at;
+        if is_paused {
+            let least = now + retry_after.unwrap_or_default();
+            destination.retry_at = destination.retry_at.max(least);
+            return;
+        }
+        destination.failures = destination.failures.saturating_add(1);
         if destination.is_in_trouble() {
             let pauses = destination.failures - FAILURES + 1;
             let pause = PAUSE.delay(pauses, jitter()).max(retry_after.unwrap_or_default());
@@ -407,6 +414,26 @@ mod tests {
         assert!(!other.turn().await.tries);
         drop((one, other));
         assert!(all.state().places.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_at_once_makes_no_long_pause() {
+        let (all, a) = (destinations(50), place("http://a/"));
+        let many: Vec<_> = (0..50).map(|_| all.enter(a.clone(), true)).collect();
+        many.iter().for_each(|one| one.failed("dead", None));
+        let before = Instant::now();
+        let turn = many[0].turn().await;
+        assert!(turn.tries && before.elapsed() <= 2 * PAUSE.first);
+        // But whoever tries and fails does.
+        for _ in 0..20 {
+            many[0].failed("dead", None);
+            drop(many[1].turn().now_or_never());
+            tokio::time::advance(PAUSE.max).await;
+        }
+        many[0].failed("dead", None);
+        tokio::time::advance(2 * PAUSE.first).await;
+        assert!(many[2].turn().now_or_never().is_none());
+        drop(turn);
     }
 
     #[tokio::test(start_paused = true)]
