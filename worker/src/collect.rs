@@ -8,6 +8,8 @@
 //!
 //! Owns: which files are artifacts, and what a result tells of each. Must not know: jobs, or where they are kept.
 
+mod media;
+
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -24,6 +26,8 @@ use crate::artifact::{Artifact, ArtifactName};
 use crate::outbound::{Digest, Hasher};
 use crate::store::{Staging, size_of};
 use crate::text::escaped;
+
+use media::{Utf8, media_type};
 
 /// Folders in folders are looked at to this depth.
 const MAX_DEPTH: usize = 16;
@@ -457,55 +461,5 @@ fn read_file(from: &mut File, bytes: u64, mut to: Option<&mut File>) -> io::Resu
     Ok((length == bytes).then_some(taken))
 }
 
-/// Whether pieces together are UTF-8.
-#[derive(Default)]
-struct Utf8 {
-    /// The beginning of a character whose end has not come yet.
-    begun: Vec<u8>,
-    is_broken: bool,
-}
-
-impl Utf8 {
-    fn update(&mut self, piece: &[u8]) {
-        if self.is_broken {
-            return;
-        }
-        let mut piece = piece;
-        while !self.begun.is_empty() {
-            let Some((first, rest)) = piece.split_first() else { return };
-            self.begun.push(*first);
-            piece = rest;
-            match std::str::from_utf8(&self.begun) {
-                Ok(_) => self.begun.clear(),
-                Err(error) if error.error_len().is_some() => {
-                    self.is_broken = true;
-                    return;
-                }
-                Err(_) => {}
-            }
-        }
-        if let Err(error) = std::str::from_utf8(piece) {
-            self.is_broken = error.error_len().is_some();
-            self.begun = piece[error.valid_up_to()..].to_vec();
-        }
-    }
-
-    fn is_utf8(&self) -> bool {
-        !self.is_broken && self.begun.is_empty()
-    }
-}
-
-/// As its name has it. Of a text, browsers need to know the encoding.
-fn media_type(name: &ArtifactName, is_utf8: bool) -> String {
-    let guess = mime_guess::from_path(name.as_str()).first_raw();
-    let guess = guess.unwrap_or("application/octet-stream");
-    if is_utf8 && guess.starts_with("text/") {
-        format!("{guess}; charset=utf-8")
-    } else {
-        guess.to_owned()
-    }
-}
-
 #[cfg(test)]
-#[path = "collect_tests.rs"]
 mod tests;

@@ -3,24 +3,20 @@
 //! Owns: sending, trying again, giving up. Must not know: queues. Whoever holds the queued job waits
 //! here until its result has arrived.
 
+mod artifacts;
 mod storing;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::header::{
-    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
-};
+use axum::http::header::{ETAG, HeaderName, HeaderValue, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, debug, info, warn};
 use url::Url;
@@ -36,14 +32,13 @@ use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::room::Room;
 use crate::shared::SharedStore;
-use crate::store::{Entry, FoundArtifact, OpenArtifact, Step, Store};
+use crate::store::{Entry, Step, Store};
 use crate::tasks::Tasks;
+
+use artifacts::upload;
 
 /// A later result is where one was to be put that must not take its place.
 const PRECONDITION_FAILED: StatusCode = StatusCode::PRECONDITION_FAILED;
-
-/// The digest of what is sent (RFC 9530).
-const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Delays between attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
@@ -267,21 +262,7 @@ impl Deliveries {
     /// Sends the artifacts that are to be sent, and then the result.
     async fn publish(&self, entry: &Arc<Entry>) -> Result<(), Ended> {
         let begun = Instant::now();
-        let mut refused = None;
-        for (name, target) in &entry.sends {
-            let what = format!("send the artifact \"{name}\"");
-            let user = self.destinations.enter(Place::of(&target.url), true);
-            let send = || Sent::Artifact { entry, name, target };
-            let failures = &self.metrics.publish_failures;
-            match self.persist(&what, begun, failures, false, &user, send).await {
-                Ok(()) => {}
-                // Whatever else can be sent is.
-                Err(Ended::Refused(error)) => {
-                    refused.get_or_insert(error);
-                }
-                Err(ended) => return Err(ended),
-            }
-        }
+        let refused = self.send_artifacts(entry, begun).await?;
         self.publish_result(entry, begun).await?;
         refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
     }
@@ -437,42 +418,6 @@ impl Deliveries {
         }
     }
 
-    /// Opens an artifact of a result. It is tried for as long as sending it is, while this machine is short of
-    /// something.
-    async fn open_artifact(
-        &self,
-        entry: &Arc<Entry>,
-        name: &ArtifactName,
-        begun: Instant,
-    ) -> Result<OpenArtifact, Ended> {
-        let cannot = |why: &dyn fmt::Display| format!("cannot send the artifact \"{name}\": {why}");
-        let mut failures = 0;
-        loop {
-            let (store, kept, wanted) = (Arc::clone(&self.store), Arc::clone(entry), name.clone());
-            let opened = spawn_blocking(move || store.open_artifact_of(&kept, &wanted)).await;
-            let error = match opened.unwrap_or_else(|error| Err(error.into())) {
-                Ok(FoundArtifact::Open(artifact)) => return Ok(artifact),
-                Ok(FoundArtifact::Gone | FoundArtifact::Nothing) => {
-                    return Err(Ended::Refused(cannot(&"it is not there any more")));
-                }
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    return Err(Ended::Refused(cannot(&error)));
-                }
-                Err(error) => error,
-            };
-            failures += 1;
-            let delay = BACKOFF.delay(failures, jitter());
-            if begun.elapsed() + delay > self.sending().within {
-                return Err(Ended::GivenUp(cannot(&error)));
-            }
-            warn!(%error, retry_in = ?delay, "cannot read an artifact that is to be sent");
-            tokio::select! {
-                () = sleep(delay) => {}
-                () = self.room.closed() => return Err(Ended::Closing),
-            }
-        }
-    }
-
     fn sending(&self) -> Arc<Sending> {
         Arc::clone(&self.sending.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -489,25 +434,6 @@ impl Deliveries {
     fn calling(&self) -> MutexGuard<'_, HashSet<(Uuid, Timestamp)>> {
         self.calling.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Sends an artifact once.
-async fn upload(
-    outbound: &Outbound,
-    target: &Target,
-    opened: OpenArtifact,
-) -> Result<(), DeliverError> {
-    let OpenArtifact { artifact, file, .. } = opened;
-    let mut headers = HeaderMap::new();
-    let told = [(CONTENT_TYPE, &artifact.media_type), (REPR_DIGEST, &artifact.digest)];
-    for (name, value) in told {
-        // Neither has any character that a header cannot have.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    }
-    let (method, file) = (target.method, Arc::new(file));
-    outbound.upload(method, &target.url, &file, artifact.bytes, headers).await
 }
 
 /// As in `Last-Modified` (RFC 9110, section 5.6.7).

@@ -20,7 +20,7 @@ impl Outbound {
     /// # Errors
     /// If the URL is refused, or the exchange fails or takes too long.
     pub async fn ask(&self, url: &Url, headers: HeaderMap) -> Result<Response, ExchangeError> {
-        let request = self.client_for(url)?.get(url.clone()).headers(headers);
+        let request = self.client_for(url, None)?.get(url.clone()).headers(headers);
         let answer = request.send().await;
         answer.map(Response).map_err(|error| ExchangeError::from_reqwest(url, &error))
     }

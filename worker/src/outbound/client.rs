@@ -173,7 +173,8 @@ pub struct Outbound {
     clients: Clients,
     /// Those that show a certificate, each with a rule that says to whom.
     with_certificate: Arc<[(UrlPolicy, Clients)]>,
-    credentials: Arc<[Ready]>,
+    /// Each with what shows its certificate, if it has one.
+    credentials: Arc<[(Ready, Option<Clients>)]>,
     has_proxy: bool,
     pub(super) timeout: Duration,
     max_input_bytes: u64,
@@ -181,7 +182,7 @@ pub struct Outbound {
 
 /// The HTTP clients that show the same certificate, or none.
 #[derive(Debug, Clone)]
-struct Clients {
+pub(super) struct Clients {
     to_public: Client,
     to_anywhere: Option<Client>,
 }
@@ -195,8 +196,6 @@ impl Outbound {
         let policy = UrlPolicy::new(&options.allow_urls).map_err(BuildError::Rule)?;
         // Whoever came first in this process has installed one; ours or theirs, both will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let credentials = options.credentials.iter().map(Ready::new).collect::<Result<Vec<_>, _>>();
-        let credentials = credentials.map_err(BuildError::Credential)?;
         let gets_tokens = options
             .credentials
             .iter()
@@ -209,25 +208,26 @@ impl Outbound {
             Ok::<_, BuildError>(Clients { to_public: client(Reach::Public)?, to_anywhere })
         };
         let authorities = authorities(options)?;
+        let shows = |setting, identity: &Identity| {
+            let config = secure_config(options, setting, identity)?;
+            clients(&|reach| {
+                let builder = client_builder(options, reach, proxy.as_ref());
+                builder.tls_backend_preconfigured(config.clone()).build()
+            })
+        };
         let mut with_certificate = Vec::new();
-        let of_credentials = options.credentials.iter().filter_map(|credential| {
-            let Credential { prefix, identity, .. } = credential;
-            Some(("credentials: cert", "credentials: prefix", prefix, identity.as_ref()?))
-        });
-        let of_certificates = options.client_certificates.iter().map(|certificate| {
-            let ClientCertificate { prefix, identity } = certificate;
-            ("http.client_certificates", "http.client_certificates: prefix", prefix, identity)
-        });
-        for (files, setting, prefix, identity) in of_credentials.chain(of_certificates) {
+        for ClientCertificate { prefix, identity } in &options.client_certificates {
+            let setting = "http.client_certificates: prefix";
             let rule = UrlPolicy::for_credentials(setting, prefix, true);
             let rule = rule.map_err(BuildError::Rule)?;
-            let config = secure_config(options, files, identity)?;
-            let make = |reach| {
-                client_builder(options, reach, proxy.as_ref())
-                    .tls_backend_preconfigured(config.clone())
-                    .build()
-            };
-            with_certificate.push((rule, clients(&make)?));
+            with_certificate.push((rule, shows("http.client_certificates", identity)?));
+        }
+        let mut credentials = Vec::new();
+        for credential in &options.credentials {
+            let ready = Ready::new(credential).map_err(BuildError::Credential)?;
+            let identity = credential.identity.as_ref();
+            let clients = identity.map(|it| shows("credentials: cert", it)).transpose()?;
+            credentials.push((ready, clients));
         }
         Ok(Self {
             clients: clients(&|reach| build(options, reach, proxy.as_ref(), &authorities))?,
@@ -374,8 +374,9 @@ impl Outbound {
         url: &Url,
         request: impl Fn(&Client) -> RequestBuilder,
     ) -> Result<Response, ExchangeError> {
-        let client = self.client_for(url)?;
-        let Some(credential) = self.credentials.iter().find(|it| it.is_for(url)) else {
+        let entry = self.credentials.iter().find(|(credential, _)| credential.is_for(url));
+        let client = self.client_for(url, entry.and_then(|(_, clients)| clients.as_ref()))?;
+        let Some((credential, _)) = entry else {
             return successful(url, request(client).send().await);
         };
         let lacking = |error: ShowError| ExchangeError::new(url, error.into());
@@ -393,7 +394,12 @@ impl Outbound {
         successful(url, answer)
     }
 
-    pub(super) fn client_for(&self, url: &Url) -> Result<&Client, ExchangeError> {
+    /// `own`: those that show the certificate of its credentials.
+    pub(super) fn client_for<'a>(
+        &'a self,
+        url: &Url,
+        own: Option<&'a Clients>,
+    ) -> Result<&'a Client, ExchangeError> {
         let reach = self.policy.check(url).and_then(|reach| {
             // A proxy would take that for itself; without one, what it resolves to is refused.
             if self.has_proxy && reach == Reach::Public && is_localhost(url) {
@@ -402,8 +408,9 @@ impl Outbound {
             Ok(reach)
         });
         let reach = reach.map_err(|refused| ExchangeError::new(url, Failure::Refused(refused)))?;
-        let shown = self.with_certificate.iter().find(|(rule, _)| rule.has_rule_for(url));
-        let clients = shown.map_or(&self.clients, |(_, clients)| clients);
+        let of_rule = || self.with_certificate.iter().find(|(rule, _)| rule.has_rule_for(url));
+        let clients = own.or_else(|| of_rule().map(|(_, clients)| clients));
+        let clients = clients.unwrap_or(&self.clients);
         Ok(match reach {
             Reach::Public => &clients.to_public,
             Reach::Anywhere => {

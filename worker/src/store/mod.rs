@@ -29,6 +29,7 @@ mod artifacts;
 mod entry;
 mod files;
 mod journal;
+mod listed;
 mod packs;
 mod remove;
 mod retention;
@@ -47,12 +48,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::artifact::{Artifact, ArtifactName};
 use crate::table::Waiting;
 
 use artifacts::Artifacts;
@@ -236,22 +235,28 @@ impl Shared {
 
     /// Writes results, and puts what belongs to them in its place.
     fn write(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
-        self.adopt(entries)?;
+        let theirs = self.adopt(entries)?;
         self.kept.write(entries)?;
-        for entry in entries {
-            self.artifacts.replace(entry.id, entry.finished, entry.artifacts);
-        }
+        self.replace(entries, &theirs);
         Ok(())
     }
 
-    fn adopt(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
-        for entry in entries {
-            if let Some(staged) = entry.artifacts {
-                self.kept.has_new_files.store(true, Ordering::Relaxed);
-                self.artifacts.adopt(entry.id, entry.finished, staged)?;
-            }
+    /// Puts the artifacts of results in their place. Returns those that are there.
+    fn adopt(&self, entries: &[Arc<Entry>]) -> io::Result<Vec<Option<Staged>>> {
+        let adopt = |entry: &Arc<Entry>| {
+            let Some(staged) = entry.artifacts else { return Ok(None) };
+            self.kept.has_new_files.store(true, Ordering::Relaxed);
+            let is_there = self.artifacts.adopt(entry.id, entry.finished, staged)?;
+            Ok(is_there.then_some(staged))
+        };
+        entries.iter().map(adopt).collect()
+    }
+
+    /// These are the artifacts of these results, and what was of earlier ones goes.
+    fn replace(&self, entries: &[Arc<Entry>], theirs: &[Option<Staged>]) {
+        for (entry, staged) in entries.iter().zip(theirs) {
+            self.artifacts.replace(entry.id, entry.finished, *staged);
         }
-        Ok(())
     }
 
     /// The jobs whose artifacts are needed for what is owed.
@@ -307,10 +312,8 @@ impl Store {
             to_store: AtomicBool::new(false),
             probing: Mutex::default(),
         });
-        shared.adopt(&latest).map_err(failed)?;
-        for entry in latest {
-            shared.artifacts.replace(entry.id, entry.finished, entry.artifacts);
-        }
+        let theirs = shared.adopt(&latest).map_err(failed)?;
+        shared.replace(&latest, &theirs);
         shared.artifacts.clear_new().map_err(failed)?;
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
         let (orders, receiver) = mpsc::channel();
@@ -407,93 +410,6 @@ impl Store {
             Some((entry, _)) => Ok(Found::Result(entry.body())),
             None => self.shared.kept.find(id),
         }
-    }
-
-    /// All artifacts may take up so many bytes from now on.
-    pub fn set_most_artifacts(&self, bytes: u64) {
-        self.shared.artifacts.set_most(bytes);
-    }
-
-    /// What all artifacts take up, in bytes.
-    pub fn artifacts_total(&self) -> u64 {
-        self.shared.artifacts.total()
-    }
-
-    /// Begins to take in artifacts of a job that is about to be over, which take up so many bytes (see
-    /// [`size_of`]). The oldest of others are removed for it, but none that remain to be sent. `None`: there is
-    /// no room.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn stage_artifacts(&self, bytes: u64) -> io::Result<Option<Staging>> {
-        self.shared.artifacts.stage(bytes, || self.shared.needing_artifacts())
-    }
-
-    /// Has the disk have artifacts that were taken in, if that is waited for.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn sync_artifacts(&self, staging: &Staging) -> io::Result<()> {
-        if self.sync == Sync::Always { staging.sync() } else { Ok(()) }
-    }
-
-    /// The artifacts of the result of a job, in their order. Empty if there are none, or no result. Reads the
-    /// disk.
-    ///
-    /// # Errors
-    ///
-    /// As [`find`](Self::find).
-    pub fn artifacts(&self, id: Uuid) -> io::Result<Vec<Artifact>> {
-        match self.find(id)? {
-            Found::Result(body) => Ok(Listed::read(&body)?.artifacts),
-            Found::Expired | Found::Nothing => Ok(Vec::new()),
-        }
-    }
-
-    /// Opens an artifact of the result of a job, by its name. Reads the disk.
-    ///
-    /// # Errors
-    ///
-    /// What the system says, or that the result or the artifact is damaged.
-    pub fn open_artifact(&self, id: Uuid, name: &str) -> io::Result<FoundArtifact> {
-        let body = match self.find(id)? {
-            Found::Result(body) => body,
-            Found::Expired => return Ok(FoundArtifact::Gone),
-            Found::Nothing => return Ok(FoundArtifact::Nothing),
-        };
-        self.open_listed(id, &body, name)
-    }
-
-    /// Opens an artifact of this very result.
-    ///
-    /// # Errors
-    ///
-    /// As [`open_artifact`](Self::open_artifact).
-    pub fn open_artifact_of(
-        &self,
-        entry: &Entry,
-        name: &ArtifactName,
-    ) -> io::Result<FoundArtifact> {
-        self.open_listed(entry.id, entry.result.get().as_bytes(), name.as_str())
-    }
-
-    fn open_listed(&self, id: Uuid, body: &[u8], name: &str) -> io::Result<FoundArtifact> {
-        let Listed { timestamp, artifacts } = Listed::read(body)?;
-        let is_it = |(_, artifact): &(usize, Artifact)| artifact.name.as_str() == name;
-        let Some((place, artifact)) = artifacts.into_iter().enumerate().find(is_it) else {
-            return Ok(FoundArtifact::Nothing);
-        };
-        let Some(file) = self.shared.artifacts.read(id, timestamp, place)? else {
-            return Ok(FoundArtifact::Gone);
-        };
-        let meta = file.metadata()?;
-        if !meta.is_file() || meta.len() != artifact.bytes {
-            let message = format!("the artifact {name:?} of {id} is damaged");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        Ok(FoundArtifact::Open(OpenArtifact { artifact, file, modified: timestamp }))
     }
 
     /// Results expire when they are older than `retention`, from now on; what is owed stays. Removing what
@@ -593,22 +509,6 @@ impl Store {
             // The thread ends only after this sender has gone.
             let _ = orders.send(order);
         }
-    }
-}
-
-/// What a result tells of its artifacts.
-#[derive(Deserialize)]
-struct Listed {
-    timestamp: Timestamp,
-    #[serde(default)]
-    artifacts: Vec<Artifact>,
-}
-
-impl Listed {
-    fn read(body: &[u8]) -> io::Result<Self> {
-        serde_json::from_slice(body).map_err(|error| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("the result is damaged: {error}"))
-        })
     }
 }
 

@@ -536,6 +536,11 @@ async fn artifacts_of_a_result_in_the_journal_get_to_their_place() {
     assert!(damaged.contains("is damaged"), "{damaged}");
     fs::remove_file(&place).unwrap();
     assert!(matches!(store.open_artifact(id, "a/plot.png").unwrap(), FoundArtifact::Gone));
+    // What is not there takes up nothing, though the journal has it.
+    assert_eq!(store.artifacts_total(), 8192);
+    fs::remove_dir_all(folder.0.join("artifacts/00")).unwrap();
+    drop(store);
+    assert_eq!(folder.open().artifacts_total(), 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What processes leave besides their output: listed, served, sent, kept as long as the result.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -25,6 +26,7 @@ each_queue!(
     they_are_sent_before_the_result,
     sending_them_goes_on_after_a_crash,
     what_cannot_be_sent,
+    they_are_sent_with_credentials,
     a_killed_worker_leaves_nothing_that_belongs_to_nobody,
     wrong_members_are_named,
 );
@@ -196,9 +198,12 @@ fn the_oldest_make_room(kind: Kind) {
     let worker = rig.work(&queue, &[]);
     let draw = |job: Job| {
         queue.put(job.body());
-        (rig.result(&job), job)
+        rig.result(&job);
+        // Nothing is owed for it any more.
+        worker.await_metric("jq_worker_spool", 0.0);
+        job
     };
-    let jobs: Vec<_> = (0..4).map(|_| draw(rig.job("draws")).1).collect();
+    let jobs: Vec<_> = (0..4).map(|_| draw(rig.job("draws"))).collect();
     let status = |job: &Job| worker.get(&format!("{}/id", job.path())).status();
     assert_eq!(jobs.iter().map(status).collect::<Vec<_>>(), [410, 410, 200, 200]);
     assert_eq!(worker.get(&jobs[0].path()).status(), 200, "its result stays");
@@ -298,6 +303,27 @@ fn sending_them_goes_on_after_a_crash(kind: Kind) {
     assert_eq!(worker.get(&format!("{}/plot", job.path())).body, b"png\n");
     rig.site.go_on();
     rig.finish(worker);
+}
+
+fn they_are_sent_with_credentials(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    fs::write(rig.dir.join("key"), "topsecret").unwrap();
+    fs::set_permissions(rig.dir.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    rig.configure(&format!(
+        "[[credentials]]\nprefix = '{}'\nheaders = {{ X-Key = {{ file = 'key' }} }}",
+        rig.site.url("/kept/")
+    ));
+    rig.handler("draws", "echo png > $JQ_OUTPUT_DIR/plot; echo x > $JQ_OUTPUT_DIR/other", "");
+    let worker = rig.work(&queue, &[]);
+    let places = json!({"plot": rig.site.url("/kept/plot"), "other": rig.site.url("/other")});
+    let job = rig.job("draws").with("artifacts", places);
+    queue.put(job.body());
+    let result = rig.result(&job);
+    assert_eq!(rig.site.await_request("/kept/plot").header("x-key"), Some("topsecret"));
+    assert_eq!(rig.site.await_request("/other").header("x-key"), None);
+    assert!(!result.to_string().contains("topsecret"));
+    let log = rig.finish(worker);
+    assert!(!log.contains("topsecret"), "{log}");
 }
 
 fn what_cannot_be_sent(kind: Kind) {

@@ -174,13 +174,23 @@ fn a_token_is_fetched_and_fetched_again(kind: Kind) {
         Answer::Body(200, text.into_bytes())
     };
     let input = || Answer::Body(200, b"[1]".to_vec());
-    // The server of tokens is down at first, and the second token is one that was revoked.
-    login.script("/token", [Answer::Body(503, Vec::new()), token(1), token(2)]);
-    rig.site.script("/in/1", [input()]);
-    rig.site.script("/in/2", [Answer::Body(401, Vec::new()), input()]);
+    // The server of tokens is down at first, and again after the second token.
+    let (down, no) = (|| Answer::Body(503, Vec::new()), || Answer::Body(401, Vec::new()));
+    login.script("/token", [down(), token(1), token(2), down(), token(3)]);
+    rig.site.script("/in/1", [no(), input()]);
+    rig.site.script("/in/2", [no(), input()]);
     let worker = work(&rig, &queue, &["-VV"]);
-    let mut paths = Vec::new();
-    for (path, shown) in [("/in/1", &[1][..]), ("/in/2", &[1, 2])] {
+    // A result waits for a token.
+    let job = rig.job("ok").with("input", rig.site.url("/open"));
+    rig.site.script("/open", [input()]);
+    let result = format!("/in/{}", job.id);
+    let id = queue.put(job.clone().with("result", rig.site.url(&result)).body());
+    let sent = rig.site.await_request(&result);
+    assert_eq!(sent.header("authorization"), Some("Bearer s3cret-token-1"));
+    queue.await_deleted(id);
+    let mut paths = vec![job.path()];
+    // One that is refused is replaced at once, if there is another, and else the job is tried again.
+    for (path, shown) in [("/in/1", [1, 2]), ("/in/2", [2, 3])] {
         let job = rig.job("ok").with("input", rig.site.url(path)).with("retry", 2);
         queue.put(job.body());
         assert_eq!(rig.result(&job)["output"][0], 1);
@@ -191,7 +201,7 @@ fn a_token_is_fetched_and_fetched_again(kind: Kind) {
         paths.push(job.path());
     }
     let asked = login.requests("/token");
-    assert_eq!(asked.len(), 3);
+    assert_eq!(asked.len(), 5);
     assert_eq!(asked[0].method(), "POST");
     assert_eq!(asked[0].body, b"grant_type=client_credentials&scope=read");
     // "worker:s3cret-of-the-client"
@@ -199,7 +209,7 @@ fn a_token_is_fetched_and_fetched_again(kind: Kind) {
     assert_eq!(asked[0].header("authorization"), Some(basic));
     // Who the client is, is not accepted: the job's result says so, and no more.
     let denied = br#"{"error":"invalid_client","error_description":"s3cret-of-the-client"}"#;
-    rig.site.script("/in/3", [Answer::Body(401, Vec::new())]);
+    rig.site.script("/in/3", [no()]);
     login.script("/token", [Answer::Body(401, denied.to_vec())]);
     let job = rig.job("ok").with("input", rig.site.url("/in/3"));
     queue.put(job.body());
@@ -232,6 +242,7 @@ fn a_certificate_and_a_header_through_a_proxy() {
     rig.configure(&format!(
         "allow_urls = ['{closed}/', '{open}/']\n[http]\nca_files = ['ca.pem']\nproxy = '{}'\n\
          proxy_basic = {{ user = 'worker', password = {{ file = 'password' }} }}\n\
+         [[credentials]]\nprefix = '{closed}/plain/'\nbearer = {{ file = 'secret' }}\n\
          [[credentials]]\nprefix = '{closed}/'\nheaders = {{ X-Key = {{ file = 'secret' }} }}\n\
          cert = 'cert.pem'\nkey = 'key.pem'",
         proxy.url()
@@ -252,6 +263,13 @@ fn a_certificate_and_a_header_through_a_proxy() {
     assert_eq!(proxy.asked()[0], format!("GET {open}/in/1 {BASIC}"));
     assert_eq!(proxy.asked()[1], format!("CONNECT localhost:{} {BASIC}", gate.port()));
     assert!(gate.let_in() >= 1);
+    // Only the first entry that fits counts, and it has no certificate.
+    let before = gate.let_in();
+    let job = rig.job("ok").with("input", format!("{closed}/plain/1")).without("result");
+    queue.put(job.body());
+    let said = worker.result(&job)["error"]["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("no secure connection (TLS)"), "{said}");
+    assert_eq!(gate.let_in(), before);
     // The proxy does not accept the password any more: that is not the job's fault.
     proxy.refuse();
     let job = rig.job("ok").with("input", format!("{open}/in/2")).with("result", open.to_owned());
@@ -271,7 +289,9 @@ fn check_shows_who_is_shown_what_and_names_the_line_of_a_mistake() {
     write_secret(&rig, "secret", "s3cret-1");
     let check = |settings: &str| {
         rig.clear().configure(&format!("servers = ['{}']\ntubes = ['t']", queue.name()));
-        rig.configure("listen = 'none'\nallow_urls = ['https://site.example/in/']");
+        rig.configure(
+            "listen = 'none'\nallow_urls = ['https://site.example/in/', 'http://site.example/']",
+        );
         rig.configure(settings).handler("x", "", "");
         let output = rig.command().arg("check").output().expect("it can be started");
         let text = [output.stdout, output.stderr].concat();
@@ -289,6 +309,21 @@ fn check_shows_who_is_shown_what_and_names_the_line_of_a_mistake() {
     assert!(text.contains(line), "{text}");
     let line = "proxy  http://proxy.example:3128/, which resolves the names in URLs\n";
     assert!(text.contains(line), "{text}");
+    let warnings = [
+        "every user of this machine can read the secret",
+        "credentials are sent without TLS",
+        "the client secret is sent without TLS",
+    ];
+    assert!(warnings.iter().all(|warning| !text.contains(warning)), "{text}");
+    // As everybody on this machine, or on the way, could read them.
+    fs::write(rig.dir.join("open"), "s3cret-2").unwrap();
+    let (code, text) = check(
+        "[[credentials]]\nprefix = 'http://site.example/'\nbearer = { file = 'open' }\n\
+         [[credentials]]\nprefix = 'https://site.example/in/'\n\
+         oauth = { token_url = 'http://login.example/?s3cret', client_id = 'w', client_secret = { file = 'open' } }",
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(warnings.iter().all(|warning| text.contains(warning)), "{text}");
     for (settings, line, why) in [
         (&table.replace("site", "other"), 6, "is for no URL that allow_urls allows"),
         (&format!("{table}bearer = {{ file = 'none' }}"), 7, "the secret none: No such file"),

@@ -189,23 +189,6 @@ fn there_need_not_be_a_directory_any_more() {
 }
 
 #[test]
-fn utf8_in_pieces() {
-    let text = "aä€😀z".as_bytes();
-    for cut in 0..=text.len() {
-        let mut whole = Utf8::default();
-        whole.update(&text[..cut]);
-        whole.update(&text[cut..]);
-        assert!(whole.is_utf8(), "{cut}");
-        let mut part = Utf8::default();
-        part.update(&text[..cut]);
-        assert_eq!(part.is_utf8(), std::str::from_utf8(&text[..cut]).is_ok(), "{cut}");
-    }
-    let mut broken = Utf8::default();
-    [&b"a\xc3"[..], b"(", b"ok"].iter().for_each(|piece| broken.update(piece));
-    assert!(!broken.is_utf8());
-}
-
-#[test]
 fn what_somebody_may_have_open_is_copied() {
     use std::os::unix::fs::MetadataExt;
     for is_over in [false, true] {
