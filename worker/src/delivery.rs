@@ -4,6 +4,7 @@
 //! here until its result has arrived.
 
 mod artifacts;
+mod storing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -30,6 +31,7 @@ use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer, unsigned}
 use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::room::Room;
+use crate::shared::SharedStore;
 use crate::store::{Entry, Step, Store};
 use crate::tasks::Tasks;
 
@@ -65,6 +67,8 @@ pub struct Sending {
     pub uploads: Outbound,
     /// Signs callbacks. `None`: they are not signed.
     pub signer: Option<Signer>,
+    /// Where results go before all else. `None`: there is no store that workers share.
+    pub shared: Option<Arc<SharedStore>>,
     /// How long sending one result, or one callback, is tried.
     pub within: Duration,
     /// Most callbacks that are under way to one destination at a time. Others are given up: their results are in memory,
@@ -146,7 +150,7 @@ impl Deliveries {
     /// run it too, and sent a later result. This one is sent such that it does not take its place, if the other
     /// side can tell.
     pub fn note_late(&self, entry: &Entry) {
-        if !self.store.done(entry).published {
+        if !self.store.done(entry).is_delivered() {
             self.late().insert((entry.id, entry.finished));
         }
     }
@@ -170,7 +174,7 @@ impl Deliveries {
             return Some(delivery.clone());
         }
         // Only now: what is not under way any more is noted.
-        if self.store.done(entry).published {
+        if self.store.done(entry).is_delivered() {
             return None;
         }
         let (sender, receiver) = watch::channel(Delivery::UnderWay);
@@ -189,25 +193,23 @@ impl Deliveries {
     }
 
     async fn run(self: &Arc<Self>, entry: &Arc<Entry>, delivery: &watch::Sender<Delivery>) {
-        let unpublished = self.room.unpublished();
-        let published = self.publish(entry).await;
-        drop(unpublished);
-        if !matches!(published, Err(Ended::Closing)) {
-            self.late().remove(&(entry.id, entry.finished));
+        let done = self.store.done(entry);
+        // At the same time: neither has to wait for the other to be reachable.
+        let (stored, published) = tokio::join!(
+            async { if done.stored { Ok(()) } else { self.put_away(entry).await } },
+            async { if done.published { Ok(()) } else { self.send(entry).await } },
+        );
+        let is_closing = |ended: &Result<(), Ended>| matches!(ended, Err(Ended::Closing));
+        if is_closing(&stored) || is_closing(&published) {
+            return;
         }
-        delivery.send_replace(match published {
+        self.late().remove(&(entry.id, entry.finished));
+        delivery.send_replace(match stored.and(published) {
             Ok(()) => {
-                self.store.note(entry, Step::Published);
                 self.call_back_later(entry);
                 Delivery::There
             }
-            Err(Ended::Refused(error)) => {
-                // It never can be sent, so nothing is owed. The result is here.
-                self.store.note(entry, Step::Published);
-                self.store.note(entry, Step::CalledBack);
-                Delivery::GivenUp(error)
-            }
-            Err(Ended::GivenUp(error)) => Delivery::GivenUp(error),
+            Err(Ended::Refused(error) | Ended::GivenUp(error)) => Delivery::GivenUp(error),
             Err(Ended::Closing) => return,
         });
     }
@@ -240,6 +242,21 @@ impl Deliveries {
             deliveries.calling().remove(&key);
         };
         tokio::spawn(task.in_current_span());
+    }
+
+    /// Sends the result, and notes that.
+    async fn send(&self, entry: &Arc<Entry>) -> Result<(), Ended> {
+        let unpublished = self.room.unpublished();
+        let published = self.publish(entry).await;
+        drop(unpublished);
+        if matches!(published, Ok(()) | Err(Ended::Refused(_))) {
+            self.store.note(entry, Step::Published);
+        }
+        if matches!(published, Err(Ended::Refused(_))) {
+            // It never can be sent, so nothing is owed. The result is here.
+            self.store.note(entry, Step::CalledBack);
+        }
+        published
     }
 
     /// Sends the artifacts that are to be sent, and then the result.

@@ -112,6 +112,24 @@ impl web::Worker for Front {
         }
     }
 
+    async fn lookup_here(&self, id: Uuid) -> Lookup {
+        match self.worker.get() {
+            Some(worker) => worker.lookup_here(id).await,
+            None => self.lookup(id).await,
+        }
+    }
+
+    async fn artifact_here(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.worker.get() {
+            Some(worker) => worker.artifact_here(id, name).await,
+            None => FoundArtifact::Unavailable(NOT_YET.to_owned()),
+        }
+    }
+
+    async fn log_elsewhere(&self, id: Uuid, after: Option<u64>) -> Option<LogStream> {
+        self.worker.get()?.log_elsewhere(id, after).await
+    }
+
     async fn previous(&self, id: Uuid) -> Lookup {
         match self.worker.get() {
             Some(worker) => worker.previous(id).await,

@@ -136,6 +136,8 @@ pub struct Metrics {
     pub leases_lost: Counter,
     /// Failed attempts to send a result.
     pub publish_failures: Counter,
+    /// Failed attempts to write a result or its artifacts to the store that workers share.
+    pub store_failures: Counter,
     /// Failed callback attempts.
     pub callback_failures: Counter,
     /// Processes that were killed after their job was over.
@@ -179,6 +181,7 @@ impl Default for Metrics {
             touches: Counter::default(),
             leases_lost: Counter::default(),
             publish_failures: Counter::default(),
+            store_failures: Counter::default(),
             callback_failures: Counter::default(),
             left_behind: Counter::default(),
             spool: Gauge::default(),
@@ -220,6 +223,11 @@ impl Default for Metrics {
             ("touches", "Touches that were answered", &metrics.touches),
             (leases_lost, "Jobs that were lost while they were here", &metrics.leases_lost),
             ("publish_failures", "Failed attempts to send a result", &metrics.publish_failures),
+            (
+                "store_failures",
+                "Failed attempts to write to the shared store",
+                &metrics.store_failures,
+            ),
             ("callback_failures", "Failed attempts at a callback", &metrics.callback_failures),
             ("left_behind", "Processes killed after their job was over", &metrics.left_behind),
         ] {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::artifact::ArtifactName;
 use crate::destinations::Destinations;
+use crate::elsewhere::Elsewhere;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
 use crate::job::{Job, JobType};
@@ -73,6 +74,8 @@ pub struct Surface {
     started: Timestamp,
     /// Looks in queues for jobs that wait there.
     looks: Semaphore,
+    /// What other workers have.
+    elsewhere: Elsewhere,
     halt: watch::Sender<bool>,
 }
 
@@ -80,7 +83,13 @@ impl Surface {
     /// The surface of a worker that starts now. `halt` becomes true when an operator wants it to
     /// finish and exit.
     pub fn new(shown: Shown, halt: watch::Sender<bool>) -> Self {
-        Self { shown, started: Timestamp::now(), looks: Semaphore::new(MAX_LOOKS), halt }
+        Self {
+            shown,
+            started: Timestamp::now(),
+            looks: Semaphore::new(MAX_LOOKS),
+            elsewhere: Elsewhere::default(),
+            halt,
+        }
     }
 
     /// Why no jobs, or not all, are taken, if so.
@@ -147,6 +156,15 @@ impl Surface {
 
 impl web::Worker for Surface {
     async fn lookup(&self, id: Uuid) -> Lookup {
+        let here = self.lookup_here(id).await;
+        // What runs here is known best here, and so is a result that is on its way to the shared store.
+        if self.shown.table.get(id).is_some() || self.shown.store.owed(id).is_some() {
+            return here;
+        }
+        self.elsewhere.lookup(&self.shown.setup.get(), id, here).await
+    }
+
+    async fn lookup_here(&self, id: Uuid) -> Lookup {
         if self.shown.table.get(id).is_none() {
             self.look_for(id).await;
         }
@@ -183,6 +201,18 @@ impl web::Worker for Surface {
     }
 
     async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        let here = self.artifact_here(id, name).await;
+        if self.shown.table.get(id).is_some() || self.shown.store.owed(id).is_some() {
+            return here;
+        }
+        self.elsewhere.artifact(&self.shown.setup.get(), id, name, here).await
+    }
+
+    async fn log_elsewhere(&self, id: Uuid, after: Option<u64>) -> Option<LogStream> {
+        self.elsewhere.log(&self.shown.setup.get(), id, after).await
+    }
+
+    async fn artifact_here(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
         let (store, wanted) = (Arc::clone(&self.shown.store), name.clone());
         // Whatever becomes of the job now: it is of the result that there is.
         let found = spawn_blocking(move || store.open_artifact(id, wanted.as_str())).await;

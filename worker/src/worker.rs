@@ -136,6 +136,7 @@ impl Worker {
             sending(&setup),
         ));
         store.set_most_artifacts(setup.config.artifacts.max_total);
+        store.set_to_store(setup.shared.is_some());
         let setup = CurrentSetup::new(setup);
         let health = Health::new(setup.clone(), Arc::clone(&store), Arc::clone(&room));
         let health = Arc::new(health);
@@ -228,6 +229,7 @@ impl Worker {
         setup.limit(&self.room, MAX_PLACES * limit);
         self.destinations.set_limit(limit);
         self.store.set_most_artifacts(setup.config.artifacts.max_total);
+        self.store.set_to_store(setup.shared.is_some());
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere = setup.config.servers != now.config.servers
             || setup.config.credentials != now.config.credentials
@@ -286,6 +288,7 @@ fn sending(setup: &Setup) -> Sending {
         outbound: setup.outbound.clone(),
         uploads: setup.uploads.clone(),
         signer: setup.signer.clone(),
+        shared: setup.shared.clone(),
         within: setup.config.publish_timeout,
         max_callbacks: setup.config.max_unpublished,
     }

@@ -11,6 +11,7 @@ use super::Failed;
 use crate::config::{Artifacts, Config, Flags, Handler, Mode, OutputFrom};
 use crate::exec::{Identity, Limits};
 use crate::outbound::{Authorization, Credential, Outbound};
+use crate::shared::{SharedOptions, SharedStore};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +66,12 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
     let (files, bytes) = (of_job.files, of_job.bytes);
     let artifacts = format!("at most {files} and {bytes} bytes of a job, {max_total} bytes in all");
     report.line("artifacts", &artifacts)?;
+    if let Some(options) = &config.shared {
+        match runtime.block_on(ask_store(options)) {
+            Ok(name) => report.line("shared store", &name)?,
+            Err(why) => report.problem("store", &why)?,
+        }
+    }
     match config.listen {
         None => report.line("served at", &"nowhere")?,
         Some(address) => {
@@ -120,6 +127,15 @@ fn shown(credential: &Credential) -> String {
     });
     shown.extend(identity.as_ref().map(|_| "a certificate".to_owned()));
     format!("{prefix}: {}", shown.join(", "))
+}
+
+/// Whether the shared store answers.
+async fn ask_store(options: &SharedOptions) -> Result<String, String> {
+    let store = SharedStore::open(options)?;
+    match store.check().await {
+        Ok(()) => Ok(store.name().to_owned()),
+        Err(error) => Err(format!("{}: {error}", store.name())),
+    }
 }
 
 fn handlers(config: &Config, report: &mut Report) -> Result<(), Failed> {

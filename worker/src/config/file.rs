@@ -14,6 +14,7 @@ use super::credentials::{self, Basic, CredentialSettings, Tables};
 use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
 use super::secure::{ClientCertificate, ServerFlags};
+use super::shared::StoreTable;
 use super::{ConfigError, Size};
 use crate::job::JobType;
 use crate::outbound;
@@ -60,6 +61,10 @@ pub(super) struct File {
     pub(super) control: Control,
     #[serde(default)]
     pub(super) artifacts: Table,
+    #[serde(default)]
+    pub(super) store: StoreTable,
+    #[serde(default)]
+    pub(super) peers: Vec<String>,
     pub(super) handlers_dir: Option<PathBuf>,
     /// How much there is of what only one job at a time can have.
     #[serde(default)]

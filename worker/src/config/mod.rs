@@ -9,6 +9,7 @@ mod handlers;
 mod identity;
 mod process;
 mod secure;
+mod shared;
 mod size;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use jq_client::{Address, Credentials, Endpoint, EndpointParser, TubeName};
 use url::Url;
 
 use crate::outbound;
+use crate::shared::SharedOptions;
 use crate::store::Sync;
 
 pub use artifacts::Artifacts;
@@ -148,6 +150,10 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// How much is kept of what processes leave besides their output.
     pub artifacts: Artifacts,
+    /// The store that workers share. `None`: there is none.
+    pub shared: Option<SharedOptions>,
+    /// Other workers that are asked for what is not here; each ends with a slash.
+    pub peers: Vec<Url>,
     /// How much there is of each resource that jobs have for themselves.
     pub resources: BTreeMap<String, u32>,
     /// What is run.
@@ -259,13 +265,15 @@ impl Config {
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
             show_input_query: file.http.show_input_query,
             idle_check: seconds("idle_check", file.idle_check, 60)?.max(Duration::from_secs(1)),
-            outbound,
+            outbound: outbound.clone(),
             callback_secrets: callback_secrets
                 .map(|path| secret("callbacks.secret_files", path))
                 .collect::<Result<_, _>>()?,
             token: token.map(|path| secret("control.token_file", path)).transpose()?,
             cors_origins: file.cors_origins.unwrap_or_else(|| vec!["*".to_owned()]),
             artifacts: file.artifacts.read()?,
+            shared: file.store.read(base, &outbound.ca_files)?,
+            peers: shared::peers(&file.peers)?,
             resources: file.resources,
             handlers,
             file: path,

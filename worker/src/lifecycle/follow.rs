@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::ending::Verdict;
-use crate::job::{Filling, Following};
+use crate::job::{Filling, Following, Job};
 use crate::result::JobResult;
 use crate::retry::jitter;
 use crate::store::{Entry, Step};
@@ -25,32 +25,35 @@ impl Held {
         if verdict != Verdict::Successful {
             return Vec::new();
         }
-        let artifact =
-            |name: &str| match result.artifacts.iter().find(|it| it.name.as_str() == name) {
-                None => Err(format!("there is no artifact {name:?}")),
-                Some(made) => {
-                    made.url.clone().ok_or_else(|| "artifacts have no URLs here".to_owned())
-                }
-            };
-        let filling = Filling {
-            id: self.job.id,
-            finished: result.timestamp,
-            output: result.output.as_deref(),
-            artifact: &artifact,
-        };
-        let (mut then, mut notes) = (Vec::new(), Vec::new());
-        for (index, follower) in self.job.then.iter().enumerate() {
-            match follower.fill(index, filling) {
-                Ok(following) => then.push(following),
-                Err(why) => {
-                    warn!(index, why, "a job that was to follow is not queued");
-                    notes.push(format!("\"then[{index}]\" is not queued: {why}"));
-                }
-            }
-        }
+        let (then, notes) = followers(&self.job, result);
         result.notes.extend(notes);
         then
     }
+}
+
+/// What is queued after the successful result of a job, and why some of it is not.
+pub(super) fn followers(job: &Job, result: &JobResult) -> (Vec<Following>, Vec<String>) {
+    let artifact = |name: &str| match result.artifacts.iter().find(|it| it.name.as_str() == name) {
+        None => Err(format!("there is no artifact {name:?}")),
+        Some(made) => made.url.clone().ok_or_else(|| "artifacts have no URLs here".to_owned()),
+    };
+    let filling = Filling {
+        id: job.id,
+        finished: result.timestamp,
+        output: result.output.as_deref(),
+        artifact: &artifact,
+    };
+    let (mut then, mut notes) = (Vec::new(), Vec::new());
+    for (index, follower) in job.then.iter().enumerate() {
+        match follower.fill(index, filling) {
+            Ok(following) => then.push(following),
+            Err(why) => {
+                warn!(index, why, "a job that was to follow is not queued");
+                notes.push(format!("\"then[{index}]\" is not queued: {why}"));
+            }
+        }
+    }
+    (then, notes)
 }
 
 /// Why jobs that follow are not queued.

@@ -150,7 +150,7 @@ impl Settler {
     /// Ends a job that the result of its id answers, once that is where it belongs.
     pub(super) async fn answer(self: &Arc<Self>, mut lease: Lease, id: Uuid, action: QueueAction) {
         if let Some((entry, done)) = self.store.owed(id)
-            && !done.published
+            && !done.is_delivered()
         {
             match lease.keep_while(self.deliveries.deliver(&entry)).await {
                 Ok(Delivery::There) => {}
@@ -174,7 +174,7 @@ impl Settler {
         self.events.record(ending, &Event { id, failure, ..Event::default() });
         let is_buried = self.let_go(lease, ending, Duration::ZERO).await;
         // What must not be sent is not owed; all else stays so.
-        if is_buried && self.store.done(entry).published {
+        if is_buried && self.store.done(entry).is_delivered() {
             self.store.note(entry, Step::Dequeued);
         } else {
             self.store.note(entry, Step::GivenUp);
@@ -265,7 +265,14 @@ impl Settler {
             Some(true) => true,
             Some(false) => {
                 info!("the result could not be sent, and its job is gone: it is not sent any more");
-                for step in [Step::Published, Step::CalledBack, Step::Followed, Step::Dequeued] {
+                let steps = [
+                    Step::Published,
+                    Step::Stored,
+                    Step::CalledBack,
+                    Step::Followed,
+                    Step::Dequeued,
+                ];
+                for step in steps {
                     self.store.note(entry, step);
                 }
                 true

@@ -182,7 +182,7 @@ pub struct Outbound {
 
 /// The HTTP clients that show the same certificate, or none.
 #[derive(Debug, Clone)]
-struct Clients {
+pub(super) struct Clients {
     to_public: Client,
     to_anywhere: Option<Client>,
 }
@@ -395,7 +395,7 @@ impl Outbound {
     }
 
     /// `own`: those that show the certificate of its credentials.
-    fn client_for<'a>(
+    pub(super) fn client_for<'a>(
         &'a self,
         url: &Url,
         own: Option<&'a Clients>,

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod policy;
 
 mod address;
+mod ask;
 mod client;
 mod credentials;
 mod error;
@@ -26,6 +27,7 @@ mod tests;
 mod token;
 mod upload;
 
+pub use ask::Response;
 pub use callback::{BadSecret, Signer, unsigned};
 pub use client::{BuildError, ClientCertificate, Fetched, Options, Outbound};
 pub use credentials::{Authorization, BadCredential, Credential, check_prefix, header_name};

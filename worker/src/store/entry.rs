@@ -152,6 +152,8 @@ impl Serialize for Entry {
 pub struct Done {
     /// The result is where it goes, or goes nowhere.
     pub published: bool,
+    /// It is in the store that workers share, with its artifacts, or need not be.
+    pub stored: bool,
     /// The callback was answered or given up, or there is none.
     pub called_back: bool,
     /// The job is out of the queue.
@@ -168,6 +170,8 @@ pub struct Done {
 pub enum Step {
     /// See [`Done::published`].
     Published,
+    /// See [`Done::stored`].
+    Stored,
     /// See [`Done::called_back`].
     CalledBack,
     /// See [`Done::dequeued`].
@@ -181,17 +185,20 @@ pub enum Step {
 impl Done {
     pub(super) const EVERYTHING: Self = Self {
         published: true,
+        stored: true,
         called_back: true,
         dequeued: true,
         followed: true,
         given_up: false,
     };
 
-    /// At first: what is wanted nowhere is where it belongs.
-    pub(super) fn of(entry: &Entry) -> Self {
+    /// At first: what is wanted nowhere is where it belongs. `to_store`: it is to be in the store that workers
+    /// share.
+    pub(super) fn of(entry: &Entry, to_store: bool) -> Self {
         let dequeued = entry.place.is_none();
         Self {
             published: entry.target.is_none() && entry.sends.is_empty(),
+            stored: !to_store,
             called_back: entry.callback.is_none(),
             dequeued,
             followed: entry.then.is_empty(),
@@ -202,6 +209,7 @@ impl Done {
     pub(super) fn note(&mut self, step: Step) {
         match step {
             Step::Published => self.published = true,
+            Step::Stored => self.stored = true,
             Step::CalledBack => self.called_back = true,
             Step::Dequeued => self.dequeued = true,
             Step::Followed => self.followed = true,
@@ -209,7 +217,12 @@ impl Done {
         }
     }
 
+    /// Whether the result is everywhere where it is to be before its job leaves the queue.
+    pub fn is_delivered(self) -> bool {
+        self.published && self.stored
+    }
+
     pub(super) fn everything(self) -> bool {
-        self.published && self.called_back && self.dequeued && self.followed
+        self.is_delivered() && self.called_back && self.dequeued && self.followed
     }
 }

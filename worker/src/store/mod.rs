@@ -203,7 +203,15 @@ struct Owed {
     entry: Arc<Entry>,
     /// Tells this entry from others of the same id.
     serial: u64,
+    /// Whether it is to be in the store that workers share.
+    to_store: bool,
     done: Done,
+}
+
+impl Owed {
+    fn new(entry: Arc<Entry>, serial: u64, to_store: bool) -> Self {
+        Self { done: Done::of(&entry, to_store), entry, serial, to_store }
+    }
 }
 
 type Owing = HashMap<Uuid, Owed>;
@@ -213,6 +221,8 @@ struct Shared {
     kept: Kept,
     artifacts: Arc<Artifacts>,
     owing: Mutex<Owing>,
+    /// Whether results from now on are to be in the store that workers share.
+    to_store: AtomicBool,
     /// Held while the disk is probed.
     probing: Mutex<()>,
 }
@@ -295,7 +305,13 @@ impl Store {
         let root = dir.join("artifacts");
         let failed = |error| StoreError::Io(root.clone(), error);
         let artifacts = Arc::new(Artifacts::open(root.clone()).map_err(failed)?);
-        let shared = Arc::new(Shared { kept, artifacts, owing, probing: Mutex::default() });
+        let shared = Arc::new(Shared {
+            kept,
+            artifacts,
+            owing,
+            to_store: AtomicBool::new(false),
+            probing: Mutex::default(),
+        });
         let theirs = shared.adopt(&latest).map_err(failed)?;
         shared.replace(&latest, &theirs);
         shared.artifacts.clear_new().map_err(failed)?;
@@ -310,6 +326,11 @@ impl Store {
         // So far next to nothing was written. If the disk is full, that is known before a job is run.
         store.probe().map_err(|error| StoreError::Io(dir.join(PROBE_NAME), error))?;
         Ok(store)
+    }
+
+    /// Whether results that are kept from now on are owed to the store that workers share.
+    pub fn set_to_store(&self, to_store: bool) {
+        self.shared.to_store.store(to_store, Ordering::Relaxed);
     }
 
     /// Makes a result durable, and what is owed for it. It takes the place of an earlier result of

@@ -19,8 +19,8 @@ use super::log::{MAX_STREAMS, open};
 use super::page;
 use super::route::{Part, Route};
 use super::{
-    Cancelled, Control, Document, FoundArtifact, Later, Lookup, Rerun, WebOptions, Worker,
-    artifact, failure,
+    Cancelled, Control, Document, FROM_PEER, FoundArtifact, Later, Lookup, Rerun, WebOptions,
+    Worker, artifact, failure,
 };
 
 /// When it is worth asking again while nothing can be told, in seconds.
@@ -88,7 +88,7 @@ impl<W: Worker> App<W> {
                 self.cancel(id, &request.headers).await
             }
             Route::Result(id) => self.result(id, request).await,
-            Route::Log(id) => self.log(id, &request.headers),
+            Route::Log(id) => self.log(id, &request.headers).await,
             Route::Artifact(id, path) => self.artifact(id, path, &request.headers).await,
             Route::Rerun(id) => self.rerun(id, &request.headers).await,
             Route::Elsewhere { id, part } => elsewhere(id, part, request.uri.query()),
@@ -99,6 +99,7 @@ impl<W: Worker> App<W> {
     async fn result(&self, id: Uuid, request: &Parts) -> Reply {
         let found = match request.uri.query() {
             Some("previous") => self.worker.previous(id).await,
+            _ if is_from_peer(&request.headers) => self.worker.lookup_here(id).await,
             _ => self.worker.lookup(id).await,
         };
         self.found(id, found, &request.headers)
@@ -121,6 +122,7 @@ impl<W: Worker> App<W> {
             Lookup::Unavailable => {
                 unavailable(id, "the worker cannot use its state directory at present")
             }
+            Lookup::Unreachable(why) => unavailable(id, &why),
         }
     }
 
@@ -166,17 +168,22 @@ impl<W: Worker> App<W> {
 
     async fn artifact(&self, id: Uuid, path: &str, request: &HeaderMap) -> Reply {
         let found = match artifact::name_in_path(path) {
+            Some(name) if is_from_peer(request) => self.worker.artifact_here(id, &name).await,
             Some(name) => self.worker.artifact(id, &name).await,
             None => FoundArtifact::Unknown,
         };
         artifact::answer(id, found, request)
     }
 
-    fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
-        let log = match last_event_id(request) {
+    async fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
+        let after = last_event_id(request);
+        let mut log = match after {
             Some(seq) => self.worker.log_after(id, seq),
             None => self.worker.log(id),
         };
+        if log.is_none() && !is_from_peer(request) {
+            log = self.worker.log_elsewhere(id, after).await;
+        }
         match log {
             Some(log) => open(&self.streams, id, log),
             None => failure(StatusCode::NOT_FOUND, "no such job is running here", Some(id)),
@@ -215,6 +222,11 @@ impl<W: Worker> Handler for App<W> {
     fn refuse(&self, refusal: Refusal) -> Reply {
         failure(refusal.status(), refusal.reason(), None)
     }
+}
+
+/// Whether another worker asks, which asks others too.
+fn is_from_peer(request: &HeaderMap) -> bool {
+    request.contains_key(FROM_PEER)
 }
 
 /// Word that something may be possible later.
