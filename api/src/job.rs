@@ -6,9 +6,12 @@
 //! Owns: the names, formats and limits of the members. Must not know: the queue, or the outcome of
 //! a job.
 
+mod files;
 mod identity;
+mod then;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 use uuid::Uuid;
+
+use crate::artifact::ArtifactName;
+
+pub use then::{Filling, Follower, Following, MAX_THEN, MAX_THEN_DEPTH};
 
 /// Maximum length of a job type, in bytes.
 pub const MAX_TYPE: usize = 100;
@@ -31,6 +38,12 @@ pub const MAX_TIMEOUT: u32 = 90 * 24 * 3600;
 /// Maximum number of retries that a job can request.
 pub const MAX_RETRY: u32 = 1000;
 
+/// Most further inputs of a job, and most artifacts that it wants to be sent.
+pub const MAX_FILES: usize = 100;
+
+/// Maximum length of the name of a further input, in bytes.
+pub const MAX_INPUT_NAME: usize = 255;
+
 /// A validated job.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -40,6 +53,10 @@ pub struct Job {
     pub kind: JobType,
     /// The input to fetch.
     pub input: Option<Input>,
+    /// Further inputs to fetch, by the names that their files get; at most [`MAX_FILES`].
+    pub inputs: BTreeMap<String, Input>,
+    /// Where to send artifacts, by their names; at most [`MAX_FILES`].
+    pub artifacts: BTreeMap<ArtifactName, Target>,
     /// Where to send the result. `None`: only the worker serves it.
     pub result: Option<Target>,
     /// Inline input: any JSON, as it was written.
@@ -56,6 +73,10 @@ pub struct Job {
     pub callback: Callback,
     /// Any JSON that the producer wants to find in the result, as it was written.
     pub custom: Option<Box<RawValue>>,
+    /// When it was queued anew: no result of before answers it. It makes the job no other one.
+    pub rerun_at: Option<Timestamp>,
+    /// What is queued when it is successful.
+    pub then: Vec<Follower>,
     /// What of it was left out, and why: members that only inform, and are not what they should be.
     pub notes: Vec<String>,
 }
@@ -71,6 +92,11 @@ impl Job {
         wire::parse(body)
     }
 
+    /// Where its result goes; or, if it goes nowhere, the first of its artifacts.
+    pub fn first_target(&self) -> Option<&Target> {
+        self.result.as_ref().or_else(|| self.artifacts.values().next())
+    }
+
     /// What it asks for, in 32 hexadecimal digits: all of its members but the time at which it was queued.
     /// `args` and `custom` count as they are written.
     pub fn digest(&self) -> String {
@@ -80,7 +106,7 @@ impl Job {
         let raw = |raw: Option<&RawValue>| raw.map(|raw| raw.get().to_owned());
         let (input, result) = (self.input.as_ref(), self.result.as_ref());
         let seconds = self.timeout.map(|it| it.as_secs());
-        let members = [
+        let mut members = vec![
             text(Some(&self.id)),
             text(Some(&self.kind)),
             url(input.map(|input| &input.url)),
@@ -95,6 +121,18 @@ impl Job {
             url(self.callback.failed.as_ref()),
             raw(self.custom.as_deref()),
         ];
+        // Without any, the digest is as it was before there were such members.
+        for (name, input) in &self.inputs {
+            members.push(Some(format!("input {name}")));
+            members.extend([url(Some(&input.url)), input.digest.clone()]);
+        }
+        for (name, target) in &self.artifacts {
+            members.push(Some(format!("artifact {name}")));
+            members.extend([url(Some(&target.url)), Some(format!("{:?}", target.method))]);
+        }
+        for follower in &self.then {
+            members.extend([Some("then".to_owned()), follower.tube.clone(), Some(follower.text())]);
+        }
         let mut hasher = Sha256::new();
         for member in members {
             // With their lengths, so that none can look like the end of another.
@@ -108,16 +146,15 @@ impl Job {
     /// The job as its process reads it: one JSON object on one line, in the current form. `data` is
     /// the fetched input, any JSON, if there is any.
     pub fn document(&self, attempt: u32, data: Option<&RawValue>) -> Vec<u8> {
-        let input = self.input.as_ref().map(|input| wire::DocumentInput {
-            url: &input.url,
-            digest: input.digest.as_deref(),
-            data,
-        });
+        let input = self.input.as_ref().map(|input| wire::DocumentInput::of(input, data));
+        let inputs = self.inputs.iter();
+        let inputs = inputs.map(|(name, input)| (&**name, wire::DocumentInput::of(input, None)));
         let document = wire::Document {
             id: self.id,
             kind: &self.kind,
             attempt,
             input,
+            inputs: inputs.collect(),
             args: self.args.as_deref(),
             created_at: self.created_at,
             expires_at: self.expires_at,

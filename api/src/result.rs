@@ -3,6 +3,8 @@
 //! Owns: the members of the document and their order. Must not know: how a result came about or
 //! where it goes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,10 +12,12 @@ use serde_json::value::RawValue;
 use url::Url;
 use uuid::Uuid;
 
+use crate::artifact::Artifact;
 use crate::job::JobType;
 
 /// A result document. Every member is always there, except `output_note`, `notes`, `progress`, `custom`,
-/// `job_digest` and `previous`; what is not known is null.
+/// `job_digest`,
+/// `previous`, `inputs` and `artifacts`; what is not known is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobResult {
     /// The id of the job.
@@ -51,18 +55,24 @@ pub struct JobResult {
     pub queue: Option<QueuePlace>,
     /// The input that was fetched for the job.
     pub input: Option<InputUsed>,
+    /// The further inputs that were fetched for it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, InputUsed>,
     /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
     /// Why there is none, where that could surprise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_note: Option<String>,
+    /// The files that the process left besides. Only in a final result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Artifact>,
     /// The end of its standard output.
     pub stdout: Option<Written>,
     /// The end of its standard error.
     pub stderr: Option<Written>,
     /// The time and memory that it took.
     pub usage: Option<Usage>,
-    /// What of the job was left out, and why.
+    /// What of the job, or of the artifacts, was left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// From 0 to 100, as the process reports it. Only while it runs.
@@ -108,8 +118,10 @@ impl JobResult {
             worker,
             queue,
             input: None,
+            inputs: BTreeMap::new(),
             output: None,
             output_note: None,
+            artifacts: Vec::new(),
             stdout: None,
             stderr: None,
             usage: None,
@@ -446,8 +458,10 @@ mod tests {
             worker: WorkerName { id: "w".into(), version: "0.1.0".into() },
             queue: Some(QueuePlace { job: 77, tube: "t".into(), server: "s:1".into() }),
             input: None,
+            inputs: BTreeMap::new(),
             output: Some(RawValue::from_string("{\"series\":[]}".into()).unwrap()),
             output_note: None,
+            artifacts: Vec::new(),
             stdout: Some(Written { tail: "x".into(), bytes: 812, truncated: true }),
             stderr: None,
             usage: Some(Usage {
@@ -478,6 +492,15 @@ mod tests {
         let text = result.to_json();
         assert_eq!(text, expected);
         let back: JobResult = serde_json::from_slice(&text).unwrap();
+        assert_eq!(back.to_json(), expected);
+        let made = concat!(
+            r#""artifacts":[{"name":"a/plot.png","type":"image/png","bytes":7,"digest":"sha-256=:x:","#,
+            r#""url":"http://h/13775310-8f59-412e-aa2c-549a20077664/a/plot.png"}],"stdout""#,
+        );
+        let inputs = r#""inputs":{"map":{"url":"http://h/m","digest":null}},"output""#;
+        let expected = expected.replace(r#""stdout""#, made).replace(r#""output""#, inputs);
+        let back: JobResult = serde_json::from_str(&expected).unwrap();
+        assert_eq!((back.artifacts.len(), back.inputs.len()), (1, 1));
         assert_eq!(back.to_json(), expected);
     }
 

@@ -100,6 +100,10 @@ fn entry(id: Uuid, age: Duration) -> Arc<Entry> {
         callback: None,
         finished,
         result: RawValue::from_string(text).expect("it is JSON"),
+        job: None,
+        then: Vec::new(),
+        artifacts: None,
+        sends: Default::default(),
     })
 }
 

@@ -9,7 +9,7 @@ use beanstalk_protocol::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::{Error, PutError, Refusal};
+use crate::error::{Error, PutError};
 use crate::job::{Ignored, Job, Outcome, PutOptions, ReleaseOptions, Released, Reservation};
 use crate::stats::{Stats, parse_tubes};
 
@@ -83,20 +83,7 @@ impl<T> Call<'_, T> {
                 Mismatch::Text(line) => return Error::BadText { command, line },
                 Mismatch::Reply(reply) => reply,
             };
-            let refusal = match reply {
-                Reply::BadFormat => Refusal::BadFormat,
-                Reply::UnknownCommand => Refusal::UnknownCommand,
-                Reply::OutOfMemory => Refusal::OutOfMemory,
-                Reply::InternalError => Refusal::InternalError,
-                Reply::Draining => Refusal::Draining,
-                reply => {
-                    let mut line = Vec::new();
-                    reply.encode_head(&mut line);
-                    let reply = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
-                    return Error::Unexpected { command, expected: self.expected, reply };
-                }
-            };
-            Error::Refused { command, refusal }
+            Error::of_reply(command, self.expected, &reply)
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use beanstalk_protocol::{Command, Reply, Seconds};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::auth::authenticate;
 use crate::call::{self, Call, Request};
@@ -109,6 +109,9 @@ impl Kind {
     }
 }
 
+/// A time limit that is as good as none.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 impl Connection {
     /// Connects. Over TCP, small packets are not held back, and a silent connection is probed from
     /// time to time.
@@ -116,19 +119,15 @@ impl Connection {
     /// If there is a token, it is sent first, and its reply awaited: a wrong one is an error here, and no
     /// command is sent without its rights.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        let connecting = async {
-            let Dialled { stream, is_ahead } = dial(options).await?;
-            let transport = Transport::new(stream, options.limits.max_body).ahead(is_ahead);
-            let mut connection = Self::new(transport, options.limits);
-            if let Some(token) = &options.token {
-                authenticate(&mut connection.transport, options.address(), token).await?;
-            }
-            Ok(connection)
-        };
-        timeout(options.timeout, connecting).await.unwrap_or_else(|_| {
-            let address = options.address().clone();
-            Err(ConnectError::TimedOut { address, after: options.timeout })
-        })
+        let deadline = Instant::now() + options.timeout.min(FAR);
+        let Dialled { stream, is_ahead } = dial(options, deadline).await?;
+        let transport = Transport::new(stream, options.limits.max_body).ahead(is_ahead);
+        let mut connection = Self::new(transport, options.limits);
+        if let Some(token) = &options.token {
+            let shown = authenticate(&mut connection.transport, options.address(), token);
+            timeout_at(deadline, shown).await.unwrap_or_else(|_| Err(options.timed_out()))?;
+        }
+        Ok(connection)
     }
 
     /// A connection over a stream that exists already: a TLS session, a tunnel, one end of a

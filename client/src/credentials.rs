@@ -91,6 +91,19 @@ impl Credentials {
 /// # Errors
 /// Why there is none, with the name of the file.
 pub fn read_token(path: &Path) -> Result<Token, String> {
+    let secret = read_secret(path)?;
+    Token::new(secret.as_bytes()).map_err(|_| {
+        let most = Token::MAX;
+        format!("the token file {}: expected a token of at most {most} characters", path.display())
+    })
+}
+
+/// A secret of any kind, such as a token of an HTTP API: what is on the first line of this file, without the
+/// blanks around it. It is at most 4095 bytes long, with its line end.
+///
+/// # Errors
+/// Why there is none, with the name of the file.
+pub fn read_secret(path: &Path) -> Result<String, String> {
     use std::io::{BufRead, BufReader, Read};
 
     let bad = |why: &dyn std::fmt::Display| format!("the token file {}: {why}", path.display());
@@ -98,7 +111,14 @@ pub fn read_token(path: &Path) -> Result<Token, String> {
     let mut line = Vec::new();
     let mut start = BufReader::new(file.take(MAX_LINE));
     start.read_until(b'\n', &mut line).map_err(|error| bad(&error))?;
-    Token::new(line.trim_ascii()).map_err(|_| {
-        bad(&format!("expected 1 to {} visible ASCII characters on its first line", Token::MAX))
-    })
+    if line.len() as u64 >= MAX_LINE {
+        return Err(bad(&format!("its first line is longer than {} bytes", MAX_LINE - 1)));
+    }
+    let secret = line.trim_ascii();
+    if secret.is_empty() || !secret.iter().all(u8::is_ascii_graphic) {
+        return Err(bad(
+            &"expected a token on its first line: visible ASCII characters, without blanks",
+        ));
+    }
+    Ok(String::from_utf8_lossy(secret).into_owned())
 }

@@ -1,10 +1,15 @@
 //! Connects to an address, by TLS if that is wanted.
 
 use std::io;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use jq_tls::rustls::{ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
 use crate::error::ConnectError;
@@ -19,27 +24,48 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// that is gone is noticed within three and a half minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Connects, without a time limit.
-pub(crate) async fn dial(options: &ConnectOptions) -> Result<Dialled, ConnectError> {
+/// Connects, until then. Whether a server that does not answer the handshake of TLS speaks without it is found
+/// out a little later.
+pub(crate) async fn dial(
+    options: &ConnectOptions,
+    deadline: Instant,
+) -> Result<Dialled, ConnectError> {
     let address = options.address();
     let failed = |source| ConnectError::Io { address: address.clone(), source };
-    let plain = |stream| Dialled { stream, is_ahead: false };
-    match address {
-        Address::Tcp { host, port } => {
-            #[cfg(feature = "tls")]
-            let tls = tls::prepare(options, host).await?;
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
-            tune(&stream).map_err(failed)?;
-            #[cfg(feature = "tls")]
-            if let Some((config, name)) = tls {
-                return tls::shake_hands(address, config, name, stream).await;
+    let connecting = async {
+        match address {
+            Address::Tcp { host, port } => {
+                #[cfg(feature = "tls")]
+                let tls = tls::prepare(options, host).await?;
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+                tune(&stream).map_err(failed)?;
+                #[cfg(feature = "tls")]
+                if let Some((config, name)) = tls {
+                    return Ok(Dialling::Tls(config, name, stream));
+                }
+                Ok(Dialling::Done(Box::new(stream)))
             }
-            Ok(plain(Box::new(stream)))
+            Address::Unix(path) => {
+                Ok(Dialling::Done(Box::new(UnixStream::connect(path).await.map_err(failed)?)))
+            }
         }
-        Address::Unix(path) => {
-            Ok(plain(Box::new(UnixStream::connect(path).await.map_err(failed)?)))
+    };
+    let dialling = timeout_at(deadline, connecting).await;
+    match dialling.unwrap_or_else(|_| Err(options.timed_out()))? {
+        Dialling::Done(stream) => Ok(Dialled { stream, is_ahead: false }),
+        #[cfg(feature = "tls")]
+        Dialling::Tls(config, name, stream) => {
+            tls::shake_hands(options, config, name, stream, deadline).await
         }
     }
+}
+
+/// Connected.
+enum Dialling {
+    Done(Box<dyn Stream>),
+    /// The handshake is to come.
+    #[cfg(feature = "tls")]
+    Tls(Arc<ClientConfig>, ServerName<'static>, TcpStream),
 }
 
 /// A stream to a server.
@@ -51,14 +77,19 @@ pub(crate) struct Dialled {
 
 #[cfg(feature = "tls")]
 mod tls {
-    use std::sync::Arc;
-
     use jq_tls::explain;
-    use jq_tls::rustls::ClientConfig;
-    use jq_tls::rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
     use tokio_rustls::TlsConnector;
 
     use super::*;
+
+    /// Longest time that a handshake may take, even if connecting may take longer. A server that does not speak
+    /// TLS says nothing: it would be waited for in vain.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// How long the reply may take that tells what else the server speaks.
+    const LAST_QUESTION: Duration = Duration::from_millis(500);
 
     /// What a handshake needs, if there is to be one.
     pub(super) async fn prepare(
@@ -81,18 +112,57 @@ mod tls {
     }
 
     pub(super) async fn shake_hands(
-        address: &Address,
+        options: &ConnectOptions,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
         stream: TcpStream,
+        deadline: Instant,
     ) -> Result<Dialled, ConnectError> {
-        match TlsConnector::from(config).connect(name, stream).await {
-            Ok(stream) => Ok(Dialled { stream: Box::new(stream), is_ahead: true }),
-            Err(error) => Err(ConnectError::Tls {
-                address: address.clone(),
-                reason: explain(&error).unwrap_or_else(|| error.to_string()),
-            }),
-        }
+        let address = options.address();
+        let until = deadline.min(Instant::now() + PATIENCE);
+        let mut handshake = TlsConnector::from(config).connect(name, stream);
+        let without = format!("beanstalk://{address}");
+        let reason = match timeout_at(until, &mut handshake).await {
+            Ok(Ok(stream)) => return Ok(Dialled { stream: Box::new(stream), is_ahead: true }),
+            Ok(Err(error)) => match (is_no_tls(&error), explain(&error)) {
+                (true, Some(why)) => format!("{why}; without TLS it is {without}"),
+                (_, why) => why.unwrap_or_else(|| error.to_string()),
+            },
+            Err(_) => {
+                let is_plain = match handshake.get_mut() {
+                    Some(stream) => answers_without_tls(stream).await,
+                    None => false,
+                };
+                if is_plain {
+                    format!("it speaks the beanstalk protocol without TLS: it is {without}")
+                } else {
+                    let after = PATIENCE.min(options.timeout);
+                    format!(
+                        "it did not answer the handshake within {after:?}; does it speak TLS there? Without, \
+                         it is {without}"
+                    )
+                }
+            }
+        };
+        Err(ConnectError::Tls { address: address.clone(), reason })
+    }
+
+    fn is_no_tls(error: &io::Error) -> bool {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        matches!(inner, Some(jq_tls::rustls::Error::InvalidMessage(_)))
+    }
+
+    /// Whether the server replies to a line. To one that speaks the protocol, the handshake was the beginning of a
+    /// line that it waits for the end of.
+    async fn answers_without_tls(stream: &mut TcpStream) -> bool {
+        const REPLIES: [&[u8]; 3] = [b"UNKNOWN_COMMAND", b"BAD_FORMAT", b"INTERNAL_ERROR"];
+        let ask = async {
+            stream.write_all(b"\r\n").await?;
+            let mut reply = [0; 10];
+            stream.read_exact(&mut reply).await?;
+            io::Result::Ok(REPLIES.iter().any(|it| it.starts_with(&reply)))
+        };
+        matches!(timeout(LAST_QUESTION, ask).await, Ok(Ok(true)))
     }
 }
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use beanstalk_protocol::{JobId, ReplyError};
+use beanstalk_protocol::{JobId, Reply, ReplyError};
 
 use crate::address::Address;
+use crate::rights::why_not_allowed;
 
 /// A connection could not be established.
 #[derive(Debug)]
@@ -161,6 +162,30 @@ pub enum Refusal {
 }
 
 impl Error {
+    /// What a reply means that is none of the `expected` ones: for replies that are read one by one, from a
+    /// [`Pipeline`](crate::Pipeline). `command` is the command line, or as much of it as is known.
+    pub fn of_reply<B: AsRef<[u8]>>(
+        command: impl Into<String>,
+        expected: &'static str,
+        reply: &Reply<B>,
+    ) -> Self {
+        let command = command.into();
+        let refusal = match reply {
+            Reply::BadFormat => Refusal::BadFormat,
+            Reply::UnknownCommand => Refusal::UnknownCommand,
+            Reply::OutOfMemory => Refusal::OutOfMemory,
+            Reply::InternalError => Refusal::InternalError,
+            Reply::Draining => Refusal::Draining,
+            reply => {
+                let mut line = Vec::new();
+                reply.encode_head(&mut line);
+                let reply = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+                return Self::Unexpected { command, expected, reply };
+            }
+        };
+        Self::Refused { command, refusal }
+    }
+
     /// Whether the connection can no longer be used: lost, or closed because of this error.
     pub fn ends_connection(&self) -> bool {
         match self {
@@ -207,6 +232,10 @@ impl fmt::Display for Error {
                 write!(f, "to {command:?} the server answered {reply:?} instead of {expected}")
             }
             Self::Unsolicited => write!(f, "the server sent a reply although none was due"),
+            Self::Refused { command, refusal: refusal @ Refusal::InternalError } => {
+                let why = why_not_allowed(command);
+                write!(f, "to {command:?} the server answered {refusal}: it failed, or {why}")
+            }
             Self::Refused { command, refusal } => {
                 write!(f, "to {command:?} the server answered {refusal}")
             }
@@ -244,7 +273,7 @@ impl fmt::Display for Refusal {
             Self::BadFormat => "BAD_FORMAT",
             Self::UnknownCommand => "UNKNOWN_COMMAND",
             Self::OutOfMemory => "OUT_OF_MEMORY",
-            Self::InternalError => "INTERNAL_ERROR: it failed, or does not allow this",
+            Self::InternalError => "INTERNAL_ERROR",
             Self::Draining => "DRAINING",
         })
     }

@@ -62,6 +62,7 @@ mod flag;
 mod job;
 mod options;
 mod pipeline;
+mod rights;
 mod stats;
 mod transport;
 
@@ -70,7 +71,7 @@ pub use client::{Client, ClientOptions, Lease};
 pub use connection::Connection;
 #[cfg(feature = "tls")]
 pub use credentials::TlsOptions;
-pub use credentials::{Credentials, read_token};
+pub use credentials::{Credentials, read_secret, read_token};
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, PutError, Refusal};
 #[cfg(feature = "clap")]

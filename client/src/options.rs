@@ -10,6 +10,7 @@ use crate::address::Address;
 #[cfg(feature = "tls")]
 use crate::credentials::TlsOptions;
 use crate::endpoint::Endpoint;
+use crate::error::ConnectError;
 
 /// Which server to connect to, and how.
 ///
@@ -83,7 +84,8 @@ impl ConnectOptions {
     }
 
     /// Longest time that connecting may take, with name resolution, the handshake of TLS, and the reply to
-    /// the token. Default: 5 seconds.
+    /// the token. A handshake has at most 5 seconds of it; whether a server that has not answered that speaks
+    /// without TLS is then found out within half a second more. Default: 5 seconds.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -98,6 +100,11 @@ impl ConnectOptions {
     /// The server.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// It took too long.
+    pub(crate) fn timed_out(&self) -> ConnectError {
+        ConnectError::TimedOut { address: self.address.clone(), after: self.timeout }
     }
 }
 

@@ -19,6 +19,9 @@ const READ_SIZE: usize = 16 * 1024;
 /// A buffer that grew beyond this many bytes is given back when it is empty.
 const KEPT_BUFFER: usize = 1024 * 1024;
 
+/// How an alert of TLS begins: its type, and the first byte of any version. No reply begins so.
+const TLS_ALERT: &[u8] = b"\x15\x03";
+
 /// What a connection runs over.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -100,7 +103,20 @@ impl Transport {
     /// The next reply. Queued bytes are written before it is waited for, and while.
     pub(crate) async fn receive(&mut self) -> Result<Reply<Bytes>, Failure> {
         let result = poll_fn(|cx| self.poll_receive(cx)).await;
+        let result = result.map_err(|failure| self.told_apart(failure));
         self.close_on_error(result)
+    }
+
+    /// Why the transport ended, if what came last tells more of it: an alert is what a server of TLS has to say
+    /// to one who does not speak it.
+    fn told_apart(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Closed | Failure::Io(_) if self.input.starts_with(TLS_ALERT) => {
+                let why = "it answered by TLS: it is beanstalks://HOST:PORT";
+                Failure::Io(io::Error::new(io::ErrorKind::InvalidData, why))
+            }
+            failure => failure,
+        }
     }
 
     /// Writes what is queued. Replies that come meanwhile are read and kept, or else a server that

@@ -1,6 +1,7 @@
 //! Which server: from flags, the environment (clap reads both), and the configuration file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use jq_client::{
     ConnectOptions, ConnectionLimits, Credentials, Endpoint, Identity, TlsFiles, TlsOptions,
+    read_secret, read_token,
 };
 use jq_tls::rustls::ClientConfig;
 use serde::Deserialize;
 use url::Url;
 
 use crate::cli::Global;
-use crate::failed::{EXIT_USAGE, Failed};
+use crate::failed::Failed;
 
 /// Where beanstalkd and jq-server listen unless told otherwise.
 const DEFAULT_SERVER: &str = "127.0.0.1:11300";
@@ -29,6 +31,8 @@ pub(crate) struct Target {
     pub(crate) server: Endpoint,
     /// What the queue is shown.
     pub(crate) credentials: Credentials,
+    /// Why the queue may not know who this is.
+    pub(crate) hint: Option<Hint>,
     /// Its HTTP API, if known.
     pub(crate) http: Option<Url>,
     /// What proves to the API who we are.
@@ -37,6 +41,36 @@ pub(crate) struct Target {
     pub(crate) http_tls: Option<Arc<ClientConfig>>,
     /// How long an answer may take.
     pub(crate) timeout: Duration,
+}
+
+/// Why a queue may not know who this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// It was shown no token.
+    NoToken,
+    /// The token in this file is for the HTTP API.
+    TokenOfHttp(PathBuf),
+}
+
+/// What becomes of `--token-file` where the queue is concerned.
+enum TokenFile {
+    None,
+    Shown(PathBuf),
+    /// It is not shown to the queue.
+    ForHttp(PathBuf),
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoToken => f.write_str("no token was shown: --token-file FILE has one"),
+            Self::TokenOfHttp(path) => write!(
+                f,
+                "no token was shown: the one in {} is not NAME.SECRET, so it is for the HTTP API only",
+                path.display()
+            ),
+        }
+    }
 }
 
 /// `ctl.toml`: named servers.
@@ -136,10 +170,18 @@ impl Target {
             tls = TlsOptions::new(files);
             tls.config().map_err(Failed::usage)?;
         }
-        let token_file = to_queue.token_file_of_queue()?;
+        let (token_file, hint) = match to_queue.token_of_queue(http.is_some())? {
+            TokenFile::Shown(path) => (Some(path), None),
+            TokenFile::ForHttp(path) => (None, Some(Hint::TokenOfHttp(path))),
+            TokenFile::None if server.token().is_some() || to_queue.tls_cert.is_some() => {
+                (None, None)
+            }
+            TokenFile::None => (None, Some(Hint::NoToken)),
+        };
         Ok(Self {
             server,
             credentials: Credentials { token_file, tls },
+            hint,
             http,
             token: to_http.token_of_http()?,
             http_tls,
@@ -208,17 +250,28 @@ impl Shown {
     }
 
     /// What is not the token of a principal, `NAME.SECRET`, is no token for a queue: those of the API are
-    /// not shown to it, unless the API has one of its own.
-    fn token_file_of_queue(&self) -> Result<Option<PathBuf>, Failed> {
-        let Some(path) = &self.token_file else { return Ok(None) };
+    /// not shown to it. `has_http`: there is an API that it may be for.
+    fn token_of_queue(&self, has_http: bool) -> Result<TokenFile, Failed> {
+        let Some(path) = &self.token_file else { return Ok(TokenFile::None) };
         warn_if_exposed("token", path);
-        let is_for_queue = self.http_token_file.is_some() || read_token(path)?.contains('.');
-        Ok(is_for_queue.then(|| path.clone()))
+        if read_secret(path).map_err(Failed::usage)?.contains('.') {
+            // It is one that fits the command line.
+            read_token(path).map_err(Failed::usage)?;
+            return Ok(TokenFile::Shown(path.clone()));
+        }
+        if has_http && self.http_token_file.is_none() {
+            return Ok(TokenFile::ForHttp(path.clone()));
+        }
+        let path = path.display();
+        Err(Failed::usage(format!(
+            "the token file {path}: expected a token of the queue, NAME.SECRET, as jq-server hash-token makes it; a \
+             token of the HTTP API belongs to --http-token-file"
+        )))
     }
 
     fn token_of_http(&self) -> Result<Option<String>, Failed> {
         let path = self.http_token_file.as_ref().or(self.token_file.as_ref());
-        path.map(|path| read_token(path)).transpose()
+        path.map(|path| read_secret(path).map_err(Failed::usage)).transpose()
     }
 }
 
@@ -252,17 +305,4 @@ fn read(path: &Path, asked: bool) -> Result<File, Failed> {
         Err(error) => return Err(Failed::usage(format!("{}: {error}", path.display()))),
     };
     toml::from_str(&text).map_err(|error| Failed::usage(format!("{}: {error}", path.display())))
-}
-
-/// The first line of the file.
-fn read_token(path: &Path) -> Result<String, Failed> {
-    let bad = |why: &dyn std::fmt::Display| {
-        Failed::new(EXIT_USAGE, format!("the token file {}: {why}", path.display()))
-    };
-    let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
-    let token = text.lines().next().unwrap_or_default().trim();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad(&"expected a token on its first line, without blanks"));
-    }
-    Ok(token.to_owned())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use jq_client::{Bytes, ConnectError, Error, PutError, Refusal, Reply};
+use jq_client::{Bytes, Command, ConnectError, Error, PutError, Refusal, Reply};
 
 /// Exit status when the server refused something, or anything else went wrong.
 pub const EXIT_FAILED: u8 = 1;
@@ -20,9 +20,12 @@ pub const EXIT_UNREACHABLE: u8 = 6;
 /// Exit status when a file cannot be read or written, or a line of it is wrong.
 pub const EXIT_FILE: u8 = 7;
 
-/// What the server answered, for a message, without the body.
-pub(crate) fn answered(reply: Reply<Bytes>) -> String {
-    format!("the server answered {:?}", reply.map_body(|_| ()))
+/// What a reply to this command means that is none of the `expected` ones.
+pub(crate) fn answered(command: &Command, expected: &'static str, reply: &Reply<Bytes>) -> Failed {
+    let mut line = Vec::new();
+    command.encode(&mut line);
+    let line = String::from_utf8_lossy(line.trim_ascii_end());
+    Error::of_reply(line, expected, reply).into()
 }
 
 /// A command failed.
@@ -43,6 +46,17 @@ impl Failed {
 
     pub(crate) fn not_found(what: impl fmt::Display) -> Self {
         Self::new(EXIT_NOT_FOUND, format!("there is no {what}"))
+    }
+
+    /// Says what may have to be done to be allowed to, if the message says that something is not: it has the word
+    /// of the protocol then, by whichever way it came.
+    pub(crate) fn with_hint(mut self, hint: Option<&impl fmt::Display>) -> Self {
+        if let Some(hint) = hint
+            && self.message.contains(&Refusal::InternalError.to_string())
+        {
+            self.message = format!("{}; {hint}", self.message);
+        }
+        self
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {

@@ -172,6 +172,10 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
 
 /// The error with its causes, of which the last says most.
 pub(crate) fn unreachable(error: reqwest::Error) -> Failed {
+    if let Some(why) = jq_tls::explain_cause(&error) {
+        let to = error.url().map_or_else(String::new, |url| format!(" to {url}"));
+        return Failed::new(EXIT_UNREACHABLE, format!("no secure connection (TLS){to}: {why}"));
+    }
     let mut message = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
@@ -211,6 +215,7 @@ mod tests {
             http: Some("http://host/base/".parse().unwrap()),
             token: None,
             credentials: Credentials::default(),
+            hint: None,
             http_tls: None,
             timeout: Duration::from_secs(1),
         };

@@ -23,6 +23,7 @@ use clap::Parser;
 
 use crate::cli::Cli;
 pub use crate::completions::completions;
+use crate::failed::Failed;
 pub use crate::failed::{
     EXIT_FAILED, EXIT_FILE, EXIT_NOT_CONFIRMED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, EXIT_UNREACHABLE,
     EXIT_USAGE,
@@ -33,12 +34,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody may be there to read it; the status counts all the same.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+            let printed = error.print().map_err(Failed::from);
+            if error.use_stderr() {
+                // Nobody may be there to read it; the status counts all the same.
+                return ExitCode::from(EXIT_USAGE);
+            }
+            return ended(printed);
         }
     };
-    match commands::run(cli) {
+    ended(commands::run(cli))
+}
+
+fn ended(result: Result<(), Failed>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             if !failed.message.is_empty() {

@@ -23,6 +23,11 @@ impl Validators {
         Self { etag, modified }
     }
 
+    /// The entity tag, with its quotes.
+    pub(crate) fn tag(&self) -> Option<&HeaderValue> {
+        self.etag.as_ref()
+    }
+
     /// Adds the validators to the headers of an answer.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some(etag) = &self.etag {

@@ -14,12 +14,14 @@ use crate::reply::{Reply, empty};
 /// The methods that a page may use by default.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
-/// The headers that a page may send by default: those of conditional requests and of resumed streams.
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("Cache-Control, If-Modified-Since, If-None-Match, Last-Event-ID");
+/// The headers that a page may send by default: those of conditional requests, ranges and resumed streams.
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Cache-Control, If-Modified-Since, If-None-Match, If-Range, Last-Event-ID, Range",
+);
 
 /// The headers that a page may see.
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Last-Modified, Retry-After");
+const RESPONSE_HEADERS: HeaderValue =
+    HeaderValue::from_static("Content-Range, ETag, Last-Modified, Retry-After");
 
 /// How long a browser may cache a preflight, in seconds: a day, which browsers may shorten.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");

@@ -31,6 +31,7 @@ mod handler;
 mod limits;
 mod pace;
 mod problem;
+mod range;
 pub mod reply;
 mod room;
 mod serve;
@@ -45,6 +46,7 @@ pub use guard::{Denied, Guard};
 pub use handler::{Handler, Peer, Refusal};
 pub use limits::Limits;
 pub use problem::Problem;
+pub use range::Wanted;
 pub use reply::Reply;
 pub use serve::{Ending, Server};
 #[cfg(feature = "tls")]

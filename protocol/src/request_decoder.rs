@@ -85,6 +85,8 @@ enum State {
     },
     /// A body that is set aside.
     Aside(Box<[u8]>),
+    /// A token was decoded. What follows it depends on whose it is.
+    Auth,
     /// So many bytes are still to come of a body that is not held.
     Discard {
         left: u64,
@@ -135,7 +137,7 @@ impl RequestDecoder {
     pub fn take_partial(&mut self) -> Vec<u8> {
         match &mut self.state {
             State::Body { body, .. } => std::mem::take(body),
-            State::Line | State::Aside(_) | State::Discard { .. } => Vec::new(),
+            State::Line | State::Aside(_) | State::Auth | State::Discard { .. } => Vec::new(),
         }
     }
 
@@ -145,7 +147,8 @@ impl RequestDecoder {
         Self { aside_from: from, ..self }
     }
 
-    /// The same, which knows the command `auth`.
+    /// The same, which knows the command `auth`. Nothing that follows an `auth` is decoded before
+    /// [`RequestDecoder::reset`].
     pub fn with_auth(self) -> Self {
         Self { knows_auth: true, ..self }
     }
@@ -186,7 +189,7 @@ impl RequestDecoder {
         let body = match &self.state {
             State::Body { body, .. } => body.capacity(),
             State::Aside(body) => body.len(),
-            State::Line | State::Discard { .. } => 0,
+            State::Line | State::Auth | State::Discard { .. } => 0,
         };
         body + self.lines.held_bytes()
     }
@@ -200,7 +203,7 @@ impl RequestDecoder {
 
     /// Decodes the next request of `input` from `*at` on, and moves `*at` past it. `None` means
     /// that all of `input` is used up and more is needed, or that a body was set aside
-    /// ([`RequestDecoder::with_aside`]).
+    /// ([`RequestDecoder::with_aside`]), or an `auth` was decoded ([`RequestDecoder::with_auth`]).
     #[inline]
     pub fn decode(&mut self, input: &[u8], at: &mut usize) -> Option<Request> {
         match &mut self.state {
@@ -224,7 +227,7 @@ impl RequestDecoder {
             }
             State::Discard { .. } => self.discard(input, at),
             State::Body { .. } => self.body(input, at),
-            State::Aside(_) => None,
+            State::Aside(_) | State::Auth => None,
         }
     }
 
@@ -251,10 +254,13 @@ impl RequestDecoder {
     }
 
     #[cold]
-    fn auth(&self, token: Result<Token, BadToken>) -> Request {
+    fn auth(&mut self, token: Result<Token, BadToken>) -> Request {
         match token {
             _ if !self.knows_auth => Request::Rejected(Rejection::UnknownCommand),
-            Ok(token) => Request::Auth(token),
+            Ok(token) => {
+                self.state = State::Auth;
+                Request::Auth(token)
+            }
             Err(BadToken) => Request::Rejected(Rejection::BadFormat),
         }
     }

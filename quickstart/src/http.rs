@@ -25,11 +25,22 @@ pub enum Event {
 ///
 /// # Errors
 ///
-/// If there is no answer.
+/// If there is no answer, or it is no text.
 pub async fn get(server: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    let (status, body) = get_bytes(server, path).await?;
+    let body = String::from_utf8(body);
+    Ok((status, body.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?))
+}
+
+/// The same for what is no text.
+///
+/// # Errors
+///
+/// If there is no answer.
+pub async fn get_bytes(server: SocketAddr, path: &str) -> io::Result<(u16, Vec<u8>)> {
     let (status, mut lines) = ask(server, path).await?;
-    let mut body = String::new();
-    lines.get_mut().read_to_string(&mut body).await?;
+    let mut body = Vec::new();
+    lines.get_mut().read_to_end(&mut body).await?;
     Ok((status, body))
 }
 

@@ -172,6 +172,7 @@ async fn show(stage: &Stage, programs: &Programs, once: bool) -> Result<(), Fail
 
     say(&format!("\nThe result of the walk, at {results}/{}:\n", sailor.id))?;
     say(&sailor_result.text())?;
+    say(&format!("\nA picture of it, at {results}/{}/walk.png\n", sailor.id))?;
     say(&format!("\nThe words of the shanty, at {results}/{}:\n", words.id))?;
     say(&format!("    {}", words_result.member("output")))?;
     for (job, result) in [(&sailor, &sailor_result), (&words, &words_result)] {

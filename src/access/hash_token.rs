@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 
 use beanstalk_protocol::Token;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::sys::stat::{SFlag, fstat, major, minor};
 use nix::sys::termios::{FlushArg, LocalFlags, SetArg, Termios, tcflush, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -54,6 +58,12 @@ impl HashToken {
     ///
     /// What was read is no token; there is no memory for the hash; or something cannot be read or written.
     pub fn run(&self) -> Result<(), HashTokenError> {
+        // Before a token is made that nobody could get, or a hash that would be nowhere.
+        check_open(io::stdout()).map_err(|error| HashTokenError::Io("write the hash", error))?;
+        if self.generate {
+            check_open(io::stderr())
+                .map_err(|error| HashTokenError::Io("write the token", error))?;
+        }
         let token = if self.generate {
             token::generate(&self.name).map_err(|error| HashTokenError::Hash(error.into()))?
         } else {
@@ -96,6 +106,20 @@ impl HashToken {
     }
 }
 
+/// Fails if this standard stream was closed when the program was started (`>&-`). The standard library has then
+/// opened `/dev/null` in its place, for reading and writing, so what is written is lost without an error. A shell
+/// that is told `>/dev/null` opens it for writing only.
+fn check_open(stream: impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_truncate(fcntl(&stream, FcntlArg::F_GETFL)?);
+    let of = fstat(&stream)?;
+    let is_device = of.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
+    let is_nothing = is_device && (major(of.st_rdev), minor(of.st_rdev)) == (1, 3);
+    if is_nothing && flags & OFlag::O_ACCMODE == OFlag::O_RDWR {
+        return Err(Errno::EBADF.into());
+    }
+    Ok(())
+}
+
 /// The lines for the file. The first is empty, in case that what is there has no line end.
 fn lines(name: &str, hash: &Hash) -> String {
     format!("\n[[principal]]\nname = \"{name}\"\ntokens = [\"{}\"]\n", hash.as_str())
@@ -122,7 +146,15 @@ fn of_line(name: &str, line: &[u8]) -> Result<Token, HashTokenError> {
         return bad(format!("{what}: expected one line with the secret or the token"));
     }
     let prefix = format!("{name}.");
-    let secret = line.strip_prefix(prefix.as_bytes()).unwrap_or(line);
+    let whole = line.strip_prefix(prefix.as_bytes());
+    if whole.is_none() && line.contains(&b'.') {
+        // Nobody would be let in with it as a secret. What precedes the dot is not shown: it may be one.
+        return bad(format!(
+            "this looks like the token of another principal: expected a secret without a dot, or a token that \
+             begins with {prefix:?}. To use a secret with a dot, give the whole token: {prefix}SECRET"
+        ));
+    }
+    let secret = whole.unwrap_or(line);
     if secret.len() < MIN_SECRET {
         return bad(format!("the secret is too short: expected at least {MIN_SECRET} characters"));
     }
@@ -221,9 +253,21 @@ mod tests {
         ] {
             assert_eq!(of_line("site", line.as_bytes()).unwrap(), expected, "{line:?}");
         }
-        // A dot is a character as any other in a secret.
-        let other = of_line("site", b"other.0123456789abcdef").unwrap();
-        assert_eq!(other.as_bytes(), b"site.other.0123456789abcdef");
+        // A secret with a dot, in the one form in which it cannot be somebody else's token.
+        let dotted = of_line("site", b"site.other.0123456789abcdef").unwrap();
+        assert_eq!(dotted.as_bytes(), b"site.other.0123456789abcdef");
+    }
+
+    #[test]
+    fn the_token_of_another_principal_is_told() {
+        for line in ["other.0123456789abcdef", "Site.0123456789abcdef\r\n", "other.short", "a.b.c"]
+        {
+            let message = told(line.as_bytes());
+            assert!(message.contains("looks like the token of another principal"), "{message}");
+            assert!(message.contains("begins with \"site.\""), "{message}");
+            assert!(message.ends_with("give the whole token: site.SECRET"), "{message}");
+            assert!(!message.contains("other.") && !message.contains("0123"), "{message}");
+        }
     }
 
     #[test]

@@ -259,10 +259,8 @@ impl<S: Socket> Connection<S> {
             self.state = State::Closing;
             return Poll::Ready(());
         }
-        if let Some(guard) = &mut self.guard
-            && !self.hub.is_stopping()
-        {
-            ready!(guard.poll_turn(cx, self.hub.clock()));
+        if self.guard.as_ref().is_some_and(|guard| guard.needs_a_look()) {
+            ready!(self.poll_guard(cx, id));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { input, batch } = scratch;
@@ -415,15 +413,16 @@ impl<S: Socket> Connection<S> {
         let mut at = 0;
         loop {
             let mut complete = true;
-            match &self.guard {
-                None => {
-                    while batch.requests.len() < MAX_BATCH
-                        && let Some(request) = self.decoder.decode(input, &mut at)
-                    {
-                        batch.requests.push((request, at));
-                    }
+            let most = self.guard.as_ref().filter(|guard| guard.needs_a_look());
+            let most = if most.is_some() { self.look_before(id) } else { MAX_BATCH };
+            if most == MAX_BATCH {
+                while batch.requests.len() < MAX_BATCH
+                    && let Some(request) = self.decoder.decode(input, &mut at)
+                {
+                    batch.requests.push((request, at));
                 }
-                Some(_) => complete = self.decode_guarded(id, input, &mut at, batch),
+            } else {
+                complete = self.decode_some(input, &mut at, most, batch);
             }
             if let Some(mut line) = self.first_line.take() {
                 let first = batch.requests.first();

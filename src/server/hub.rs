@@ -630,8 +630,6 @@ impl Hub {
         let Batch { requests, outcome } = batch;
         let mut requests = requests.drain(..);
         let mut applied = Applied { flow: Flow::Continue, end: 0 };
-        // Those at the front that may be carried out.
-        let mut allowed = guard.allowed(requests.as_slice());
         let clock = self.clock.now();
         let mut state = self.lock();
         let mut now = state.advance(clock);
@@ -645,11 +643,9 @@ impl Hub {
         loop {
             let (engine, mut replies) =
                 state.parts_with(Actor::Conn(conn), outcome, self, guard.reborrow());
-            // Without a guard, this is not asked.
-            while (replies.guard.is_none() || allowed > 0)
+            while replies.guard.admits_first(requests.as_slice())
                 && let Some((request, end)) = requests.next()
             {
-                allowed = allowed.wrapping_sub(1);
                 // The body of a put follows its line: handle both in the same batch.
                 let may_stop = !matches!(request, Request::Put(_) | Request::OversizedPut);
                 applied.flow = engine.handle(now, conn, request, &mut replies);
@@ -664,15 +660,14 @@ impl Hub {
             drop(replies);
             state.last = now;
             let Some(guard) = guard.guard() else { break };
-            if requests.as_slice().is_empty() && !guard.has_to_finish() {
+            if requests.as_slice().is_empty() {
                 break;
             }
             let mut judging = Judging { conn, outcome, applied: &mut applied, limit };
-            allowed = self.judge_next(&mut state, &mut requests, guard, &mut judging);
-            now = state.last;
-            if allowed == 0 {
+            if !self.judge_next(&mut requests, &mut state, guard, &mut judging) {
                 break;
             }
+            now = state.last;
         }
         self.release(state, outcome);
         // Free the bodies that were not stored here, where nobody waits for the lock.

@@ -37,6 +37,47 @@ fn a_connection_too_many_is_told_and_closed() {
     assert_eq!(first.ask("list-tube-used").line(), b"USING default");
 }
 
+/// Those that were opened while the file did not have it, and have sent nothing since it has.
+#[test]
+fn idle_connections_count_from_when_their_principal_is_in_the_file() {
+    let text = "[[principal]]\nname = \"known\"\nmax-connections = 2\n";
+    let scene = Scene::start(text, &["known"], &[]);
+    scene.reload("");
+    let mut conns = [scene.act_as("known"), scene.act_as("known"), scene.act_as("known")];
+    for conn in &mut conns {
+        assert_eq!(conn.ask("list-tube-used").line(), b"INTERNAL_ERROR");
+    }
+    scene.reload(text);
+    eventually("they count", || {
+        let mut another = scene.act_as("known");
+        another.send("list-tube-used\r\n");
+        another.reply().line() == FULL.trim_end().as_bytes()
+    });
+    // They are there already, so they stay. When two have gone, there is room for one.
+    assert_eq!(conns[0].ask("list-tube-used").line(), b"USING default");
+    let [first, second, third] = conns;
+    drop((second, third));
+    eventually("there is room again", || {
+        scene.act_as("known").ask("list-tube-used").line() == b"USING default"
+    });
+    drop(first);
+}
+
+/// Limits of addresses that come with another file, likewise.
+#[test]
+fn idle_connections_count_for_their_address_when_there_is_a_limit() {
+    let text = "[[principal]]\nname = \"a\"\n";
+    let scene = Scene::start(text, &["a"], &[]);
+    let mut conns = [scene.act_as("a"), scene.stranger()];
+    conns.iter_mut().for_each(|conn| drop(conn.ask("list-tube-used")));
+    scene.reload(&format!("{text}[address]\nmax-connections = 2\n"));
+    eventually("they count", || {
+        let mut another = scene.act_as("a");
+        another.send("list-tube-used\r\n");
+        another.reply().line() == FULL.trim_end().as_bytes()
+    });
+}
+
 #[test]
 fn addresses_have_connections_and_unix_sockets_have_none() {
     let scene =

@@ -99,6 +99,26 @@ fn a_token_that_is_gone_is_worth_nothing() {
     conn.expect(REFUSED);
     conn.send(format!("auth {TOKEN}\r\n"));
     conn.expect("NOT_AUTHENTICATED\r\n");
+    // When it is put back, it has to be shown again.
+    scene.reload(&known("put = [\"*\"]"));
+    conn.send("put 0 0 60 1\r\nx\r\n");
+    conn.expect(REFUSED);
+    conn.send(format!("auth {TOKEN}\r\nput 0 0 60 1\r\nx\r\n"));
+    conn.expect("AUTHENTICATED\r\nINSERTED 2\r\n");
+}
+
+/// Also of one that was idle meanwhile.
+#[test]
+fn a_token_that_is_put_back_is_to_be_shown_again() {
+    let scene = Scene::start(&known("put = [\"*\"]"), &[], &["-V"]);
+    let mut conn = scene.stranger();
+    conn.send(format!("auth {TOKEN}\r\n"));
+    conn.expect("AUTHENTICATED\r\n");
+    scene.reload("");
+    eventually("it is nobody's", || scene.server.output().contains("acts for nobody now"));
+    scene.reload(&known("put = [\"*\"]"));
+    conn.send("put 0 0 60 1\r\nx\r\n");
+    conn.expect(REFUSED);
 }
 
 #[test]

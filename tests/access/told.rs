@@ -8,7 +8,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 
 use crate::scene::{HASH, Scene, TOKEN};
-use crate::support::{PATIENCE, scratch_path};
+use crate::support::{PATIENCE, eventually, scratch_path};
 
 const SITE: &str = "[[principal]]\nname = \"site\"\nput = [\"mail\"]\nmax-bytes = 1000\n";
 
@@ -71,6 +71,29 @@ fn refusals_are_logged_at_most_once_a_second() {
     let told = ["principal=site", "command=\"pause-tube\"", "tube=\"other\"", "denied=1"];
     assert!(told.iter().all(|told| lines[0].contains(told)), "{}", lines[0]);
     assert_eq!(scene.stat("denied-commands"), 1000);
+}
+
+#[test]
+fn whom_a_connection_acts_for_is_logged() {
+    let known = format!("[[principal]]\nname = \"known\"\ntokens = [\"{HASH}\"]\n");
+    let scene = Scene::start(&format!("{SITE}{known}"), &["site"], &["-V"]);
+    let is_said = |parts: &[&str]| {
+        let output = scene.server.output();
+        output.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    let mut conn = scene.act_as("site");
+    conn.ask("list-tube-used");
+    let acts = "acts for a principal";
+    eventually("the listener's is logged", || is_said(&[acts, "principal=site"]));
+    assert!(!is_said(&[acts, "principal=known"]));
+    conn.ask(format!("auth {TOKEN}"));
+    eventually("the token's is logged", || is_said(&[acts, "principal=known"]));
+    scene.reload(SITE);
+    eventually("it is the listener's again", || {
+        scene.server.output().lines().filter(|line| line.contains("principal=site")).count() == 2
+    });
+    scene.reload("");
+    eventually("it is nobody's", || is_said(&["acts for nobody now", "before=\"site\""]));
 }
 
 #[test]

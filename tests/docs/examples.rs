@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use jq_server::access::Directory;
 use serde_json::Value;
 
+use crate::certificates::{Authority, Valid};
 use crate::markdown::{Block, page, pages, project};
 use crate::support::folder::Folder;
 use crate::{shell, support};
@@ -94,7 +95,7 @@ fn files_of_principals_can_be_used() {
 /// `check` says of a configuration that it cannot be used with exit status 5.
 #[test]
 fn the_configuration_can_be_used() {
-    for block in blocks("toml") {
+    for block in blocks("toml").into_iter().filter(|it| !has_credentials(it)) {
         let folder = Folder::new();
         let configuration = block.text();
         // The programs beside it exist.
@@ -125,6 +126,43 @@ fn the_configuration_can_be_used() {
         }
         assert_eq!(report.matches("PROBLEM").count(), 1, "only the server: {report}");
     }
+}
+
+fn has_credentials(block: &Block) -> bool {
+    block.text().contains("[[credentials]]")
+}
+
+/// The same of credentials, with the files that they name.
+#[test]
+fn the_credentials_can_be_used() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("worker", "worker1", Valid::Now);
+    let mut count = 0;
+    for block in blocks("toml").into_iter().filter(has_credentials) {
+        let folder = Folder::new();
+        let configuration = block.text();
+        fs::copy(&cert, folder.path().join("worker.pem")).expect("the folder is writable");
+        fs::copy(&key, folder.path().join("worker.key")).expect("the folder is writable");
+        for rest in configuration.split("{ file = \"").skip(1) {
+            let name = rest.split('"').next().expect("there is a first part");
+            fs::write(folder.path().join(name), "secret").expect("the folder is writable");
+        }
+        let file = folder.path().join("jq-worker.toml");
+        fs::write(&file, &configuration).expect("it is writable");
+        let mut command = Command::new(support::program("jq-worker"));
+        command.arg("check").arg("--config").arg(&file).env("ARCHIVE_KEY", "secret");
+        command.args(["--server", "127.0.0.1:1", "--tube", "simulations", "--", "true"]);
+        let checked = output(&mut command);
+        assert_eq!(checked.status.code(), Some(1), "{}", text(&checked.stderr));
+        let report = text(&checked.stdout);
+        for prefix in configuration.lines().filter_map(|line| line.strip_prefix("prefix = ")) {
+            let line = format!("credentials  {}: ", prefix.trim_matches('"'));
+            assert!(report.contains(&line), "{line}: {report}");
+            count += 1;
+        }
+        assert_eq!(report.matches("PROBLEM").count(), 1, "only the server: {report}");
+    }
+    assert!(count > 0, "docs/worker.md shows credentials");
 }
 
 /// A handler that is shown writes JSON.

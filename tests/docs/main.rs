@@ -5,6 +5,8 @@
 //! Every Markdown file of the project is read. In a code block labelled `sh`, each line must be a
 //! command that is known here; in other blocks, lines that start one of our programs are checked.
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/mod.rs"]
 mod support;
 

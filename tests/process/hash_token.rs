@@ -80,6 +80,7 @@ fn what_cannot_be_a_token_exits_with_5() {
     for (input, told) in [
         (&b""[..], "the token is empty"),
         (b"\n", "the token is empty"),
+        (b"other.0123456789abcdef\r\n", "looks like the token of another principal"),
         (b"short\n", "the secret is too short: expected at least 16"),
         (long.as_bytes(), "the secret is too long: expected at most 212"),
         ("0123456789abcde\u{e9}\n".as_bytes(), "other than visible ASCII"),
@@ -104,6 +105,27 @@ fn flags_that_make_no_sense_exit_with_5() {
     }
     let mut before = start(&["-p", "0", "hash-token", "site"]);
     assert_eq!(before.exit_code(), EXIT_USAGE);
+}
+
+/// The standard library opens `/dev/null` in place of a standard stream that is closed.
+#[test]
+fn a_closed_stream_loses_neither_hash_nor_token() {
+    for (streams, told) in [
+        (">&-", "cannot write the hash: Bad file descriptor"),
+        // Nobody can be told why. Nor must the hash of a token that nobody has be in the file.
+        ("2>&-", ""),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("\"$1\" hash-token site --generate {streams}"), "sh"]);
+        let Output { status, stdout, stderr } = command.arg(jq_server()).output().unwrap();
+        let errors = String::from_utf8(stderr).unwrap();
+        assert_eq!((status.code(), &*stdout), (Some(1), &b""[..]), "{streams}: {errors}");
+        assert!(errors.contains(told) && !errors.contains("site."), "{streams}: {errors}");
+    }
+    // What is meant to be nothing is fine.
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$1\" hash-token site --generate >/dev/null 2>/dev/null", "sh"]);
+    assert!(command.arg(jq_server()).status().unwrap().success());
 }
 
 #[test]

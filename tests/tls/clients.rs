@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use rustls::version::{TLS12, TLS13};
 
 use crate::certificates::{Authority, Valid};
-use crate::peer::{config, connect, connect_as};
+use crate::peer::{config, connect, connect_as, shake_hands};
 use crate::secure::Secure;
 use crate::support::eventually;
 
@@ -48,6 +48,35 @@ fn an_authority_that_is_gone() {
     eventually("the other authority counts", || connect(server.tls, &servers, Some(&new)).is_ok());
     assert!(connect(server.tls, &servers, Some(&old)).is_err());
     assert_eq!(open.ask("list-tube-used"), "USING default");
+}
+
+/// Each principal has a tube of its own, so its name is told by what may be used.
+#[test]
+fn whom_a_certificate_is_for() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let auth = servers.folder().join("auth.toml");
+    let text = "[[principal]]\nname = \"by-cn\"\ncertificates = [\"CN=both.example\", \"CN=cn.example\"]\nput = [\"cn\"]\n\
+                [[principal]]\nname = \"by-dns\"\ncertificates = [\"DNS:both.example\"]\nput = [\"dns\"]\n\
+                [[principal]]\nname = \"listened\"\nput = [\"listened\"]\n";
+    fs::write(&auth, text).expect("the folder is writable");
+    // The host is the common name, and an alternative name.
+    let sign = |host: &str| clients.sign(host, host, Valid::Now);
+    let (both, by_name, unknown) = (sign("both.example"), sign("cn.example"), sign("none.example"));
+    for (options, of_nobody) in [("", None), ("?as=listened", Some("listened"))] {
+        let server = Secure::for_principals(&servers, &clients.file(), options, &auth);
+        for (shown, tube) in [(&by_name, Some("cn")), (&both, of_nobody), (&unknown, of_nobody)] {
+            let config = config(&servers, Some(shown), rustls::ALL_VERSIONS);
+            let mut peer = shake_hands(server.tls, config).expect("it is accepted");
+            for asked in ["cn", "dns", "listened"] {
+                let expected = if tube == Some(asked) {
+                    format!("USING {asked}")
+                } else {
+                    "INTERNAL_ERROR".to_owned()
+                };
+                assert_eq!(peer.ask(&format!("use {asked}")), expected, "{options} {shown:?}");
+            }
+        }
+    }
 }
 
 /// A chain that takes more than one record, and one that nobody needs.

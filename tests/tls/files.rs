@@ -97,11 +97,14 @@ fn keys_of_all_kinds() {
 #[test]
 fn dates_are_warned_of() {
     let authority = Authority::new();
-    for (valid, told) in [(Valid::Formerly, "has expired"), (Valid::Later, "not valid yet")] {
+    for (valid, told, date) in
+        [(Valid::Formerly, "has expired", "expired=20"), (Valid::Later, "not valid yet", "from=")]
+    {
         let (cert, key) = authority.sign("server", "localhost", valid);
         let server = Secure::with(&cert, &key, &["--http", "127.0.0.1:0"]);
         let line = server.process.await_output(told);
         assert!(line.contains("WARN") && line.contains(text(&cert)), "{line}");
+        assert!(line.contains(date) && line.contains("T00:00:00Z"), "a date: {line}");
         let error = connect(server.tls, &authority, None).map(drop).expect_err("it is refused");
         assert!(error.to_string().contains("certificate"), "{error}");
         let expires = server.metric("jq_tls_certificate_expires_seconds").expect("it is there");

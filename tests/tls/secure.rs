@@ -54,6 +54,20 @@ impl Secure {
         Self::of(command, &[])
     }
 
+    /// The same, for the principals in this file.
+    pub(crate) fn for_principals(
+        authority: &Authority,
+        clients: &Path,
+        options: &str,
+        auth: &Path,
+    ) -> Self {
+        let (cert, key) = authority.sign("server", "localhost", Valid::Now);
+        let mut command = Command::new(jq_server());
+        command.args(arguments(&cert, &key, options)).arg("--tls-client-ca").arg(clients);
+        command.arg("--auth").arg(auth);
+        Self::of(command, &[])
+    }
+
     fn of(command: Command, flags: &[&str]) -> Self {
         let process = Process::spawn(command);
         let address = |what: &str| address_in(&process.await_output(what));

@@ -104,7 +104,7 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileErro
 ///
 /// # Errors
 /// The file cannot be read, or has none, or one that is none of an authority.
-pub fn roots(path: &Path) -> Result<RootCertStore, FileError> {
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, FileError> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities(path)? {
         roots.add(certificate).map_err(|error| FileError::new(AUTHORITIES, path, error))?;
@@ -140,7 +140,11 @@ fn certificates(
     Ok(found)
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
+/// What is in a regular file of at most [`MAX_FILE`] bytes, which is to hold `what`.
+///
+/// # Errors
+/// It cannot be read, or is none, or larger.
+pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
     let bad = |why: &dyn fmt::Display| FileError::new(what, path, why);
     // Opening a pipe would wait for its other end.
     let kind = std::fs::metadata(path).map_err(|error| bad(&error))?;

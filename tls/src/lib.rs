@@ -20,11 +20,11 @@ mod server;
 mod tests;
 
 pub use client::{Client, ClientFiles};
-pub use explain::explain;
-pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed, roots};
-pub use reread::{Stamp, stamps};
+pub use explain::{explain, explain_cause};
+pub use files::{FileError, Identity, MAX_FILE, authorities, is_exposed, read};
+pub use reread::{Reread, Stamp, stamps};
 pub use rustls;
-pub use server::{Server, ServerFiles};
+pub use server::{ClientVerifiers, Server, ServerFiles, server_config};
 
 use std::sync::Arc;
 
@@ -33,4 +33,11 @@ use rustls::crypto::CryptoProvider;
 /// The cryptography that all of this uses.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The time that is so many seconds after the beginning of 1970, for people: in UTC, as in RFC 3339.
+pub fn date(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|it| jiff::Timestamp::from_second(it).ok());
+    // Beyond the year 9999, which no certificate can name.
+    time.map_or_else(|| format!("{seconds} s after 1970"), |time| time.to_string())
 }

@@ -1,11 +1,12 @@
 //! The configuration of a program that is connected to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::SingleCertAndKey;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::files::{AUTHORITIES, FileError, Identity, roots};
 use crate::provider;
@@ -58,22 +59,53 @@ impl Server {
     }
 
     fn make(&self) -> Result<Arc<ServerConfig>, FileError> {
-        let config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("the provider has suites of both versions");
-        let config = match &self.files.client_authorities {
-            None => config.with_no_client_auth(),
-            Some(path) => {
-                let roots = Arc::new(roots(path)?);
-                let clients = WebPkiClientVerifier::builder_with_provider(roots, provider());
-                let clients = clients.build();
-                let bad = |error| FileError::new(AUTHORITIES, path, error);
-                config.with_client_cert_verifier(clients.map_err(bad)?)
-            }
-        };
-        let key = SingleCertAndKey::from(Arc::unwrap_or_clone(self.files.identity.load()?));
-        let mut config = config.with_cert_resolver(Arc::new(key));
-        config.alpn_protocols.clone_from(&self.protocols);
-        Ok(Arc::new(config))
+        let clients = self.files.client_authorities.as_deref();
+        let clients = clients.map(ClientVerifiers::read).transpose()?;
+        let key = self.files.identity.load()?;
+        Ok(Arc::new(server_config(&key, clients.map(|it| it.required), &self.protocols)))
     }
+}
+
+/// What is asked of clients that these authorities have signed certificates for.
+#[derive(Debug, Clone)]
+pub struct ClientVerifiers {
+    /// A certificate.
+    pub required: Arc<dyn ClientCertVerifier>,
+    /// A certificate of theirs, or none.
+    pub optional: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientVerifiers {
+    /// With the authorities in this PEM file.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let bad = |error| FileError::new(AUTHORITIES, path, error);
+        let roots = Arc::new(roots(path)?);
+        let of = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
+        Ok(Self {
+            required: of().build().map_err(bad)?,
+            optional: of().allow_unauthenticated().build().map_err(bad)?,
+        })
+    }
+}
+
+/// TLS 1.2 and 1.3 with this certificate, speaking these protocols (ALPN), of which a client need not name one.
+/// `None`: clients are not asked for a certificate.
+pub fn server_config(
+    key: &CertifiedKey,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    protocols: &[Vec<u8>],
+) -> ServerConfig {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites of both versions");
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(verifier) => config.with_client_cert_verifier(verifier),
+    };
+    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
+    config.alpn_protocols = protocols.to_vec();
+    config
 }

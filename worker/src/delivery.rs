@@ -3,6 +3,9 @@
 //! Owns: sending, trying again, giving up. Must not know: queues. Whoever holds the queued job waits
 //! here until its result has arrived.
 
+mod artifacts;
+mod storing;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,15 +22,20 @@ use tracing::{Instrument, debug, info, warn};
 use url::Url;
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::destinations::{Destinations, Place, User};
 use crate::ending::Verdict;
+use crate::job::Target;
 use crate::metrics::Metrics;
 use crate::outbound::{DeliverError, Failure, Method, Outbound, Signer, unsigned};
 use crate::result::entity_tag;
 use crate::retry::{Backoff, DeliveryRetry, Why, jitter};
 use crate::room::Room;
+use crate::shared::SharedStore;
 use crate::store::{Entry, Step, Store};
 use crate::tasks::Tasks;
+
+use artifacts::upload;
 
 /// A later result is where one was to be put that must not take its place.
 const PRECONDITION_FAILED: StatusCode = StatusCode::PRECONDITION_FAILED;
@@ -55,13 +63,23 @@ pub enum Delivery {
 pub struct Sending {
     /// Reaches other machines.
     pub outbound: Outbound,
+    /// And sends them files.
+    pub uploads: Outbound,
     /// Signs callbacks. `None`: they are not signed.
     pub signer: Option<Signer>,
+    /// Where results go before all else. `None`: there is no store that workers share.
+    pub shared: Option<Arc<SharedStore>>,
     /// How long sending one result, or one callback, is tried.
     pub within: Duration,
     /// Most callbacks that are under way to one destination at a time. Others are given up: their results are in memory,
     /// and whoever queues jobs names the URLs.
     pub max_callbacks: usize,
+}
+
+/// What is sent.
+enum Sent<'a> {
+    Document { method: Method, url: &'a Url, body: Bytes, headers: HeaderMap },
+    Artifact { entry: &'a Arc<Entry>, name: &'a ArtifactName, target: &'a Target },
 }
 
 /// Why sending ended without success.
@@ -132,7 +150,7 @@ impl Deliveries {
     /// run it too, and sent a later result. This one is sent such that it does not take its place, if the other
     /// side can tell.
     pub fn note_late(&self, entry: &Entry) {
-        if !self.store.done(entry).published {
+        if !self.store.done(entry).is_delivered() {
             self.late().insert((entry.id, entry.finished));
         }
     }
@@ -156,7 +174,7 @@ impl Deliveries {
             return Some(delivery.clone());
         }
         // Only now: what is not under way any more is noted.
-        if self.store.done(entry).published {
+        if self.store.done(entry).is_delivered() {
             return None;
         }
         let (sender, receiver) = watch::channel(Delivery::UnderWay);
@@ -175,25 +193,23 @@ impl Deliveries {
     }
 
     async fn run(self: &Arc<Self>, entry: &Arc<Entry>, delivery: &watch::Sender<Delivery>) {
-        let unpublished = self.room.unpublished();
-        let published = self.publish(entry).await;
-        drop(unpublished);
-        if !matches!(published, Err(Ended::Closing)) {
-            self.late().remove(&(entry.id, entry.finished));
+        let done = self.store.done(entry);
+        // At the same time: neither has to wait for the other to be reachable.
+        let (stored, published) = tokio::join!(
+            async { if done.stored { Ok(()) } else { self.put_away(entry).await } },
+            async { if done.published { Ok(()) } else { self.send(entry).await } },
+        );
+        let is_closing = |ended: &Result<(), Ended>| matches!(ended, Err(Ended::Closing));
+        if is_closing(&stored) || is_closing(&published) {
+            return;
         }
-        delivery.send_replace(match published {
+        self.late().remove(&(entry.id, entry.finished));
+        delivery.send_replace(match stored.and(published) {
             Ok(()) => {
-                self.store.note(entry, Step::Published);
                 self.call_back_later(entry);
                 Delivery::There
             }
-            Err(Ended::Refused(error)) => {
-                // It never can be sent, so nothing is owed. The result is here.
-                self.store.note(entry, Step::Published);
-                self.store.note(entry, Step::CalledBack);
-                Delivery::GivenUp(error)
-            }
-            Err(Ended::GivenUp(error)) => Delivery::GivenUp(error),
+            Err(Ended::Refused(error) | Ended::GivenUp(error)) => Delivery::GivenUp(error),
             Err(Ended::Closing) => return,
         });
     }
@@ -228,8 +244,31 @@ impl Deliveries {
         tokio::spawn(task.in_current_span());
     }
 
+    /// Sends the result, and notes that.
+    async fn send(&self, entry: &Arc<Entry>) -> Result<(), Ended> {
+        let unpublished = self.room.unpublished();
+        let published = self.publish(entry).await;
+        drop(unpublished);
+        if matches!(published, Ok(()) | Err(Ended::Refused(_))) {
+            self.store.note(entry, Step::Published);
+        }
+        if matches!(published, Err(Ended::Refused(_))) {
+            // It never can be sent, so nothing is owed. The result is here.
+            self.store.note(entry, Step::CalledBack);
+        }
+        published
+    }
+
+    /// Sends the artifacts that are to be sent, and then the result.
+    async fn publish(&self, entry: &Arc<Entry>) -> Result<(), Ended> {
+        let begun = Instant::now();
+        let refused = self.send_artifacts(entry, begun).await?;
+        self.publish_result(entry, begun).await?;
+        refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
+    }
+
     /// Sends the result, again and again.
-    async fn publish(&self, entry: &Entry) -> Result<(), Ended> {
+    async fn publish_result(&self, entry: &Entry, begun: Instant) -> Result<(), Ended> {
         let Some(target) = &entry.target else { return Ok(()) };
         let body = entry.body();
         let mut headers = HeaderMap::new();
@@ -248,9 +287,12 @@ impl Deliveries {
         }
         let what = "publish the result";
         let failures = &self.metrics.publish_failures;
-        let send = || (target.method, &target.url, body.clone(), headers.clone());
+        let send = || {
+            let (method, url) = (target.method, &target.url);
+            Sent::Document { method, url, body: body.clone(), headers: headers.clone() }
+        };
         let user = self.destinations.enter(Place::of(&target.url), true);
-        self.persist(what, failures, is_late, &user, send).await
+        self.persist(what, begun, failures, is_late, &user, send).await
     }
 
     /// Announces that the job is over. Returns whether that is settled: answered, or given up.
@@ -277,10 +319,10 @@ impl Deliveries {
                 Some(signer) => signer.headers(&id, now, &body),
                 None => unsigned(&id, now),
             };
-            (Method::Post, url, body.clone(), headers)
+            Sent::Document { method: Method::Post, url, body: body.clone(), headers }
         };
         let failures = &self.metrics.callback_failures;
-        match self.persist("call back", failures, false, user, send).await {
+        match self.persist("call back", Instant::now(), failures, false, user, send).await {
             Ok(()) => true,
             Err(Ended::Refused(error) | Ended::GivenUp(error)) => {
                 warn!(error, "gave up the callback");
@@ -291,16 +333,16 @@ impl Deliveries {
     }
 
     /// Sends until it succeeds, or the other side says that a later one is there and this one gives way, or
-    /// the time for that is over, or it never can.
+    /// the time for that is over, or it never can. `begun`: when that time began.
     async fn persist<'a>(
         &self,
         what: &str,
+        begun: Instant,
         failures: &prometheus_client::metrics::counter::Counter,
         gives_way: bool,
         user: &User,
-        send: impl Fn() -> (Method, &'a Url, Bytes, HeaderMap),
+        send: impl Fn() -> Sent<'a>,
     ) -> Result<(), Ended> {
-        let begun = Instant::now();
         let (mut attempt, mut unchanging) = (0, 0);
         loop {
             let turn = tokio::select! {
@@ -313,21 +355,28 @@ impl Deliveries {
                 }
             };
             let sending = self.sending();
-            let (method, url, body, headers) = send();
-            let error: DeliverError =
-                match sending.outbound.deliver(method, url, body, headers).await {
-                    Ok(()) => {
-                        user.succeeded();
-                        debug!("done: {what}");
-                        return Ok(());
-                    }
-                    Err(error) if gives_way && error.status() == Some(PRECONDITION_FAILED) => {
-                        user.succeeded();
-                        info!("a later result is there: this one is not sent");
-                        return Ok(());
-                    }
-                    Err(error) => error,
-                };
+            let sent = match send() {
+                Sent::Document { method, url, body, headers } => {
+                    sending.outbound.deliver(method, url, body, headers).await
+                }
+                Sent::Artifact { entry, name, target } => {
+                    let opened = self.open_artifact(entry, name, begun).await?;
+                    upload(&sending.uploads, target, opened).await
+                }
+            };
+            let error: DeliverError = match sent {
+                Ok(()) => {
+                    user.succeeded();
+                    debug!("done: {what}");
+                    return Ok(());
+                }
+                Err(error) if gives_way && error.status() == Some(PRECONDITION_FAILED) => {
+                    user.succeeded();
+                    info!("a later result is there: this one is not sent");
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
             failures.inc();
             attempt += 1;
             let policy = DeliveryRetry { backoff: BACKOFF, within: sending.within };

@@ -35,17 +35,26 @@ const MAX_KEPT: usize = 10_000;
 
 /// Scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place(String);
+pub struct Place {
+    name: String,
+    /// The store that workers share, where every result goes.
+    is_store: bool,
+}
 
 impl Place {
     /// Where this URL leads.
     pub fn of(url: &Url) -> Self {
-        Self(url.origin().ascii_serialization())
+        Self { name: url.origin().ascii_serialization(), is_store: false }
+    }
+
+    /// The store of this name that workers share.
+    pub fn store(name: &str) -> Self {
+        Self { name: name.to_owned(), is_store: true }
     }
 
     /// As it is shown.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
@@ -267,9 +276,16 @@ impl User {
         let Some(destination) = state.places.get_mut(&self.place) else { return };
         let was_in_trouble = destination.is_in_trouble();
         let now = Instant::now();
-        destination.failures = destination.failures.saturating_add(1);
         destination.last_failure = now;
         message.clone_into(&mut destination.message);
+        // Of what was under way when the pause began, each would make it longer.
+        let is_paused = was_in_trouble && now < destination.retry_at;
+        if is_paused {
+            let least = now + retry_after.unwrap_or_default();
+            destination.retry_at = destination.retry_at.max(least);
+            return;
+        }
+        destination.failures = destination.failures.saturating_add(1);
         if destination.is_in_trouble() {
             let pauses = destination.failures - FAILURES + 1;
             let pause = PAUSE.delay(pauses, jitter()).max(retry_after.unwrap_or_default());
@@ -279,7 +295,14 @@ impl User {
         drop(state);
         if is_new {
             let place = self.place.as_str();
-            warn!(reason = "destination", "taking no jobs whose results go to {place}: {message}");
+            if self.place.is_store {
+                warn!(reason = "destination", "results wait for {place}: {message}");
+            } else {
+                warn!(
+                    reason = "destination",
+                    "taking no jobs whose results go to {place}: {message}"
+                );
+            }
         }
     }
 }
@@ -391,6 +414,26 @@ mod tests {
         assert!(!other.turn().await.tries);
         drop((one, other));
         assert!(all.state().places.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_at_once_makes_no_long_pause() {
+        let (all, a) = (destinations(50), place("http://a/"));
+        let many: Vec<_> = (0..50).map(|_| all.enter(a.clone(), true)).collect();
+        many.iter().for_each(|one| one.failed("dead", None));
+        let before = Instant::now();
+        let turn = many[0].turn().await;
+        assert!(turn.tries && before.elapsed() <= 2 * PAUSE.first);
+        // But whoever tries and fails does.
+        for _ in 0..20 {
+            many[0].failed("dead", None);
+            drop(many[1].turn().now_or_never());
+            tokio::time::advance(PAUSE.max).await;
+        }
+        many[0].failed("dead", None);
+        tokio::time::advance(2 * PAUSE.first).await;
+        assert!(many[2].turn().now_or_never().is_none());
+        drop(turn);
     }
 
     #[tokio::test(start_paused = true)]

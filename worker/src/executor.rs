@@ -8,6 +8,8 @@ mod output;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use url::Url;
 
+use crate::collect::Collected;
 use crate::config::{
     EX_DATAERR, EX_TEMPFAIL, ExitMeaning, Handler, Handlers, InputMode, Mode, OutputFrom,
 };
@@ -71,6 +74,15 @@ impl Drop for Executor {
     }
 }
 
+/// Where the files of a job are. The directories are fresh, and the caller's to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places<'a> {
+    /// Its working directory. It is there if the handler [needs](Handler::needs_directory) one.
+    pub work: Option<&'a Path>,
+    /// Where its process may leave artifacts.
+    pub output: Option<&'a Path>,
+}
+
 /// What an attempt came to.
 #[derive(Debug, Default)]
 pub struct Attempt {
@@ -80,10 +92,14 @@ pub struct Attempt {
     pub signal: Option<i32>,
     /// What was fetched.
     pub input: Option<InputUsed>,
+    /// What was fetched besides.
+    pub inputs: BTreeMap<String, InputUsed>,
     /// The output of the process: any JSON.
     pub output: Option<Box<RawValue>>,
     /// Why there is none, where that could surprise.
     pub output_note: Option<String>,
+    /// The files that it left besides, as far as they were taken, and what was not.
+    pub collected: Collected,
     /// The end of its standard output.
     pub stdout: Option<Written>,
     /// The end of its standard error.
@@ -110,8 +126,13 @@ impl Attempt {
         status: Status,
         custom: Option<Box<RawValue>>,
     ) -> JobResult {
+        let Collected { artifacts, mut notes, .. } = self.collected;
+        notes.splice(0..0, document.notes);
         JobResult {
             status,
+            notes,
+            artifacts,
+            inputs: self.inputs,
             finished: Some(document.timestamp),
             exit_code: self.exit_code,
             signal: self.signal,
@@ -252,8 +273,7 @@ impl Executor {
         exec::run(&self.keepers, spec, log, std::future::pending()).await.map(drop)
     }
 
-    /// Runs a job once. `directory` is fresh, and the caller's to remove; it is there if the handler
-    /// [needs](Handler::needs_directory) one. When `cancelled` is done,
+    /// Runs a job once, in these places. When `cancelled` is done,
     /// all that was started is killed before this returns, and the attempt is [broken off](Attempt::broken_off)
     /// if it was not over before.
     pub async fn attempt(
@@ -261,7 +281,7 @@ impl Executor {
         job: &Job,
         handler: &Handler,
         active: &ActiveJob,
-        directory: Option<&Path>,
+        places: Places<'_>,
         cancelled: impl Future<Output = ()>,
     ) -> Attempt {
         let mut attempt = Attempt::default();
@@ -272,7 +292,7 @@ impl Executor {
                 let url = self.shown(&input.url);
                 attempt.input = Some(InputUsed { url: url.clone(), digest: None });
                 let fetched = tokio::select! {
-                    fetched = self.fetch(input) => fetched,
+                    fetched = self.fetch(input, "the input") => fetched,
                     () = &mut cancelled => {
                         attempt.break_off();
                         return attempt;
@@ -291,7 +311,7 @@ impl Executor {
                 }
             }
         };
-        let directory = directory.unwrap_or(Path::new("/"));
+        let directory = places.work.unwrap_or(Path::new("/"));
         let input_file = directory.join("input");
         let mut data = None;
         match (&fetched, handler.input) {
@@ -318,6 +338,22 @@ impl Executor {
                 }
             }
         }
+        let inputs = directory.join("inputs");
+        if !job.inputs.is_empty() {
+            let bytes = fetched.as_ref().map_or(0, Bytes::len) as u64;
+            let fetching = self.fetch_files(job, &inputs, bytes, &mut attempt);
+            let fetched = tokio::select! {
+                fetched = fetching => fetched,
+                () = &mut cancelled => {
+                    attempt.break_off();
+                    return attempt;
+                }
+            };
+            if !fetched {
+                return attempt;
+            }
+        }
+        let inputs = (!job.inputs.is_empty()).then_some(&*inputs);
         let has_file = fetched.is_some() && handler.input == InputMode::File;
         let document = job.document(active.attempt, data.as_deref());
         let timeout = job.timeout.unwrap_or(handler.timeout);
@@ -347,12 +383,17 @@ impl Executor {
                     spec.env.push(("TMPDIR".into(), directory.into()));
                 }
                 spec.env.extend(variables(job, active, timeout, &result_file, input_file));
+                spec.env.extend(inputs.map(|path| ("JQ_INPUTS_DIR".into(), path.into())));
+                spec.env.extend(places.output.map(|path| ("JQ_OUTPUT_DIR".into(), path.into())));
                 self.run_process(spec, handler, &result_file, active, cancelled, &mut attempt)
                     .await;
             }
             Mode::Persistent(_) => {
                 let file = has_file.then_some(input_file.as_path());
-                let line = with_file(document, file);
+                let mut line = document;
+                add_path(&mut line, "input_file", file);
+                add_path(&mut line, "inputs_dir", inputs);
+                add_path(&mut line, "output_dir", places.output);
                 self.run_line(line, timeout, active, cancelled, &mut attempt).await;
             }
         }
@@ -373,15 +414,58 @@ impl Executor {
         url
     }
 
-    /// What the input is, and its digest.
-    async fn fetch(&self, input: &Input) -> Result<(Bytes, String), (String, bool)> {
+    /// What an input is, and its digest. `which` names it in messages.
+    async fn fetch(&self, input: &Input, which: &str) -> Result<(Bytes, String), (String, bool)> {
         let expected = input.digest.as_deref().map(str::parse::<Digest>).transpose();
         let expected =
-            expected.map_err(|error| (format!("\"digest\" of the input: {error}"), false))?;
+            expected.map_err(|error| (format!("\"digest\" of {which}: {error}"), false))?;
         match self.outbound.fetch(&input.url, expected.as_ref()).await {
             Ok(fetched) => Ok((fetched.bytes, fetched.digest.to_string())),
-            Err(error) => Err((format!("cannot fetch the input: {error}"), error.is_temporary())),
+            Err(error) => Err((format!("cannot fetch {which}: {error}"), error.is_temporary())),
         }
+    }
+
+    /// Fetches the further inputs into files of this directory. `bytes` were fetched before. Returns false if the
+    /// attempt has failed.
+    async fn fetch_files(
+        &self,
+        job: &Job,
+        directory: &Path,
+        mut bytes: u64,
+        attempt: &mut Attempt,
+    ) -> bool {
+        for (name, input) in &job.inputs {
+            let used = InputUsed { url: self.shown(&input.url), digest: None };
+            attempt.inputs.insert(name.clone(), used);
+            let which = format!("the input {name:?}");
+            let (content, digest) = match self.fetch(input, &which).await {
+                Ok(fetched) => fetched,
+                Err((message, again)) => {
+                    attempt.fail(FailureKind::Input, message, again);
+                    return false;
+                }
+            };
+            bytes = bytes.saturating_add(content.len() as u64);
+            let most = self.outbound.max_input();
+            if bytes > most {
+                let message = format!(
+                    "the inputs are longer than {most} bytes together, the maximum (http.max_input)"
+                );
+                attempt.fail(FailureKind::Input, message, false);
+                return false;
+            }
+            let length = content.len();
+            let (folder, file) = (directory.to_owned(), name.clone());
+            let written = spawn_blocking(move || write_input(&folder, &file, &content)).await;
+            if let Err(error) = written.unwrap_or_else(|error| Err(error.into())) {
+                let message = format!("cannot write {which} ({length} bytes) to a file: {error}");
+                // The disk may have room for other inputs.
+                attempt.fault(Part::Handler(self.handlers.key(&job.kind)), message);
+                return false;
+            }
+            attempt.inputs.entry(name.clone()).and_modify(|used| used.digest = Some(digest));
+        }
+        true
     }
 
     async fn run_process(
@@ -515,6 +599,17 @@ impl Executor {
     }
 }
 
+/// Whatever the umask is, the job's user can read it. Nobody else gets to its directory.
+fn write_input(folder: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
+    if !folder.exists() {
+        std::fs::create_dir(folder)?;
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    }
+    let path = folder.join(name);
+    std::fs::write(&path, content)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644))
+}
+
 fn late(timeout: Duration) -> String {
     format!("not done within {} seconds", timeout.as_secs())
 }
@@ -555,13 +650,11 @@ fn variables(
     variables.chain(units).collect()
 }
 
-/// A persistent process has no environment of its own for each job, so the path of the input goes
-/// into the job itself.
-fn with_file(mut document: Vec<u8>, file: Option<&Path>) -> Vec<u8> {
-    let Some(file) = file else { return document };
-    let path = serde_json::Value::from(file.to_string_lossy()).to_string();
+/// A persistent process has no environment of its own for each job, so paths go into the job itself.
+fn add_path(document: &mut Vec<u8>, name: &str, path: Option<&Path>) {
+    let Some(path) = path else { return };
+    let path = serde_json::Value::from(path.to_string_lossy()).to_string();
     // The document is an object that is not empty.
     document.pop();
-    document.extend_from_slice(format!(",\"input_file\":{path}}}").as_bytes());
-    document
+    document.extend_from_slice(format!(",\"{name}\":{path}}}").as_bytes());
 }

@@ -10,13 +10,16 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::fault::Part;
 use crate::metrics::Metrics;
 use crate::readiness::Reason;
 use crate::result::WorkerName;
 use crate::store::{Found, Results};
 use crate::surface::{Surface, document};
-use crate::web::{self, Cancelled, Control, LogStream, Lookup, Rerun, State, Status};
+use crate::web::{
+    self, Cancelled, Control, FoundArtifact, LogStream, Lookup, Rerun, State, Status,
+};
 
 /// Why nothing is done with a job.
 const NOT_YET: &str = "the worker cannot use its state directory at present";
@@ -109,6 +112,24 @@ impl web::Worker for Front {
         }
     }
 
+    async fn lookup_here(&self, id: Uuid) -> Lookup {
+        match self.worker.get() {
+            Some(worker) => worker.lookup_here(id).await,
+            None => self.lookup(id).await,
+        }
+    }
+
+    async fn artifact_here(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.worker.get() {
+            Some(worker) => worker.artifact_here(id, name).await,
+            None => FoundArtifact::Unavailable(NOT_YET.to_owned()),
+        }
+    }
+
+    async fn log_elsewhere(&self, id: Uuid, after: Option<u64>) -> Option<LogStream> {
+        self.worker.get()?.log_elsewhere(id, after).await
+    }
+
     async fn previous(&self, id: Uuid) -> Lookup {
         match self.worker.get() {
             Some(worker) => worker.previous(id).await,
@@ -127,6 +148,13 @@ impl web::Worker for Front {
         match self.worker.get() {
             Some(worker) => worker.rerun(id).await,
             None => Rerun::Unavailable(NOT_YET.to_owned()),
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.worker.get() {
+            Some(worker) => worker.artifact(id, name).await,
+            None => FoundArtifact::Unavailable(NOT_YET.to_owned()),
         }
     }
 

@@ -10,10 +10,12 @@
 //! command line offers.
 
 pub mod blame;
+pub mod collect;
 pub mod commands;
 pub mod config;
 pub mod delivery;
 pub mod destinations;
+pub mod elsewhere;
 pub mod ending;
 pub mod exec;
 pub mod executor;
@@ -29,12 +31,14 @@ mod many;
 pub mod metrics;
 pub mod outbound;
 pub mod parked;
+mod pieces;
 pub mod readiness;
 pub mod retry;
 pub mod room;
 pub mod search;
 pub mod servers;
 pub mod setup;
+pub mod shared;
 pub mod source;
 pub mod store;
 pub mod surface;
@@ -43,4 +47,4 @@ pub mod tasks;
 pub mod web;
 pub mod worker;
 
-pub use jq_api::{job, json, result, text};
+pub use jq_api::{artifact, job, json, result, text};

@@ -128,18 +128,24 @@ pub struct Metrics {
     pub refused: Counter,
     /// Jobs that were given back for lack of room.
     pub given_back: Counter,
+    /// Jobs that were to follow others and that the queue did not take.
+    pub followers_refused: Counter,
     /// Touches that were answered.
     pub touches: Counter,
     /// Leases that were lost while this worker had the job.
     pub leases_lost: Counter,
     /// Failed attempts to send a result.
     pub publish_failures: Counter,
+    /// Failed attempts to write a result or its artifacts to the store that workers share.
+    pub store_failures: Counter,
     /// Failed callback attempts.
     pub callback_failures: Counter,
     /// Processes that were killed after their job was over.
     pub left_behind: Counter,
     /// Results that are not sent yet, or whose job is still in the queue.
     pub spool: Gauge,
+    /// What artifacts take up on the disk.
+    pub artifact_bytes: Gauge,
     /// Servers that can be reached.
     pub servers_connected: Gauge,
     /// 1 if jobs are taken, otherwise 0.
@@ -171,12 +177,15 @@ impl Default for Metrics {
             resource_waiting: Family::default(),
             refused: Counter::default(),
             given_back: Counter::default(),
+            followers_refused: Counter::default(),
             touches: Counter::default(),
             leases_lost: Counter::default(),
             publish_failures: Counter::default(),
+            store_failures: Counter::default(),
             callback_failures: Counter::default(),
             left_behind: Counter::default(),
             spool: Gauge::default(),
+            artifact_bytes: Gauge::default(),
             servers_connected: Gauge::default(),
             ready: Gauge::default(),
             registry: Registry::default(),
@@ -206,9 +215,19 @@ impl Default for Metrics {
         for (name, help, counter) in [
             (refused, "Bodies that are no job, or of an unknown type", &metrics.refused),
             (given_back, "Jobs given back for want of room", &metrics.given_back),
+            (
+                "followers_refused",
+                "Jobs that were to follow others and that the queue did not take",
+                &metrics.followers_refused,
+            ),
             ("touches", "Touches that were answered", &metrics.touches),
             (leases_lost, "Jobs that were lost while they were here", &metrics.leases_lost),
             ("publish_failures", "Failed attempts to send a result", &metrics.publish_failures),
+            (
+                "store_failures",
+                "Failed attempts to write to the shared store",
+                &metrics.store_failures,
+            ),
             ("callback_failures", "Failed attempts at a callback", &metrics.callback_failures),
             ("left_behind", "Processes killed after their job was over", &metrics.left_behind),
         ] {
@@ -216,6 +235,8 @@ impl Default for Metrics {
         }
         let spool = "Results that are not sent, or whose job is still in the queue";
         registry.register("spool", spool, metrics.spool.clone());
+        let artifacts = "What the artifacts of results take up on the disk";
+        registry.register("artifact_bytes", artifacts, metrics.artifact_bytes.clone());
         let connected = "Servers that jobs can be taken from";
         registry.register("servers_connected", connected, metrics.servers_connected.clone());
         registry.register("ready", "Whether jobs are taken", metrics.ready.clone());
@@ -358,6 +379,7 @@ mod tests {
             r#"jq_worker_running{type="sailor"} 1"#,
             "jq_worker_touches_total 0",
             "jq_worker_spool 0",
+            "jq_worker_artifact_bytes 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

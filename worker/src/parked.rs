@@ -60,7 +60,7 @@ impl Wait {
 
     /// What this job needs.
     pub fn of_job(job: &Job) -> Self {
-        let place = job.result.as_ref().map(|target| Place::of(&target.url));
+        let place = job.first_target().map(|target| Place::of(&target.url));
         Self { kind: Some(job.kind.clone()), place }
     }
 }

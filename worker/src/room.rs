@@ -68,6 +68,8 @@ struct State {
     taken: HashMap<String, BTreeSet<u32>>,
     max_unpublished: usize,
     unpublished: usize,
+    max_unstored: usize,
+    unstored: usize,
     held: bool,
     blocked: bool,
     closed: bool,
@@ -80,12 +82,16 @@ struct State {
 impl State {
     fn is_open(&self) -> bool {
         self.space() > 0
-            && self.unpublished < self.max_unpublished
+            && !self.is_in_debt()
             && !self.held
             && !self.blocked
             && !self.closed
             && !self.alone
             && !self.draining
+    }
+
+    fn is_in_debt(&self) -> bool {
+        self.unpublished >= self.max_unpublished || self.unstored >= self.max_unstored
     }
 
     /// For how many more jobs there is room, as far as their number is concerned.
@@ -121,7 +127,7 @@ impl State {
 
     /// Whether a job may run that is to be the only one.
     fn is_free_for_one(&self) -> bool {
-        let is_open = self.unpublished < self.max_unpublished && !self.held && !self.closed;
+        let is_open = !self.is_in_debt() && !self.held && !self.closed;
         is_open && self.running == 0
     }
 
@@ -153,7 +159,8 @@ impl State {
 impl Room {
     /// Room for `limit` running jobs, as long as fewer than `max_unpublished` results wait to be sent.
     pub fn new(limit: usize, max_unpublished: usize) -> Self {
-        let state = State { limit, max_unpublished, ..State::default() };
+        let max_unstored = usize::MAX;
+        let state = State { limit, max_unpublished, max_unstored, ..State::default() };
         Self {
             open: watch::Sender::new(state.is_open()),
             freed: Notify::new(),
@@ -166,6 +173,11 @@ impl Room {
     /// Changes the limits. Jobs beyond them may finish.
     pub fn set_limits(&self, limit: usize, max_unpublished: usize) {
         self.change(|state| (state.limit, state.max_unpublished) = (limit, max_unpublished));
+    }
+
+    /// Takes no jobs while so many results wait for the store that workers share.
+    pub fn set_max_unstored(&self, most: usize) {
+        self.change(|state| state.max_unstored = most);
     }
 
     /// Changes how many jobs may have processes that are not over yet; 0 is any number.
@@ -323,8 +335,13 @@ impl Room {
 
     /// Whether so many results wait to be sent that no jobs are taken.
     pub fn is_in_debt(&self) -> bool {
-        let state = self.state();
-        state.unpublished >= state.max_unpublished
+        self.state().is_in_debt()
+    }
+
+    /// Counts a result that waits for the shared store until the returned value is dropped.
+    pub fn unstored(self: &Arc<Self>) -> Unstored {
+        self.change(|state| state.unstored += 1);
+        Unstored { room: Arc::clone(self) }
     }
 
     /// Counts a result as unsent until the returned value is dropped.
@@ -449,6 +466,18 @@ pub struct Unpublished {
 impl Drop for Unpublished {
     fn drop(&mut self) {
         self.room.change(|state| state.unpublished -= 1);
+    }
+}
+
+/// A result that waits for the shared store, until dropped.
+#[derive(Debug)]
+pub struct Unstored {
+    room: Arc<Room>,
+}
+
+impl Drop for Unstored {
+    fn drop(&mut self) {
+        self.room.change(|state| state.unstored -= 1);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::executor::Executor;
 use crate::outbound::{Outbound, Signer};
 use crate::result::WorkerName;
 use crate::room::Room;
+use crate::shared::{Peers, SharedStore};
 
 /// A configuration and what was made of it.
 #[derive(Debug)]
@@ -20,8 +21,14 @@ pub struct Setup {
     pub executor: Executor,
     /// Reaches other machines.
     pub outbound: Outbound,
+    /// And sends them files.
+    pub uploads: Outbound,
     /// Signs callbacks. `None`: they are not signed.
     pub signer: Option<Signer>,
+    /// The store that workers share.
+    pub shared: Option<Arc<SharedStore>>,
+    /// Other workers that are asked for what is not here.
+    pub peers: Option<Arc<Peers>>,
     /// This worker in results.
     pub name: WorkerName,
 }
@@ -35,6 +42,8 @@ impl Setup {
     pub fn new(config: Config, keepers: Keepers) -> Result<Self, ConfigError> {
         let outbound =
             Outbound::new(&config.outbound).map_err(|error| ConfigError(error.to_string()))?;
+        let uploads = Outbound::for_uploads(&config.outbound)
+            .map_err(|error| ConfigError(error.to_string()))?;
         let signer = if config.callback_secrets.is_empty() {
             None
         } else {
@@ -48,12 +57,22 @@ impl Setup {
             config.show_input_query,
         );
         let name = WorkerName::ours(&config.worker_id);
-        Ok(Self { config, executor, outbound, signer, name })
+        let shared = config.shared.as_ref().map(SharedStore::open).transpose();
+        let shared = shared.map_err(|why| ConfigError(format!("store: {why}")))?.map(Arc::new);
+        let mut peers = None;
+        if !config.peers.is_empty() {
+            let made = Peers::new(config.peers.clone(), &config.outbound);
+            peers = Some(Arc::new(made.map_err(|error| ConfigError(format!("peers: {error}")))?));
+        }
+        Ok(Self { config, executor, outbound, uploads, signer, shared, peers, name })
     }
 
     /// Gives the room its limits. `debt`: how many results may wait to be sent.
     pub fn limit(&self, room: &Room, debt: usize) {
         room.set_limits(self.config.concurrency, debt);
+        let is_shared = self.shared.is_some();
+        let most = if is_shared { self.config.max_unpublished } else { usize::MAX };
+        room.set_max_unstored(most);
         // More would wait for processes of handlers that stay up.
         room.set_most_running(self.executor.handlers.concurrency());
     }

@@ -10,11 +10,14 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::artifact::ArtifactName;
 use crate::destinations::Destinations;
+use crate::elsewhere::Elsewhere;
 use crate::exec::{LogEvent as Piece, LogReader};
 use crate::health::Health;
 use crate::job::{Job, JobType};
@@ -26,11 +29,11 @@ use crate::result::{FinalStatus, Previous, entity_tag};
 use crate::room::Room;
 use crate::servers::Servers;
 use crate::setup::CurrentSetup;
-use crate::store::{Found, Store};
+use crate::store::{self, Found, OpenArtifact, Store};
 use crate::table::Table;
 use crate::web::{
-    self, Cancelled, Control, Document, FailureStatus, Later, LogEvent, LogStream, Lookup,
-    ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
+    self, ArtifactContent, Cancelled, Control, Document, FailureStatus, FoundArtifact, Later,
+    LogEvent, LogStream, Lookup, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
 
 /// When it is worth to ask again for a result, in seconds.
@@ -74,6 +77,8 @@ pub struct Surface {
     started: Timestamp,
     /// Looks in queues for jobs that wait there.
     looks: Semaphore,
+    /// What other workers have.
+    elsewhere: Elsewhere,
     halt: watch::Sender<bool>,
 }
 
@@ -81,7 +86,13 @@ impl Surface {
     /// The surface of a worker that starts now. `halt` becomes true when an operator wants it to
     /// finish and exit.
     pub fn new(shown: Shown, halt: watch::Sender<bool>) -> Self {
-        Self { shown, started: Timestamp::now(), looks: Semaphore::new(MAX_LOOKS), halt }
+        Self {
+            shown,
+            started: Timestamp::now(),
+            looks: Semaphore::new(MAX_LOOKS),
+            elsewhere: Elsewhere::default(),
+            halt,
+        }
     }
 
     /// Why no jobs, or not all, are taken, if so.
@@ -168,6 +179,15 @@ impl Surface {
 
 impl web::Worker for Surface {
     async fn lookup(&self, id: Uuid) -> Lookup {
+        let here = self.lookup_here(id).await;
+        // What runs here is known best here, and so is a result that is on its way to the shared store.
+        if self.shown.table.get(id).is_some() || self.shown.store.owed(id).is_some() {
+            return here;
+        }
+        self.elsewhere.lookup(&self.shown.setup.get(), id, here).await
+    }
+
+    async fn lookup_here(&self, id: Uuid) -> Lookup {
         if self.shown.table.get(id).is_none() {
             self.look_for(id).await;
         }
@@ -217,6 +237,36 @@ impl web::Worker for Surface {
             Rerun::Unknown => web::Rerun::Unknown,
             Rerun::Gone => web::Rerun::Gone,
             Rerun::Unavailable(why) => web::Rerun::Unavailable(why),
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        let here = self.artifact_here(id, name).await;
+        if self.shown.table.get(id).is_some() || self.shown.store.owed(id).is_some() {
+            return here;
+        }
+        self.elsewhere.artifact(&self.shown.setup.get(), id, name, here).await
+    }
+
+    async fn log_elsewhere(&self, id: Uuid, after: Option<u64>) -> Option<LogStream> {
+        self.elsewhere.log(&self.shown.setup.get(), id, after).await
+    }
+
+    async fn artifact_here(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        let (store, wanted) = (Arc::clone(&self.shown.store), name.clone());
+        // Whatever becomes of the job now: it is of the result that there is.
+        let found = spawn_blocking(move || store.open_artifact(id, wanted.as_str())).await;
+        match found {
+            Ok(Ok(store::FoundArtifact::Open(OpenArtifact { artifact, file, modified }))) => {
+                FoundArtifact::Here(ArtifactContent::in_file(artifact, modified, file))
+            }
+            Ok(Ok(store::FoundArtifact::Gone)) => FoundArtifact::Gone,
+            Ok(Ok(store::FoundArtifact::Nothing)) => FoundArtifact::Unknown,
+            Ok(Err(error)) => {
+                warn!(%id, %name, %error, "cannot read an artifact");
+                FoundArtifact::Unavailable("the artifact cannot be read at present".to_owned())
+            }
+            Err(_) => FoundArtifact::Unknown,
         }
     }
 
@@ -304,6 +354,7 @@ impl web::Worker for Surface {
         let Shown { metrics, servers, store, .. } = &self.shown;
         metrics.servers_connected.set(servers.connected() as i64);
         metrics.spool.set(store.owing() as i64);
+        metrics.artifact_bytes.set(i64::try_from(store.artifacts_total()).unwrap_or(i64::MAX));
         metrics.set_reasons(&self.reasons());
         metrics.set_resources(&self.resources());
         metrics.text()

@@ -135,6 +135,8 @@ impl Worker {
             Arc::clone(&destinations),
             sending(&setup),
         ));
+        store.set_most_artifacts(setup.config.artifacts.max_total);
+        store.set_to_store(setup.shared.is_some());
         let setup = CurrentSetup::new(setup);
         let health = Health::new(setup.clone(), Arc::clone(&store), Arc::clone(&room));
         let health = Arc::new(health);
@@ -221,12 +223,15 @@ impl Worker {
         config.results.clone_from(&now.config.results);
         config.sync = now.config.sync;
         config.listen = now.config.listen;
+        config.served_at = now.config.served_at;
         config.listen_tls.clone_from(&now.config.listen_tls);
         config.public_url.clone_from(&now.config.public_url);
         let setup = Arc::new(Setup::new(config, self.keepers.clone())?);
         let limit = setup.config.max_unpublished;
         setup.limit(&self.room, MAX_PLACES * limit);
         self.destinations.set_limit(limit);
+        self.store.set_most_artifacts(setup.config.artifacts.max_total);
+        self.store.set_to_store(setup.shared.is_some());
         self.deliveries.set_sending(sending(&setup));
         let from_elsewhere = setup.config.servers != now.config.servers
             || setup.config.credentials != now.config.credentials
@@ -283,7 +288,9 @@ impl Worker {
 fn sending(setup: &Setup) -> Sending {
     Sending {
         outbound: setup.outbound.clone(),
+        uploads: setup.uploads.clone(),
         signer: setup.signer.clone(),
+        shared: setup.shared.clone(),
         within: setup.config.publish_timeout,
         max_callbacks: setup.config.max_unpublished,
     }

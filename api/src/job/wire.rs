@@ -1,5 +1,6 @@
 //! The forms that a job's JSON can have, and their conversion to a [`Job`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::json;
 use crate::result::shortened;
 
 use super::{
-    BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Method, Target,
-    identity,
+    BadJob, Callback, Input, Job, JobType, MAX_RETRY, MAX_TIMEOUT, MAX_URL, Method, Target, files,
+    identity, then,
 };
 
 /// The members as they are written. Unknown ones are ignored, so that a newer producer can use an
@@ -30,6 +31,8 @@ struct Wire {
     #[serde(rename = "type", alias = "jobtype")]
     kind: String,
     input: Option<WireInput>,
+    inputs: Option<BTreeMap<String, files::WireFile>>,
+    artifacts: Option<BTreeMap<String, files::WireArtifact>>,
     result: Option<WireTarget>,
     args: Option<Box<RawValue>>,
     created_at: Option<Value>,
@@ -40,6 +43,8 @@ struct Wire {
     retry: Option<u32>,
     callback: Option<WireCallback>,
     custom: Option<Box<RawValue>>,
+    then: Option<Value>,
+    rerun_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +82,8 @@ pub(super) struct Document<'a> {
     pub(super) attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) input: Option<DocumentInput<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) inputs: BTreeMap<&'a str, DocumentInput<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) args: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +101,12 @@ pub(super) struct DocumentInput<'a> {
     pub(super) digest: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<&'a RawValue>,
+}
+
+impl<'a> DocumentInput<'a> {
+    pub(super) fn of(input: &'a Input, data: Option<&'a RawValue>) -> Self {
+        Self { url: &input.url, digest: input.digest.as_deref(), data }
+    }
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<Job, Box<BadJob>> {
@@ -204,6 +217,8 @@ fn check(wire: Wire) -> Result<Job, String> {
         id,
         kind,
         input,
+        inputs: files::inputs(wire.inputs)?,
+        artifacts: files::artifacts(wire.artifacts)?,
         result,
         args: wire.args,
         created_at,
@@ -212,6 +227,8 @@ fn check(wire: Wire) -> Result<Job, String> {
         retry: wire.retry,
         callback,
         custom: wire.custom,
+        then: then::followers(wire.then)?,
+        rerun_at: wire.rerun_at.map(|text| time("rerun_at", &text)).transpose()?,
         notes,
     })
 }

@@ -40,7 +40,16 @@ impl fmt::Display for Failure {
         match self {
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::WrongReply { expected, got } => {
-                write!(f, "wrong reply: expected {expected}, got \"{got}\"")
+                write!(f, "wrong reply: expected {expected}, got \"{got}\"")?;
+                if got.starts_with("INTERNAL_ERROR") {
+                    f.write_str(
+                        ": the server failed, or does not allow this to whoever has shown what this program shows \
+                         (--token-file)",
+                    )?;
+                } else if got == "NOT_AUTHENTICATED" {
+                    f.write_str(": the server does not know this program's token")?;
+                }
+                Ok(())
             }
             Self::Untrue(what) => write!(f, "impossible reply: {what}"),
             Self::Closed => write!(f, "the server closed a connection"),
@@ -60,5 +69,25 @@ pub(crate) trait Context<T> {
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
         self.map_err(|error| Failure::Io(what(), error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_allowed_is_told_in_words() {
+        for got in [&b"INTERNAL_ERROR"[..], b"INTERNAL_ERROR\r\n"] {
+            let told = Failure::wrong("INSERTED", got).to_string();
+            assert!(
+                told.contains("does not allow this") && told.contains("--token-file"),
+                "{told}"
+            );
+        }
+        let told = Failure::wrong("AUTHENTICATED", b"NOT_AUTHENTICATED").to_string();
+        assert!(told.ends_with("does not know this program's token"), "{told}");
+        let told = Failure::wrong("DELETED", b"NOT_FOUND").to_string();
+        assert_eq!(told, "wrong reply: expected DELETED, got \"NOT_FOUND\"");
     }
 }

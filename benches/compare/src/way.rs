@@ -1,8 +1,7 @@
 //! How to get into a server: where it is, by TLS or not, and with which token.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
+    io::ErrorKind,
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     sync::Arc,
@@ -20,10 +19,10 @@ use crate::{
     spec::{Dialect, Secret, Spec, Target},
 };
 
-/// How long a handshake, or the reply to a token, may take.
+/// How long the reply to a token may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest first line of a token file that is read, in bytes.
-const MAX_TOKEN: u64 = 4096;
+/// How long a handshake may take: a server that does not speak TLS says nothing.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The name that the certificate of a server must be for that is started here.
 const LOCAL: &str = "localhost";
 
@@ -57,19 +56,9 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Reads the files, as far as these servers need them.
     pub(crate) fn read(shown: &Shown, servers: &[Spec]) -> Result<Self, String> {
-        let token = shown.token_file.as_ref().map(|path| {
-            let bad =
-                |why: &dyn std::fmt::Display| format!("the token file {}: {why}", path.display());
-            let mut line = String::new();
-            let file = fs::File::open(path).map_err(|error| bad(&error))?;
-            let mut start = BufReader::new(file.take(MAX_TOKEN));
-            start.read_line(&mut line).map_err(|error| bad(&error))?;
-            let token = line.trim();
-            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(bad(&"expected a token on its first line"));
-            }
-            Ok(token.to_owned())
-        });
+        let token = shown.token_file.as_ref().map(|path| jq_client::read_token(path));
+        let token =
+            token.transpose()?.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
         let identity = shown.tls_cert.clone().zip(shown.tls_key.clone());
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
         let is_set = shown.tls_ca.is_some() || identity.is_some();
@@ -83,7 +72,7 @@ impl Credentials {
             ClientFiles { authorities: shown.tls_ca.clone(), identity, ..ClientFiles::default() };
         let config = is_tls.then(|| Client::new(files, &["beanstalk"]).config());
         let config = config.transpose().map_err(|error| error.to_string())?;
-        Ok(Self { token: token.transpose()?, config })
+        Ok(Self { token, config })
     }
 
     /// How to get into this server, at this address.
@@ -135,12 +124,18 @@ impl Way {
         let mut tls = ClientConnection::new(Arc::clone(config), name.clone())
             .map_err(|error| failed(&error))?;
         tls.set_buffer_limit(None);
-        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| failed(&error))?;
+        stream.set_read_timeout(Some(HANDSHAKE)).map_err(|error| failed(&error))?;
         while tls.is_handshaking() {
             tls.complete_io(stream).map_err(|error| {
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+                    return failed(&format_args!(
+                        "it did not answer the handshake within {HANDSHAKE:?}; does it speak TLS there?"
+                    ));
+                }
                 failed(&jq_tls::explain(&error).unwrap_or_else(|| error.to_string()))
             })?;
         }
+        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| failed(&error))?;
         Ok(Some(Box::new(tls)))
     }
 

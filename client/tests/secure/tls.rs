@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use jq_client::{Client, ClientOptions, ConnectError, Connection, Error, Identity, TlsFiles};
+use jq_client::{
+    Client, ClientOptions, ConnectError, Connection, Endpoint, Error, Identity, TlsFiles,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::certificates::{Authority, Valid};
@@ -82,6 +84,8 @@ async fn a_peer_that_speaks_no_tls_or_closes_or_is_silent() {
     };
     let (error, _) = soon(async { tokio::join!(connect(), plain) }).await;
     assert!(error.to_string().contains("it does not speak TLS"), "{error}");
+    let without = format!("without TLS it is beanstalk://localhost:{}", server.port());
+    assert!(error.to_string().ends_with(&without), "{error}");
 
     let close = async {
         let mut stream = server.accept().await;
@@ -94,8 +98,57 @@ async fn a_peer_that_speaks_no_tls_or_closes_or_is_silent() {
 
     let silent = connect_within(Duration::from_millis(300));
     let (error, _stream) = soon(async { tokio::join!(silent, server.accept()) }).await;
-    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
-    assert!(error.to_string().contains("no answer within 300ms"), "{error}");
+    assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
+    let told = "it did not answer the handshake within 300ms; does it speak TLS there? Without, it is beanstalk://";
+    assert!(error.to_string().contains(told), "{error}");
+    assert!(!error.is_permanent());
+
+    // One of the protocol waits for the end of the line.
+    let within = connect_within(Duration::from_millis(300));
+    let plain = async {
+        let mut stream = server.accept().await;
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            assert!(stream.read_buf(&mut line).await.unwrap() > 0);
+        }
+        stream.write_all(b"BAD_FORMAT\r\n").await.unwrap();
+        stream
+    };
+    let (error, _stream) = soon(async { tokio::join!(within, plain) }).await;
+    assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
+    let told = format!(
+        "it speaks the beanstalk protocol without TLS: it is beanstalk://localhost:{}",
+        server.port()
+    );
+    assert!(error.to_string().ends_with(&told), "{error}");
+}
+
+/// The alert of a server that is spoken to without TLS, and then its end; in one piece, and byte by byte.
+#[tokio::test]
+async fn an_answer_by_tls_is_told() {
+    let server = Server::plain().await;
+    let endpoint: Endpoint = format!("localhost:{}", server.port()).parse().unwrap();
+    for pieces in [&[&b"\x15\x03\x03\x00\x02\x02\x0a"[..]][..], &[b"\x15", b"\x03\x01\x00"]] {
+        let command = async {
+            let mut connection = Connection::connect(&endpoint.clone().into()).await.unwrap();
+            connection.touch(7).await.unwrap_err()
+        };
+        let alert = async {
+            let mut stream = server.accept().await;
+            let mut line = [0; 9];
+            stream.read_exact(&mut line).await.unwrap();
+            for piece in pieces {
+                stream.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (error, ()) = soon(async { tokio::join!(command, alert) }).await;
+        assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+        assert!(
+            error.to_string().ends_with("it answered by TLS: it is beanstalks://HOST:PORT"),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

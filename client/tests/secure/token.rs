@@ -104,9 +104,10 @@ async fn the_file_of_the_token_is_read_at_each_connect() {
     connect(&with, "auth url.t\r\n").await;
 
     for (contents, why) in [
-        (Some(&b"\n"[..]), "expected 1 to 217 visible ASCII characters"),
-        (Some(b"two words"), "expected 1 to 217 visible ASCII characters"),
-        (Some(&[b't'; 10_000]), "expected 1 to 217 visible ASCII characters"),
+        (Some(&b"\n"[..]), "expected a token on its first line: visible ASCII characters"),
+        (Some(b"two words"), "expected a token on its first line: visible ASCII characters"),
+        (Some(&[b't'; 218]), "expected a token of at most 217 characters"),
+        (Some(&[b't'; 10_000]), "its first line is longer than 4095 bytes"),
         (None, "No such file"),
     ] {
         match contents {

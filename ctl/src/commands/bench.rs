@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jq_client::{Command, Connection, JobId, PutOptions, Reply};
+use jq_client::{Command, Connection, Error, JobId, PutOptions, Reply};
 use serde_json::json;
 
 use super::{Context, watch_only};
@@ -48,7 +48,10 @@ pub(super) async fn bench(context: &Context, args: &BenchArgs) -> Result<(), Fai
                 ids.push(id);
                 Ok(())
             }
-            reply => Err(answered(reply)),
+            reply => {
+                let command = Command::ReserveWithTimeout(Some(0));
+                Err(answered(&command, "RESERVED", &reply).message)
+            }
         },
     );
     let reserve = reserve.await?;
@@ -62,7 +65,7 @@ pub(super) async fn bench(context: &Context, args: &BenchArgs) -> Result<(), Fai
         },
         |reply| match reply {
             Reply::Deleted => Ok(()),
-            reply => Err(answered(reply)),
+            reply => Err(Error::of_reply("delete", "DELETED", &reply).to_string()),
         },
     );
     let delete = delete.await?;

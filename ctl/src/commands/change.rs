@@ -85,7 +85,7 @@ async fn each(
             Reply::Deleted | Reply::KickedJob => changed.push(*id),
             Reply::NotFound => absent.push(*id),
             reply => {
-                return Err(Failed::other(format!("job {id}: {}", answered(reply))));
+                return Err(answered(&command(*id), "that it is done, or NOT_FOUND", &reply));
             }
         }
     }

@@ -97,7 +97,7 @@ async fn by_listing(
                     // It has been deleted meanwhile.
                     Some(Reply::NotFound) => continue,
                     Some(reply) => {
-                        return Err(Failed::other(format!("peek {}: {}", job.id, answered(reply))));
+                        return Err(answered(&Command::Peek(job.id), "FOUND or NOT_FOUND", &reply));
                     }
                     None => break,
                 };

@@ -10,13 +10,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use jq_client::{Command, JobId, Pipeline, PutError, PutOptions, Reply, TubeName};
+use jq_client::{Command, Error, JobId, Pipeline, PutError, PutOptions, Reply, TubeName};
 use serde_json::json;
 
 use super::Context;
 use super::record::{Line, Record, RecordState};
 use crate::cli::ImportArgs;
-use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed, answered};
+use crate::failed::{EXIT_FAILED, EXIT_FILE, EXIT_UNREACHABLE, Failed};
 use crate::look::number;
 use policies::Policies;
 
@@ -76,6 +76,8 @@ struct Import<'a, 'c> {
     queued: u64,
     /// The lines that the server refused, each with its answer; only the first few are kept.
     refused: Vec<(u64, String)>,
+    /// Why the job that is to be buried next could not be reserved, if that is not allowed.
+    not_reserved: Option<String>,
     /// The last line that is in the queue.
     last_queued: u64,
 }
@@ -96,6 +98,7 @@ pub(super) async fn import(context: &Context, args: &ImportArgs) -> Result<(), F
         into: args.tube.as_ref(),
         queued: 0,
         refused: Vec::new(),
+        not_reserved: None,
         last_queued: 0,
     };
     let mut line = Vec::new();
@@ -163,7 +166,7 @@ pub(super) fn inserted(reply: Reply<jq_client::Bytes>) -> Result<JobId, String> 
         Reply::Draining => Err("the server is draining and accepts no new jobs".to_owned()),
         Reply::JobTooBig => Err("it exceeds the server's limit for a job".to_owned()),
         Reply::OutOfMemory => Err("the server has no space for it".to_owned()),
-        reply => Err(answered(reply)),
+        reply => Err(Error::of_reply("put", "INSERTED", &reply).to_string()),
     }
 }
 
@@ -220,8 +223,7 @@ impl Import<'_, '_> {
         let refused = match (sent, reply) {
             (Sent::Use, Reply::Using(_)) => return Ok(()),
             (Sent::Use, reply) => {
-                let message = format!("use: {}", answered(reply));
-                return Err(Stop::Lost(Failed::other(message)));
+                return Err(Stop::Lost(Error::of_reply("use", "USING", &reply).into()));
             }
             (Sent::Put { line, size, then_bury }, reply) => {
                 self.bytes_in_flight -= size;
@@ -237,10 +239,18 @@ impl Import<'_, '_> {
                     (Err(why), _) => (line, why),
                 }
             }
-            // What went wrong shows in the next reply, too.
-            (Sent::Reserve { .. }, _) => return Ok(()),
+            // What went wrong shows in the next reply, too, but not why.
+            (Sent::Reserve { .. }, reply) => {
+                let is_denied = matches!(reply, Reply::InternalError);
+                self.not_reserved = is_denied
+                    .then(|| Error::of_reply("reserve-job", "RESERVED", &reply).to_string());
+                return Ok(());
+            }
             (Sent::Bury { line }, Reply::Buried) => return self.is_queued(line),
-            (Sent::Bury { line }, _) => (line, "it is queued, but not buried".to_owned()),
+            (Sent::Bury { line }, _) => {
+                let why = self.not_reserved.take().map(|why| format!(": {why}"));
+                (line, format!("it is queued, but not buried{}", why.unwrap_or_default()))
+            }
         };
         if self.refused.len() < NAMED {
             self.refused.push(refused);

@@ -50,7 +50,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failed> {
     let look = Look::new(&cli.global);
     let context = Context { target: Target::load(&cli.global)?, look };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(dispatch(&context, cli.command))
+    let done = runtime.block_on(dispatch(&context, cli.command));
+    done.map_err(|failed| failed.with_hint(context.target.hint.as_ref()))
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<(), Failed> {

@@ -72,7 +72,7 @@ pub(super) async fn all_tubes(
             }
             Some(Reply::NotFound) => {}
             Some(reply) => {
-                return Err(Failed::other(format!("stats-tube {name}: {}", answered(reply))));
+                return Err(answered(&Command::StatsTube(name.clone()), "OK or NOT_FOUND", &reply));
             }
             None => break,
         }

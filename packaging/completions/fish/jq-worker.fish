@@ -85,6 +85,7 @@ complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -l log-for
 json\t'One JSON object per line'"
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -s V -d 'Log more: -V each job that succeeds, -VV everything'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l artifacts -d 'Directory in which the process leaves its artifacts. It is made if it is missing, and its files stay there [default: one that is removed afterwards]' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l config -d 'Configuration file [default: jq-worker.toml, if it exists]' -r -F
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l server -d 'Take jobs from this server; can be repeated. beanstalks://HOST:PORT: by TLS [default: 127.0.0.1:11300]' -r
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand run" -l token-file -d 'Show the servers the token in this file. One in the URL of --server can be seen in ps' -r -F

@@ -25,12 +25,14 @@ fn every_setting() {
     // `http.timeout` is the member `timeout` of `http`.
     let named: BTreeSet<&str> = quoted(reference).flat_map(|name| name.split('.')).collect();
     let source = read("worker/src/config/file.rs");
-    let members = source.lines().filter_map(|line| {
-        let line = line.strip_prefix("    ")?;
-        let (name, kind) = line.strip_prefix("pub(super) ").unwrap_or(line).split_once(": ")?;
-        let is_member = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        (is_member && kind.ends_with(',')).then_some(name)
-    });
+    let lines = source.lines().zip(source.lines().skip(1));
+    let members =
+        lines.filter(|(before, _)| before.trim() != "#[serde(skip)]").filter_map(|(_, line)| {
+            let line = line.strip_prefix("    ")?;
+            let (name, kind) = line.strip_prefix("pub(super) ").unwrap_or(line).split_once(": ")?;
+            let is_member = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            (is_member && kind.ends_with(',')).then_some(name)
+        });
     let members: Vec<&str> = members.collect();
     assert!(members.contains(&"max_unpublished") && members.contains(&"max_input"), "{members:?}");
     for member in members {

@@ -4,8 +4,10 @@
 #[path = "../../../tests/support/peer.rs"]
 mod peer;
 
+mod browser;
 mod docs;
 mod handlers;
+mod helpers;
 mod quickstart;
 mod support;
 mod website;

@@ -71,6 +71,12 @@ async fn what_it_shows_stays_until_it_is_interrupted() {
     let (status, body) = http::get(worker, &path).await.unwrap();
     assert_eq!(status, 200, "{body}");
     assert!(body.contains("\"status\":\"successful\""), "{body}");
+    let picture = said.split("A picture of it, at http://").nth(1).expect(&said);
+    let (_, picture) = picture.lines().next().unwrap().split_once('/').unwrap();
+    assert_eq!(format!("/{picture}"), format!("{path}/walk.png"), "{said}");
+    assert!(body.contains("\"type\":\"image/png\""), "{body}");
+    let (status, picture) = http::get_bytes(worker, &format!("/{picture}")).await.unwrap();
+    assert!(status == 200 && picture.starts_with(b"\x89PNG\r\n"), "{status}");
     for (path, text) in [
         ("/", "quickstart"),
         ("/metrics", "jq_worker_jobs_total{type=\"word_count\",outcome=\"successful\"} 1"),

@@ -82,7 +82,7 @@ impl Site {
             loop {
                 match http::get(self.worker.address, &path).await.unwrap() {
                     (200, body) => return body,
-                    (202 | 404, _) => sleep(EVERY).await,
+                    (202 | 404 | 503, _) => sleep(EVERY).await,
                     (other, body) => panic!("{other}: {body}"),
                 }
             }

@@ -2,10 +2,12 @@
 //! out whose a token is, and looks again when the file was read again.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use beanstalk_protocol::{Reply, Request, RequestDecoder};
+use beanstalk_protocol::{Reply, Request};
 use jq_engine::ConnId;
+use tracing::debug;
 
 use super::{Connection, MAX_BATCH, State, TURN_REQUESTS};
 use crate::log::Gated;
@@ -15,25 +17,58 @@ use crate::server::outbuf::OutBuf;
 use crate::server::socket::Socket;
 
 impl<S: Socket> Connection<S> {
-    /// Decodes a batch. Returns whether that is all of the input.
-    pub(super) fn decode_guarded(
-        &mut self,
-        id: ConnId,
-        input: &[u8],
-        at: &mut usize,
-        batch: &mut Batch,
-    ) -> bool {
-        let Some(guard) = &mut self.guard else { return true };
-        if self.hub.renew(id, guard) {
-            self.note_guard();
+    /// Before anything is read: looks again if the file was read again, since an idle connection, too, counts
+    /// to the limits that are new; then waits until a command may come.
+    #[cold]
+    pub(super) fn poll_guard(&mut self, cx: &mut Context<'_>, id: ConnId) -> Poll<()> {
+        self.renew(id);
+        match &mut self.guard {
+            Some(guard) if guard.is_paced() && !self.hub.is_stopping() => {
+                guard.poll_turn(cx, self.hub.clock())
+            }
+            _ => Poll::Ready(()),
         }
-        let Some(guard) = &self.guard else { return true };
-        let most = if guard.is_paced() && !self.hub.is_stopping() {
+    }
+
+    /// If the file was read again, the guard looks everything up again.
+    fn renew(&mut self, id: ConnId) {
+        let Some(guard) = &mut self.guard else { return };
+        let before = guard.principal().cloned();
+        if self.hub.renew(id, guard) {
+            self.note_guard(id, before);
+        }
+    }
+
+    /// What is to be done before a batch is decoded: if the file was read again, the guard looks everything up
+    /// again. Returns how many commands may come now.
+    #[cold]
+    pub(super) fn look_before(&mut self, id: ConnId) -> usize {
+        self.renew(id);
+        let Some(guard) = &self.guard else { return MAX_BATCH };
+        if guard.is_paced() && !self.hub.is_stopping() {
             guard.commands_now(self.hub.clock().now(), MAX_BATCH)
         } else {
             MAX_BATCH
-        };
-        decode_some(&mut self.decoder, input, at, most, batch)
+        }
+    }
+
+    /// Decodes up to so many commands. Returns whether that is all of the input.
+    #[cold]
+    pub(super) fn decode_some(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+        most: usize,
+        batch: &mut Batch,
+    ) -> bool {
+        let mut commands = 0;
+        while commands < most && batch.requests.len() < MAX_BATCH {
+            let Some(request) = self.decoder.decode(input, at) else { return true };
+            // The line of a put and its body are one command.
+            commands += usize::from(!matches!(request, Request::Put(_) | Request::OversizedPut));
+            batch.requests.push((request, *at));
+        }
+        *at == input.len() && self.decoder.is_between_requests()
     }
 
     /// The guard has ended a batch early: a token is to be verified, or others are to have their turn. The
@@ -60,6 +95,7 @@ impl<S: Socket> Connection<S> {
             return Poll::Ready(());
         }
         let Some(guard) = &mut self.guard else { return Poll::Ready(()) };
+        let before = guard.principal().cloned();
         let authenticated = match guard.poll_verification(cx) {
             Poll::Ready(authenticated) => authenticated,
             // Whoever has only shut down its side of the connection still waits for the reply.
@@ -91,7 +127,7 @@ impl<S: Socket> Connection<S> {
         if authenticated == Authenticated::Yes {
             // There is a place for it: that was seen to.
             let _ = self.hub.look_again(id, guard);
-            self.note_guard();
+            self.note_guard(id, before);
         }
         self.state = state;
         self.say(&reply);
@@ -111,8 +147,9 @@ impl<S: Socket> Connection<S> {
     #[cold]
     pub(super) fn look_again(&mut self, id: ConnId) {
         let Some(guard) = &mut self.guard else { return };
+        let before = guard.principal().cloned();
         self.hub.judge_wait(id, guard);
-        self.note_guard();
+        self.note_guard(id, before);
     }
 
     /// Finds out who has connected. One connection too many is told so, and closed.
@@ -123,39 +160,20 @@ impl<S: Socket> Connection<S> {
             self.state = State::Closing;
             return self.say(&Reply::OutOfMemory);
         }
-        self.note_guard();
+        self.note_guard(id, None);
     }
 
-    /// Another principal, or none, may be known now.
-    fn note_guard(&mut self) {
+    /// Another principal, or none, may be known now than the one of `before`.
+    fn note_guard(&mut self, id: ConnId, before: Option<Arc<str>>) {
         let Some(guard) = &self.guard else { return };
+        match guard.principal() {
+            principal if principal == before.as_ref() => {}
+            Some(principal) => debug!(connection = id.0, %principal, "acts for a principal"),
+            None => debug!(connection = id.0, before = before.as_deref(), "acts for nobody now"),
+        }
         self.decoder.hold_nothing(!guard.is_known());
         if let Some(entry) = &self.entry {
             entry.note_principal(guard.principal());
         }
     }
-}
-
-/// Decodes up to so many commands for a connection that has a guard, and no further than to the first `auth`.
-/// Returns whether that is all of the input.
-#[inline]
-fn decode_some(
-    decoder: &mut RequestDecoder,
-    input: &[u8],
-    at: &mut usize,
-    most: usize,
-    batch: &mut Batch,
-) -> bool {
-    let mut commands = 0;
-    while commands < most && batch.requests.len() < MAX_BATCH {
-        let Some(request) = decoder.decode(input, at) else { return true };
-        let is_auth = matches!(request, Request::Auth(_));
-        // The line of a put and its body are one command.
-        commands += usize::from(!matches!(request, Request::Put(_) | Request::OversizedPut));
-        batch.requests.push((request, *at));
-        if is_auth {
-            break;
-        }
-    }
-    *at == input.len() && decoder.is_between_requests()
 }

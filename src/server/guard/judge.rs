@@ -61,13 +61,11 @@ fn kind(request: &Request) -> u32 {
 const ALLOWED: Judgement = Judgement::Allowed(Then::GoOn);
 
 impl Guard {
-    /// How many of these requests may be carried out as they come, without a closer look. The rights of the
-    /// connection in the tubes that it uses and watches are known; this is for the requests that come often.
+    /// Whether this request may be carried out without a closer look. The rights of the connection in the tubes
+    /// that it uses and watches are known; this is for the requests that come often.
     #[inline]
-    pub(crate) fn allowed(&self, requests: &[(Request, usize)]) -> usize {
-        let may = self.may;
-        let is_allowed = |(request, _): &&(Request, usize)| may >> kind(request) & 1 != 0;
-        requests.iter().take_while(is_allowed).count()
+    pub(crate) fn admits(&self, request: &Request) -> bool {
+        self.may >> kind(request) & 1 != 0
     }
 
     /// Which kinds of requests need no closer look.

@@ -83,8 +83,6 @@ pub struct Guard {
     turn: Option<Pin<Box<Sleep>>>,
     /// Commands that have come, but are not counted yet.
     commands: u64,
-    /// What is to be done after the request that was allowed last.
-    then: Then,
     /// The last batch ended early, so that others have their turn or a token is verified.
     pub(crate) has_paused: bool,
     /// To be logged when the queue is unlocked.
@@ -151,11 +149,17 @@ impl Guard {
             credit: 0,
             turn: None,
             commands: 0,
-            then: Then::GoOn,
             has_paused: false,
             denial: None,
             now: Nanos(0),
         }
+    }
+
+    /// Whether something is to be done before the next commands are decoded: the file was read again, or they
+    /// may have to wait.
+    #[inline]
+    pub(crate) fn needs_a_look(&self) -> bool {
+        self.is_paced || self.is_stale()
     }
 
     /// Whether the file was read again since everything here was looked up.
@@ -243,6 +247,9 @@ impl Guard {
         self.body_is_special = self.refuses_put || self.counts_bytes();
         let is_paced = self.rates().next().is_some();
         self.is_paced = is_paced;
+        if !is_paced {
+            (self.turn, self.credit) = (None, 0);
+        }
         self.commands = 0;
         self.note_kinds();
         Ok(())
@@ -457,35 +464,10 @@ impl Guard {
         }
     }
 
-    /// What is to be done after the request that was allowed last.
-    #[inline]
-    pub(crate) fn take_then(&mut self) -> Then {
-        std::mem::replace(&mut self.then, Then::GoOn)
-    }
-
-    /// Whether there is something to be done.
-    #[inline]
-    pub(crate) fn has_to_finish(&self) -> bool {
-        self.then != Then::GoOn
-    }
-
-    pub(crate) fn set_then(&mut self, then: Then) {
-        self.then = then;
-    }
-
-    /// Waits until a command may come. Each connection that waits has a turn of its own, in the order in
-    /// which they came.
-    #[inline]
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
-        if self.is_paced || self.turn.is_some() {
-            self.poll_paced_turn(cx, clock)
-        } else {
-            Poll::Ready(())
-        }
-    }
-
+    /// Waits until a command of a connection that is paced may come. Each connection that waits has a turn of its
+    /// own, in the order in which they came.
     #[cold]
-    fn poll_paced_turn(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
         if self.turn.is_none() {
             let now = clock.now();
             if self.commands_now(now, 1) > 0 {

@@ -23,16 +23,13 @@ pub(super) trait Judge {
     where
         Self: 'a;
 
-    /// Whether there is none.
-    fn is_none(&self) -> bool;
-
     fn guard(&mut self) -> Option<&mut Guard>;
 
     /// For as long as it is lent.
     fn reborrow(&mut self) -> Self::Again<'_>;
 
-    /// How many of these requests may be carried out, without a closer look.
-    fn allowed(&self, requests: &[(Request, usize)]) -> usize;
+    /// Whether the first of these requests, if there are any, may be carried out without a closer look.
+    fn admits_first(&self, requests: &[(Request, usize)]) -> bool;
 }
 
 /// Everything may be carried out.
@@ -40,11 +37,6 @@ pub(super) struct Unguarded;
 
 impl Judge for Unguarded {
     type Again<'a> = Self;
-
-    #[inline(always)]
-    fn is_none(&self) -> bool {
-        true
-    }
 
     #[inline(always)]
     fn guard(&mut self) -> Option<&mut Guard> {
@@ -57,8 +49,8 @@ impl Judge for Unguarded {
     }
 
     #[inline(always)]
-    fn allowed(&self, _: &[(Request, usize)]) -> usize {
-        usize::MAX
+    fn admits_first(&self, _: &[(Request, usize)]) -> bool {
+        true
     }
 }
 
@@ -67,11 +59,6 @@ impl Judge for &mut Guard {
         = &'a mut Guard
     where
         Self: 'a;
-
-    #[inline(always)]
-    fn is_none(&self) -> bool {
-        false
-    }
 
     #[inline(always)]
     fn guard(&mut self) -> Option<&mut Guard> {
@@ -84,8 +71,8 @@ impl Judge for &mut Guard {
     }
 
     #[inline(always)]
-    fn allowed(&self, requests: &[(Request, usize)]) -> usize {
-        Guard::allowed(self, requests)
+    fn admits_first(&self, requests: &[(Request, usize)]) -> bool {
+        requests.first().is_some_and(|(request, _)| self.admits(request))
     }
 }
 
@@ -96,6 +83,19 @@ pub(super) struct Judging<'a> {
     pub(super) applied: &'a mut Applied,
     /// Bytes of replies at which the batch ends.
     pub(super) limit: usize,
+}
+
+/// Carries out a request that was looked at closely. The code for those that come often is compiled apart.
+#[cold]
+#[inline(never)]
+fn carry_out(
+    engine: &mut Engine,
+    now: Nanos,
+    conn: ConnId,
+    request: Request,
+    mut sink: &mut dyn Sink,
+) -> Flow {
+    engine.handle(now, conn, request, &mut sink)
 }
 
 /// A body is one too many. That the sink is not known here leaves the code for all others as it is.
@@ -111,6 +111,17 @@ fn refuse(
     engine.refuse_body(conn, cause, body, &mut sink);
 }
 
+/// What is to be done after a request that needed a closer look.
+fn finish(state: &mut State, guard: &mut Guard, conn: ConnId, then: Then) {
+    guard.after(&state.engine, conn, then);
+    if let Then::Own(job, bytes) = then
+        && state.engine.job_place(conn, job).is_some()
+    {
+        state.owners.get_or_insert_default().insert(job, bytes, guard.owners());
+    }
+    guard.has_paused = then == Then::Pause;
+}
+
 impl Hub {
     /// Who may do what; `None` if everybody may do everything.
     pub(crate) fn access_control(&self) -> Option<&Arc<AccessControl>> {
@@ -124,101 +135,77 @@ impl Hub {
         self.apply_with(conn, batch, guard)
     }
 
-    /// Does what is to be done after the requests that were allowed last, answers those that follow and are
-    /// refused, and returns how many are allowed then. 0: the batch ends here.
+    /// Looks closely at the requests that are left, up to the first that needs no closer look. Returns whether
+    /// the batch goes on with that.
     #[cold]
     #[inline(never)]
     pub(super) fn judge_next(
         &self,
-        state: &mut State,
         requests: &mut Drain<'_, (Request, usize)>,
+        state: &mut State,
         guard: &mut Guard,
         judging: &mut Judging<'_>,
-    ) -> usize {
-        let then = guard.take_then();
-        if then != Then::GoOn {
-            self.finish(state, guard, then, judging);
-        }
-        let Judging { applied, outcome, limit, .. } = judging;
-        if applied.flow != Flow::Continue || outcome.out.len() >= *limit || guard.has_paused {
-            return 0;
-        }
-        match guard.allowed(requests.as_slice()) {
-            0 => self.judge_closely(state, requests, guard, judging),
-            allowed => allowed,
-        }
-    }
-
-    /// What is to be done after a request that needed a closer look.
-    #[cold]
-    fn finish(&self, state: &mut State, guard: &mut Guard, then: Then, judging: &mut Judging<'_>) {
-        let conn = judging.conn;
-        guard.after(&state.engine, conn, then);
-        if let Then::Own(job, bytes) = then
-            && state.engine.job_place(conn, job).is_some()
-        {
-            state.owners.get_or_insert_default().insert(job, bytes, guard.owners());
-        }
-        guard.has_paused = then == Then::Pause;
-    }
-
-    /// The first request, if there is one, is not among those that are known to be allowed.
-    fn judge_closely(
-        &self,
-        state: &mut State,
-        requests: &mut Drain<'_, (Request, usize)>,
-        guard: &mut Guard,
-        judging: &mut Judging<'_>,
-    ) -> usize {
-        let conn = judging.conn;
+    ) -> bool {
         guard.begin(state.last);
-        while let Some((request, _)) = requests.as_slice().first() {
-            let judgement = guard.judge(&state.engine, conn, request);
-            guard.count(request);
-            let is_list = matches!(request, Request::Command(Command::ListTubes));
-            if let Judgement::Allowed(then) = judgement
-                && !(is_list && then == Then::Pause)
-            {
-                guard.set_then(then);
-                return 1;
+        loop {
+            let is_over = judging.applied.flow != Flow::Continue
+                || guard.has_paused
+                || judging.outcome.out.len() >= judging.limit;
+            let Some((request, _)) = requests.as_slice().first().filter(|_| !is_over) else {
+                return false;
+            };
+            if guard.admits(request) {
+                return true;
             }
-            let Some((request, end)) = requests.next() else { break };
+            let Some((request, end)) = requests.next() else { return false };
+            self.judge(request, state, guard, judging);
             judging.applied.end = end;
             state.last.0 += 1;
-            match (judgement, request) {
-                (Judgement::Allowed(_), _) => {
-                    let names = state.engine.list_tubes();
-                    judging.outcome.list(names, |name| guard.sees(name));
-                    guard.has_paused = true;
-                }
-                (Judgement::DeniedWithBody, _) => {}
-                (Judgement::Denied, request) => {
-                    judging.outcome.deny();
-                    if let Request::Body(body) = request {
-                        judging.outcome.discarded.push(Body::from(body));
-                    }
-                }
-                (Judgement::Full(cause), Request::Body(body)) => {
-                    let (engine, mut replies) =
-                        state.parts(Actor::Conn(conn), judging.outcome, self);
-                    refuse(engine, conn, cause, body, &mut replies);
-                }
-                (Judgement::Auth, Request::Auth(token)) => {
-                    guard.token = Some(token);
-                    guard.has_paused = true;
-                }
-                // The judgement is about the request.
-                (Judgement::Full(_) | Judgement::Auth, _) => {}
-            }
-            if guard.has_paused || judging.outcome.out.len() >= judging.limit {
-                return 0;
-            }
-            let allowed = guard.allowed(requests.as_slice());
-            if allowed > 0 {
-                return allowed;
-            }
         }
-        0
+    }
+
+    /// Carries out a request if it is allowed, or answers it.
+    fn judge(
+        &self,
+        request: Request,
+        state: &mut State,
+        guard: &mut Guard,
+        judging: &mut Judging<'_>,
+    ) {
+        let Judging { conn, ref mut outcome, .. } = *judging;
+        let judgement = guard.judge(&state.engine, conn, &request);
+        guard.count(&request);
+        match (judgement, request) {
+            (Judgement::Allowed(Then::Pause), Request::Command(Command::ListTubes)) => {
+                let names = state.engine.list_tubes();
+                outcome.list(names, |name| guard.sees(name));
+                guard.has_paused = true;
+            }
+            (Judgement::Allowed(then), request) => {
+                let now = state.last;
+                let (engine, mut replies) =
+                    state.parts_with(Actor::Conn(conn), outcome, self, &mut *guard);
+                judging.applied.flow = carry_out(engine, now, conn, request, &mut replies);
+                finish(state, guard, conn, then);
+            }
+            (Judgement::DeniedWithBody, _) => {}
+            (Judgement::Denied, request) => {
+                outcome.deny();
+                if let Request::Body(body) = request {
+                    outcome.discarded.push(Body::from(body));
+                }
+            }
+            (Judgement::Full(cause), Request::Body(body)) => {
+                let (engine, mut replies) = state.parts(Actor::Conn(conn), outcome, self);
+                refuse(engine, conn, cause, body, &mut replies);
+            }
+            (Judgement::Auth, Request::Auth(token)) => {
+                guard.token = Some(token);
+                guard.has_paused = true;
+            }
+            // The judgement is about the request.
+            (Judgement::Full(_) | Judgement::Auth, _) => {}
+        }
     }
 
     /// What is left to do when the queue is unlocked.
@@ -241,7 +228,6 @@ impl Hub {
     /// If the file was read again, looks up everything that the guard knows again. To be called before the
     /// requests of a batch are decoded: the bodies of puts are held only for those who are known. Returns
     /// whether it was.
-    #[inline]
     pub fn renew(&self, conn: ConnId, guard: &mut Guard) -> bool {
         let is_stale = guard.is_stale();
         if is_stale {

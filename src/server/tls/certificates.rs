@@ -1,18 +1,17 @@
 //! The files of `--tls-cert`, `--tls-key` and `--tls-client-ca`, which are read again when they change.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use jq_tls::{FileError, Identity, Stamp, provider, roots};
+use jq_tls::{ClientVerifiers, FileError, Identity, Stamp, date, server_config};
 use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
 
 use super::names::validity;
@@ -117,7 +116,7 @@ impl Certificates {
                 self.expires.store(until, Ordering::Relaxed);
                 seen.failure = None;
                 let file = self.files.certificate.display();
-                info!(%file, expires = until, "the certificate was read again");
+                info!(%file, expires = %date(until), "the certificate was read again");
                 seen.told_expired = warn_of_dates(&self.files, from, until);
             }
             Err(failure) => {
@@ -199,46 +198,22 @@ fn make(files: &TlsConfig) -> Result<(Current, (u64, u64)), TlsFileError> {
     })?;
     let (from, until) = key.cert.first().and_then(|first| validity(first)).unwrap_or((0, 0));
     let valid = (u64::try_from(from).unwrap_or(0), u64::try_from(until).unwrap_or(0));
-    let verifiers = match client_authorities {
-        None => [None, None],
-        Some(path) => {
-            let [strict, lenient] = client_verifiers(path)
-                .map_err(|error| TlsFileError { flag: "--tls-client-ca", error })?;
-            [Some(strict), Some(lenient)]
-        }
-    };
-    let [strict, lenient] = verifiers.map(|it| config(&key, it, PROTOCOL));
+    let verifiers = client_authorities.as_deref().map(ClientVerifiers::read).transpose();
+    let verifiers = verifiers.map_err(|error| TlsFileError { flag: "--tls-client-ca", error })?;
+    let (required, optional) = verifiers.map(|it| (it.required, it.optional)).unzip();
+    let strict = config(&key, required, PROTOCOL);
+    let lenient = config(&key, optional, PROTOCOL);
     let http = config(&key, None, jq_http::PROTOCOL.as_bytes());
     Ok((Current { strict, lenient, http }, valid))
 }
 
-/// For those who must show a certificate, and for those who may.
-fn client_verifiers(path: &Path) -> Result<[Arc<dyn ClientCertVerifier>; 2], FileError> {
-    let bad = |why: &dyn fmt::Display| FileError::new("the certificates of authorities", path, why);
-    let roots = Arc::new(roots(path)?);
-    let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
-    Ok([
-        builder().build().map_err(|error| bad(&error))?,
-        builder().allow_unauthenticated().build().map_err(|error| bad(&error))?,
-    ])
-}
-
 /// Sessions are not resumed: a client would be let in by a certificate that is no longer accepted.
 fn config(
-    key: &Arc<CertifiedKey>,
+    key: &CertifiedKey,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     protocol: &[u8],
 ) -> Arc<ServerConfig> {
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites of both versions");
-    let config = match clients {
-        None => config.with_no_client_auth(),
-        Some(verifier) => config.with_client_cert_verifier(verifier),
-    };
-    let key = SingleCertAndKey::from(CertifiedKey::clone(key));
-    let mut config = config.with_cert_resolver(Arc::new(key));
-    config.alpn_protocols = vec![protocol.to_vec()];
+    let mut config = server_config(key, clients, &[protocol.to_vec()]);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Arc::new(config)
@@ -249,9 +224,9 @@ fn warn_of_dates(files: &TlsConfig, from: u64, until: u64) -> bool {
     let file = files.certificate.display();
     let now = clock::wall_seconds();
     if until <= now {
-        warn!(%file, expired = until, "the certificate of --tls-cert has expired: clients will refuse it");
+        warn!(%file, expired = %date(until), "the certificate of --tls-cert has expired: clients will refuse it");
     } else if from > now {
-        warn!(%file, from, "the certificate of --tls-cert is not valid yet: clients will refuse it");
+        warn!(%file, from = %date(from), "the certificate of --tls-cert is not valid yet: clients will refuse it");
     }
     until <= now
 }

@@ -77,6 +77,17 @@ mod tests {
         assert_eq!(validity(certificate.der()), Some((999_993_600, 1_999_987_200)));
     }
 
+    /// Those who look at only one of them would let somebody else in than this server.
+    #[test]
+    fn each_common_name_counts() {
+        let mut params = CertificateParams::new(vec!["site.example".to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, "first");
+        params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "second");
+        let key = KeyPair::generate().expect("there is randomness");
+        let certificate = params.self_signed(&key).expect("it is complete");
+        assert_eq!(names_of(certificate.der()), ["CN=first", "CN=second", "DNS:site.example"]);
+    }
+
     #[test]
     fn what_is_no_certificate_has_no_names() {
         assert_eq!(names_of(b"garbage"), [""; 0]);

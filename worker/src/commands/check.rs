@@ -8,9 +8,10 @@ use std::time::Duration;
 use jq_client::{Connection, ConnectionLimits, Credentials, Endpoint};
 
 use super::Failed;
-use crate::config::{Config, Flags, Handler, Mode, OutputFrom};
+use crate::config::{Artifacts, Config, Flags, Handler, Mode, OutputFrom};
 use crate::exec::{Identity, Limits};
-use crate::outbound::Outbound;
+use crate::outbound::{Authorization, Credential, Outbound};
+use crate::shared::{SharedOptions, SharedStore};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +48,13 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         Ok(_) => report.line("URLs in jobs", &config.outbound.allow_urls.join(" "))?,
         Err(error) => report.problem("allow_urls", &error)?,
     }
+    for credential in &config.outbound.credentials {
+        report.line("credentials", &shown(credential))?;
+    }
+    if let Some(proxy) = &config.outbound.proxy {
+        let text = format!("{}, which resolves the names in URLs", proxy.url);
+        report.line("proxy", &text)?;
+    }
     let results = format!(
         "{}, for {} hours, sync {:?}",
         config.results.display(),
@@ -54,6 +62,16 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         config.sync
     );
     report.line("results", &results.to_lowercase())?;
+    let Artifacts { of_job, max_total } = config.artifacts;
+    let (files, bytes) = (of_job.files, of_job.bytes);
+    let artifacts = format!("at most {files} and {bytes} bytes of a job, {max_total} bytes in all");
+    report.line("artifacts", &artifacts)?;
+    if let Some(options) = &config.shared {
+        match runtime.block_on(ask_store(options)) {
+            Ok(name) => report.line("shared store", &name)?,
+            Err(why) => report.problem("store", &why)?,
+        }
+    }
     match config.listen {
         None => report.line("served at", &"nowhere")?,
         Some(address) => {
@@ -90,6 +108,33 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
         0 => Ok(()),
         1 => Err(Failed::other("1 problem")),
         many => Err(Failed::other(format!("{many} problems"))),
+    }
+}
+
+/// Who is shown what; no secret.
+fn shown(credential: &Credential) -> String {
+    let Credential { prefix, headers, authorization, identity } = credential;
+    let mut shown: Vec<_> = headers.iter().map(|(name, _)| format!("header {name}")).collect();
+    shown.extend(match authorization {
+        Authorization::None => None,
+        Authorization::Basic { .. } => Some("a user and a password".to_owned()),
+        Authorization::Bearer(_) => Some("a token".to_owned()),
+        Authorization::Token(request) => {
+            let mut url = request.url.clone();
+            url.set_query(None);
+            Some(format!("a token from {url}"))
+        }
+    });
+    shown.extend(identity.as_ref().map(|_| "a certificate".to_owned()));
+    format!("{prefix}: {}", shown.join(", "))
+}
+
+/// Whether the shared store answers.
+async fn ask_store(options: &SharedOptions) -> Result<String, String> {
+    let store = SharedStore::open(options)?;
+    match store.check().await {
+        Ok(()) => Ok(store.name().to_owned()),
+        Err(error) => Err(format!("{}: {error}", store.name())),
     }
 }
 

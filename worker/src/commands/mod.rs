@@ -120,9 +120,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody may be there to read it; the status counts all the same.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { EXIT_CONFIG } else { 0 });
+            let printed = error.print();
+            if error.use_stderr() {
+                // Nobody may be there to read it; the status counts all the same.
+                return ExitCode::from(EXIT_CONFIG);
+            }
+            // Whoever reads only the beginning wants no more.
+            return match printed {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    let _ = writeln!(io::stderr(), "jq-worker: standard output: {error}");
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     if let Some(Command::SelftestHandler { name }) = &cli.command {

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{EXIT_CONFIG, Failed, job_file};
+use crate::collect::Outputs;
 use crate::config::{Config, Flags};
 use crate::exec::{self, LogEvent};
+use crate::executor::Places;
 use crate::result::{JobResult, Status};
 use crate::room::Units;
 use crate::setup::{Setup, keepers};
@@ -20,6 +22,10 @@ use crate::table::ActiveJob;
 pub(super) struct Args {
     /// File with the job; "-": standard input. A job without an id is given one
     job: PathBuf,
+    /// Directory in which the process leaves its artifacts. It is made if it is missing, and its files stay
+    /// there [default: one that is removed afterwards]
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
 }
@@ -34,10 +40,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     exec::adopt_orphans()?;
     let keepers = keepers(&config.handlers);
     let directory = std::env::temp_dir().join(format!("jq-worker-run-{}", uuid::Uuid::new_v4()));
-    DirBuilder::new().mode(0o700).create(&directory)?;
-    if let Some(exec::Identity { uid, gid }) = handler.limits.identity {
-        std::os::unix::fs::chown(&directory, Some(uid), Some(gid))?;
+    let output = match &args.artifacts {
+        Some(path) => std::path::absolute(path)?,
+        None => directory.with_extension("output"),
+    };
+    let made = [(&directory, true), (&output, args.artifacts.is_none())];
+    for (path, is_ours) in made {
+        if is_ours || !path.exists() {
+            DirBuilder::new().mode(0o700).create(path)?;
+            if let Some(exec::Identity { uid, gid }) = handler.limits.identity {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+            }
+        }
     }
+    let given = handler.artifacts.then_some(&*output);
+    let places = Places { work: Some(&directory), output: given };
     let result = super::runtime()?.block_on(async {
         let setup = Setup::new(config, keepers)?;
         let mut active = ActiveJob::new(job.id, kind.clone(), 1, None, job.created_at);
@@ -54,8 +71,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
                 std::future::pending().await
             }
         };
-        let attempt =
-            setup.executor.attempt(&job, &handler, &active, Some(&directory), interrupted).await;
+        let mut attempt =
+            setup.executor.attempt(&job, &handler, &active, places, interrupted).await;
+        if let Some(output) = given {
+            let limits = setup.config.artifacts.of_job;
+            attempt.collected = Outputs::look(output, limits)?.take(None, None)?;
+        }
         active.log.finish();
         let _ = log.await;
         setup.executor.stop().await;
@@ -64,7 +85,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
         attempt.record(&mut document);
         Ok::<_, Failed>(attempt.into_result(document, status, job.custom.clone()))
     });
-    remove_tree(&directory)?;
+    for (path, _) in made.iter().filter(|(_, is_ours)| *is_ours) {
+        remove_tree(path)?;
+    }
     let result = result?;
     print(&result)?;
     if result.status == Status::Successful { Ok(()) } else { Err(Failed::other("")) }

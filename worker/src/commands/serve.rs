@@ -42,7 +42,7 @@ pub(super) fn serve(config: Config, flags: Flags) -> Result<(), Failed> {
 
 async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
     let mut signals = Signals::register()?;
-    let blank = Blank::new(config)?;
+    let mut blank = Blank::new(config)?;
     let first = match blank.open() {
         Err(error) if !error.is_temporary() => return Err(StartError::Store(error).into()),
         first => first,
@@ -56,13 +56,15 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
         halt.clone(),
     ));
     let (end, ended) = watch::channel(false);
-    let mut serving = None;
+    let (mut serving, mut served_at) = (None, None);
     if let Some(address) = setup.config.listen {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| {
             Failed::new(EXIT_LISTEN, format!("cannot listen on {address}: {error}"))
         })?;
-        info!(address = %listener.local_addr()?, "serving results");
+        let address = listener.local_addr()?;
+        served_at = Some(address);
+        info!(%address, "serving results");
         let options = WebOptions {
             token: setup.config.token.clone(),
             cors_origins: setup.config.cors_origins.clone(),
@@ -77,6 +79,7 @@ async fn run(config: Config, flags: Flags) -> Result<(), Failed> {
             }
         });
     }
+    blank.setup.config.served_at = served_at;
     let store = match first {
         Ok(store) => Some(store),
         Err(error) => wait_for_store(&blank, error, &front, &mut signals, &halt).await?,

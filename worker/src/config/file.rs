@@ -9,9 +9,12 @@ use jq_tls::Identity;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use super::artifacts::Table;
+use super::credentials::{self, Basic, CredentialSettings, Tables};
 use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
 use super::secure::{ClientCertificate, ServerFlags};
+use super::shared::StoreTable;
 use super::{ConfigError, Size};
 use crate::job::JobType;
 use crate::outbound;
@@ -30,6 +33,8 @@ pub(super) struct File {
     pub(super) server_tls_key: Option<PathBuf>,
     #[serde(default, deserialize_with = "texts")]
     pub(super) tubes: Vec<TubeName>,
+    #[serde(default, deserialize_with = "texts")]
+    pub(super) then_tubes: Vec<TubeName>,
     pub(super) concurrency: Option<usize>,
     pub(super) listen: Option<String>,
     pub(super) public_url: Option<Url>,
@@ -47,11 +52,19 @@ pub(super) struct File {
     pub(super) allow_urls: Vec<String>,
     pub(super) cors_origins: Option<Vec<String>>,
     #[serde(default)]
+    pub(super) credentials: Vec<CredentialSettings>,
+    #[serde(default)]
     pub(super) http: Http,
     #[serde(default)]
     pub(super) callbacks: Callbacks,
     #[serde(default)]
     pub(super) control: Control,
+    #[serde(default)]
+    pub(super) artifacts: Table,
+    #[serde(default)]
+    pub(super) store: StoreTable,
+    #[serde(default)]
+    pub(super) peers: Vec<String>,
     pub(super) handlers_dir: Option<PathBuf>,
     /// How much there is of what only one job at a time can have.
     #[serde(default)]
@@ -61,6 +74,9 @@ pub(super) struct File {
     pub(super) defaults: HandlerSettings,
     #[serde(default)]
     pub(super) handlers: BTreeMap<JobType, HandlerSettings>,
+    /// All of it, to tell lines by their numbers.
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +93,8 @@ pub(super) struct Http {
     ca_files: Vec<PathBuf>,
     #[serde(default)]
     client_certificates: Vec<ClientCertificate>,
+    proxy: Option<String>,
+    proxy_basic: Option<Basic>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,6 +124,7 @@ pub(super) struct HandlerSettings {
     pub(super) retry: Option<u32>,
     pub(super) rerun: Option<Rerun>,
     pub(super) input: Option<InputMode>,
+    pub(super) artifacts: Option<bool>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     #[serde(default)]
@@ -137,7 +156,29 @@ impl File {
             ConfigError(format!("{}: {}", path.display(), error.to_string().trim_end()))
         };
         let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-        toml::from_str(&text).map_err(|error| failed(&error))
+        // The name alone: what is in its way of being read can be anything.
+        let has_secrets = text.contains("credentials") || text.contains("proxy");
+        match toml::from_str(&text) {
+            Ok(file) => Ok(Self { text, ..file }),
+            Err(error) if has_secrets => Err(failed(&credentials::without_secrets(&text, &error))),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// What fetching and sending is to keep to, with paths relative to `base`. Reads the files of credentials.
+    pub(super) fn outbound(
+        &self,
+        path: Option<&Path>,
+        base: &Path,
+        allow_urls: Vec<String>,
+    ) -> Result<outbound::Options, ConfigError> {
+        let mut options = self.http.options(allow_urls, base);
+        let Http { proxy, proxy_basic, .. } = &self.http;
+        options.proxy = credentials::proxy(proxy.as_deref(), proxy_basic.as_ref(), base)?;
+        let path = path.unwrap_or(Path::new(""));
+        let tables = Tables { path, text: &self.text, base, allow_urls: &options.allow_urls };
+        options.credentials = tables.read(&self.credentials)?;
+        Ok(options)
     }
 
     /// What is shown to servers, with paths relative to `base`.
@@ -153,7 +194,7 @@ impl File {
 }
 
 impl Http {
-    pub(super) fn options(&self, allow_urls: Vec<String>, base: &Path) -> outbound::Options {
+    fn options(&self, allow_urls: Vec<String>, base: &Path) -> outbound::Options {
         let mut options = outbound::Options { allow_urls, ..outbound::Options::default() };
         let seconds = Duration::from_secs;
         self.connect_timeout.into_iter().for_each(|it| options.connect_timeout = seconds(it));

@@ -57,6 +57,8 @@ pub struct Handler {
     pub rerun: Rerun,
     /// How it gets what was fetched.
     pub input: InputMode,
+    /// Whether it has a directory for artifacts.
+    pub artifacts: bool,
     /// How much of its output is kept, in bytes. It is the most that a result's output can have.
     pub output: usize,
     /// Where the output is that it gives. Of no meaning for one that is persistent.
@@ -83,7 +85,9 @@ impl Handler {
     /// Whether such a job needs a working directory: a process does, and so does an input that is
     /// a file.
     pub fn needs_directory(&self, job: &Job) -> bool {
-        self.mode == Mode::Process || (job.input.is_some() && self.input == InputMode::File)
+        self.mode == Mode::Process
+            || (job.input.is_some() && self.input == InputMode::File)
+            || !job.inputs.is_empty()
     }
 }
 
@@ -391,6 +395,8 @@ fn build(
         retry: settings.retry.unwrap_or(3),
         rerun: settings.rerun.unwrap_or_default(),
         input: settings.input.unwrap_or_default(),
+        // A persistent one may take microseconds for a job, and a directory takes as long.
+        artifacts: settings.artifacts.unwrap_or(mode == Mode::Process),
         output: output.ok_or_else(|| bad("output: expected 1 byte to 1 GiB".to_owned()))?,
         output_from: settings.output_from.unwrap_or_default(),
         limits: Limits {
@@ -434,6 +440,7 @@ impl HandlerSettings {
             retry: self.retry.or(defaults.retry),
             rerun: self.rerun.or(defaults.rerun),
             input: self.input.or(defaults.input),
+            artifacts: self.artifacts.or(defaults.artifacts),
             env,
             pass_env,
             output: self.output.or(defaults.output),

@@ -2,11 +2,14 @@
 //!
 //! Owns: names, defaults and limits of all settings. Must not know: how any of them is carried out.
 
+mod artifacts;
+mod credentials;
 mod file;
 mod handlers;
 mod identity;
 mod process;
 mod secure;
+mod shared;
 mod size;
 
 use std::collections::BTreeMap;
@@ -22,8 +25,10 @@ use jq_client::{Address, Credentials, Endpoint, EndpointParser, TubeName};
 use url::Url;
 
 use crate::outbound;
+use crate::shared::SharedOptions;
 use crate::store::Sync;
 
+pub use artifacts::Artifacts;
 pub use handlers::{Handler, Handlers, InputMode, Mode, OutputFrom, Persistence, Rerun};
 pub use process::{EX_DATAERR, EX_TEMPFAIL, ExitMeaning, ExitTable};
 pub use secure::ServerFlags;
@@ -100,10 +105,14 @@ pub struct Config {
     pub credentials: Credentials,
     /// From which tubes. Empty only for commands that need none.
     pub tubes: Vec<TubeName>,
+    /// To which tubes jobs that follow others can be sent.
+    pub then_tubes: Vec<TubeName>,
     /// Most jobs that run at a time; 1 to [`MAX_CONCURRENCY`].
     pub concurrency: usize,
     /// Where results are served.
     pub listen: Option<SocketAddr>,
+    /// The address that this came to, if it leaves the port to the system. `None`: it is not known yet.
+    pub served_at: Option<SocketAddr>,
     /// With this certificate. `None`: without TLS.
     pub listen_tls: Option<Arc<jq_tls::Server>>,
     /// Where others reach that.
@@ -139,6 +148,12 @@ pub struct Config {
     pub token: Option<String>,
     /// Whose pages may read results.
     pub cors_origins: Vec<String>,
+    /// How much is kept of what processes leave besides their output.
+    pub artifacts: Artifacts,
+    /// The store that workers share. `None`: there is none.
+    pub shared: Option<SharedOptions>,
+    /// Other workers that are asked for what is not here; each ends with a slash.
+    pub peers: Vec<Url>,
     /// How much there is of each resource that jobs have for themselves.
     pub resources: BTreeMap<String, u32>,
     /// What is run.
@@ -182,6 +197,8 @@ impl Config {
         });
         let named_in_file = named_in_file.collect::<Result<_, _>>()?;
         let shown_in_file = file.shown_to_servers(base);
+        let allow_urls = or(flags.allow_url.clone(), file.allow_urls.clone());
+        let outbound = file.outbound(path.as_deref(), base, allow_urls)?;
         let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
@@ -216,6 +233,7 @@ impl Config {
         let servers = or(flags.server.clone(), named_in_file);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
         let servers = if servers.is_empty() { vec![default_server.into()] } else { servers };
+        let tubes = or(flags.tube.clone(), file.tubes);
         let credentials = credentials(&flags.shown, shown_in_file, &servers)?;
         let secret = |name: &str, path: &Path| secret(name, &base.join(path));
         let token = file.control.token_file.as_deref();
@@ -224,9 +242,11 @@ impl Config {
             worker_id,
             servers,
             credentials,
-            tubes: or(flags.tube.clone(), file.tubes),
+            then_tubes: or(file.then_tubes, tubes.clone()),
+            tubes,
             concurrency,
             listen,
+            served_at: None,
             listen_tls: secure::listen_tls(&file.http.tls_cert, &file.http.tls_key, base)?,
             public_url,
             results: flags
@@ -245,12 +265,15 @@ impl Config {
             max_unpublished: file.max_unpublished.unwrap_or_else(|| (4 * concurrency).max(64)),
             show_input_query: file.http.show_input_query,
             idle_check: seconds("idle_check", file.idle_check, 60)?.max(Duration::from_secs(1)),
-            outbound: file.http.options(or(flags.allow_url.clone(), file.allow_urls), base),
+            outbound: outbound.clone(),
             callback_secrets: callback_secrets
                 .map(|path| secret("callbacks.secret_files", path))
                 .collect::<Result<_, _>>()?,
             token: token.map(|path| secret("control.token_file", path)).transpose()?,
             cors_origins: file.cors_origins.unwrap_or_else(|| vec!["*".to_owned()]),
+            artifacts: file.artifacts.read()?,
+            shared: file.store.read(base, &outbound.ca_files)?,
+            peers: shared::peers(&file.peers)?,
             resources: file.resources,
             handlers,
             file: path,
@@ -268,7 +291,7 @@ impl Config {
 
     /// Where the result of a job can be seen, if it is served.
     pub fn result_url(&self, id: uuid::Uuid) -> Option<String> {
-        match (&self.public_url, self.listen) {
+        match (&self.public_url, self.served_at.or(self.listen)) {
             (Some(url), _) => Some(format!("{}/{id}", url.as_str().trim_end_matches('/'))),
             (None, Some(address)) => {
                 let scheme = if self.listen_tls.is_some() { "https" } else { "http" };

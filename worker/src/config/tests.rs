@@ -8,6 +8,8 @@ use clap::Parser;
 
 use super::*;
 
+mod credentials;
+
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
@@ -475,4 +477,38 @@ fn what_cannot_be_shown_is_refused() {
         let said = outbound::Outbound::new(&config.outbound).unwrap_err().to_string();
         assert!(said.contains(why), "{text}: {said}");
     }
+}
+
+#[test]
+fn artifacts_have_limits() {
+    let folder = Folder::new();
+    let load = |text: &str| {
+        let path =
+            folder.write("c.toml", &format!("{text}\n[handlers.t]\ncommand = ['true']\n"), 0o644);
+        Config::load(&flags(&["--config", &path]))
+    };
+    let artifacts = load("").unwrap().artifacts;
+    assert_eq!((artifacts.of_job.files, artifacts.of_job.bytes), (1000, 256 << 20));
+    assert_eq!(artifacts.max_total, 10 << 30);
+    let set = "[artifacts]\nmax_files = 7\nmax_bytes = '1 MiB'\nmax_total = '2 MiB'";
+    let artifacts = load(set).unwrap().artifacts;
+    assert_eq!((artifacts.of_job.files, artifacts.of_job.bytes), (7, 1 << 20));
+    assert_eq!(artifacts.max_total, 2 << 20);
+    for (text, why) in [
+        ("max_files = 0", "artifacts.max_files is 0: expected 1 to 10000"),
+        ("max_files = 10001", "artifacts.max_files is 10001: expected 1 to 10000"),
+        ("max_total = '1 MiB'", "artifacts.max_total is 1048576 bytes: expected at least"),
+        ("max_bytes = '11 GiB'", "expected at least artifacts.max_bytes, 11811160064"),
+        ("max_bytes = 'much'", "\"much\" is not a size"),
+        ("max = 1", "unknown field `max`"),
+    ] {
+        let refused = load(&format!("[artifacts]\n{text}")).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let has = |settings: &str| {
+        let config = load(&format!("[handlers.x]\ncommand = ['true']\n{settings}")).unwrap();
+        config.handlers.get(&"x".parse().unwrap()).unwrap().artifacts
+    };
+    assert!(has("") && !has("artifacts = false") && !has("mode = 'persistent'"));
+    assert!(has("mode = 'persistent'\nartifacts = true"));
 }

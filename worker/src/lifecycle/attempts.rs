@@ -10,16 +10,16 @@ use tracing::warn;
 
 use crate::ending::{Ending, Verdict};
 use crate::exec::Identity;
-use crate::executor::Attempt;
+use crate::executor::{Attempt, Places};
 use crate::fault::Part;
 use crate::health::Health;
 use crate::job::Job;
 use crate::lease::Lost;
 use crate::metrics::Metrics;
-use crate::outbound::Outbound;
 use crate::result::Status;
 use crate::retry::jitter;
-use crate::store::{Store, remove_tree};
+use crate::setup::Setup;
+use crate::store::{Entry, Staging, Store, remove_tree};
 use crate::table::{Phase, Table};
 
 use super::events::{Event, Events};
@@ -50,7 +50,7 @@ impl Attempts {
     /// Runs the job once, and sees to what follows.
     pub(super) async fn run(&self, mut held: Held) {
         let crashed = held.guilty.take().map(|why| (Verdict::Crashed, why));
-        let beforehand = || verdict_beforehand(&held.job, &held.setup.outbound);
+        let beforehand = || verdict_beforehand(&held.job, &held.setup);
         if let Some((verdict, message)) = crashed.or_else(beforehand) {
             let failure = Ending::Over(verdict).failure(message);
             let attempt = Attempt { failure, ..Attempt::default() };
@@ -109,18 +109,22 @@ impl Attempts {
     /// Runs the process, and keeps the job meanwhile. What came of it, and why the job is not held any more, if
     /// so.
     async fn attempt(&self, held: &mut Held) -> (Attempt, Option<Lost>) {
-        let needs_directory = held.handler.needs_directory(&held.job);
-        let directory = match needs_directory.then(|| self.directory(held.handler.limits.identity))
-        {
-            None => None,
-            Some(Ok(directory)) => Some(directory),
-            Some(Err(error)) => {
-                let message = format!("cannot make a working directory: {error}");
-                let mut attempt = Attempt::default();
-                attempt.fault(Part::StateDirectory, message);
-                return (attempt, None);
+        let needed = [held.handler.needs_directory(&held.job), held.handler.artifacts];
+        let mut directories = [None, None];
+        for (directory, _) in directories.iter_mut().zip(needed).filter(|(_, needed)| *needed) {
+            match self.directory(held.handler.limits.identity) {
+                Ok(made) => *directory = Some(made),
+                Err(error) => {
+                    let message = format!("cannot make a working directory: {error}");
+                    let mut attempt = Attempt::default();
+                    attempt.fault(Part::StateDirectory, message);
+                    self.clear(directories).await;
+                    return (attempt, None);
+                }
             }
-        };
+        }
+        let [work, output] = &directories;
+        let places = Places { work: work.as_deref(), output: output.as_deref() };
         let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
         let mut cancel = Some(cancel);
         let cancelled = async {
@@ -128,9 +132,8 @@ impl Attempts {
             let _ = cancelled.await;
         };
         let Held { lease, active, job, handler, setup, .. } = held;
-        let (attempt, lost) = {
-            let directory = directory.as_deref();
-            let attempt = setup.executor.attempt(job, handler, active, directory, cancelled);
+        let (mut attempt, mut lost) = {
+            let attempt = setup.executor.attempt(job, handler, active, places, cancelled);
             let mut attempt = std::pin::pin!(attempt);
             let ended = tokio::select! {
                 biased;
@@ -152,9 +155,15 @@ impl Attempts {
                 }
             }
         };
-        if let Some(directory) = directory {
-            let cleared = lease.keep_while(self.clear(directory)).await;
-            return (attempt, lost.or(cleared.err()));
+        if let Some(output) = output
+            && lost.is_none()
+            && !attempt.broken_off
+        {
+            lost = self.collect(held, &mut attempt, output).await.err();
+        }
+        if directories.iter().any(Option::is_some) {
+            let cleared = held.lease.keep_while(self.clear(directories)).await;
+            lost = lost.or(cleared.err());
         }
         (attempt, lost)
     }
@@ -166,24 +175,39 @@ impl Attempts {
         }
     }
 
-    /// Gives a working directory back. A job can leave millions of files in it.
-    async fn clear(&self, directory: PathBuf) {
-        if self.store.take_back(&directory) {
+    /// Gives directories back. A job can leave millions of files in them.
+    async fn clear(&self, directories: [Option<PathBuf>; 2]) {
+        let mut filled = directories.into_iter().flatten().collect::<Vec<_>>();
+        filled.retain(|directory| !self.store.take_back(directory));
+        if filled.is_empty() {
             return;
         }
-        let path = directory.clone();
-        if let Ok(Err(error)) = spawn_blocking(move || remove_tree(&path)).await {
-            warn!(path = %directory.display(), %error, "cannot remove a working directory");
-        }
+        // All of them in one task, which goes on if nobody waits for it any more.
+        let removed = spawn_blocking(move || {
+            for path in filled {
+                if let Err(error) = remove_tree(&path) {
+                    warn!(path = %path.display(), %error, "cannot remove a working directory");
+                }
+            }
+        });
+        // It does not panic, or has said so.
+        let _ = removed.await;
     }
 
     /// Puts the result on the disk, and then sees to what is owed for it.
-    async fn finish(&self, mut held: Held, verdict: Verdict, attempt: Attempt) {
-        let result = held.result(verdict, attempt);
-        let entry = Arc::new(held.entry(verdict, &result));
+    async fn finish(&self, mut held: Held, verdict: Verdict, mut attempt: Attempt) {
+        let mut staging = attempt.collected.staging.take();
+        let mut result = held.result(verdict, attempt);
+        let then = held.followers(verdict, &mut result);
+        let mut entry = Entry { then, ..held.entry(verdict, &result) };
+        entry.artifacts = staging.as_mut().map(Staging::hand_over);
+        let entry = Arc::new(entry);
         let kept = match self.settler.keep(&mut held.lease, &entry).await {
             Ok(Kept::WithoutLease) => return,
-            Err(lost) => return self.events.lost(Ending::Lost, &lost, &held.event()),
+            Err(lost) => {
+                staging.iter_mut().for_each(Staging::withdraw);
+                return self.events.lost(Ending::Lost, &lost, &held.event());
+            }
             Ok(kept) => kept,
         };
         self.table.clear_waiting(held.job.id);
@@ -233,7 +257,8 @@ impl Attempts {
 }
 
 /// Why a job is not even tried.
-fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String)> {
+fn verdict_beforehand(job: &Job, setup: &Setup) -> Option<(Verdict, String)> {
+    let outbound = &setup.outbound;
     if let Some(expires) = job.expires_at
         && expires <= Timestamp::now()
     {
@@ -245,8 +270,28 @@ fn verdict_beforehand(job: &Job, outbound: &Outbound) -> Option<(Verdict, String
         ("callback.successUri", job.callback.success.as_ref()),
         ("callback.failedUri", job.callback.failed.as_ref()),
     ];
-    places.into_iter().find_map(|(name, url)| {
+    let refused = places.into_iter().find_map(|(name, url)| {
         let refused = outbound.check(url?).err()?;
         Some((Verdict::Forbidden, format!("{name:?}: {refused}")))
+    });
+    let mut artifacts = job.artifacts.iter();
+    let refused = refused.or_else(|| {
+        artifacts.find_map(|(name, target)| {
+            let refused = outbound.check(&target.url).err()?;
+            Some((Verdict::Forbidden, format!("\"artifacts.{name}\": {refused}")))
+        })
+    });
+    refused.or_else(|| {
+        let mut tubes = job.then.iter().enumerate();
+        tubes.find_map(|(index, follower)| {
+            let tube = follower.tube.as_deref()?;
+            let is_allowed = setup.config.then_tubes.iter().any(|it| it.as_str() == tube);
+            let why = || {
+                format!(
+                    "\"then[{index}].tube\": {tube:?} is not in then_tubes of the configuration"
+                )
+            };
+            (!is_allowed).then(|| (Verdict::Forbidden, why()))
+        })
     })
 }

@@ -11,6 +11,7 @@
 //! What is wanted is on the disk first. So a job that comes again after a crash is ended all the same; and one
 //! that is on its way into the table while it is looked for finds that it is not wanted, or is found there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -353,6 +354,9 @@ impl Lifecycle {
             callback: url.filter(|url| may(url)).cloned(),
             finished: result_document.timestamp,
             result: raw(&result_document),
+            then: Vec::new(),
+            artifacts: None,
+            sends: BTreeMap::new(),
             job: is_kept
                 .then(|| QueuedJob::new(&lease.body, facts.priority, lease.ttr()))
                 .flatten(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::artifact::ArtifactName;
 use crate::config::Handler;
 use crate::ending::Verdict;
 use crate::executor::Attempt;
@@ -65,6 +66,12 @@ impl Held {
         }
     }
 
+    /// Whether there will be another attempt after this one, which says how it failed.
+    pub(super) fn will_be_retried(&self, attempt: &Attempt) -> bool {
+        let next = || self.retry().next(self.active.attempt, attempt.why(), 0.0);
+        attempt.failure.is_some() && next().is_some()
+    }
+
     /// The document that says what is known of it now.
     pub(super) fn document(&self) -> JobResult {
         self.active.document(&self.setup.name)
@@ -72,7 +79,15 @@ impl Held {
 
     /// The result of its last attempt.
     pub(super) fn result(&self, verdict: Verdict, attempt: Attempt) -> JobResult {
-        let (notes, job_digest) = (self.job.notes.clone(), Some(self.job.digest()));
+        let (mut notes, job_digest) = (self.job.notes.clone(), Some(self.job.digest()));
+        if verdict.is_of_attempt() {
+            let has_made =
+                |name: &ArtifactName| attempt.collected.artifacts.iter().any(|it| it.name == *name);
+            let missing = self.job.artifacts.keys().filter(|name| !has_made(name));
+            notes.extend(missing.map(|name| {
+                format!("artifact {:?} is not there, so it is not sent to its URL", name.as_str())
+            }));
+        }
         let mut document = JobResult { notes, job_digest, ..self.document() };
         let was_broken_off = verdict == Verdict::Cancelled && self.active.started.get().is_some();
         if verdict.is_of_attempt() || was_broken_off {
@@ -93,6 +108,7 @@ impl Held {
             finished: None,
             // Many may wait, and for long.
             output: None,
+            notes: Vec::new(),
             stdout: result.stdout.map(|written| written.cut(WAITING_TAIL)),
             stderr: result.stderr.map(|written| written.cut(WAITING_TAIL)),
             ..result
@@ -110,6 +126,8 @@ impl Held {
         let queued = || QueuedJob::new(&self.lease.body, facts.priority, self.lease.ttr());
         let may = |url: &Url| verdict != Verdict::Forbidden || outbound.check(url).is_ok();
         let target = self.job.result.clone().filter(|target| row.is_sent && may(&target.url));
+        let has_made = |name: &ArtifactName| result.artifacts.iter().any(|made| made.name == *name);
+        let made = self.job.artifacts.iter().filter(|(name, _)| row.is_sent && has_made(name));
         let callback = row.callback.and_then(|event| event.url(&self.job.callback));
         Entry {
             id: self.job.id,
@@ -120,6 +138,12 @@ impl Held {
             finished: result.timestamp,
             result: raw(result),
             job: is_kept.then(queued).flatten(),
+            then: Vec::new(),
+            artifacts: None,
+            sends: made
+                .filter(|(_, to)| may(&to.url))
+                .map(|(name, to)| (name.clone(), to.clone()))
+                .collect(),
         }
     }
 }

@@ -16,9 +16,11 @@
 //! `attempts` the attempt, `settle` what is owed for a result, and `events`
 //! counts and logs each way to leave the worker. `cancel` and `rerun` are what an operator can do with a job.
 
+mod artifacts;
 mod attempts;
 mod cancel;
 mod events;
+mod follow;
 mod held;
 mod refused;
 mod rerun;
@@ -59,7 +61,7 @@ use attempts::Attempts;
 use events::{Event, Events};
 use held::Held;
 use same_id::Earlier;
-use settle::Settler;
+use settle::{Kept, Settler};
 
 pub use cancel::Cancel;
 pub use rerun::{Rerun, previous};
@@ -141,6 +143,7 @@ impl Lifecycle {
             health: Arc::clone(&health),
             events: events.clone(),
             tasks: tasks.clone(),
+            following: Mutex::default(),
         });
         let attempts = Attempts {
             store: Arc::clone(&store),
@@ -247,10 +250,17 @@ impl Lifecycle {
                 drop(permit);
                 return self.settler.answer(lease, job.id, action).await;
             }
+            Ok(Earlier::Elsewhere(body)) => {
+                let entry = self.adopt(&job, &lease.facts.place, &body);
+                if let Some(entry) = entry {
+                    drop(permit);
+                    return self.take_over(lease, entry).await;
+                }
+            }
             Ok(Earlier::Other) => return self.refuse_other(lease, &job, attempt).await,
             Err(lost) => return self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
         }
-        if let Some(target) = &job.result {
+        if let Some(target) = job.first_target() {
             let place = Place::of(&target.url);
             if !self.deliveries.destinations().admits(&place) {
                 return self.park(lease, permit, &job, Ending::NoDestination).await;
@@ -299,6 +309,21 @@ impl Lifecycle {
             self.metrics.waited(&job.kind, lease.facts.age.as_secs_f64());
         }
         self.attempts.run(Held { lease, permit, active, probe, job, handler, setup, guilty }).await;
+    }
+
+    /// Ends a job that another worker has run, whose result it has left in the shared store.
+    async fn take_over(&self, mut lease: Lease, entry: Entry) {
+        info!("another worker has done this job: it is not run again");
+        let (id, entry) = (entry.id, Arc::new(entry));
+        match self.settler.keep(&mut lease, &entry).await {
+            Ok(Kept::WithLease) => {}
+            Ok(Kept::WithoutLease) => return,
+            Ok(Kept::Deleted) => return self.settler.settle(entry),
+            Err(lost) => return self.events.lost(Ending::LostOnReturn, &lost, &Event::default()),
+        }
+        self.table.clear_waiting(id);
+        self.events.record(Ending::Answered, &Event { id: Some(id), ..Event::default() });
+        self.settler.conclude(lease, entry).await;
     }
 
     /// What speaks against a job. What was before it was buried for that and kicked does not count.

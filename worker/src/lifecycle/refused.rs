@@ -1,5 +1,6 @@
 //! What is not a job, or none that may be run here: it is buried, and its result says why.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,5 +133,8 @@ fn refusal(setup: &Setup, lease: &Lease, bad: BadJob, attempt: u32) -> Option<En
         result: raw(&result),
         // It is buried, and can be kicked.
         job: None,
+        then: Vec::new(),
+        artifacts: None,
+        sends: BTreeMap::new(),
     })
 }

@@ -189,7 +189,7 @@ impl Lifecycle {
             connection.use_tube(&tube).await?;
             let options = PutOptions { priority: job.priority, delay: 0, ttr: job.ttr };
             let refused = |error| NotQueued::Failed(format!("the queue: {error}"));
-            connection.put(job.body.as_bytes(), options).await.map_err(refused)
+            connection.put(anew(&job.body).as_bytes(), options).await.map_err(refused)
         };
         let number = timeout(PATIENCE, put).await.map_err(no_answer)??;
         source.give(connection);
@@ -223,6 +223,18 @@ pub fn previous(body: &Bytes) -> Option<Previous> {
     Some(Previous { status: over.status, finished: over.timestamp })
 }
 
+/// The body of a job, with the time at which it is queued anew: so no worker takes a result of before for its answer.
+/// All else stays as it is written.
+fn anew(body: &str) -> String {
+    const MEMBER: &str = "\"rerun_at\":\"";
+    // In the older form, the job is the first element of an array.
+    let Some((before, members)) = body.split_once('{') else { return body.to_owned() };
+    // What was queued anew before has it where we put it.
+    let earlier = members.strip_prefix(MEMBER).and_then(|rest| rest.split_once(','));
+    let members = earlier.map_or(members, |(_, members)| members);
+    format!("{before}{{{MEMBER}{:.3}\",{members}", Timestamp::now())
+}
+
 /// Makes this job ready if it is buried. False: the queue does not have it.
 async fn kick(connection: &mut Connection, number: JobId, id: Uuid) -> Result<bool, NotQueued> {
     if !connection.peek(number).await?.is_some_and(|job| is_of(id, &job.body)) {
@@ -234,6 +246,29 @@ async fn kick(connection: &mut Connection, number: JobId, id: Uuid) -> Result<bo
         state => {
             let state = state.unwrap_or("in no state");
             Err(NotQueued::Not(format!("the job is in the queue: it is {state}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_queued_anew_is_the_same_job() {
+        let id = "13775310-8f59-412e-aa2c-549a20077664";
+        for body in [
+            format!(r#"{{"id":"{id}","type":"t","args":{{"a" : 1.50}}}}"#),
+            format!(r#" [{{ "uuid" : "{id}","jobtype":"t"}}, {{"x":[]}}]"#),
+        ] {
+            let first = Job::parse(body.as_bytes()).unwrap();
+            let (once, twice) = (anew(&body), anew(&anew(&body)));
+            for again in [&once, &twice] {
+                let again = Job::parse(again.as_bytes()).unwrap();
+                assert_eq!(again.digest(), first.digest());
+                assert!(again.rerun_at.is_some() && first.rerun_at.is_none());
+            }
+            assert_eq!(once.len(), twice.len(), "{twice}");
         }
     }
 }

@@ -4,24 +4,30 @@
 //! there is a result, a second one with the same content is answered by that, unless its handler is told to
 //! run it again. Other content under the same id would overwrite somebody's result: it is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use jiff::Timestamp;
 use jq_client::JobId;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::Lifecycle;
 use super::events::Event;
+use super::follow::followers;
 use crate::config::Rerun;
 use crate::ending::{Ending, QueueAction, Verdict};
 use crate::job::Job;
 use crate::lease::{Lease, Lost};
 use crate::parked::{Candidate, Parked, Wait};
-use crate::result::{FinalStatus, QueuePlace};
+use crate::result::{FinalStatus, JobResult, QueuePlace};
 use crate::room::Permit;
-use crate::store::Found;
+use crate::store::{Entry, Found};
 
 /// How long a queue may take to say whether it has a job.
 const LOOK: Duration = Duration::from_secs(1);
@@ -41,6 +47,8 @@ pub(super) enum Earlier {
     Here,
     /// There is a result, which answers this job too. That is to be done with it in the queue.
     Answered(QueueAction),
+    /// Another worker has run this very job, and its result is in the shared store. It may not have sent it.
+    Elsewhere(Bytes),
     /// There is a result of another job.
     Other,
 }
@@ -49,6 +57,7 @@ pub(super) enum Earlier {
 #[derive(Debug, Deserialize)]
 struct Kept {
     status: FinalStatus,
+    timestamp: Timestamp,
     queue: Option<QueuePlace>,
     #[serde(default)]
     job_digest: Option<String>,
@@ -62,7 +71,7 @@ impl Lifecycle {
         job: &Job,
         rerun: Rerun,
     ) -> Result<Earlier, Lost> {
-        let place = lease.facts.place.clone();
+        let (place, lease_kicked) = (lease.facts.place.clone(), lease.facts.kicked > 0);
         let first = self.first_waiting(job.id, &place.server, place.job);
         if self.is_active(job.id) || lease.keep_while(self.is_waiting(job.id, first)).await? {
             return Ok(Earlier::Here);
@@ -71,9 +80,66 @@ impl Lifecycle {
             return Ok(Earlier::Nothing);
         }
         // For a new id it is found at once that there is no file.
-        let Ok(Found::Result(body)) = self.store.find(job.id) else { return Ok(Earlier::Nothing) };
+        let Ok(Found::Result(body)) = self.store.find(job.id) else {
+            return lease.keep_while(self.earlier_elsewhere(job, &place, lease_kicked)).await;
+        };
         let kept = serde_json::from_slice(&body).ok();
         Ok(kept.map_or(Earlier::Nothing, |kept| judge(&kept, job, &place, lease.facts.kicked > 0)))
+    }
+
+    /// What the shared store has of this job's id. If it cannot be asked, the job is run: another worker may have
+    /// done so, but nobody can tell.
+    async fn earlier_elsewhere(&self, job: &Job, place: &QueuePlace, is_kicked: bool) -> Earlier {
+        let Some(shared) = self.setup.get().shared.clone() else { return Earlier::Nothing };
+        let body = match shared.result(job.id).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Earlier::Nothing,
+            Err(error) => {
+                debug!(%error, "cannot look for a result in the shared store");
+                return Earlier::Nothing;
+            }
+        };
+        let Ok(mut kept) = serde_json::from_slice::<Kept>(&body) else { return Earlier::Nothing };
+        // Another worker may call the same server by another name.
+        let is_same = |it: &QueuePlace| it.job == place.job && it.tube == place.tube;
+        let is_same = kept.queue.as_ref().is_some_and(is_same);
+        if is_same {
+            kept.queue = Some(place.clone());
+        }
+        match judge(&kept, job, place, is_kicked) {
+            Earlier::Answered(_) if is_same => Earlier::Elsewhere(body),
+            earlier => earlier,
+        }
+    }
+
+    /// The result of another worker, and all that may be owed for it still.
+    pub(super) fn adopt(&self, job: &Job, place: &QueuePlace, body: &[u8]) -> Option<Entry> {
+        let result: JobResult = serde_json::from_slice(body).ok()?;
+        let text = std::str::from_utf8(body).ok()?.trim_end().to_owned();
+        let status = serde_json::from_slice::<Kept>(body).ok()?.status;
+        let row = Verdict::of(status).consequences();
+        let outbound = &self.setup.get().outbound;
+        let may = |url: &url::Url| outbound.check(url).is_ok();
+        let target = job.result.clone().filter(|target| row.is_sent && may(&target.url));
+        let callback = row.callback.and_then(|event| event.url(&job.callback));
+        // They have the same ids as those that the other worker may have queued.
+        let is_successful = status == FinalStatus::Successful;
+        let then = if is_successful { followers(job, &result).0 } else { Vec::new() };
+        Some(Entry {
+            then,
+            // It can be run again by the worker that has run it.
+            job: None,
+            id: job.id,
+            place: Some(place.clone()),
+            status,
+            target,
+            // They are not here.
+            sends: BTreeMap::new(),
+            callback: callback.filter(|url| may(url)).cloned(),
+            finished: result.timestamp,
+            result: RawValue::from_string(text).ok()?,
+            artifacts: None,
+        })
     }
 
     /// Whether there is a result of this id that belongs to another job in the queue.
@@ -174,6 +240,10 @@ fn judge(kept: &Kept, job: &Job, place: &QueuePlace, is_kicked: bool) -> Earlier
     if *digest != job.digest() {
         return Earlier::Other;
     }
+    // It was queued anew after that result, by whichever worker.
+    if job.rerun_at.is_some_and(|at| kept.timestamp < at) {
+        return Earlier::Nothing;
+    }
     if kept.queue.as_ref() != Some(place) {
         return Earlier::Answered(QueueAction::Delete);
     }
@@ -201,7 +271,12 @@ mod tests {
     #[test]
     fn what_a_kept_result_means() {
         let kept =
-            |status| Kept { status, queue: Some(place(1)), job_digest: Some(job("1").digest()) };
+            |status| Kept {
+                status,
+                timestamp: Timestamp::UNIX_EPOCH,
+                queue: Some(place(1)),
+                job_digest: Some(job("1").digest()),
+            };
         let (done, failed) = (kept(FinalStatus::Successful), kept(FinalStatus::Failed));
         let judge = |kept: &Kept, args, number, is_kicked| {
             judge(kept, &job(args), &place(number), is_kicked)

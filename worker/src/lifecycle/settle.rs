@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tracing::{Instrument, error, info, info_span};
+use tracing::{Instrument, error, info, info_span, warn};
 use uuid::Uuid;
 
 use crate::delivery::{Deliveries, Delivery};
@@ -23,13 +23,16 @@ use crate::store::{Entry, Step, Store};
 use crate::tasks::Tasks;
 
 use super::events::{Event, Events};
+use super::follow::UnderWay;
 
 /// Delays between attempts to write a result to the disk.
-const KEEP: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+pub(super) const KEEP: Backoff =
+    Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
 
 /// Delays between looks for the queued job of a result, while its server cannot be reached or another
 /// worker has the job.
-const SETTLE: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
+pub(super) const SETTLE: Backoff =
+    Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
 
 /// Settles what is owed for results.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(super) struct Settler {
     pub(super) health: Arc<Health>,
     pub(super) events: Events,
     pub(super) tasks: Tasks,
+    pub(super) following: UnderWay,
 }
 
 /// A result is on the disk.
@@ -149,10 +153,14 @@ impl Settler {
     pub(super) async fn conclude(self: &Arc<Self>, mut lease: Lease, entry: Arc<Entry>) {
         let ended = match lease.keep_while(self.deliveries.deliver(&entry)).await {
             Err(lost) => Err(lost),
-            Ok(Delivery::There) => {
-                let action = Verdict::of(entry.status).consequences().queue;
-                lease.end(action, Duration::ZERO).await
-            }
+            Ok(Delivery::There) => match lease.keep_while(self.follow(&entry)).await {
+                Err(lost) => Err(lost),
+                Ok(false) => Err(Lost::Stopping),
+                Ok(true) => {
+                    let action = Verdict::of(entry.status).consequences().queue;
+                    lease.end(action, Duration::ZERO).await
+                }
+            },
             Ok(Delivery::UnderWay) => Err(Lost::Stopping),
             Ok(Delivery::GivenUp(reason)) => return self.give_up(lease, &entry, &reason).await,
         };
@@ -170,7 +178,7 @@ impl Settler {
     /// Ends a job that the result of its id answers, once that is where it belongs.
     pub(super) async fn answer(self: &Arc<Self>, mut lease: Lease, id: Uuid, action: QueueAction) {
         if let Some((entry, done)) = self.store.owed(id)
-            && !done.published
+            && !done.is_delivered()
         {
             match lease.keep_while(self.deliveries.deliver(&entry)).await {
                 Ok(Delivery::There) => {}
@@ -194,7 +202,7 @@ impl Settler {
         self.events.record(ending, &Event { id, failure, ..Event::default() });
         let is_buried = self.let_go(lease, ending, Duration::ZERO).await;
         // What must not be sent is not owed; all else stays so.
-        if is_buried && self.store.done(entry).published {
+        if is_buried && self.store.done(entry).is_delivered() {
             self.store.note(entry, Step::Dequeued);
         } else {
             self.store.note(entry, Step::GivenUp);
@@ -271,6 +279,12 @@ impl Settler {
             self.store.note(entry, Step::GivenUp);
             return self.is_given_up(entry).await;
         }
+        if delivery == Delivery::There
+            && let Err(why) = self.follow_now(entry).await
+        {
+            warn!(why, "cannot queue the jobs that follow");
+            return false;
+        }
         is_over || delivery != Delivery::There
     }
 
@@ -281,7 +295,14 @@ impl Settler {
             Some(true) => true,
             Some(false) => {
                 info!("the result could not be sent, and its job is gone: it is not sent any more");
-                for step in [Step::Published, Step::CalledBack, Step::Dequeued] {
+                let steps = [
+                    Step::Published,
+                    Step::Stored,
+                    Step::CalledBack,
+                    Step::Followed,
+                    Step::Dequeued,
+                ];
+                for step in steps {
                     self.store.note(entry, step);
                 }
                 true

@@ -6,6 +6,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,19 @@ use jq_tls::{FileError, Identity};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode, redirect};
+use reqwest::{
+    Body, Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect,
+};
 use tracing::warn;
 use url::Url;
 
+use super::credentials::{Authorization, BadCredential, Credential, Ready, ShowError};
 use super::digest::{Digest, Hasher};
 use super::error::{DeliverError, ExchangeError, Failure, FetchError};
 use super::policy::{BadRule, Reach, Refused, UrlPolicy};
+use super::proxy::{Proxy, is_localhost};
 use super::resolve::Resolver;
+use super::secret::BadSource;
 
 /// Idle connections kept to one host: as many as are likely to be used again at the same time.
 const MAX_IDLE_PER_HOST: usize = 8;
@@ -71,6 +77,10 @@ pub struct Options {
     pub ca_files: Vec<PathBuf>,
     /// What the worker shows of itself to some; the first whose prefix fits counts.
     pub client_certificates: Vec<ClientCertificate>,
+    /// More that is shown to some; the first whose prefix fits counts.
+    pub credentials: Vec<Credential>,
+    /// Through which all exchanges go. `None`: they go to the other side directly.
+    pub proxy: Option<Proxy>,
 }
 
 /// A certificate that is shown to those whose URLs have this beginning.
@@ -93,6 +103,8 @@ impl Default for Options {
             user_agent: concat!("jq-worker/", env!("CARGO_PKG_VERSION")).to_owned(),
             ca_files: Vec::new(),
             client_certificates: Vec::new(),
+            credentials: Vec::new(),
+            proxy: None,
         }
     }
 }
@@ -123,8 +135,12 @@ pub enum BuildError {
     Rule(BadRule),
     /// The HTTP client: a user agent that is not a header's value, say.
     Client(reqwest::Error),
-    /// A file of `http.ca_files` or `http.client_certificates`.
+    /// A file of `http.ca_files`, `http.client_certificates` or `credentials`.
     File(&'static str, FileError),
+    /// An entry of `credentials`.
+    Credential(BadCredential),
+    /// The password of `http.proxy_basic`.
+    Proxy(BadSource),
 }
 
 impl fmt::Display for BuildError {
@@ -132,6 +148,8 @@ impl fmt::Display for BuildError {
         match self {
             Self::Rule(error) => write!(f, "{error}"),
             Self::File(setting, error) => write!(f, "{setting}: {error}"),
+            Self::Credential(error) => write!(f, "{error}"),
+            Self::Proxy(error) => write!(f, "http.proxy_basic: {error}"),
             Self::Client(_) => f.write_str("cannot set up HTTP to other machines"),
         }
     }
@@ -140,7 +158,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Rule(_) => None,
+            Self::Rule(_) | Self::Credential(_) | Self::Proxy(_) => None,
             Self::Client(error) => Some(error),
             Self::File(_, error) => Some(error),
         }
@@ -155,44 +173,69 @@ pub struct Outbound {
     clients: Clients,
     /// Those that show a certificate, each with a rule that says to whom.
     with_certificate: Arc<[(UrlPolicy, Clients)]>,
+    /// Each with what shows its certificate, if it has one.
+    credentials: Arc<[(Ready, Option<Clients>)]>,
+    has_proxy: bool,
+    pub(super) timeout: Duration,
     max_input_bytes: u64,
 }
 
 /// The HTTP clients that show the same certificate, or none.
 #[derive(Debug, Clone)]
-struct Clients {
+pub(super) struct Clients {
     to_public: Client,
     to_anywhere: Option<Client>,
 }
 
 impl Outbound {
-    /// Reads the rules, and the machine's certificates of authorities. Makes no connection.
+    /// Reads the rules, the machine's certificates of authorities, and credentials. Makes no connection.
     ///
     /// # Errors
-    /// If a rule is none, or the user agent cannot be sent.
+    /// If a rule is none, the user agent cannot be sent, or a file cannot be used.
     pub fn new(options: &Options) -> Result<Self, BuildError> {
         let policy = UrlPolicy::new(&options.allow_urls).map_err(BuildError::Rule)?;
         // Whoever came first in this process has installed one; ours or theirs, both will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let gets_tokens = options
+            .credentials
+            .iter()
+            .any(|it| matches!(it.authorization, Authorization::Token(_)));
+        let is_named = policy.names_hosts() || gets_tokens;
+        let proxy = options.proxy.as_ref().map(Proxy::ready).transpose()?;
         let clients = |make: &dyn Fn(Reach) -> reqwest::Result<Client>| {
             let client = |reach| make(reach).map_err(BuildError::Client);
-            let to_anywhere = policy.names_hosts().then(|| client(Reach::Anywhere)).transpose()?;
+            let to_anywhere = is_named.then(|| client(Reach::Anywhere)).transpose()?;
             Ok::<_, BuildError>(Clients { to_public: client(Reach::Public)?, to_anywhere })
         };
         let authorities = authorities(options)?;
+        let shows = |setting, identity: &Identity| {
+            let config = secure_config(options, setting, identity)?;
+            clients(&|reach| {
+                let builder = client_builder(options, reach, proxy.as_ref());
+                builder.tls_backend_preconfigured(config.clone()).build()
+            })
+        };
         let mut with_certificate = Vec::new();
         for ClientCertificate { prefix, identity } in &options.client_certificates {
-            let rule = UrlPolicy::for_certificate(prefix).map_err(BuildError::Rule)?;
-            let config = secure_config(options, identity)?;
-            let make = |reach| {
-                client_builder(options, reach).tls_backend_preconfigured(config.clone()).build()
-            };
-            with_certificate.push((rule, clients(&make)?));
+            let setting = "http.client_certificates: prefix";
+            let rule = UrlPolicy::for_credentials(setting, prefix, true);
+            let rule = rule.map_err(BuildError::Rule)?;
+            with_certificate.push((rule, shows("http.client_certificates", identity)?));
+        }
+        let mut credentials = Vec::new();
+        for credential in &options.credentials {
+            let ready = Ready::new(credential).map_err(BuildError::Credential)?;
+            let identity = credential.identity.as_ref();
+            let clients = identity.map(|it| shows("credentials: cert", it)).transpose()?;
+            credentials.push((ready, clients));
         }
         Ok(Self {
-            clients: clients(&|reach| build(options, reach, &authorities))?,
+            clients: clients(&|reach| build(options, reach, proxy.as_ref(), &authorities))?,
             with_certificate: with_certificate.into(),
             policy: Arc::new(policy),
+            credentials: credentials.into(),
+            has_proxy: options.proxy.is_some(),
+            timeout: options.timeout,
             max_input_bytes: options.max_input_bytes,
         })
     }
@@ -204,6 +247,11 @@ impl Outbound {
     /// Why it may not.
     pub fn check(&self, url: &Url) -> Result<(), Refused> {
         self.policy.check(url).map(|_| ())
+    }
+
+    /// The most bytes that are fetched at once, and for one job.
+    pub fn max_input(&self) -> u64 {
+        self.max_input_bytes
     }
 
     /// Fetches the content, into memory. If a digest is given, the content has it.
@@ -235,8 +283,7 @@ impl Outbound {
         let fail = |failure| ExchangeError::new(url, failure);
         let limit = self.max_input_bytes;
 
-        let request = self.client_for(url)?.get(url.clone());
-        let mut response = successful(url, request.send().await)?;
+        let mut response = self.exchange(url, |client| client.get(url.clone())).await?;
         if !is_wanted(response.status()) {
             return Err(not_so(url, &response));
         }
@@ -286,9 +333,26 @@ impl Outbound {
         mut headers: HeaderMap,
     ) -> Result<(), DeliverError> {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        let request = self.client_for(url)?.request(verb(method), url.clone());
-        let answer = request.headers(headers).body(body).send().await;
-        let mut response = successful(url, answer)?;
+        self.send(method, url, headers, || body.clone().into(), None).await
+    }
+
+    /// Sends what `body` makes, with as much time as usual or `within` this one.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: impl Fn() -> Body,
+        within: Option<Duration>,
+    ) -> Result<(), DeliverError> {
+        let request = |client: &Client| {
+            let mut request = client.request(verb(method), url.clone());
+            if let Some(within) = within {
+                request = request.timeout(within);
+            }
+            request.headers(headers.clone()).body(body())
+        };
+        let mut response = self.exchange(url, request).await?;
         // A failure now, or too slow an end, takes nothing back: it only costs the connection.
         let _ = tokio::time::timeout(DRAIN_TIME, async {
             let mut drained = 0;
@@ -304,11 +368,49 @@ impl Outbound {
         Ok(())
     }
 
-    fn client_for(&self, url: &Url) -> Result<&Client, ExchangeError> {
-        let reach = self.policy.check(url);
+    /// The answer to a request, which shows the credentials of this URL, if its status is 2xx.
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Response, ExchangeError> {
+        let entry = self.credentials.iter().find(|(credential, _)| credential.is_for(url));
+        let client = self.client_for(url, entry.and_then(|(_, clients)| clients.as_ref()))?;
+        let Some((credential, _)) = entry else {
+            return successful(url, request(client).send().await);
+        };
+        let lacking = |error: ShowError| ExchangeError::new(url, error.into());
+        let for_tokens = self.clients.to_anywhere.as_ref().unwrap_or(&self.clients.to_public);
+        let shown = credential.show(for_tokens).await.map_err(lacking)?;
+        let answer = request(client).headers(shown.headers).send().await;
+        // Before it expires, a token can have been revoked. One that was just fetched is no better.
+        if let (Ok(response), Some(number)) = (&answer, shown.token)
+            && response.status() == StatusCode::UNAUTHORIZED
+        {
+            credential.discard(number).await;
+            let shown = credential.show(for_tokens).await.map_err(lacking)?;
+            return successful(url, request(client).headers(shown.headers).send().await);
+        }
+        successful(url, answer)
+    }
+
+    /// `own`: those that show the certificate of its credentials.
+    pub(super) fn client_for<'a>(
+        &'a self,
+        url: &Url,
+        own: Option<&'a Clients>,
+    ) -> Result<&'a Client, ExchangeError> {
+        let reach = self.policy.check(url).and_then(|reach| {
+            // A proxy would take that for itself; without one, what it resolves to is refused.
+            if self.has_proxy && reach == Reach::Public && is_localhost(url) {
+                UrlPolicy::check_address(Ipv4Addr::LOCALHOST.into())?;
+            }
+            Ok(reach)
+        });
         let reach = reach.map_err(|refused| ExchangeError::new(url, Failure::Refused(refused)))?;
-        let shown = self.with_certificate.iter().find(|(rule, _)| rule.has_rule_for(url));
-        let clients = shown.map_or(&self.clients, |(_, clients)| clients);
+        let of_rule = || self.with_certificate.iter().find(|(rule, _)| rule.has_rule_for(url));
+        let clients = own.or_else(|| of_rule().map(|(_, clients)| clients));
+        let clients = clients.unwrap_or(&self.clients);
         Ok(match reach {
             Reach::Public => &clients.to_public,
             Reach::Anywhere => {
@@ -333,6 +435,7 @@ fn authorities(options: &Options) -> Result<Vec<Certificate>, BuildError> {
 /// TLS for those to whom the certificate is shown.
 fn secure_config(
     options: &Options,
+    setting: &'static str,
     identity: &Identity,
 ) -> Result<rustls::ClientConfig, BuildError> {
     let files = jq_tls::ClientFiles {
@@ -341,24 +444,37 @@ fn secure_config(
         identity: Some(identity.clone()),
     };
     let config = jq_tls::Client::new(files, &["h2", "http/1.1"]).lasting_config();
-    config.map_err(|error| BuildError::File("http.client_certificates", error))
+    config.map_err(|error| BuildError::File(setting, error))
 }
 
-fn build(options: &Options, reach: Reach, authorities: &[Certificate]) -> reqwest::Result<Client> {
-    let builder = client_builder(options, reach).tls_certs_merge(authorities.iter().cloned());
+fn build(
+    options: &Options,
+    reach: Reach,
+    proxy: Option<&reqwest::Proxy>,
+    authorities: &[Certificate],
+) -> reqwest::Result<Client> {
+    let builder =
+        client_builder(options, reach, proxy).tls_certs_merge(authorities.iter().cloned());
     builder.build().or_else(|error| {
         // Most likely a container without certificates of authorities. Plain HTTP works without.
-        let client = client_builder(options, reach).tls_certs_only([]).build()?;
+        let client = client_builder(options, reach, proxy).tls_certs_only([]).build()?;
         let cause = error.source().map(ToString::to_string);
         warn!(cause, "no certificates of authorities found: https URLs cannot be spoken to");
         Ok(client)
     })
 }
 
-fn client_builder(options: &Options, reach: Reach) -> ClientBuilder {
-    Client::builder()
-        // A proxy would resolve names itself, and reach what we may not.
-        .no_proxy()
+fn client_builder(
+    options: &Options,
+    reach: Reach,
+    proxy: Option<&reqwest::Proxy>,
+) -> ClientBuilder {
+    // A proxy resolves names itself, and may reach what we may not: no environment decides on it. If there is
+    // one, its own name is the only one that is resolved here.
+    let reach = if proxy.is_some() { Reach::Anywhere } else { reach };
+    let builder =
+        proxy.cloned().into_iter().fold(Client::builder().no_proxy(), ClientBuilder::proxy);
+    builder
         .redirect(redirect::Policy::none())
         .referer(false)
         .dns_resolver(Resolver { reach })
@@ -387,11 +503,19 @@ fn successful(url: &Url, answer: reqwest::Result<Response>) -> Result<Response, 
 /// This status is not what is wanted.
 fn not_so(url: &Url, response: &Response) -> ExchangeError {
     let status = response.status();
-    let retry_after = retry_after(response.headers(), Timestamp::now());
+    let retry_after = retry_after_of(response.headers());
     ExchangeError::new(url, Failure::Status { status, retry_after })
 }
 
-async fn next_chunk(url: &Url, response: &mut Response) -> Result<Option<Bytes>, ExchangeError> {
+/// What these headers ask for: how long to stay away, at most an hour.
+pub(super) fn retry_after_of(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers, Timestamp::now())
+}
+
+pub(super) async fn next_chunk(
+    url: &Url,
+    response: &mut Response,
+) -> Result<Option<Bytes>, ExchangeError> {
     response.chunk().await.map_err(|error| ExchangeError::from_reqwest(url, &error))
 }
 

@@ -146,28 +146,28 @@ impl From<Digest> for String {
 }
 
 /// Computes a digest while content arrives.
-pub(super) enum Hasher {
+pub(crate) enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
 }
 
 impl Hasher {
     /// A hasher of the same algorithm as `expected`; SHA-256 if there is none.
-    pub(super) fn like(expected: Option<&Digest>) -> Self {
+    pub(crate) fn like(expected: Option<&Digest>) -> Self {
         match expected.map(|digest| &digest.0) {
             Some(Value::Sha512(_)) => Self::Sha512(Sha512::new()),
             Some(Value::Sha256(_)) | None => Self::Sha256(Sha256::new()),
         }
     }
 
-    pub(super) fn update(&mut self, content: &[u8]) {
+    pub(crate) fn update(&mut self, content: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(content),
             Self::Sha512(hasher) => hasher.update(content),
         }
     }
 
-    pub(super) fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         Digest(match self {
             Self::Sha256(hasher) => Value::Sha256(hasher.finalize().into()),
             Self::Sha512(hasher) => Value::Sha512(Box::new(hasher.finalize().into())),

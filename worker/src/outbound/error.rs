@@ -55,6 +55,15 @@ pub enum Failure {
         /// How long to stay away, if it says so, cut to an hour.
         retry_after: Option<Duration>,
     },
+    /// It was refused, with this code for programs.
+    Denied(StatusCode, &'static str),
+    /// What the worker would have to show of itself cannot be had.
+    Credentials {
+        /// The reason.
+        why: String,
+        /// How long to stay away from whoever gives it, if they say so.
+        retry_after: Option<Duration>,
+    },
     /// The content is encoded in this way, which is not known here.
     Encoding(String),
     /// The content is longer than this number of bytes.
@@ -85,8 +94,9 @@ impl ExchangeError {
     }
 
     /// Whether the same exchange may well succeed later: the other side could not be reached, was
-    /// too slow, or said that it is busy or broken, or not ready yet (202, 408, 425, 429, 5xx). If not, then somebody has
-    /// to change the job, the configuration or the other side first.
+    /// too slow, or said that it is busy or broken, or not ready yet (202, 408, 425, 429, 5xx). What the
+    /// worker or its proxy lacks (407) may be there later too: that is nothing that the job is at fault for.
+    /// If not, then somebody has to change the job, the configuration or the other side first.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match &self.failure {
@@ -94,11 +104,13 @@ impl ExchangeError {
             | Failure::Connection(_)
             | Failure::Tls(_)
             | Failure::TimedOut(_)
-            | Failure::Broken(_) => true,
+            | Failure::Broken(_)
+            | Failure::Credentials { .. } => true,
             Failure::Status { status, .. } => {
-                status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 425 | 429)
+                status.is_server_error() || matches!(status.as_u16(), 202 | 407 | 408 | 425 | 429)
             }
             Failure::Refused(_)
+            | Failure::Denied(..)
             | Failure::Encoding(_)
             | Failure::TooBig(_)
             | Failure::Digest { .. } => false,
@@ -109,7 +121,9 @@ impl ExchangeError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.failure {
-            Failure::Status { retry_after, .. } => retry_after,
+            Failure::Status { retry_after, .. } | Failure::Credentials { retry_after, .. } => {
+                retry_after
+            }
             _ => None,
         }
     }
@@ -150,6 +164,8 @@ impl fmt::Display for Failure {
                 write!(f, "answered {status}, and redirects are not followed")
             }
             Self::Status { status, .. } => write!(f, "answered {status}"),
+            Self::Denied(status, code) => write!(f, "answered {status} ({code})"),
+            Self::Credentials { why, .. } => write!(f, "no credentials for it: {why}"),
             Self::TooBig(limit) => write!(f, "the content is longer than {limit} bytes"),
             Self::Digest { expected, found } => {
                 write!(f, "the content is {found} and should be {expected}")
@@ -185,8 +201,9 @@ fn classify(error: &reqwest::Error) -> Failure {
                 }
             };
         }
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return Failure::Tls(error.to_string());
+        if error.is::<rustls::Error>() {
+            let why = jq_tls::explain_cause(error);
+            return Failure::Tls(why.unwrap_or_else(|| error.to_string()));
         }
         last = Some(error);
         // An I/O error that holds another error gives that one's source as its own, not itself.
@@ -260,6 +277,8 @@ mod tests {
             (Failure::Tls("?".to_owned()), true),
             (Failure::TimedOut("connecting"), true),
             (Failure::Broken("?".to_owned()), true),
+            (Failure::Credentials { why: "?".to_owned(), retry_after: None }, true),
+            (Failure::Denied(StatusCode::UNAUTHORIZED, "invalid_client"), false),
             (Failure::TooBig(1), false),
             (Failure::Digest { expected: digest.clone(), found: digest }, false),
         ];
@@ -272,6 +291,7 @@ mod tests {
             (401, false),
             (403, false),
             (404, false),
+            (407, true),
             (408, true),
             (410, false),
             (425, true),

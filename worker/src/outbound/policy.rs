@@ -106,18 +106,27 @@ impl UrlPolicy {
         Ok(Self { rules })
     }
 
-    /// One rule, for URLs whose servers are shown a certificate.
+    /// One rule, for URLs whose servers are shown something, which `setting` says.
     ///
     /// # Errors
-    /// As those of [`UrlPolicy::new`], or it is not of https.
-    pub(super) fn for_certificate(prefix: &str) -> Result<Self, BadRule> {
+    /// As those of [`UrlPolicy::new`], or it is not of https and they are shown a certificate.
+    pub(super) fn for_credentials(
+        setting: &'static str,
+        prefix: &str,
+        shows_certificate: bool,
+    ) -> Result<Self, BadRule> {
         let rule = Rule::parse(prefix).and_then(|rule| match rule.scheme.as_str() {
-            "https" => Ok(rule),
-            _ => Err("is not of https: nobody is shown a certificate without TLS"),
+            "http" if shows_certificate => {
+                Err("is not of https: nobody is shown a certificate without TLS")
+            }
+            _ => Ok(rule),
         });
-        let setting = "http.client_certificates: prefix";
         match rule {
             Ok(rule) => Ok(Self { rules: vec![rule] }),
+            // There may be a password before it.
+            Err(why) if prefix.contains('@') => {
+                Err(BadRule { setting, rule: "...@...".to_owned(), why })
+            }
             Err(why) => Err(BadRule { setting, rule: prefix.to_owned(), why }),
         }
     }
@@ -125,6 +134,29 @@ impl UrlPolicy {
     /// Whether a rule is for this URL.
     pub(super) fn has_rule_for(&self, url: &Url) -> bool {
         self.rules.iter().any(|rule| rule.matches(url))
+    }
+
+    /// Whether there can be a URL for which `credentials` has a rule and that this allows.
+    ///
+    /// # Errors
+    /// If there is none: the credentials are of no use.
+    pub(super) fn meets(&self, credentials: &Self) -> Result<(), BadRule> {
+        for rule in &credentials.rules {
+            let is_reached = if self.rules.is_empty() {
+                rule.host.can_be_public()
+            } else {
+                self.rules.iter().any(|allowed| allowed.overlaps(rule))
+            };
+            if !is_reached {
+                let why = "is for no URL that allow_urls allows";
+                return Err(BadRule {
+                    setting: "credentials: prefix",
+                    rule: rule.to_string(),
+                    why,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks whether the URL is allowed, and which addresses the connection may lead to. An
@@ -229,6 +261,14 @@ impl Rule {
             && self.matches_path(url.path())
     }
 
+    /// Whether a URL can match both.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.scheme == other.scheme
+            && self.port == other.port
+            && self.host.overlaps(&other.host)
+            && (self.matches_path(&other.path) || other.matches_path(&self.path))
+    }
+
     /// By whole segments: `/in` matches `/in` and `/in/42`, but not `/inside`.
     fn matches_path(&self, path: &str) -> bool {
         if self.path == "/" {
@@ -243,7 +283,44 @@ impl Rule {
     }
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme)?;
+        match &self.host {
+            HostRule::Exactly(host) => write!(f, "{host}")?,
+            HostRule::Below(base) => write!(f, "*{base}")?,
+        }
+        let is_usual =
+            matches!((self.scheme.as_str(), self.port), ("http", Some(80)) | ("https", Some(443)));
+        if let Some(port) = self.port.filter(|_| !is_usual) {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(&self.path)
+    }
+}
+
 impl HostRule {
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (rule, Self::Exactly(host)) | (Self::Exactly(host), rule) => rule.matches(host),
+            (Self::Below(one), Self::Below(another)) => {
+                one.ends_with(another.as_str()) || another.ends_with(one.as_str())
+            }
+        }
+    }
+
+    /// `false` if it is clear without resolving anything that it is not.
+    fn can_be_public(&self) -> bool {
+        match self {
+            Self::Exactly(Host::Ipv4(address)) => not_public((*address).into()).is_none(),
+            Self::Exactly(Host::Ipv6(address)) => not_public((*address).into()).is_none(),
+            Self::Exactly(Host::Domain(name)) => {
+                name != "localhost" && !name.ends_with(".localhost")
+            }
+            Self::Below(_) => true,
+        }
+    }
+
     fn parse(host: Host<String>) -> Result<Self, &'static str> {
         let Host::Domain(name) = &host else {
             return Ok(Self::Exactly(host));

@@ -177,7 +177,9 @@ fn what_is_no_rule_is_refused_and_says_why() {
 
 #[test]
 fn a_certificate_is_for_urls_with_its_prefix() {
-    let rule = UrlPolicy::for_certificate("https://site.example/in/").unwrap();
+    let for_certificate =
+        |prefix| UrlPolicy::for_credentials("http.client_certificates: prefix", prefix, true);
+    let rule = for_certificate("https://site.example/in/").unwrap();
     for (url, is_for_it) in [
         ("https://site.example/in/7", true),
         ("https://site.example:443/in/", true),
@@ -189,7 +191,7 @@ fn a_certificate_is_for_urls_with_its_prefix() {
     ] {
         assert_eq!(rule.has_rule_for(&url.parse().unwrap()), is_for_it, "{url}");
     }
-    let error = UrlPolicy::for_certificate("http://site.example/").unwrap_err().to_string();
+    let error = for_certificate("http://site.example/").unwrap_err().to_string();
     assert!(error.contains("http.client_certificates: prefix"), "{error}");
-    assert!(UrlPolicy::for_certificate("https://user@site.example/").is_err());
+    assert!(for_certificate("https://user@site.example/").is_err());
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Done, Entry, Owed, Owing, Step, StoreError};
+use super::{Entry, Owed, Owing, Step, StoreError};
 
 const PREFIX: &str = "journal-";
 
@@ -31,7 +31,13 @@ const PREFIX: &str = "journal-";
 #[serde(rename_all = "lowercase")]
 pub(super) enum Record {
     /// There is a result. A later one of the same job takes its place.
-    Keep { serial: u64, entry: Arc<Entry> },
+    Keep {
+        serial: u64,
+        entry: Arc<Entry>,
+        /// It is to be in the store that workers share.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        to_store: bool,
+    },
     /// A part of what is owed is done.
     Note { serial: u64, step: Step },
 }
@@ -111,7 +117,7 @@ pub(super) fn replay(dir: &Path) -> Result<Replayed, StoreError> {
             let Some(record) = Record::read(line) else { break };
             let failed = |error| StoreError::Io(path.clone(), not_understood(number, &error));
             match record.map_err(failed)? {
-                Record::Keep { serial, entry } => {
+                Record::Keep { serial, entry, to_store } => {
                     // No worker counts so far, but a line may say so.
                     next.serial = next.serial.max(serial.saturating_add(1));
                     ids.insert(serial, entry.id);
@@ -119,7 +125,7 @@ pub(super) fn replay(dir: &Path) -> Result<Replayed, StoreError> {
                     if latest.get(&entry.id).is_some_and(|owed| owed.serial == serial) {
                         continue;
                     }
-                    latest.insert(entry.id, Owed { done: Done::of(&entry), entry, serial });
+                    latest.insert(entry.id, Owed::new(entry, serial, to_store));
                 }
                 Record::Note { serial, step } => {
                     let owed = ids.get(&serial).and_then(|id| latest.get_mut(id));

@@ -7,6 +7,7 @@
 //! DIR/results/ab/UUID.json     large results, as they are served; empty: it has expired
 //! DIR/jobs/NNNNNNNN.pack       the jobs of results, to run them again (see [`jobs`])
 //! DIR/requests                 what is to be cancelled, or run again (see [`requests`])
+//! DIR/artifacts/               files that belong to results (see [`artifacts`])
 //! DIR/work/                    working directories of jobs; emptied at the start
 //! DIR/running                  which jobs run, and which ran when a worker died
 //! ```
@@ -26,10 +27,12 @@
 //!
 //! Owns: files and their order. Must not know: queues, processes, HTTP.
 
+mod artifacts;
 mod entry;
 mod files;
 mod jobs;
 mod journal;
+mod listed;
 mod packs;
 mod remove;
 mod requests;
@@ -39,7 +42,7 @@ mod waiting;
 mod work;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -55,12 +58,14 @@ use uuid::Uuid;
 
 use crate::table::Waiting;
 
+use artifacts::Artifacts;
 use files::{Files, Lock};
 use packs::{InPack, Packed, Packs, SMALL};
 use running::Running;
 use work::WorkDirectories;
 use writer::{Order, Writer};
 
+pub use artifacts::{FoundArtifact, OpenArtifact, Staged, Staging, size_of};
 pub use entry::{Done, Entry, Step};
 pub use files::Found;
 pub use jobs::{MAX_KEPT_JOB, QueuedJob};
@@ -232,7 +237,15 @@ struct Owed {
     entry: Arc<Entry>,
     /// Tells this entry from others of the same id.
     serial: u64,
+    /// Whether it is to be in the store that workers share.
+    to_store: bool,
     done: Done,
+}
+
+impl Owed {
+    fn new(entry: Arc<Entry>, serial: u64, to_store: bool) -> Self {
+        Self { done: Done::of(&entry, to_store), entry, serial, to_store }
+    }
 }
 
 type Owing = HashMap<Uuid, Owed>;
@@ -240,7 +253,10 @@ type Owing = HashMap<Uuid, Owed>;
 #[derive(Debug)]
 struct Shared {
     kept: Kept,
+    artifacts: Arc<Artifacts>,
     owing: Mutex<Owing>,
+    /// Whether results from now on are to be in the store that workers share.
+    to_store: AtomicBool,
     /// Held while the disk is probed.
     probing: Mutex<()>,
 }
@@ -249,6 +265,43 @@ impl Shared {
     fn owing(&self) -> MutexGuard<'_, Owing> {
         // It is whole between two statements, whoever panicked.
         self.owing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes results, and puts what belongs to them in its place.
+    fn write(&self, entries: &[Arc<Entry>]) -> io::Result<()> {
+        let theirs = self.adopt(entries)?;
+        self.kept.write(entries)?;
+        self.replace(entries, &theirs);
+        Ok(())
+    }
+
+    /// Puts the artifacts of results in their place. Returns those that are there.
+    fn adopt(&self, entries: &[Arc<Entry>]) -> io::Result<Vec<Option<Staged>>> {
+        let adopt = |entry: &Arc<Entry>| {
+            let Some(staged) = entry.artifacts else { return Ok(None) };
+            self.kept.has_new_files.store(true, Ordering::Relaxed);
+            let is_there = self.artifacts.adopt(entry.id, entry.finished, staged)?;
+            Ok(is_there.then_some(staged))
+        };
+        entries.iter().map(adopt).collect()
+    }
+
+    /// These are the artifacts of these results, and what was of earlier ones goes.
+    fn replace(&self, entries: &[Arc<Entry>], theirs: &[Option<Staged>]) {
+        for (entry, staged) in entries.iter().zip(theirs) {
+            self.artifacts.replace(entry.id, entry.finished, *staged);
+        }
+    }
+
+    /// The jobs whose artifacts are needed for what is owed.
+    fn needing_artifacts(&self) -> HashSet<Uuid> {
+        let owing = self.owing();
+        owing
+            .values()
+            .map(|owed| &owed.entry)
+            .filter(|it| it.artifacts.is_some())
+            .map(|it| it.id)
+            .collect()
     }
 }
 
@@ -269,6 +322,7 @@ pub struct Store {
     work: WorkDirectories,
     running: Running,
     requests: Requests,
+    sync: Sync,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     _lock: Lock,
@@ -292,11 +346,23 @@ impl Store {
             // A worker before may have left some.
             has_new_files: AtomicBool::new(true),
         };
-        let latest = replayed.latest.into_iter().map(|owed| owed.entry);
-        kept.write_again(latest).map_err(failed)?;
+        let latest: Vec<_> = replayed.latest.into_iter().map(|owed| owed.entry).collect();
+        kept.write_again(latest.iter().cloned()).map_err(failed)?;
         let requests = Requests::open(dir, sync, |id| finished(&kept, id))?;
         let owing = Mutex::new(replayed.owing);
-        let shared = Arc::new(Shared { kept, owing, probing: Mutex::default() });
+        let root = dir.join("artifacts");
+        let failed = |error| StoreError::Io(root.clone(), error);
+        let artifacts = Arc::new(Artifacts::open(root.clone()).map_err(failed)?);
+        let shared = Arc::new(Shared {
+            kept,
+            artifacts,
+            owing,
+            to_store: AtomicBool::new(false),
+            probing: Mutex::default(),
+        });
+        let theirs = shared.adopt(&latest).map_err(failed)?;
+        shared.replace(&latest, &theirs);
+        shared.artifacts.clear_new().map_err(failed)?;
         let writer = Writer::start(Arc::clone(&shared), sync, replayed.next)?;
         let (orders, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -304,10 +370,15 @@ impl Store {
             .spawn(move || writer.run(&receiver))
             .map_err(|error| StoreError::Io(dir.to_owned(), error))?;
         let (orders, thread) = (Some(orders), Some(thread));
-        let store = Self { shared, work, running, requests, orders, thread, _lock: lock };
+        let store = Self { shared, work, running, requests, sync, orders, thread, _lock: lock };
         // So far next to nothing was written. If the disk is full, that is known before a job is run.
         store.probe().map_err(|error| StoreError::Io(dir.join(PROBE_NAME), error))?;
         Ok(store)
+    }
+
+    /// Whether results that are kept from now on are owed to the store that workers share.
+    pub fn set_to_store(&self, to_store: bool) {
+        self.shared.to_store.store(to_store, Ordering::Relaxed);
     }
 
     /// Makes a result durable, and what is owed for it. It takes the place of an earlier result of
@@ -439,7 +510,17 @@ impl Store {
                 return Ok(Swept::More);
             }
         }
-        sweep.look_at_files(&self.shared)
+        let artifacts = &self.shared.artifacts;
+        if artifacts.remove_old(sweep.retention, |id| self.owed(id).is_some()) {
+            return Ok(Swept::More);
+        }
+        Ok(match sweep.look_at_files(&self.shared)? {
+            Swept::More => Swept::More,
+            Swept::All(next) => {
+                let ends = [next, artifacts.next_end(sweep.retention)];
+                Swept::All(ends.into_iter().flatten().min())
+            }
+        })
     }
 
     /// Writes what is known of jobs that wait for their next attempt, for the next start.

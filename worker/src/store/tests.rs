@@ -44,6 +44,9 @@ fn entry(id: Uuid, result: &str) -> Arc<Entry> {
         finished: Timestamp::UNIX_EPOCH,
         result: RawValue::from_string(result.to_owned()).unwrap(),
         job: None,
+        then: Vec::new(),
+        artifacts: None,
+        sends: Default::default(),
     })
 }
 
@@ -63,7 +66,7 @@ async fn what_is_kept_is_found_and_owed() {
     store.keep(entry(id, "{\"a\":1}")).await.unwrap();
     assert_eq!(result(&store, id).unwrap(), "{\"a\":1}\n");
     let (owed, done) = store.owed(id).unwrap();
-    assert_eq!((owed.id, done), (id, Done::default()));
+    assert_eq!((owed.id, done), (id, Done { stored: true, ..Done::default() }));
     store.note(&entry(id, "0"), Step::Published);
     store.note(&entry(id, "0"), Step::CalledBack);
     drop(store);
@@ -71,7 +74,7 @@ async fn what_is_kept_is_found_and_owed() {
     let store = folder.open();
     let (owed, done) = store.owed(id).unwrap();
     assert_eq!(owed.place.as_ref().unwrap().job, 7);
-    assert_eq!(done, Done { published: true, called_back: true, ..Done::default() });
+    assert_eq!(done, Done { published: true, called_back: true, stored: true, ..Done::default() });
     store.note(&entry(id, "0"), Step::Dequeued);
     drop(store);
     let store = folder.open();
@@ -300,7 +303,7 @@ async fn a_later_result_of_the_same_job_takes_the_place_of_the_earlier() {
     store.keep(entry(id, "2")).await.unwrap();
     drop(store);
     let store = folder.open();
-    assert_eq!(store.owed(id).unwrap().1, Done::default());
+    assert_eq!(store.owed(id).unwrap().1, Done { stored: true, ..Done::default() });
     assert_eq!(result(&store, id).unwrap(), "2\n");
 }
 
@@ -469,7 +472,10 @@ fn assert_is_golden(folder: &Folder) {
         assert_eq!(entry.finished, "2026-11-22T12:03:10.12Z".parse().unwrap());
         assert_eq!(entry.result.get(), format!(r#"{{"status":"{}"}}"#, status.as_str()));
         let sent = number == 1;
-        assert_eq!(*done, Done { published: sent, called_back: sent, ..Done::default() });
+        assert_eq!(
+            *done,
+            Done { published: sent, called_back: sent, stored: true, ..Done::default() }
+        );
     }
 }
 
@@ -498,13 +504,55 @@ async fn every_form_of_the_journal_that_was_ever_written_is_read() {
 }
 
 #[tokio::test]
+async fn artifacts_of_a_result_in_the_journal_get_to_their_place() {
+    let golden: &[u8] = include_bytes!("golden/journal-with-artifacts");
+    let folder = Folder::new();
+    let new = folder.0.join("artifacts/new");
+    let staged = new.join("0123456789abcdef0123456789abcdef");
+    fs::create_dir_all(&staged).unwrap();
+    fs::write(staged.join("0"), "png").unwrap();
+    fs::create_dir(new.join("of-nobody")).unwrap();
+    fs::write(journal::path(&folder.0, 3), golden).unwrap();
+    let id = Uuid::from_u128(1);
+    // The second start reads what the first has written.
+    for _ in 0..2 {
+        let store = folder.open();
+        assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
+        assert!(fs::read(&folder.journals()[0]).unwrap().starts_with(golden));
+        let (entry, done) = store.owed(id).unwrap();
+        assert!(!done.published, "they are to be sent");
+        let listed = store.artifacts(id).unwrap();
+        assert_eq!((listed.len(), listed[0].name.as_str()), (1, "a/plot.png"));
+        assert!(entry.sends.contains_key(&listed[0].name));
+        let FoundArtifact::Open(open) = store.open_artifact(id, "a/plot.png").unwrap() else {
+            panic!("it is there")
+        };
+        assert_eq!(std::io::read_to_string(open.file).unwrap(), "png");
+        assert!(matches!(store.open_artifact(id, "a").unwrap(), FoundArtifact::Nothing));
+    }
+    // Somebody has cut it off, or removed it.
+    let store = folder.open();
+    let place = folder.0.join("artifacts/00").join(format!("{id}.1795348990123.8192/0"));
+    fs::write(&place, "pn").unwrap();
+    let damaged = store.open_artifact(id, "a/plot.png").unwrap_err().to_string();
+    assert!(damaged.contains("is damaged"), "{damaged}");
+    fs::remove_file(&place).unwrap();
+    assert!(matches!(store.open_artifact(id, "a/plot.png").unwrap(), FoundArtifact::Gone));
+    // What is not there takes up nothing, though the journal has it.
+    assert_eq!(store.artifacts_total(), 8192);
+    fs::remove_dir_all(folder.0.join("artifacts/00")).unwrap();
+    drop(store);
+    assert_eq!(folder.open().artifacts_total(), 0);
+}
+
+#[tokio::test]
 async fn what_was_given_up_stays_so() {
     let golden: &[u8] = include_bytes!("golden/journal-given-up");
     let folder = Folder::new();
     fs::create_dir(&folder.0).unwrap();
     fs::write(journal::path(&folder.0, 3), golden).unwrap();
     let done = |store: &Store| store.owed(Uuid::from_u128(2)).unwrap().1;
-    let wanted = Done { given_up: true, ..Done::default() };
+    let wanted = Done { given_up: true, stored: true, ..Done::default() };
     // The second start reads what the first has written.
     for _ in 0..2 {
         assert_eq!(done(&folder.open()), wanted);
@@ -536,4 +584,55 @@ fn what_a_later_worker_wrote_stops_the_start() {
     // Half of the same line is what a crash leaves.
     fs::write(&path, &line[..20]).unwrap();
     Store::open(&folder.0, Sync::Never).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_to_be_in_the_shared_store_is_owed_until_it_is_there() {
+    let folder = Folder::new();
+    let golden: &[u8] = include_bytes!("golden/journal-to-store");
+    fs::create_dir(&folder.0).unwrap();
+    fs::write(journal::path(&folder.0, 3), golden).unwrap();
+    let ids = [1, 2].map(Uuid::from_u128);
+    let stored = |store: &Store| ids.map(|id| store.owed(id).unwrap().1.stored);
+    // The second start reads what the first has written.
+    for _ in 0..2 {
+        let store = folder.open();
+        assert_eq!(stored(&store), [false, true]);
+        let owed = store.owed(ids[0]).unwrap().1;
+        assert!(!owed.is_delivered() && owed.published && owed.called_back);
+    }
+    let store = folder.open();
+    for id in ids {
+        let (entry, _) = store.owed(id).unwrap();
+        for step in [Step::Dequeued, Step::CalledBack, Step::Published] {
+            store.note(&entry, step);
+        }
+    }
+    drop(store);
+    let store = folder.open();
+    assert_eq!((store.owing(), store.owed(ids[1]).is_none()), (1, true));
+    let (entry, _) = store.owed(ids[0]).unwrap();
+    store.note(&entry, Step::Stored);
+    drop(store);
+    assert_eq!(folder.open().owing(), 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_to_be_stored_as_long_as_there_is_a_store() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let bare =
+        |id| Entry { target: None, callback: None, place: None, ..(*entry(id, "{}")).clone() };
+    let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    store.keep(Arc::new(bare(one))).await.unwrap();
+    assert_eq!(store.owing(), 0);
+    store.set_to_store(true);
+    store.keep(Arc::new(bare(other))).await.unwrap();
+    drop(store);
+    let store = folder.open();
+    let (owed, done) = store.owed(other).unwrap();
+    assert_eq!((store.owing(), done.stored), (1, false));
+    store.note(&owed, Step::Stored);
+    drop(store);
+    assert_eq!(folder.open().owing(), 0);
 }

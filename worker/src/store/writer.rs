@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::journal::{self, Next, Record};
-use super::{Done, Entry, Owed, Shared, Step, StoreError, Sync};
+use super::{Entry, Owed, Shared, Step, StoreError, Sync};
 
 /// The journal is begun anew when it is larger than this, in bytes, and than twice what is owed.
 const ROTATE_AT: u64 = 16 << 20;
@@ -144,8 +145,9 @@ impl Writer {
                 Order::Keep(entry, answer) => {
                     let serial = self.next.serial;
                     self.next.serial += 1;
-                    Record::Keep { serial, entry: Arc::clone(&entry) }.write(&mut lines);
-                    kept.push((Owed { done: Done::of(&entry), entry, serial }, answer));
+                    let to_store = self.shared.to_store.load(Ordering::Relaxed);
+                    Record::Keep { serial, entry: Arc::clone(&entry), to_store }.write(&mut lines);
+                    kept.push((Owed::new(entry, serial, to_store), answer));
                 }
                 Order::Note { id, finished, step } => self.note(id, finished, step, &mut lines),
                 Order::Seal(answer) => {
@@ -212,7 +214,7 @@ impl Writer {
         }
         written?;
         let entries: Vec<_> = kept.iter().map(|(owed, _)| Arc::clone(&owed.entry)).collect();
-        self.shared.kept.write(&entries)
+        self.shared.write(&entries)
     }
 
     fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
@@ -245,8 +247,9 @@ impl Writer {
     fn begin(&self, path: &PathBuf) -> io::Result<Journal> {
         let mut lines = Vec::new();
         for owed in self.shared.owing().values() {
-            let Owed { entry, serial, .. } = owed;
-            Record::Keep { serial: *serial, entry: Arc::clone(entry) }.write(&mut lines);
+            let Owed { entry, serial, to_store, .. } = owed;
+            let (serial, to_store) = (*serial, *to_store);
+            Record::Keep { serial, entry: Arc::clone(entry), to_store }.write(&mut lines);
             write_notes(owed, &mut lines);
         }
         let mut options = OpenOptions::new();
@@ -270,6 +273,7 @@ fn write_notes(owed: &Owed, lines: &mut Vec<u8>) {
     let (serial, done) = (owed.serial, owed.done);
     for (is_done, step) in [
         (done.published, Step::Published),
+        (done.stored && owed.to_store, Step::Stored),
         (done.called_back, Step::CalledBack),
         (done.dequeued, Step::Dequeued),
         (done.given_up, Step::GivenUp),

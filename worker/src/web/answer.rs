@@ -18,7 +18,10 @@ use super::control::refusal;
 use super::log::{MAX_STREAMS, open};
 use super::page;
 use super::route::{Part, Route};
-use super::{Cancelled, Control, Document, Later, Lookup, Rerun, WebOptions, Worker, failure};
+use super::{
+    Cancelled, Control, Document, FROM_PEER, FoundArtifact, Later, Lookup, Rerun, WebOptions,
+    Worker, artifact, failure,
+};
 
 /// When it is worth asking again while nothing can be told, in seconds.
 const UNAVAILABLE_RETRY_AFTER: u32 = 5;
@@ -73,7 +76,7 @@ impl<W: Worker> App<W> {
         reply
     }
 
-    async fn answer_route(&self, route: Route, request: &Parts) -> Reply {
+    async fn answer_route(&self, route: Route<'_>, request: &Parts) -> Reply {
         match route {
             Route::Page => page::answer(&self.worker.status().await, Timestamp::now()),
             Route::Health => content(StatusCode::OK, PLAIN_TEXT, "ok\n"),
@@ -85,7 +88,8 @@ impl<W: Worker> App<W> {
                 self.cancel(id, &request.headers).await
             }
             Route::Result(id) => self.result(id, request).await,
-            Route::Log(id) => self.log(id, &request.headers),
+            Route::Log(id) => self.log(id, &request.headers).await,
+            Route::Artifact(id, path) => self.artifact(id, path, &request.headers).await,
             Route::Rerun(id) => self.rerun(id, &request.headers).await,
             Route::Elsewhere { id, part } => elsewhere(id, part, request.uri.query()),
             Route::Unknown => failure(StatusCode::NOT_FOUND, "there is nothing here", None),
@@ -93,16 +97,18 @@ impl<W: Worker> App<W> {
     }
 
     async fn result(&self, id: Uuid, request: &Parts) -> Reply {
-        if request.uri.query() != Some("previous") {
-            return self.found(id, self.worker.lookup(id).await, &request.headers);
-        }
-        match self.worker.previous(id).await {
-            Lookup::Unknown => {
-                let error = "there is no earlier result, or the job is not being run again";
-                failure(StatusCode::NOT_FOUND, error, Some(id))
-            }
-            found => self.found(id, found, &request.headers),
-        }
+        let found = match request.uri.query() {
+            Some("previous") => match self.worker.previous(id).await {
+                Lookup::Unknown => {
+                    let error = "there is no earlier result, or the job is not being run again";
+                    return failure(StatusCode::NOT_FOUND, error, Some(id));
+                }
+                found => found,
+            },
+            _ if is_from_peer(&request.headers) => self.worker.lookup_here(id).await,
+            _ => self.worker.lookup(id).await,
+        };
+        self.found(id, found, &request.headers)
     }
 
     fn found(&self, id: Uuid, found: Lookup, request: &HeaderMap) -> Reply {
@@ -122,6 +128,7 @@ impl<W: Worker> App<W> {
             Lookup::Unavailable => {
                 unavailable(id, "the worker cannot use its state directory at present")
             }
+            Lookup::Unreachable(why) => unavailable(id, &why),
         }
     }
 
@@ -165,11 +172,24 @@ impl<W: Worker> App<W> {
         }
     }
 
-    fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
-        let log = match last_event_id(request) {
+    async fn artifact(&self, id: Uuid, path: &str, request: &HeaderMap) -> Reply {
+        let found = match artifact::name_in_path(path) {
+            Some(name) if is_from_peer(request) => self.worker.artifact_here(id, &name).await,
+            Some(name) => self.worker.artifact(id, &name).await,
+            None => FoundArtifact::Unknown,
+        };
+        artifact::answer(id, found, request)
+    }
+
+    async fn log(&self, id: Uuid, request: &HeaderMap) -> Reply {
+        let after = last_event_id(request);
+        let mut log = match after {
             Some(seq) => self.worker.log_after(id, seq),
             None => self.worker.log(id),
         };
+        if log.is_none() && !is_from_peer(request) {
+            log = self.worker.log_elsewhere(id, after).await;
+        }
         match log {
             Some(log) => open(&self.streams, id, log),
             None => failure(StatusCode::NOT_FOUND, "no such job is running here", Some(id)),
@@ -210,8 +230,13 @@ impl<W: Worker> Handler for App<W> {
     }
 }
 
+/// Whether another worker asks, which asks others too.
+fn is_from_peer(request: &HeaderMap) -> bool {
+    request.contains_key(FROM_PEER)
+}
+
 /// Word that something may be possible later.
-fn unavailable(id: Uuid, why: &str) -> Reply {
+pub(super) fn unavailable(id: Uuid, why: &str) -> Reply {
     let reply = failure(StatusCode::SERVICE_UNAVAILABLE, why, Some(id));
     with(reply, RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER))
 }
@@ -239,11 +264,12 @@ fn done(document: Document, request: &HeaderMap) -> Reply {
 
 /// Sends the asker on to our spelling of the UUID, relative to where it is: a proxy may have taken
 /// something off the front of the path.
-fn elsewhere(id: Uuid, part: Part, query: Option<&str>) -> Reply {
-    let up = if part == Part::Result { "" } else { "../" };
+fn elsewhere(id: Uuid, part: Part<'_>, query: Option<&str>) -> Reply {
+    let suffix = part.suffix();
+    let up = "../".repeat(suffix.matches('/').count());
     // The only query that means something.
     let query = if query == Some("previous") { "?previous" } else { "" };
-    let location = format!("{up}{id}{}{query}", part.suffix());
-    let location = HeaderValue::try_from(location).expect("a UUID is ASCII");
+    let location = format!("{up}{id}{suffix}{query}");
+    let location = HeaderValue::try_from(location).expect("all of it is ASCII");
     with(empty(StatusCode::PERMANENT_REDIRECT), LOCATION, location)
 }

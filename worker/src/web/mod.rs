@@ -8,6 +8,7 @@
 //! that changes something takes a token.
 
 mod answer;
+mod artifact;
 mod control;
 mod log;
 mod page;
@@ -19,10 +20,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
 use jiff::Timestamp;
+use jq_api::artifact::ArtifactName;
 use jq_api::result::FinalStatus;
 use jq_http::reply::{Reply, json_bytes};
 use jq_http::{Acceptor, Limits, Server};
@@ -30,9 +32,13 @@ use uuid::Uuid;
 
 use answer::App;
 
+pub use artifact::{ArtifactContent, FoundArtifact, Pieces};
 pub use jq_api::status::{
     FailureStatus, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
 };
+
+/// Says in a request that another worker asks for what this one has itself.
+pub const FROM_PEER: HeaderName = HeaderName::from_static("jq-peer");
 
 /// Of the body of a request, in bytes. No request to us has one, but a client may send an empty
 /// document with a POST.
@@ -86,6 +92,11 @@ pub trait Worker: Send + Sync + 'static {
     /// What is known of a job.
     fn lookup(&self, id: Uuid) -> impl Future<Output = Lookup> + Send;
 
+    /// The same, as far as this worker has it itself: another one asks, and asks all.
+    fn lookup_here(&self, id: Uuid) -> impl Future<Output = Lookup> + Send {
+        self.lookup(id)
+    }
+
     /// The result that a job had before it was run again, while there is no new one.
     fn previous(&self, id: Uuid) -> impl Future<Output = Lookup> + Send;
 
@@ -94,6 +105,29 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Queues a job anew that is over.
     fn rerun(&self, id: Uuid) -> impl Future<Output = Rerun> + Send;
+
+    /// A file that belongs to the result of a job.
+    fn artifact(&self, id: Uuid, name: &ArtifactName)
+    -> impl Future<Output = FoundArtifact> + Send;
+
+    /// As [`artifact`](Self::artifact), as far as this worker has it itself.
+    fn artifact_here(
+        &self,
+        id: Uuid,
+        name: &ArtifactName,
+    ) -> impl Future<Output = FoundArtifact> + Send {
+        self.artifact(id, name)
+    }
+
+    /// The output of a job that another worker runs, from as early as it is still there, or from behind the piece
+    /// with this number. `None`: nobody is known that runs it.
+    fn log_elsewhere(
+        &self,
+        _id: Uuid,
+        _after: Option<u64>,
+    ) -> impl Future<Output = Option<LogStream>> + Send {
+        future::ready(None)
+    }
 
     /// The output of a running job, from as early as it is still there; `None` if it is not running
     /// here.
@@ -143,6 +177,8 @@ pub enum Lookup {
     Unknown,
     /// It cannot be told at present.
     Unavailable,
+    /// It is not here, and whoever may have it cannot be asked at present, for this reason.
+    Unreachable(String),
 }
 
 /// What became of a job that is to be cancelled.

@@ -3,11 +3,11 @@
 use axum::http::Method;
 use uuid::Uuid;
 
-use super::Control;
+use super::{Control, artifact};
 
 /// What a path stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub(super) enum Route<'a> {
     Page,
     Health,
     Ready,
@@ -20,46 +20,64 @@ pub(super) enum Route {
     Log(Uuid),
     /// Running a job again.
     Rerun(Uuid),
+    /// A file of a job, by what is behind its id in the path.
+    Artifact(Uuid, &'a str),
     /// Something of a job, by another spelling of the UUID than ours. What it is called here,
     /// relative to the path that was asked for: a proxy may have taken something off in front.
     Elsewhere {
         id: Uuid,
-        part: Part,
+        part: Part<'a>,
     },
     Unknown,
 }
 
 /// Which part of a job a path below its UUID stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Part<'a> {
     Result,
     Log,
     Rerun,
+    Artifact(&'a str),
 }
 
-impl Part {
+impl<'a> Part<'a> {
+    /// Reads what is behind the UUID and a slash.
+    fn read(rest: &'a str) -> Option<Self> {
+        match rest {
+            "log" => Some(Self::Log),
+            "rerun" => Some(Self::Rerun),
+            _ => artifact::name_in_path(rest).map(|_| Self::Artifact(rest)),
+        }
+    }
+
     /// What is behind the UUID.
-    pub(super) fn suffix(self) -> &'static str {
+    pub(super) fn suffix(self) -> String {
         match self {
-            Self::Result => "",
-            Self::Log => "/log",
-            Self::Rerun => "/rerun",
+            Self::Result => String::new(),
+            Self::Log => "/log".to_owned(),
+            Self::Rerun => "/rerun".to_owned(),
+            // In one spelling, of plain characters.
+            Self::Artifact(rest) => {
+                let name = artifact::name_in_path(rest);
+                format!("/{}", name.map(|name| name.in_url()).unwrap_or_default())
+            }
         }
     }
 
     /// What takes its methods.
-    fn of(self, id: Uuid) -> Route {
+    fn of(self, id: Uuid) -> Route<'a> {
         match self {
             Self::Result => Route::Result(id),
             Self::Log => Route::Log(id),
             Self::Rerun => Route::Rerun(id),
+            Self::Artifact(rest) => Route::Artifact(id, rest),
         }
     }
 }
 
-impl Route {
+impl<'a> Route<'a> {
     /// Reads a path. `prefix` is empty, or begins with a slash and does not end with one.
-    pub(super) fn of(path: &str, prefix: &str) -> Self {
+    pub(super) fn of(path: &'a str, prefix: &str) -> Self {
         match path {
             "/" => Self::Page,
             "/healthz" => Self::Health,
@@ -77,14 +95,13 @@ impl Route {
         }
     }
 
-    /// `/UUID`, `/UUID/log` or `/UUID/rerun`.
-    fn of_job(path: &str) -> Option<Self> {
+    /// `/UUID`, `/UUID/log`, `/UUID/rerun` or `/UUID/NAME`.
+    fn of_job(path: &'a str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
-        let below = [Part::Log, Part::Rerun];
-        let (name, part) = below
-            .into_iter()
-            .find_map(|part| Some((path.strip_suffix(part.suffix())?, part)))
-            .unwrap_or((path, Part::Result));
+        let (name, part) = match path.split_once('/') {
+            Some((name, rest)) => (name, Part::read(rest)?),
+            None => (path, Part::Result),
+        };
         let id = Uuid::try_parse(name).ok()?;
         // One spelling, so that caches and links agree.
         let canonical = id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == name;
@@ -100,7 +117,7 @@ impl Route {
             }
             Self::Control(_) | Self::Rerun(_) => Some("POST"),
             Self::Result(_) => Some("DELETE, GET, HEAD, OPTIONS"),
-            Self::Log(_) => Some("GET, HEAD, OPTIONS"),
+            Self::Log(_) | Self::Artifact(..) => Some("GET, HEAD, OPTIONS"),
             Self::Elsewhere { id, part } => part.of(id).allow(),
             Self::Unknown => None,
         }
@@ -115,7 +132,7 @@ impl Route {
     /// worker's own.
     pub(super) fn is_shared(self) -> bool {
         match self {
-            Self::Result(_) | Self::Log(_) => true,
+            Self::Result(_) | Self::Log(_) | Self::Artifact(..) => true,
             Self::Elsewhere { part, .. } => part != Part::Rerun,
             _ => false,
         }
@@ -136,12 +153,14 @@ mod tests {
     fn a_job_is_found_at_the_top_and_under_the_prefix() {
         for prefix in ["", "/results", "/a/b"] {
             for at in ["", prefix] {
-                let of = |path: &str| Route::of(&format!("{at}{path}"), prefix);
-                assert_eq!(of(&format!("/{ID}")), Route::Result(id()));
-                assert_eq!(of(&format!("/{ID}/log")), Route::Log(id()));
-                assert_eq!(of(&format!("/{ID}/rerun")), Route::Rerun(id()));
+                let is = |path: String, route| {
+                    assert_eq!(Route::of(&format!("{at}{path}"), prefix), route);
+                };
+                is(format!("/{ID}"), Route::Result(id()));
+                is(format!("/{ID}/log"), Route::Log(id()));
+                is(format!("/{ID}/rerun"), Route::Rerun(id()));
                 let upper = format!("/{}", ID.to_uppercase());
-                assert_eq!(of(&upper), Route::Elsewhere { id: id(), part: Part::Result });
+                is(upper, Route::Elsewhere { id: id(), part: Part::Result });
             }
         }
         assert_eq!(Route::of(&format!("/results/{ID}"), ""), Route::Unknown);
@@ -154,10 +173,25 @@ mod tests {
             [ID.to_uppercase(), ID.replace('-', ""), format!("{{{ID}}}"), format!("urn:uuid:{ID}")]
         {
             for part in [Part::Result, Part::Log, Part::Rerun] {
-                let route = Route::of(&format!("/{spelling}{}", part.suffix()), "");
+                let path = format!("/{spelling}{}", part.suffix());
+                let route = Route::of(&path, "");
                 assert_eq!(route, Route::Elsewhere { id: id(), part }, "{spelling}");
             }
         }
+    }
+
+    #[test]
+    fn files_are_below_their_job() {
+        for name in ["plot.png", "a/b/c.csv", "log.txt", "log/rerun", "logs", "a%20b", "%41"] {
+            let path = format!("/{ID}/{name}");
+            let route = Route::of(&path, "/results");
+            assert_eq!(route, Route::Artifact(id(), name));
+            assert_eq!(route.allow(), Some("GET, HEAD, OPTIONS"));
+            let upper = format!("/results/{}/{name}", ID.to_uppercase());
+            let part = Part::Artifact(name);
+            assert_eq!(Route::of(&upper, "/results"), Route::Elsewhere { id: id(), part });
+        }
+        assert_eq!(Part::Artifact("%41/b%c3%b6").suffix(), "/A/b%C3%B6");
     }
 
     #[test]
@@ -173,10 +207,13 @@ mod tests {
             "//log",
             &format!("/{ID}/"),
             &format!("/{ID}/log/"),
-            &format!("/{ID}/log/log"),
+            &format!("/{ID}/log//"),
+            &format!("/{ID}/%2e%2e/x"),
+            &format!("/{ID}/a%00"),
+            &format!("/{ID}/a%ff"),
+            &format!("/{ID}/%6cog"),
             "/rerun",
             &format!("/{ID}/rerun/"),
-            &format!("/{ID}/log/rerun"),
             &format!("//{ID}"),
             &format!("/{ID}x"),
             &format!("/{ID}%00"),

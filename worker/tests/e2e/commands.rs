@@ -35,6 +35,18 @@ fn selftest_shows_that_this_machine_handles_all_of_it() {
 }
 
 #[test]
+fn help_that_cannot_be_written_is_no_success() {
+    let rig = Rig::new();
+    for arg in ["--help", "--version"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = rig.command().arg(arg).stdout(full).output().expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arg}: {said}");
+        assert!(said.contains("standard output: No space left"), "{arg}: {said}");
+    }
+}
+
+#[test]
 fn run_shows_what_a_process_writes_as_it_is_written() {
     let rig = Rig::new();
     let script = r#"echo one; echo two >&2; echo '{"progress":40}' >&2

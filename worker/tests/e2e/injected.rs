@@ -46,7 +46,7 @@ fn play(kind: Kind, operation: &str, reason: &str, errors: &[i32], is_fresh: boo
     let Some(library) = library(&rig) else { return };
     // Small results need no new file, so that nothing of theirs would fail to be opened.
     let letters = if operation == "open" { 40_000 } else { 1 };
-    rig.handler("ok", &format!("printf '\"%{letters}s\"' x"), "");
+    rig.handler("ok", &format!("echo x > $JQ_OUTPUT_DIR/plot; printf '\"%{letters}s\"' x"), "");
     let mut worker = start(&rig, &queue, &library, TWO);
     let inject = rig.dir.join("inject");
     for error in errors {
@@ -73,6 +73,11 @@ fn play(kind: Kind, operation: &str, reason: &str, errors: &[i32], is_fresh: boo
         for job in &jobs {
             assert_eq!((rig.sent(job), rig.runs(job).len()), (1, 1), "{operation} {error}");
             assert_eq!(worker.result(job)["status"], "successful");
+            assert_eq!(
+                worker.get(&format!("{}/plot", job.path())).body,
+                b"x\n",
+                "{operation} {error}"
+            );
         }
         if is_fresh {
             worker.stop();

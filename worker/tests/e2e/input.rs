@@ -12,6 +12,8 @@ each_queue!(
     an_input_that_comes_later,
     a_digest_that_fits,
     an_encoded_input_is_decoded,
+    several_inputs,
+    several_inputs_that_cannot_be_had,
     the_query_of_an_input_is_shown_only_if_asked_for,
     results_that_must_not_be_sent,
 );
@@ -146,5 +148,85 @@ fn results_that_must_not_be_sent(kind: Kind) {
     }
     assert_eq!(inside.count(), 0);
     worker.await_metric("jq_worker_spool", 0.0);
+    rig.finish(worker);
+}
+
+fn several_inputs(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let show = r#"umask 077; cd "$JQ_INPUTS_DIR"; [ "$PWD" -ef "$TMPDIR/inputs" ] || exit 65
+        printf '"%s|%s|%s"' "$(cat map)" "$(cat "table 1.csv")" "$(cat "$JQ_INPUT_FILE")""#;
+    rig.handler("shows", show, "");
+    rig.handler("none", r#"[ -z "$JQ_INPUTS_DIR" ] && echo 1"#, "");
+    rig.handler("merges", r#"cat > in; printf '"%s"' "$(cat inputs/map)""#, "input = 'merge'");
+    let worker = rig.work(&queue, &[]);
+    let url = |path: &str, text: &str| {
+        rig.site.script(path, [Answer::Body(200, text.into())]);
+        rig.site.url(path)
+    };
+    let digest = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
+    let inputs = json!({"map": url("/map?sign=secret", "one"),
+        "table 1.csv": {"url": url("/table", "abc"), "digest": digest}});
+    let job = rig.job("shows").with("inputs", inputs).with("input", url("/in", "two"));
+    queue.put(job.body());
+    let result = rig.result(&job);
+    assert_eq!(result["output"], "one|abc|two", "{result}");
+    assert_eq!(result["inputs"]["map"]["url"], json!(rig.site.url("/map")));
+    assert_eq!(result["inputs"]["table 1.csv"]["digest"], digest);
+    assert!(!result.to_string().contains("secret"));
+    let job = rig.job("none");
+    queue.put(job.body());
+    assert_eq!(rig.result(&job)["output"], 1);
+    let inputs = json!({"map": url("/map", "three")});
+    let job = rig.job("merges").with("inputs", inputs).with("input", url("/in", "{}"));
+    queue.put(job.body());
+    assert_eq!(rig.result(&job)["output"], "three");
+    rig.finish(worker);
+}
+
+fn several_inputs_that_cannot_be_had(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let elsewhere = Site::start();
+    rig.configure("[http]\nmax_input = 1000");
+    rig.handler("ok", "echo 1", "");
+    let worker = rig.work(&queue, &[]);
+    let url = |path: &str, answer: Answer| {
+        rig.site.script(path, [answer]);
+        rig.site.url(path)
+    };
+    let body = |length: usize| Answer::Body(200, vec![b'x'; length]);
+    let digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
+    for (inputs, why) in [
+        (json!({"a": url("/404", Answer::Body(404, Vec::new()))}), "cannot fetch the input \"a\""),
+        (json!({"a": {"url": url("/d", body(5)), "digest": digest}}), "and should be sha-256"),
+        (
+            json!({"a": {"url": url("/d", body(5)), "digest": "md5"}}),
+            "\"digest\" of the input \"a\"",
+        ),
+        (json!({"a": elsewhere.url("/x")}), "not allowed"),
+        (json!({"a": url("/big", body(1001))}), "longer than 1000 bytes"),
+        (
+            json!({"a": url("/1", body(600)), "b": url("/2", body(600))}),
+            "the inputs are longer than 1000 bytes together",
+        ),
+    ] {
+        let job = rig.job("ok").with("inputs", inputs).with("retry", 3);
+        let id = queue.put(job.body());
+        let result = rig.result(&job);
+        assert_eq!(
+            (&result["status"], &result["error"]["kind"]),
+            (&json!("failed"), &json!("input"))
+        );
+        let said = result["error"]["message"].as_str().expect("it says why");
+        assert!(said.contains(why), "{said}");
+        assert!(result["inputs"]["a"]["url"].is_string());
+        queue.await_state(id, "buried");
+        assert!(rig.runs(&job).is_empty());
+    }
+    // What may come later is waited for.
+    rig.site.script("/late", [Answer::Body(202, Vec::new()), body(3)]);
+    let job = rig.job("ok").with("inputs", json!({"a": rig.site.url("/late")})).with("retry", 3);
+    queue.put(job.body());
+    assert_eq!(rig.result(&job)["status"], "successful");
+    assert_eq!(elsewhere.count(), 0);
     rig.finish(worker);
 }

@@ -28,6 +28,7 @@ each_queue!(
     a_job_that_kills_its_keeper_comes_to_an_end,
     a_disk_that_is_full_at_the_start,
     a_result_waits_for_the_disk,
+    artifacts_wait_for_the_disk,
 );
 
 /// A small file system, unmounted when dropped.
@@ -430,6 +431,39 @@ fn a_result_waits_for_the_disk(kind: Kind) {
     disk.clear();
     queue.await_deleted(id);
     assert_eq!((rig.runs(&job), rig.sent(&job)), (vec![1], 1));
+    await_well(&worker);
+    worker.stop();
+}
+
+fn artifacts_wait_for_the_disk(kind: Kind) {
+    let (rig, queue) = (Rig::new(), Queue::start(kind));
+    let Some(disk) = Disk::mount(&rig, "artifacts wait for the disk") else { return };
+    // Twice the same file, which is why it is copied, and a copy does not fit.
+    let script = r#"cd "$JQ_OUTPUT_DIR"; head -c 100000 /dev/zero > a; ln a b; : > before
+        while [ ! -e "$HOME/go" ]; do sleep 0.05; done"#;
+    rig.handler("ok", script, "");
+    let mut worker = rig.work(&queue, &["--results", &disk.results()]);
+    let job = rig.job("ok");
+    let id = queue.put_with(5, job.body());
+    rig.await_runs(&job, 1);
+    let output = || {
+        let folders = fs::read_dir(disk.0.join("results/work")).unwrap();
+        folders.map(|it| it.unwrap().path().join("before")).any(|it| it.exists())
+    };
+    eventually("all is written", output);
+    disk.fill();
+    fs::write(rig.dir.join("go"), "").unwrap();
+    await_sick(&worker, "state_directory", "No space left on device");
+    let touches = worker.metric("jq_worker_touches_total");
+    eventually("the job is kept", || worker.metric("jq_worker_touches_total") >= touches + 3.0);
+    disk.clear();
+    queue.await_deleted(id);
+    assert_eq!((rig.runs(&job), rig.sent(&job)), (vec![1], 1));
+    let result = rig.result(&job);
+    assert!(result.get("notes").is_none(), "{result}");
+    for (name, length) in [("a", 100_000), ("b", 100_000), ("before", 0)] {
+        assert_eq!(worker.get(&format!("{}/{name}", job.path())).body.len(), length);
+    }
     await_well(&worker);
     worker.stop();
 }

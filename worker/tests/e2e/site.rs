@@ -96,6 +96,11 @@ impl Site {
         state.scripts.entry(path.to_owned()).or_default().extend(answers);
     }
 
+    /// No more scripted answers to requests of this path.
+    pub(crate) fn clear(&self, path: &str) {
+        self.shared.state().scripts.remove(path);
+    }
+
     /// What is answered from now on to what nobody has scripted.
     pub(crate) fn always(&self, answer: Answer) {
         self.shared.state().always = Some(answer);

@@ -280,6 +280,7 @@ fn a_process_sees_nothing_of_the_worker_but_what_it_is_given(kind: Kind) {
         "JQ_RESULT_FILE",
         "JQ_DEADLINE",
         "JQ_INPUT_FILE",
+        "JQ_OUTPUT_DIR",
         "TMPDIR",
         "GIVEN",
         "PASSED",

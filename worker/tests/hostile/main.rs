@@ -20,6 +20,7 @@ mod rig;
 #[path = "../e2e/site.rs"]
 mod site;
 
+mod artifacts;
 mod bodies;
 mod ending;
 mod files;

@@ -36,7 +36,7 @@ fn thousands_of_bad_jobs() {
     });
     let failures = worker.status()["failures"].as_array().map_or(0, Vec::len);
     assert!((1..=20).contains(&failures), "{failures} are remembered");
-    assert_eq!(worker.metric("jq_worker_spool"), 0.0);
+    worker.await_metric("jq_worker_spool", 0.0);
     let log = end(&rig, &queue, worker, COUNT);
     let lines = log.lines().filter(|line| line.contains("refused; the job is buried"));
     assert_eq!(lines.count() as u64, COUNT, "one line for each");

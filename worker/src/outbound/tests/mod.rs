@@ -1,5 +1,6 @@
 //! Whole exchanges, with another side that is made up and behaves as its path says.
 
+mod credentials;
 mod deliver;
 mod fetch;
 

@@ -1,5 +1,6 @@
 //! The whole of the HTTP side, over real sockets, with a worker that is made up.
 
+mod artifacts;
 mod control;
 mod limits;
 mod log;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::*;
+use crate::artifact::Artifact;
 
 /// Longer than anything here takes on a loaded machine; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,6 +36,9 @@ const UNKNOWN: Uuid = Uuid::from_u128(4);
 const BODY: &[u8] = br#"{"id":"13775310-8f59-412e-aa2c-549a20077664","output":{"series":[1,2]}}"#;
 const MODIFIED: &str = "Sun, 22 Nov 2026 12:03:10 GMT";
 
+/// What an artifact of the made-up worker is.
+type TypeAndText = (&'static str, &'static [u8]);
+
 /// A worker that knows what it is told to.
 #[derive(Default)]
 struct Fake {
@@ -42,6 +47,8 @@ struct Fake {
     logs: Mutex<HashMap<Uuid, mpsc::UnboundedReceiver<LogEvent>>>,
     reasons: Vec<String>,
     previous: HashMap<Uuid, Lookup>,
+    /// Their types and what is in them. `None`: gone.
+    artifacts: HashMap<(Uuid, String), Option<TypeAndText>>,
     /// What somebody wanted to be cancelled, and run again.
     cancelled: Mutex<Vec<Uuid>>,
     rerun: Mutex<Vec<Uuid>>,
@@ -100,6 +107,30 @@ impl Worker for Fake {
             Some(Lookup::Pending { .. }) => Rerun::Not("it runs".to_owned()),
             Some(_) => Rerun::Gone,
             None => Rerun::Unknown,
+        }
+    }
+
+    async fn artifact(&self, id: Uuid, name: &ArtifactName) -> FoundArtifact {
+        match self.artifacts.get(&(id, name.to_string())) {
+            None => FoundArtifact::Unknown,
+            Some(None) => FoundArtifact::Gone,
+            Some(Some((media_type, text))) => {
+                let artifact = Artifact {
+                    name: name.clone(),
+                    media_type: (*media_type).to_owned(),
+                    bytes: text.len() as u64,
+                    digest: "sha-256=:ab/c+d==:".to_owned(),
+                    url: None,
+                };
+                let text = *text;
+                let read = move |range: std::ops::Range<u64>| {
+                    let part = &text[range.start as usize..range.end as usize];
+                    let piece = |piece| Ok(Bytes::from_static(piece));
+                    Box::pin(stream::iter(part.chunks(2).map(piece))) as Pieces
+                };
+                let modified = "2026-11-22T12:03:10.12Z".parse().unwrap();
+                FoundArtifact::Here(ArtifactContent { artifact, modified, read: Box::new(read) })
+            }
         }
     }
 

@@ -13,7 +13,7 @@ async fn a_result_is_served_with_what_tells_its_age() {
     answer.has("cache-control", "no-cache");
     answer.has("x-content-type-options", "nosniff");
     answer.has("access-control-allow-origin", "*");
-    answer.has("access-control-expose-headers", "ETag, Last-Modified, Retry-After");
+    answer.has("access-control-expose-headers", "Content-Range, ETag, Last-Modified, Retry-After");
     answer.has_no("vary");
 }
 
