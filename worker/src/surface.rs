@@ -33,7 +33,8 @@ use crate::store::{self, Found, OpenArtifact, Store};
 use crate::table::Table;
 use crate::web::{
     self, ArtifactContent, Cancelled, Control, Document, FailureStatus, FoundArtifact, Later,
-    LogEvent, LogStream, Lookup, ResourceStatus, RunStatus, ServerStatus, State, Status, TypeStatus,
+    LogEvent, LogStream, Lookup, ResourceStatus, RunStatus, ServerStatus, State, Status,
+    TypeStatus,
 };
 
 /// When it is worth to ask again for a result, in seconds.

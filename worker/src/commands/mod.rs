@@ -1,6 +1,7 @@
 //! What the command line offers.
 
 mod check;
+mod control;
 mod job_file;
 mod run;
 mod scripts;
@@ -17,6 +18,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use control::Wanted;
 
 use crate::config::{Config, ConfigError, Flags};
 use crate::store::StoreError;
@@ -63,6 +66,10 @@ enum Command {
     Run(run::Args),
     /// Put a job from a file into the queue
     Submit(submit::Args),
+    /// Have a worker end a job, wherever it is
+    Cancel(control::Args),
+    /// Have a worker queue a job anew that is over
+    Rerun(control::Args),
     /// What the self-test runs
     #[command(hide = true)]
     SelftestHandler {
@@ -150,6 +157,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Selftest(flags)) => selftest::selftest(&flags),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Submit(args)) => submit::submit(&args),
+        Some(Command::Cancel(args)) => control::control(&args, Wanted::Cancelled),
+        Some(Command::Rerun(args)) => control::control(&args, Wanted::RunAgain),
         Some(Command::SelftestHandler { .. }) => Ok(()),
     };
     match done {

@@ -361,7 +361,7 @@ fn resolve(text: &str) -> Result<SocketAddr, ConfigError> {
 }
 
 /// Reads a secret from a file of its own: configuration files are shown around.
-fn secret(name: &str, path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn secret(name: &str, path: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError(format!("{name}: {}: {error}", path.display())))?;
     let text = text.trim();

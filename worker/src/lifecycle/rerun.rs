@@ -88,7 +88,7 @@ impl Lifecycle {
             Ok(over) => over,
             Err(answer) => return answer,
         };
-        if self.store.owed(id).is_some_and(|(_, done)| !done.published || !done.dequeued) {
+        if self.store.owed(id).is_some_and(|(_, done)| !done.is_delivered() || !done.dequeued) {
             let why = "the result of the job is still being sent, or that was given up: a job of which it was \
                        given up is kicked in the queue";
             return Rerun::Not(why.to_owned());

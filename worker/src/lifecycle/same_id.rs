@@ -270,13 +270,12 @@ mod tests {
 
     #[test]
     fn what_a_kept_result_means() {
-        let kept =
-            |status| Kept {
-                status,
-                timestamp: Timestamp::UNIX_EPOCH,
-                queue: Some(place(1)),
-                job_digest: Some(job("1").digest()),
-            };
+        let kept = |status| Kept {
+            status,
+            timestamp: Timestamp::UNIX_EPOCH,
+            queue: Some(place(1)),
+            job_digest: Some(job("1").digest()),
+        };
         let (done, failed) = (kept(FinalStatus::Successful), kept(FinalStatus::Failed));
         let judge = |kept: &Kept, args, number, is_kicked| {
             judge(kept, &job(args), &place(number), is_kicked)

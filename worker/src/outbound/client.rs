@@ -266,6 +266,29 @@ impl Outbound {
         self.fetch_if(url, expected, is_content).await
     }
 
+    /// Shows a token, and returns the answer, whatever its status is.
+    ///
+    /// # Errors
+    /// There is none, or it is longer than an input may be.
+    pub async fn command(
+        &self,
+        method: reqwest::Method,
+        url: &Url,
+        token: &str,
+    ) -> Result<(StatusCode, Bytes), ExchangeError> {
+        let failed = |error: reqwest::Error| ExchangeError::from_reqwest(url, &error);
+        let request = self.client_for(url, None)?.request(method, url.clone()).bearer_auth(token);
+        let mut response = request.send().await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = next_chunk(url, &mut response).await? {
+            if (body.len() + chunk.len()) as u64 > self.max_input_bytes {
+                return Err(ExchangeError::new(url, Failure::TooBig(self.max_input_bytes)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((response.status(), body.into()))
+    }
+
     /// As [`fetch`](Self::fetch), but takes what comes with any 2xx.
     ///
     /// # Errors

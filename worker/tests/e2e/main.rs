@@ -13,6 +13,7 @@ mod support;
 
 mod artifacts;
 mod callbacks;
+mod cancel;
 mod chains;
 mod clock;
 mod commands;
