@@ -47,6 +47,8 @@ complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "check" -d 'Check t
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "selftest" -d 'Run built-in jobs that succeed, fail, hang and misbehave, against a private queue'
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "run" -d 'Run one job from a file, without a queue, and print its result'
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "submit" -d 'Put a job from a file into the queue'
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "cancel" -d 'Have a worker end a job, wherever it is'
+complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "rerun" -d 'Have a worker queue a job anew that is over'
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "selftest-handler" -d 'What the self-test runs'
 complete -c jq-worker -n "__fish_jq_worker_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand check" -l config -d 'Configuration file [default: jq-worker.toml, if it exists]' -r -F
@@ -119,13 +121,29 @@ json\t'One JSON object per line'"
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -l wait -d 'Wait for the job, show its progress, and print the result'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -s V -d 'Log more: -V each job that succeeds, -VV everything'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand submit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand cancel" -l results -d 'Where the worker serves its results [default: http://127.0.0.1:11380]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand cancel" -l token-file -d 'File with the token of the worker\'s control.token_file' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand cancel" -l tls-ca -d 'PEM file with authorities that are trusted besides the system\'s' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand cancel" -l log-format -d 'Format of log lines' -r -f -a "text\t'Human-readable text'
+json\t'One JSON object per line'"
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand cancel" -s V -d 'Log more: -V each job that succeeds, -VV everything'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand rerun" -l results -d 'Where the worker serves its results [default: http://127.0.0.1:11380]' -r
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand rerun" -l token-file -d 'File with the token of the worker\'s control.token_file' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand rerun" -l tls-ca -d 'PEM file with authorities that are trusted besides the system\'s' -r -F
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand rerun" -l log-format -d 'Format of log lines' -r -f -a "text\t'Human-readable text'
+json\t'One JSON object per line'"
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand rerun" -s V -d 'Log more: -V each job that succeeds, -VV everything'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand rerun" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest-handler" -l log-format -d 'Format of log lines' -r -f -a "text\t'Human-readable text'
 json\t'One JSON object per line'"
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest-handler" -s V -d 'Log more: -V each job that succeeds, -VV everything'
 complete -c jq-worker -n "__fish_jq_worker_using_subcommand selftest-handler" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit selftest-handler help" -f -a "check" -d 'Check the configuration: report what the worker would do, and what is wrong'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit selftest-handler help" -f -a "selftest" -d 'Run built-in jobs that succeed, fail, hang and misbehave, against a private queue'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit selftest-handler help" -f -a "run" -d 'Run one job from a file, without a queue, and print its result'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit selftest-handler help" -f -a "submit" -d 'Put a job from a file into the queue'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit selftest-handler help" -f -a "selftest-handler" -d 'What the self-test runs'
-complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit selftest-handler help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "check" -d 'Check the configuration: report what the worker would do, and what is wrong'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "selftest" -d 'Run built-in jobs that succeed, fail, hang and misbehave, against a private queue'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "run" -d 'Run one job from a file, without a queue, and print its result'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "submit" -d 'Put a job from a file into the queue'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "cancel" -d 'Have a worker end a job, wherever it is'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "rerun" -d 'Have a worker queue a job anew that is over'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "selftest-handler" -d 'What the self-test runs'
+complete -c jq-worker -n "__fish_jq_worker_using_subcommand help; and not __fish_seen_subcommand_from check selftest run submit cancel rerun selftest-handler help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -445,7 +445,7 @@ fn what_cannot_be_shown_is_refused() {
     let client = "[[http.client_certificates]]\ncert = 'cert'\nkey = 'key'\nprefix =";
     for (text, why) in [
         ("server_token_file = 'none'".to_owned(), "server_token_file: the token file"),
-        ("server_token_file = 'two'".to_owned(), "expected 1 to 217 visible ASCII"),
+        ("server_token_file = 'two'".to_owned(), "expected a token on its first line"),
         (format!("{tls}server_tls_ca = 'none'"), "server_tls_ca: the certificates of authorities"),
         (format!("{tls}server_tls_ca = 'two'"), "expected certificates in PEM"),
         (format!("{tls}server_tls_cert = 'cert'"), "server_tls_cert: expected both"),

@@ -66,7 +66,7 @@ async fn what_is_kept_is_found_and_owed() {
     store.keep(entry(id, "{\"a\":1}")).await.unwrap();
     assert_eq!(result(&store, id).unwrap(), "{\"a\":1}\n");
     let (owed, done) = store.owed(id).unwrap();
-    assert_eq!((owed.id, done), (id, Done { stored: true, ..Done::default() }));
+    assert_eq!((owed.id, done), (id, Done { stored: true, followed: true, ..Done::default() }));
     store.note(&entry(id, "0"), Step::Published);
     store.note(&entry(id, "0"), Step::CalledBack);
     drop(store);
@@ -74,7 +74,16 @@ async fn what_is_kept_is_found_and_owed() {
     let store = folder.open();
     let (owed, done) = store.owed(id).unwrap();
     assert_eq!(owed.place.as_ref().unwrap().job, 7);
-    assert_eq!(done, Done { published: true, called_back: true, stored: true, ..Done::default() });
+    assert_eq!(
+        done,
+        Done {
+            published: true,
+            called_back: true,
+            stored: true,
+            followed: true,
+            ..Done::default()
+        }
+    );
     store.note(&entry(id, "0"), Step::Dequeued);
     drop(store);
     let store = folder.open();
@@ -303,7 +312,7 @@ async fn a_later_result_of_the_same_job_takes_the_place_of_the_earlier() {
     store.keep(entry(id, "2")).await.unwrap();
     drop(store);
     let store = folder.open();
-    assert_eq!(store.owed(id).unwrap().1, Done { stored: true, ..Done::default() });
+    assert_eq!(store.owed(id).unwrap().1, Done { stored: true, followed: true, ..Done::default() });
     assert_eq!(result(&store, id).unwrap(), "2\n");
 }
 
@@ -474,7 +483,13 @@ fn assert_is_golden(folder: &Folder) {
         let sent = number == 1;
         assert_eq!(
             *done,
-            Done { published: sent, called_back: sent, stored: true, ..Done::default() }
+            Done {
+                published: sent,
+                called_back: sent,
+                stored: true,
+                followed: true,
+                ..Done::default()
+            }
         );
     }
 }
@@ -552,7 +567,7 @@ async fn what_was_given_up_stays_so() {
     fs::create_dir(&folder.0).unwrap();
     fs::write(journal::path(&folder.0, 3), golden).unwrap();
     let done = |store: &Store| store.owed(Uuid::from_u128(2)).unwrap().1;
-    let wanted = Done { given_up: true, stored: true, ..Done::default() };
+    let wanted = Done { given_up: true, stored: true, followed: true, ..Done::default() };
     // The second start reads what the first has written.
     for _ in 0..2 {
         assert_eq!(done(&folder.open()), wanted);

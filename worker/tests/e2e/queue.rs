@@ -54,6 +54,24 @@ impl Queue {
         Self::with(kind, None)
     }
 
+    /// Ours, in memory, with its HTTP API, which takes the token `a-token`; and where that is.
+    pub(crate) fn with_api() -> (Self, SocketAddr) {
+        let folder = Folder::new();
+        let tokens = folder.path().join("tokens.toml");
+        let text =
+            "[[token]]\nname = \"test\"\nrole = \"operate\"\ntoken = \"a-token-of-a-test\"\n";
+        std::fs::write(&tokens, text).expect("the folder is writable");
+        let tokens = tokens.to_str().expect("a path of ours").to_owned();
+        let mut flags = vec!["--http".to_owned(), "127.0.0.1:0".to_owned()];
+        flags.extend(["--http-token-file".to_owned(), tokens]);
+        let mut server = Server::start(&Kind::Jq.program(), &flags);
+        let Endpoint::Tcp(address) = *server.endpoint() else { panic!("it listens on TCP") };
+        let line = server.process().await_output("serving HTTP");
+        let api = line.split("address=\"").nth(1).and_then(|it| it.split('"').next());
+        let api = api.and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+        (Self { kind: Kind::Jq, server: Some(server), address, binlog: Some(folder) }, api)
+    }
+
     /// One that keeps its jobs on disk.
     pub(crate) fn durable(kind: Kind) -> Self {
         Self::with(kind, Some(Folder::new()))

@@ -82,10 +82,10 @@ async fn a_method_that_is_not_taken_is_told_those_that_are() {
         ("/api/v1/status", "POST", "GET, HEAD"),
         ("/api/v1/halt", "GET", "POST"),
         ("/api/v1/hold", "OPTIONS", "POST"),
-        (&result, "PUT", "GET, HEAD, OPTIONS"),
-        (&result, "get", "GET, HEAD, OPTIONS"),
+        (&result, "PUT", "DELETE, GET, HEAD, OPTIONS"),
+        (&result, "get", "DELETE, GET, HEAD, OPTIONS"),
         (&log, "POST", "GET, HEAD, OPTIONS"),
-        (&result, "PROPFIND", "GET, HEAD, OPTIONS"),
+        (&result, "PROPFIND", "DELETE, GET, HEAD, OPTIONS"),
     ] {
         let answer = server.ask(method, path, "").await;
         assert_eq!(answer.status, 405, "{method} {path}");
