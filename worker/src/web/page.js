@@ -14,3 +14,23 @@ setInterval(async () => {
     document.body.classList.add("stale");
   }
 }, 2000);
+
+// Cancels a job, or has it run again. The token is asked for once, and forgotten with the page.
+let token = "";
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-id]");
+  if (!button) return;
+  token ||= prompt("Token of control.token_file:")?.trim() ?? "";
+  if (!token) return;
+  const cancels = button.textContent === "cancel";
+  const path = cancels ? button.dataset.id : `${button.dataset.id}/rerun`;
+  const headers = { Authorization: `Bearer ${token}` };
+  button.disabled = true;
+  try {
+    const answer = await fetch(path, { method: cancels ? "DELETE" : "POST", headers });
+    if (answer.status === 401) token = "";
+    button.textContent = answer.ok ? "done" : (await answer.json()).error;
+  } catch {
+    button.textContent = "the worker does not answer";
+  }
+});

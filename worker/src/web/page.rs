@@ -123,8 +123,9 @@ fn write_running(
     for run in runs.iter().take(MAX_ROWS) {
         write!(
             page,
-            "<tr><td>{}<td>{}<td class=n>{}<td class=w>{}<td class=w>",
+            "<tr><td>{} {}<td>{}<td class=n>{}<td class=w>{}<td class=w>",
             Job(run.id),
+            Button("cancel", run.id),
             Text(&run.job_type),
             run.attempt,
             Ago(run.started, now),
@@ -219,7 +220,7 @@ fn write_failures(page: &mut String, failures: &[FailureStatus], now: Timestamp)
     for failure in failures.iter().take(MAX_ROWS) {
         write!(page, "<tr><td class=w>{} ago<td>", Ago(failure.at, now))?;
         match failure.id {
-            Some(id) => write!(page, "{}", Job(id))?,
+            Some(id) => write!(page, "{} {}", Job(id), Button("run again", id))?,
             None => page.push('\u{2013}'),
         }
         writeln!(
@@ -276,6 +277,15 @@ struct Job(Uuid);
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<a href=\"{0}\"><code>{0}</code></a>", self.0)
+    }
+}
+
+/// Has something done with a job, which takes the token.
+struct Button(&'static str, Uuid);
+
+impl fmt::Display for Button {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<button data-id=\"{}\">{}</button>", self.1, self.0)
     }
 }
 

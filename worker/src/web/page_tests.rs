@@ -77,6 +77,23 @@ fn what_comes_from_elsewhere_is_text() {
 }
 
 #[test]
+fn jobs_can_be_cancelled_and_run_again() {
+    let mut status = status();
+    status.failures = vec![failure("x")];
+    status.running = vec![RunStatus {
+        id: Uuid::max(),
+        job_type: "t".to_owned(),
+        attempt: 1,
+        started: now(),
+        progress: None,
+    }];
+    let page = render(&status, now());
+    for (id, what) in [(Uuid::max(), "cancel"), (Uuid::nil(), "run again")] {
+        assert!(page.contains(&format!("<button data-id=\"{id}\">{what}</button>")), "{page}");
+    }
+}
+
+#[test]
 fn a_long_text_and_a_long_table_are_cut() {
     let mut status = status();
     status.failures = vec![failure(&"\u{e9}".repeat(10_000)); 1000];
