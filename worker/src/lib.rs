@@ -34,6 +34,7 @@ mod pieces;
 pub mod readiness;
 pub mod retry;
 pub mod room;
+pub mod schedule;
 pub mod servers;
 pub mod setup;
 pub mod source;

@@ -36,6 +36,7 @@ mod refused;
 mod reload;
 mod rig;
 mod same_id;
+mod schedules;
 mod secure;
 mod settings;
 mod several;
