@@ -35,6 +35,7 @@ mod pieces;
 pub mod readiness;
 pub mod retry;
 pub mod room;
+pub mod schedule;
 pub mod search;
 pub mod servers;
 pub mod setup;

@@ -6,9 +6,10 @@
 //! a job, which is [`crate::lifecycle`]'s.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
@@ -46,6 +47,7 @@ pub struct Worker {
     destinations: Arc<Destinations>,
     lifecycle: Arc<Lifecycle>,
     tasks: Tasks,
+    schedules: Mutex<JoinSet<()>>,
 }
 
 /// A worker cannot be started.
@@ -166,6 +168,7 @@ impl Worker {
             destinations,
             lifecycle,
             tasks,
+            schedules: Mutex::default(),
         }
     }
 
@@ -196,6 +199,7 @@ impl Worker {
     pub fn start(&self) {
         self.lifecycle.remember_reruns();
         self.fetch();
+        self.keep_schedules();
         tokio::spawn(Arc::clone(&self.lifecycle).keep_unparking());
         tokio::spawn(Arc::clone(&self.lifecycle).keep_freeing_seconds());
         let readiness = Readiness {
@@ -237,8 +241,14 @@ impl Worker {
             || setup.config.credentials != now.config.credentials
             || setup.config.tubes != now.config.tubes
             || setup.config.idle_check != now.config.idle_check;
+        let other_schedules = setup.config.schedules != now.config.schedules
+            || setup.config.servers.first() != now.config.servers.first()
+            || setup.config.credentials != now.config.credentials;
         self.setup.set(setup);
         self.health.forget_handlers();
+        if other_schedules {
+            self.keep_schedules();
+        }
         if from_elsewhere {
             self.fetch();
         }
@@ -258,10 +268,24 @@ impl Worker {
         self.servers.fetch_from(servers, tubes, room, metrics, idle_check, taker);
     }
 
+    /// Sees to the schedules of the configuration, and to no others.
+    fn keep_schedules(&self) {
+        let config = &self.setup().config;
+        // It is whole between two statements, whoever panicked.
+        let mut tasks = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        *tasks = JoinSet::new();
+        // Workers with the same servers have to meet at one of them.
+        let Some(server) = config.servers.first() else { return };
+        for schedule in &config.schedules {
+            tasks.spawn(schedule.clone().keep(config.credentials.connect_to(server)));
+        }
+    }
+
     /// Takes no more jobs, and waits until those that are here are over.
     pub async fn finish(&self) {
         self.room.close();
         self.servers.stop_fetching();
+        self.schedules.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         self.tasks.finished().await;
     }
 

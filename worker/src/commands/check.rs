@@ -33,6 +33,11 @@ pub(super) fn check(flags: &Flags) -> Result<(), Failed> {
     for tube in &config.tubes {
         report.line("tube", tube)?;
     }
+    for schedule in &config.schedules {
+        let next = schedule.next(jiff::Timestamp::now());
+        let next = next.map_or_else(|| "never".to_owned(), |next| format!("next at {next:.0}"));
+        report.line("schedule", &format!("{}: {next}, in {}", schedule.name, schedule.tube))?;
+    }
     let runtime = super::runtime()?;
     for server in &config.servers {
         match runtime.block_on(ask(&config.credentials, server)) {

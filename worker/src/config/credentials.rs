@@ -277,7 +277,7 @@ pub(super) fn without_secrets(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Numbers of lines begin with 1.
-fn line_of(text: &str, at: usize) -> usize {
+pub(super) fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
 

@@ -13,11 +13,13 @@ use super::artifacts::Table;
 use super::credentials::{self, Basic, CredentialSettings, Tables};
 use super::handlers::{InputMode, ModeName, OutputFrom, Rerun};
 use super::process::ExitMeaning;
+use super::schedule::{self, ScheduleSettings};
 use super::secure::{ClientCertificate, ServerFlags};
 use super::shared::StoreTable;
 use super::{ConfigError, Size};
 use crate::job::JobType;
 use crate::outbound;
+use crate::schedule::Schedule;
 use crate::store::Sync;
 
 /// As it is written. `docs/worker.md` explains every member.
@@ -65,6 +67,8 @@ pub(super) struct File {
     pub(super) store: StoreTable,
     #[serde(default)]
     pub(super) peers: Vec<String>,
+    #[serde(default)]
+    pub(super) schedule: Vec<ScheduleSettings>,
     pub(super) handlers_dir: Option<PathBuf>,
     /// How much there is of what only one job at a time can have.
     #[serde(default)]
@@ -179,6 +183,15 @@ impl File {
         let tables = Tables { path, text: &self.text, base, allow_urls: &options.allow_urls };
         options.credentials = tables.read(&self.credentials)?;
         Ok(options)
+    }
+
+    /// What is queued at certain times. `tubes`: those of the worker.
+    pub(super) fn schedules(
+        &self,
+        path: Option<&Path>,
+        tubes: &[TubeName],
+    ) -> Result<Vec<Schedule>, ConfigError> {
+        schedule::read(&self.schedule, tubes, path.unwrap_or(Path::new("")), &self.text)
     }
 
     /// What is shown to servers, with paths relative to `base`.

@@ -8,6 +8,7 @@ mod file;
 mod handlers;
 mod identity;
 mod process;
+mod schedule;
 mod secure;
 mod shared;
 mod size;
@@ -25,6 +26,7 @@ use jq_client::{Address, Credentials, Endpoint, EndpointParser, TubeName};
 use url::Url;
 
 use crate::outbound;
+use crate::schedule::Schedule;
 use crate::shared::SharedOptions;
 use crate::store::Sync;
 
@@ -107,6 +109,8 @@ pub struct Config {
     pub tubes: Vec<TubeName>,
     /// To which tubes jobs that follow others can be sent.
     pub then_tubes: Vec<TubeName>,
+    /// What is queued at certain times.
+    pub schedules: Vec<Schedule>,
     /// Most jobs that run at a time; 1 to [`MAX_CONCURRENCY`].
     pub concurrency: usize,
     /// Where results are served.
@@ -199,6 +203,8 @@ impl Config {
         let shown_in_file = file.shown_to_servers(base);
         let allow_urls = or(flags.allow_url.clone(), file.allow_urls.clone());
         let outbound = file.outbound(path.as_deref(), base, allow_urls)?;
+        let tubes = or(flags.tube.clone(), file.tubes.clone());
+        let schedules = file.schedules(path.as_deref(), &tubes)?;
         let handlers = handlers::choose(flags, &file, path.as_deref(), base)?;
         let concurrency = flags.concurrency.or(file.concurrency).unwrap_or_else(processors);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
@@ -233,7 +239,6 @@ impl Config {
         let servers = or(flags.server.clone(), named_in_file);
         let default_server = Address::Tcp { host: "127.0.0.1".into(), port: 11300 };
         let servers = if servers.is_empty() { vec![default_server.into()] } else { servers };
-        let tubes = or(flags.tube.clone(), file.tubes);
         let credentials = credentials(&flags.shown, shown_in_file, &servers)?;
         let secret = |name: &str, path: &Path| secret(name, &base.join(path));
         let token = file.control.token_file.as_deref();
@@ -244,6 +249,7 @@ impl Config {
             credentials,
             then_tubes: or(file.then_tubes, tubes.clone()),
             tubes,
+            schedules,
             concurrency,
             listen,
             served_at: None,

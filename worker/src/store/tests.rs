@@ -57,6 +57,11 @@ fn result(store: &Store, id: Uuid) -> Option<String> {
     }
 }
 
+/// Of a result that no jobs follow.
+fn nothing_done() -> Done {
+    Done { stored: true, followed: true, ..Done::default() }
+}
+
 #[tokio::test]
 async fn what_is_kept_is_found_and_owed() {
     let folder = Folder::new();
@@ -66,7 +71,7 @@ async fn what_is_kept_is_found_and_owed() {
     store.keep(entry(id, "{\"a\":1}")).await.unwrap();
     assert_eq!(result(&store, id).unwrap(), "{\"a\":1}\n");
     let (owed, done) = store.owed(id).unwrap();
-    assert_eq!((owed.id, done), (id, Done { stored: true, followed: true, ..Done::default() }));
+    assert_eq!((owed.id, done), (id, nothing_done()));
     store.note(&entry(id, "0"), Step::Published);
     store.note(&entry(id, "0"), Step::CalledBack);
     drop(store);
@@ -74,16 +79,7 @@ async fn what_is_kept_is_found_and_owed() {
     let store = folder.open();
     let (owed, done) = store.owed(id).unwrap();
     assert_eq!(owed.place.as_ref().unwrap().job, 7);
-    assert_eq!(
-        done,
-        Done {
-            published: true,
-            called_back: true,
-            stored: true,
-            followed: true,
-            ..Done::default()
-        }
-    );
+    assert_eq!(done, Done { published: true, called_back: true, ..nothing_done() });
     store.note(&entry(id, "0"), Step::Dequeued);
     drop(store);
     let store = folder.open();
@@ -312,7 +308,7 @@ async fn a_later_result_of_the_same_job_takes_the_place_of_the_earlier() {
     store.keep(entry(id, "2")).await.unwrap();
     drop(store);
     let store = folder.open();
-    assert_eq!(store.owed(id).unwrap().1, Done { stored: true, followed: true, ..Done::default() });
+    assert_eq!(store.owed(id).unwrap().1, nothing_done());
     assert_eq!(result(&store, id).unwrap(), "2\n");
 }
 
@@ -481,16 +477,7 @@ fn assert_is_golden(folder: &Folder) {
         assert_eq!(entry.finished, "2026-11-22T12:03:10.12Z".parse().unwrap());
         assert_eq!(entry.result.get(), format!(r#"{{"status":"{}"}}"#, status.as_str()));
         let sent = number == 1;
-        assert_eq!(
-            *done,
-            Done {
-                published: sent,
-                called_back: sent,
-                stored: true,
-                followed: true,
-                ..Done::default()
-            }
-        );
+        assert_eq!(*done, Done { published: sent, called_back: sent, ..nothing_done() });
     }
 }
 
@@ -567,7 +554,7 @@ async fn what_was_given_up_stays_so() {
     fs::create_dir(&folder.0).unwrap();
     fs::write(journal::path(&folder.0, 3), golden).unwrap();
     let done = |store: &Store| store.owed(Uuid::from_u128(2)).unwrap().1;
-    let wanted = Done { given_up: true, stored: true, followed: true, ..Done::default() };
+    let wanted = Done { given_up: true, ..nothing_done() };
     // The second start reads what the first has written.
     for _ in 0..2 {
         assert_eq!(done(&folder.open()), wanted);
@@ -650,4 +637,30 @@ async fn what_is_kept_is_to_be_stored_as_long_as_there_is_a_store() {
     store.note(&owed, Step::Stored);
     drop(store);
     assert_eq!(folder.open().owing(), 0);
+}
+
+#[tokio::test]
+async fn what_follows_a_result_is_owed_until_it_is_queued() {
+    let golden: &[u8] = include_bytes!("golden/journal-with-then");
+    let folder = Folder::new();
+    drop(folder.open());
+    fs::write(journal::path(&folder.0, 3), golden).unwrap();
+    let id = Uuid::from_u128(7);
+    let store = folder.open();
+    let (entry, done) = store.owed(id).unwrap();
+    assert_eq!(done, Done { published: true, stored: true, ..Done::default() });
+    assert_eq!(entry.then.len(), 1);
+    assert_eq!(entry.then[0].tube.as_deref(), Some("later"));
+    assert_eq!(entry.then[0].job.get(), "{\"type\":\"next\"}");
+    for step in [Step::CalledBack, Step::Dequeued] {
+        store.note(&entry, step);
+    }
+    drop(store);
+    let store = folder.open();
+    let (entry, done) = store.owed(id).unwrap();
+    assert!(!done.followed && done.dequeued, "{done:?}");
+    store.note(&entry, Step::Followed);
+    drop(store);
+    let left = folder.open().owed(id).map(|(_, done)| done);
+    assert_eq!(left, None);
 }

@@ -275,6 +275,8 @@ fn write_notes(owed: &Owed, lines: &mut Vec<u8>) {
         (done.published, Step::Published),
         (done.stored && owed.to_store, Step::Stored),
         (done.called_back, Step::CalledBack),
+        // Of a result that nothing follows, that is known without.
+        (done.followed && !owed.entry.then.is_empty(), Step::Followed),
         (done.dequeued, Step::Dequeued),
         (done.given_up, Step::GivenUp),
     ] {

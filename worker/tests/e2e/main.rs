@@ -38,6 +38,7 @@ mod reload;
 mod rig;
 mod s3;
 mod same_id;
+mod schedules;
 mod secure;
 mod settings;
 mod several;
