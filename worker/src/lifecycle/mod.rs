@@ -232,7 +232,7 @@ impl Lifecycle {
             drop(permit);
             return self.settler.conclude(lease, entry).await;
         }
-        if self.store.requests().is_cancelled(job.id) {
+        if self.store.requests().is_cancelled(job.id, job.rerun_at) {
             return self.end_cancelled(lease, Some(permit), job.into(), attempt, None).await;
         }
         let setup = self.setup.get();
@@ -300,7 +300,7 @@ impl Lifecycle {
         let Some(active) = self.register(active) else {
             return self.park_second(lease, permit, id).await;
         };
-        if self.store.requests().is_cancelled(id) {
+        if self.store.requests().is_cancelled(id, job.rerun_at) {
             // In the moment before it could be found in the table.
             drop(active);
             return self.end_cancelled(lease, Some(permit), job.into(), attempt, None).await;

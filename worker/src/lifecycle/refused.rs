@@ -48,7 +48,7 @@ impl Lifecycle {
             drop(permit);
             return self.settler.conclude(lease, entry).await;
         }
-        if bad.id.is_some_and(|id| self.store.requests().is_cancelled(id))
+        if bad.id.is_some_and(|id| self.store.requests().is_cancelled(id, None))
             && let Some(told) = Told::of_bad(bad.clone())
         {
             return self.end_cancelled(lease, Some(permit), told, attempt, None).await;

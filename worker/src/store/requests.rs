@@ -170,9 +170,11 @@ impl Requests {
         Ok(())
     }
 
-    /// Whether a job is to be cancelled.
-    pub fn is_cancelled(&self, id: Uuid) -> bool {
-        self.of(id, |request| request.cancel.then_some(())).is_some()
+    /// Whether a job is to be cancelled. `rerun_at` is when it was queued anew, if it was: what was asked for before
+    /// that is not meant for it.
+    pub fn is_cancelled(&self, id: Uuid, rerun_at: Option<Timestamp>) -> bool {
+        let is_meant = |request: &Request| rerun_at.is_none_or(|rerun_at| rerun_at <= request.at);
+        self.of(id, |request| (request.cancel && is_meant(request)).then_some(())).is_some()
     }
 
     /// Whether a job is to be run again.
@@ -322,11 +324,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_queued_anew_later_is_not_cancelled() {
+        let (folder, id) = (Folder::new(), Uuid::from_u128(1));
+        let requests = folder.open();
+        let before = Timestamp::now();
+        requests.cancel(id, LONG).unwrap();
+        let after = Timestamp::now() + Duration::from_millis(1);
+        for requests in [requests, folder.open()] {
+            assert!(requests.is_cancelled(id, None));
+            assert!(requests.is_cancelled(id, Some(before)));
+            assert!(!requests.is_cancelled(id, Some(after)));
+        }
+    }
+
+    #[test]
     fn requests_outlive_a_crash_until_they_are_done() {
         let folder = Folder::new();
         let [cancelled, again, both, done] = [1, 2, 3, 4].map(Uuid::from_u128);
         let requests = folder.open();
-        assert!(!requests.is_cancelled(cancelled));
+        assert!(!requests.is_cancelled(cancelled, None));
         requests.cancel(cancelled, LONG).unwrap();
         requests.run_again(again, LONG).unwrap();
         requests.run_again(both, LONG).unwrap();
@@ -339,7 +355,7 @@ mod tests {
         std::mem::forget(requests);
         for _ in 0..2 {
             let requests = folder.open();
-            let is = |id| (requests.is_cancelled(id), requests.is_rerun(id));
+            let is = |id| (requests.is_cancelled(id, None), requests.is_rerun(id));
             assert_eq!(is(cancelled), (true, false));
             assert_eq!(is(again), (false, true));
             assert_eq!(is(both), (true, true));
@@ -359,12 +375,12 @@ mod tests {
             requests.cancel(id, LONG).unwrap();
         }
         requests.cancel(short, Duration::ZERO).unwrap();
-        assert!(!requests.is_cancelled(short));
+        assert!(!requests.is_cancelled(short, None));
         let after = Timestamp::now();
         let finished = |id| Some(if id == settled { after } else { before });
         let requests = Requests::open(&folder.0, Sync::Always, finished).unwrap();
-        assert!(!requests.is_cancelled(settled));
-        assert!(requests.is_cancelled(open));
+        assert!(!requests.is_cancelled(settled, None));
+        assert!(requests.is_cancelled(open, None));
         assert_eq!(folder.lines(), 1);
     }
 
@@ -377,10 +393,10 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for end in 0..whole.len() - 1 {
             fs::write(&path, [b"\xff\0{}\n[]\n", &whole[..end]].concat()).unwrap();
-            assert!(!folder.open().is_cancelled(Uuid::from_u128(1)), "{end}");
+            assert!(!folder.open().is_cancelled(Uuid::from_u128(1), None), "{end}");
         }
         fs::write(&path, [b"\xff\n", &*whole, &whole[..20]].concat()).unwrap();
-        assert!(folder.open().is_cancelled(Uuid::from_u128(1)));
+        assert!(folder.open().is_cancelled(Uuid::from_u128(1), None));
     }
 
     #[test]
@@ -414,9 +430,9 @@ mod tests {
         let id = Uuid::from_u128(1);
         let refused = requests.cancel(id, LONG).unwrap_err().to_string();
         assert!(refused.contains("cannot write to the state directory"), "{refused}");
-        assert!(!requests.is_cancelled(id));
+        assert!(!requests.is_cancelled(id, None));
         fs::remove_dir(folder.0.join("requests.new")).unwrap();
         requests.cancel(id, LONG).unwrap();
-        assert!(folder.open().is_cancelled(id));
+        assert!(folder.open().is_cancelled(id, None));
     }
 }

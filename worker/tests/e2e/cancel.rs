@@ -25,6 +25,7 @@ each_queue!(
     a_failure_is_run_again,
     killed_while_it_is_run_again,
     another_worker_runs_it_again,
+    cancelled_before_it_is_run_again,
     what_was_not_kept_is_not_run_again,
 );
 
@@ -386,4 +387,34 @@ fn what_was_not_kept_is_not_run_again(kind: Kind) {
     assert!(answer.json()["error"].as_str().is_some_and(|why| why.contains("was not kept")));
     assert_eq!(worker.result(&job)["output"], 1);
     rig.finish(worker);
+}
+
+/// A worker was told to cancel a job that another one had. That is not meant for the next run.
+fn cancelled_before_it_is_run_again(kind: Kind) {
+    let (rig, queue) = (rig(), Queue::start(kind));
+    with_token(counting(&rig));
+    let mut first = rig.work(&queue, &["--results", "first"]);
+    let mut second = rig.work(&queue, &["--results", "second"]);
+    for worker in [&first, &second] {
+        assert_eq!(worker.ask("POST", "/api/v1/hold", TOKEN).status(), 202);
+    }
+    let job = rig.job("count");
+    assert_eq!(cancel(&second, &job).status(), 202);
+    second.stop();
+    assert_eq!(first.ask("POST", "/api/v1/unhold", TOKEN).status(), 202);
+    let id = queue.put(job.body());
+    queue.await_deleted(id);
+    first.await_metric("jq_worker_spool", 0.0);
+    assert_eq!(first.ask("POST", "/api/v1/hold", TOKEN).status(), 202);
+    assert_eq!(rerun(&first, &job).status(), 202);
+    let second = rig.work(&queue, &["--results", "second"]);
+    queue.await_empty();
+    let result = second.result(&job);
+    assert_eq!(
+        (&result["status"], &result["output"]),
+        (&json!("successful"), &json!(2)),
+        "{result}"
+    );
+    first.stop();
+    rig.finish(second);
 }
