@@ -196,6 +196,11 @@ impl Lease {
         }
     }
 
+    /// Whether the queue was seen not to have the job any more, while nobody else can have reserved it by itself.
+    pub fn is_deleted(&self) -> bool {
+        self.is_deleted
+    }
+
     /// Its time to run, in seconds.
     pub fn ttr(&self) -> u32 {
         u32::try_from(self.ttr.as_secs()).unwrap_or(u32::MAX)

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::result::Status;
 use crate::retry::jitter;
 use crate::setup::Setup;
-use crate::store::{Entry, Staging, Store, remove_tree};
+use crate::store::{Entry, Staging, Step, Store, remove_tree};
 use crate::table::{Phase, Table};
 
 use super::events::{Event, Events};
@@ -201,6 +201,13 @@ impl Attempts {
         let then = held.followers(verdict, &mut result);
         let mut entry = Entry { then, ..held.entry(verdict, &result) };
         entry.artifacts = staging.as_mut().map(Staging::hand_over);
+        let stays_here = verdict == Verdict::Cancelled && held.lease.is_deleted();
+        if stays_here {
+            // Somebody may have had it released by the queue instead, and another worker may have done it and
+            // deleted it in the time between two touches: that result is not to be overwritten.
+            (entry.target, entry.callback) = (None, None);
+            entry.sends.clear();
+        }
         let entry = Arc::new(entry);
         let kept = match self.settler.keep(&mut held.lease, &entry).await {
             Ok(Kept::WithoutLease) => return,
@@ -210,6 +217,9 @@ impl Attempts {
             }
             Ok(kept) => kept,
         };
+        if stays_here {
+            self.store.note(&entry, Step::Stored);
+        }
         self.table.clear_waiting(held.job.id);
         self.store.forget_crashes(held.job.id, held.lease.facts.place.job);
         let wall_ms = result.usage.map(|usage| usage.wall_ms);

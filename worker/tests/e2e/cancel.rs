@@ -236,10 +236,13 @@ fn an_operator_deletes_a_job_that_runs() {
     let token = "Authorization: Bearer a-token-of-a-test\r\n";
     let deleted = http::ask(api, "DELETE", &format!("/api/v1/jobs/{id}"), token);
     assert_eq!(deleted.status(), 200);
-    let result = is_cancelled(&rig, &queue, &worker, &job, id);
+    let result = worker.result(&job);
+    assert_eq!(result["status"], "cancelled", "{result}");
     let why = result["error"]["message"].as_str().expect("a text");
     assert!(why.contains("deleted from the queue"), "{why}");
     assert_eq!(worker.metric("jq_worker_leases_lost_total"), 0.0, "it is not lost");
+    worker.await_metric("jq_worker_spool", 0.0);
+    assert_eq!(rig.sent(&job), 0, "another worker may have sent one");
     rig.finish(worker);
 }
 
